@@ -660,12 +660,14 @@ func (x *FoundEvidence) GetWhy() string {
 }
 
 type UsedException struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Index         uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
-	Expires       *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
-	Requester     string                 `protobuf:"bytes,4,opt,name=requester,proto3" json:"requester,omitempty"`
-	Approvers     []string               `protobuf:"bytes,5,rep,name=approvers,proto3" json:"approvers,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Index     uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	Expires   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
+	Requester string                 `protobuf:"bytes,4,opt,name=requester,proto3" json:"requester,omitempty"`
+	Approvers []string               `protobuf:"bytes,5,rep,name=approvers,proto3" json:"approvers,omitempty"`
+	// It counts without approval, by break-glass, and is not confirmed.
+	Unconfirmed   bool `protobuf:"varint,6,opt,name=unconfirmed,proto3" json:"unconfirmed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -733,6 +735,13 @@ func (x *UsedException) GetApprovers() []string {
 		return x.Approvers
 	}
 	return nil
+}
+
+func (x *UsedException) GetUnconfirmed() bool {
+	if x != nil {
+		return x.Unconfirmed
+	}
+	return false
 }
 
 type GetControlSetRequest struct {
@@ -904,13 +913,14 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\x04kind\x18\x03 \x01(\tR\x04kind\x12%\n" +
 	"\x0epredicate_type\x18\x04 \x01(\tR\rpredicateType\x12\x18\n" +
 	"\asigners\x18\x05 \x03(\tR\asigners\x12\x10\n" +
-	"\x03why\x18\x06 \x01(\tR\x03why\"\xa7\x01\n" +
+	"\x03why\x18\x06 \x01(\tR\x03why\"\xc9\x01\n" +
 	"\rUsedException\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x124\n" +
 	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x1c\n" +
 	"\trequester\x18\x04 \x01(\tR\trequester\x12\x1c\n" +
-	"\tapprovers\x18\x05 \x03(\tR\tapprovers\"^\n" +
+	"\tapprovers\x18\x05 \x03(\tR\tapprovers\x12 \n" +
+	"\vunconfirmed\x18\x06 \x01(\bR\vunconfirmed\"^\n" +
 	"\x14GetControlSetRequest\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\"\xa2\x01\n" +
 	"\x15GetControlSetResponse\x12)\n" +

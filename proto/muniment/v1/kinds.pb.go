@@ -728,7 +728,9 @@ type ExceptionRequest struct {
 	Expires *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expires,proto3" json:"expires,omitempty"`
 	// The exception is in force at once, and a second person confirms or rejects
 	// it afterwards.
-	BreakGlass    bool `protobuf:"varint,7,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	BreakGlass bool `protobuf:"varint,7,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	// The use of break-glass without the ledger. Only in signed requests.
+	Used          *BreakGlassUse `protobuf:"bytes,8,opt,name=used,proto3" json:"used,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -812,6 +814,77 @@ func (x *ExceptionRequest) GetBreakGlass() bool {
 	return false
 }
 
+func (x *ExceptionRequest) GetUsed() *BreakGlassUse {
+	if x != nil {
+		return x.Used
+	}
+	return nil
+}
+
+// The use of break-glass while the ledger could not be reached. A person signs
+// the request at the time, and it is appended later.
+type BreakGlassUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Origin of the log that the request is for.
+	Origin string `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// By the clock of the signer.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BreakGlassUse) Reset() {
+	*x = BreakGlassUse{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BreakGlassUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BreakGlassUse) ProtoMessage() {}
+
+func (x *BreakGlassUse) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BreakGlassUse.ProtoReflect.Descriptor instead.
+func (*BreakGlassUse) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *BreakGlassUse) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *BreakGlassUse) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *BreakGlassUse) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 // The artifacts and environments an exception covers.
 type ExceptionScope struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -827,7 +900,7 @@ type ExceptionScope struct {
 
 func (x *ExceptionScope) Reset() {
 	*x = ExceptionScope{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[10]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -839,7 +912,7 @@ func (x *ExceptionScope) String() string {
 func (*ExceptionScope) ProtoMessage() {}
 
 func (x *ExceptionScope) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[10]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -852,7 +925,7 @@ func (x *ExceptionScope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExceptionScope.ProtoReflect.Descriptor instead.
 func (*ExceptionScope) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{10}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ExceptionScope) GetSubjects() []*Artifact {
@@ -894,7 +967,7 @@ type ExceptionDecision struct {
 
 func (x *ExceptionDecision) Reset() {
 	*x = ExceptionDecision{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +979,7 @@ func (x *ExceptionDecision) String() string {
 func (*ExceptionDecision) ProtoMessage() {}
 
 func (x *ExceptionDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +992,7 @@ func (x *ExceptionDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExceptionDecision.ProtoReflect.Descriptor instead.
 func (*ExceptionDecision) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{11}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ExceptionDecision) GetException() string {
@@ -991,7 +1064,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1076,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1089,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{12}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Finding) GetId() string {
@@ -1149,7 +1222,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1161,7 +1234,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1174,7 +1247,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{13}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Control) GetId() string {
@@ -1289,7 +1362,7 @@ type SlaDays struct {
 
 func (x *SlaDays) Reset() {
 	*x = SlaDays{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1301,7 +1374,7 @@ func (x *SlaDays) String() string {
 func (*SlaDays) ProtoMessage() {}
 
 func (x *SlaDays) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1314,7 +1387,7 @@ func (x *SlaDays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlaDays.ProtoReflect.Descriptor instead.
 func (*SlaDays) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{14}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *SlaDays) GetCritical() uint32 {
@@ -1359,7 +1432,7 @@ type ControlTarget struct {
 
 func (x *ControlTarget) Reset() {
 	*x = ControlTarget{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1444,7 @@ func (x *ControlTarget) String() string {
 func (*ControlTarget) ProtoMessage() {}
 
 func (x *ControlTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1457,7 @@ func (x *ControlTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlTarget.ProtoReflect.Descriptor instead.
 func (*ControlTarget) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{15}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ControlTarget) GetTypes() []string {
@@ -1413,7 +1486,7 @@ type ControlCheck struct {
 
 func (x *ControlCheck) Reset() {
 	*x = ControlCheck{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1498,7 @@ func (x *ControlCheck) String() string {
 func (*ControlCheck) ProtoMessage() {}
 
 func (x *ControlCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1511,7 @@ func (x *ControlCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCheck.ProtoReflect.Descriptor instead.
 func (*ControlCheck) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{16}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ControlCheck) GetRequire() []*Requirement {
@@ -1484,7 +1557,7 @@ type Requirement struct {
 
 func (x *Requirement) Reset() {
 	*x = Requirement{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1496,7 +1569,7 @@ func (x *Requirement) String() string {
 func (*Requirement) ProtoMessage() {}
 
 func (x *Requirement) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1509,7 +1582,7 @@ func (x *Requirement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Requirement.ProtoReflect.Descriptor instead.
 func (*Requirement) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{17}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Requirement) GetName() string {
@@ -1588,7 +1661,7 @@ type ControlMode struct {
 
 func (x *ControlMode) Reset() {
 	*x = ControlMode{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1600,7 +1673,7 @@ func (x *ControlMode) String() string {
 func (*ControlMode) ProtoMessage() {}
 
 func (x *ControlMode) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1613,7 +1686,7 @@ func (x *ControlMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlMode.ProtoReflect.Descriptor instead.
 func (*ControlMode) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{18}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ControlMode) GetStage() string {
@@ -1653,7 +1726,7 @@ type ExceptionRules struct {
 
 func (x *ExceptionRules) Reset() {
 	*x = ExceptionRules{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1665,7 +1738,7 @@ func (x *ExceptionRules) String() string {
 func (*ExceptionRules) ProtoMessage() {}
 
 func (x *ExceptionRules) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1678,7 +1751,7 @@ func (x *ExceptionRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExceptionRules.ProtoReflect.Descriptor instead.
 func (*ExceptionRules) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{19}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ExceptionRules) GetMaxDays() uint32 {
@@ -1725,7 +1798,7 @@ type ControlSet struct {
 
 func (x *ControlSet) Reset() {
 	*x = ControlSet{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1810,7 @@ func (x *ControlSet) String() string {
 func (*ControlSet) ProtoMessage() {}
 
 func (x *ControlSet) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1823,7 @@ func (x *ControlSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlSet.ProtoReflect.Descriptor instead.
 func (*ControlSet) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{20}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ControlSet) GetVersion() string {
@@ -1825,7 +1898,7 @@ type NamedSigner struct {
 
 func (x *NamedSigner) Reset() {
 	*x = NamedSigner{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1837,7 +1910,7 @@ func (x *NamedSigner) String() string {
 func (*NamedSigner) ProtoMessage() {}
 
 func (x *NamedSigner) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1850,7 +1923,7 @@ func (x *NamedSigner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedSigner.ProtoReflect.Descriptor instead.
 func (*NamedSigner) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{21}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *NamedSigner) GetName() string {
@@ -1914,7 +1987,7 @@ type ControlReference struct {
 
 func (x *ControlReference) Reset() {
 	*x = ControlReference{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1926,7 +1999,7 @@ func (x *ControlReference) String() string {
 func (*ControlReference) ProtoMessage() {}
 
 func (x *ControlReference) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1939,7 +2012,7 @@ func (x *ControlReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlReference.ProtoReflect.Descriptor instead.
 func (*ControlReference) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{22}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ControlReference) GetId() string {
@@ -1969,7 +2042,7 @@ type ImagePath struct {
 
 func (x *ImagePath) Reset() {
 	*x = ImagePath{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[23]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2054,7 @@ func (x *ImagePath) String() string {
 func (*ImagePath) ProtoMessage() {}
 
 func (x *ImagePath) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[23]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2067,7 @@ func (x *ImagePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImagePath.ProtoReflect.Descriptor instead.
 func (*ImagePath) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{23}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ImagePath) GetApiVersion() string {
@@ -2041,7 +2114,7 @@ type KeyEvent struct {
 
 func (x *KeyEvent) Reset() {
 	*x = KeyEvent{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[24]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2053,7 +2126,7 @@ func (x *KeyEvent) String() string {
 func (*KeyEvent) ProtoMessage() {}
 
 func (x *KeyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[24]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2066,7 +2139,7 @@ func (x *KeyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyEvent.ProtoReflect.Descriptor instead.
 func (*KeyEvent) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{24}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *KeyEvent) GetKeyId() string {
@@ -2160,7 +2233,7 @@ type GateDecision struct {
 
 func (x *GateDecision) Reset() {
 	*x = GateDecision{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[25]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2245,7 @@ func (x *GateDecision) String() string {
 func (*GateDecision) ProtoMessage() {}
 
 func (x *GateDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[25]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2258,7 @@ func (x *GateDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GateDecision.ProtoReflect.Descriptor instead.
 func (*GateDecision) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{25}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GateDecision) GetStage() string {
@@ -2305,7 +2378,7 @@ type ControlResult struct {
 
 func (x *ControlResult) Reset() {
 	*x = ControlResult{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[26]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2317,7 +2390,7 @@ func (x *ControlResult) String() string {
 func (*ControlResult) ProtoMessage() {}
 
 func (x *ControlResult) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[26]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2330,7 +2403,7 @@ func (x *ControlResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlResult.ProtoReflect.Descriptor instead.
 func (*ControlResult) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{26}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ControlResult) GetControl() string {
@@ -2400,7 +2473,7 @@ type Inventory struct {
 
 func (x *Inventory) Reset() {
 	*x = Inventory{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[27]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2412,7 +2485,7 @@ func (x *Inventory) String() string {
 func (*Inventory) ProtoMessage() {}
 
 func (x *Inventory) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[27]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2425,7 +2498,7 @@ func (x *Inventory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inventory.ProtoReflect.Descriptor instead.
 func (*Inventory) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{27}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Inventory) GetEnvironment() string {
@@ -2475,7 +2548,7 @@ type InventoryItem struct {
 
 func (x *InventoryItem) Reset() {
 	*x = InventoryItem{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[28]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2487,7 +2560,7 @@ func (x *InventoryItem) String() string {
 func (*InventoryItem) ProtoMessage() {}
 
 func (x *InventoryItem) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[28]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2500,7 +2573,7 @@ func (x *InventoryItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryItem.ProtoReflect.Descriptor instead.
 func (*InventoryItem) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{28}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *InventoryItem) GetArtifact() *Artifact {
@@ -2540,7 +2613,7 @@ type MetricSnapshot struct {
 
 func (x *MetricSnapshot) Reset() {
 	*x = MetricSnapshot{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[29]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2552,7 +2625,7 @@ func (x *MetricSnapshot) String() string {
 func (*MetricSnapshot) ProtoMessage() {}
 
 func (x *MetricSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[29]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2565,7 +2638,7 @@ func (x *MetricSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricSnapshot.ProtoReflect.Descriptor instead.
 func (*MetricSnapshot) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{29}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *MetricSnapshot) GetService() string {
@@ -2613,7 +2686,7 @@ type MetricWindow struct {
 
 func (x *MetricWindow) Reset() {
 	*x = MetricWindow{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2625,7 +2698,7 @@ func (x *MetricWindow) String() string {
 func (*MetricWindow) ProtoMessage() {}
 
 func (x *MetricWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2638,7 +2711,7 @@ func (x *MetricWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricWindow.ProtoReflect.Descriptor instead.
 func (*MetricWindow) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{30}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *MetricWindow) GetFrom() *timestamppb.Timestamp {
@@ -2670,7 +2743,7 @@ type Metric struct {
 
 func (x *Metric) Reset() {
 	*x = Metric{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +2755,7 @@ func (x *Metric) String() string {
 func (*Metric) ProtoMessage() {}
 
 func (x *Metric) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +2768,7 @@ func (x *Metric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metric.ProtoReflect.Descriptor instead.
 func (*Metric) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{31}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Metric) GetName() string {
@@ -2748,7 +2821,7 @@ type VerificationReport struct {
 
 func (x *VerificationReport) Reset() {
 	*x = VerificationReport{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2760,7 +2833,7 @@ func (x *VerificationReport) String() string {
 func (*VerificationReport) ProtoMessage() {}
 
 func (x *VerificationReport) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2773,7 +2846,7 @@ func (x *VerificationReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerificationReport.ProtoReflect.Descriptor instead.
 func (*VerificationReport) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{32}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *VerificationReport) GetVerdict() string {
@@ -2848,7 +2921,7 @@ type Erasure struct {
 
 func (x *Erasure) Reset() {
 	*x = Erasure{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2860,7 +2933,7 @@ func (x *Erasure) String() string {
 func (*Erasure) ProtoMessage() {}
 
 func (x *Erasure) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2873,7 +2946,7 @@ func (x *Erasure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Erasure.ProtoReflect.Descriptor instead.
 func (*Erasure) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{33}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Erasure) GetIndex() uint64 {
@@ -2925,7 +2998,7 @@ type Config struct {
 
 func (x *Config) Reset() {
 	*x = Config{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2937,7 +3010,7 @@ func (x *Config) String() string {
 func (*Config) ProtoMessage() {}
 
 func (x *Config) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2950,7 +3023,7 @@ func (x *Config) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Config.ProtoReflect.Descriptor instead.
 func (*Config) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{34}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Config) GetName() string {
@@ -3119,7 +3192,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x06traces\x18\x01 \x03(\tB*\xbaH\x1c\x92\x01\x19\x10\x80\x02\x18\x01\"\x12r\x102\x0e^[0-9a-f]{32}$\xb2\xed\x18\a\n" +
 	"\x05traceR\x06traces\x127\n" +
 	"\x06alerts\x18\x02 \x03(\tB\x1f\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\x04\xb2\xed\x18\a\n" +
-	"\x05alertR\x06alerts\"\xd5\x05\n" +
+	"\x05alertR\x06alerts\"\xf5\x06\n" +
 	"\x10ExceptionRequest\x12\\\n" +
 	"\x02id\x18\x01 \x01(\tBL\xbaH:\xc8\x01\x01r523^$|^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$\xb2\xed\x18\v\n" +
 	"\texceptionR\x02id\x12+\n" +
@@ -3133,10 +3206,17 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\vbreak_glass\x18\a \x01(\bB\x10\xb2\xed\x18\f\n" +
 	"\n" +
 	"breakGlassR\n" +
-	"breakGlass:\x98\x02\xaa\xed\x18\x93\x02\n" +
+	"breakGlass\x12.\n" +
+	"\x04used\x18\b \x01(\v2\x1a.muniment.v1.BreakGlassUseR\x04used:\x88\x03\xbaHm\x1ak\n" +
+	"\x16exception_request.used\x12,only a request with breakGlass can have used\x1a#!has(this.used) || this.break_glass\xaa\xed\x18\x93\x02\n" +
 	"\x11exception-request\x10\x02\x18\x01\"2application/vnd.muniment.exception-request.v1+json(\x80\x80@2\texception2\aexpires2\n" +
 	"breakGlass:\xa1\x01\n" +
-	"\x11Exception request\x127a request to exempt artifacts from a control for a time\x1a\vexcepted-by \x02*Dexception {exception} from {controls}, requested until {expires|day}\"\xcc\x02\n" +
+	"\x11Exception request\x127a request to exempt artifacts from a control for a time\x1a\vexcepted-by \x02*Dexception {exception} from {controls}, requested until {expires|day}\"\xc1\x01\n" +
+	"\rBreakGlassUse\x12#\n" +
+	"\x06origin\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x06origin\x12I\n" +
+	"\x06tenant\x18\x02 \x01(\tB1\xbaH.\xc8\x01\x01r)2'^$|^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12@\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x10\xbaH\x03\xc8\x01\x01\xb2\xed\x18\x06\n" +
+	"\x04usedR\x04time\"\xcc\x02\n" +
 	"\x0eExceptionScope\x12B\n" +
 	"\bsubjects\x18\x01 \x03(\v2\x15.muniment.v1.ArtifactB\x0f\xbaH\x06\x92\x01\x03\x10\x80\b\xb2\xed\x18\x02\x10\x01R\bsubjects\x124\n" +
 	"\x05globs\x18\x02 \x03(\tB\x1e\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\b\xb2\xed\x18\x06\n" +
@@ -3486,7 +3566,7 @@ func file_muniment_v1_kinds_proto_rawDescGZIP() []byte {
 	return file_muniment_v1_kinds_proto_rawDescData
 }
 
-var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
 var file_muniment_v1_kinds_proto_goTypes = []any{
 	(*Attestation)(nil),           // 0: muniment.v1.Attestation
 	(*BackfillCheckpoint)(nil),    // 1: muniment.v1.BackfillCheckpoint
@@ -3498,87 +3578,90 @@ var file_muniment_v1_kinds_proto_goTypes = []any{
 	(*UndoAction)(nil),            // 7: muniment.v1.UndoAction
 	(*Correlation)(nil),           // 8: muniment.v1.Correlation
 	(*ExceptionRequest)(nil),      // 9: muniment.v1.ExceptionRequest
-	(*ExceptionScope)(nil),        // 10: muniment.v1.ExceptionScope
-	(*ExceptionDecision)(nil),     // 11: muniment.v1.ExceptionDecision
-	(*Finding)(nil),               // 12: muniment.v1.Finding
-	(*Control)(nil),               // 13: muniment.v1.Control
-	(*SlaDays)(nil),               // 14: muniment.v1.SlaDays
-	(*ControlTarget)(nil),         // 15: muniment.v1.ControlTarget
-	(*ControlCheck)(nil),          // 16: muniment.v1.ControlCheck
-	(*Requirement)(nil),           // 17: muniment.v1.Requirement
-	(*ControlMode)(nil),           // 18: muniment.v1.ControlMode
-	(*ExceptionRules)(nil),        // 19: muniment.v1.ExceptionRules
-	(*ControlSet)(nil),            // 20: muniment.v1.ControlSet
-	(*NamedSigner)(nil),           // 21: muniment.v1.NamedSigner
-	(*ControlReference)(nil),      // 22: muniment.v1.ControlReference
-	(*ImagePath)(nil),             // 23: muniment.v1.ImagePath
-	(*KeyEvent)(nil),              // 24: muniment.v1.KeyEvent
-	(*GateDecision)(nil),          // 25: muniment.v1.GateDecision
-	(*ControlResult)(nil),         // 26: muniment.v1.ControlResult
-	(*Inventory)(nil),             // 27: muniment.v1.Inventory
-	(*InventoryItem)(nil),         // 28: muniment.v1.InventoryItem
-	(*MetricSnapshot)(nil),        // 29: muniment.v1.MetricSnapshot
-	(*MetricWindow)(nil),          // 30: muniment.v1.MetricWindow
-	(*Metric)(nil),                // 31: muniment.v1.Metric
-	(*VerificationReport)(nil),    // 32: muniment.v1.VerificationReport
-	(*Erasure)(nil),               // 33: muniment.v1.Erasure
-	(*Config)(nil),                // 34: muniment.v1.Config
-	nil,                           // 35: muniment.v1.Artifact.DigestEntry
-	nil,                           // 36: muniment.v1.ExportFile.DigestEntry
-	(*timestamppb.Timestamp)(nil), // 37: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 38: google.protobuf.Struct
+	(*BreakGlassUse)(nil),         // 10: muniment.v1.BreakGlassUse
+	(*ExceptionScope)(nil),        // 11: muniment.v1.ExceptionScope
+	(*ExceptionDecision)(nil),     // 12: muniment.v1.ExceptionDecision
+	(*Finding)(nil),               // 13: muniment.v1.Finding
+	(*Control)(nil),               // 14: muniment.v1.Control
+	(*SlaDays)(nil),               // 15: muniment.v1.SlaDays
+	(*ControlTarget)(nil),         // 16: muniment.v1.ControlTarget
+	(*ControlCheck)(nil),          // 17: muniment.v1.ControlCheck
+	(*Requirement)(nil),           // 18: muniment.v1.Requirement
+	(*ControlMode)(nil),           // 19: muniment.v1.ControlMode
+	(*ExceptionRules)(nil),        // 20: muniment.v1.ExceptionRules
+	(*ControlSet)(nil),            // 21: muniment.v1.ControlSet
+	(*NamedSigner)(nil),           // 22: muniment.v1.NamedSigner
+	(*ControlReference)(nil),      // 23: muniment.v1.ControlReference
+	(*ImagePath)(nil),             // 24: muniment.v1.ImagePath
+	(*KeyEvent)(nil),              // 25: muniment.v1.KeyEvent
+	(*GateDecision)(nil),          // 26: muniment.v1.GateDecision
+	(*ControlResult)(nil),         // 27: muniment.v1.ControlResult
+	(*Inventory)(nil),             // 28: muniment.v1.Inventory
+	(*InventoryItem)(nil),         // 29: muniment.v1.InventoryItem
+	(*MetricSnapshot)(nil),        // 30: muniment.v1.MetricSnapshot
+	(*MetricWindow)(nil),          // 31: muniment.v1.MetricWindow
+	(*Metric)(nil),                // 32: muniment.v1.Metric
+	(*VerificationReport)(nil),    // 33: muniment.v1.VerificationReport
+	(*Erasure)(nil),               // 34: muniment.v1.Erasure
+	(*Config)(nil),                // 35: muniment.v1.Config
+	nil,                           // 36: muniment.v1.Artifact.DigestEntry
+	nil,                           // 37: muniment.v1.ExportFile.DigestEntry
+	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 39: google.protobuf.Struct
 }
 var file_muniment_v1_kinds_proto_depIdxs = []int32{
-	35, // 0: muniment.v1.Artifact.digest:type_name -> muniment.v1.Artifact.DigestEntry
-	37, // 1: muniment.v1.ExportManifest.created:type_name -> google.protobuf.Timestamp
+	36, // 0: muniment.v1.Artifact.digest:type_name -> muniment.v1.Artifact.DigestEntry
+	38, // 1: muniment.v1.ExportManifest.created:type_name -> google.protobuf.Timestamp
 	4,  // 2: muniment.v1.ExportManifest.files:type_name -> muniment.v1.ExportFile
 	5,  // 3: muniment.v1.ExportManifest.privacy_budget:type_name -> muniment.v1.PrivacyBudget
 	2,  // 4: muniment.v1.ExportManifest.sources:type_name -> muniment.v1.Artifact
-	36, // 5: muniment.v1.ExportFile.digest:type_name -> muniment.v1.ExportFile.DigestEntry
-	38, // 6: muniment.v1.TriageAction.parameters:type_name -> google.protobuf.Struct
+	37, // 5: muniment.v1.ExportFile.digest:type_name -> muniment.v1.ExportFile.DigestEntry
+	39, // 6: muniment.v1.TriageAction.parameters:type_name -> google.protobuf.Struct
 	7,  // 7: muniment.v1.TriageAction.undo:type_name -> muniment.v1.UndoAction
 	8,  // 8: muniment.v1.TriageAction.correlation:type_name -> muniment.v1.Correlation
-	37, // 9: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
-	37, // 10: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
+	38, // 9: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
+	38, // 10: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
 	2,  // 11: muniment.v1.TriageAction.subjects:type_name -> muniment.v1.Artifact
-	38, // 12: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
-	10, // 13: muniment.v1.ExceptionRequest.scope:type_name -> muniment.v1.ExceptionScope
-	37, // 14: muniment.v1.ExceptionRequest.expires:type_name -> google.protobuf.Timestamp
-	2,  // 15: muniment.v1.ExceptionScope.subjects:type_name -> muniment.v1.Artifact
-	37, // 16: muniment.v1.ExceptionDecision.expires:type_name -> google.protobuf.Timestamp
-	37, // 17: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
-	2,  // 18: muniment.v1.Finding.subjects:type_name -> muniment.v1.Artifact
-	37, // 19: muniment.v1.Finding.due:type_name -> google.protobuf.Timestamp
-	38, // 20: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
-	14, // 21: muniment.v1.Control.sla_days:type_name -> muniment.v1.SlaDays
-	15, // 22: muniment.v1.Control.applies_to:type_name -> muniment.v1.ControlTarget
-	16, // 23: muniment.v1.Control.check:type_name -> muniment.v1.ControlCheck
-	18, // 24: muniment.v1.Control.modes:type_name -> muniment.v1.ControlMode
-	19, // 25: muniment.v1.Control.exceptions:type_name -> muniment.v1.ExceptionRules
-	17, // 26: muniment.v1.ControlCheck.require:type_name -> muniment.v1.Requirement
-	21, // 27: muniment.v1.ControlSet.signers:type_name -> muniment.v1.NamedSigner
-	22, // 28: muniment.v1.ControlSet.controls:type_name -> muniment.v1.ControlReference
-	23, // 29: muniment.v1.ControlSet.image_paths:type_name -> muniment.v1.ImagePath
-	37, // 30: muniment.v1.KeyEvent.from:type_name -> google.protobuf.Timestamp
-	2,  // 31: muniment.v1.GateDecision.subjects:type_name -> muniment.v1.Artifact
-	37, // 32: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
-	26, // 33: muniment.v1.GateDecision.results:type_name -> muniment.v1.ControlResult
-	37, // 34: muniment.v1.GateDecision.valid_until:type_name -> google.protobuf.Timestamp
-	37, // 35: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
-	28, // 36: muniment.v1.Inventory.items:type_name -> muniment.v1.InventoryItem
-	2,  // 37: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
-	30, // 38: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
-	31, // 39: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
-	2,  // 40: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
-	37, // 41: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
-	37, // 42: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
-	37, // 43: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
-	2,  // 44: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
-	45, // [45:45] is the sub-list for method output_type
-	45, // [45:45] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	39, // 12: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
+	11, // 13: muniment.v1.ExceptionRequest.scope:type_name -> muniment.v1.ExceptionScope
+	38, // 14: muniment.v1.ExceptionRequest.expires:type_name -> google.protobuf.Timestamp
+	10, // 15: muniment.v1.ExceptionRequest.used:type_name -> muniment.v1.BreakGlassUse
+	38, // 16: muniment.v1.BreakGlassUse.time:type_name -> google.protobuf.Timestamp
+	2,  // 17: muniment.v1.ExceptionScope.subjects:type_name -> muniment.v1.Artifact
+	38, // 18: muniment.v1.ExceptionDecision.expires:type_name -> google.protobuf.Timestamp
+	38, // 19: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
+	2,  // 20: muniment.v1.Finding.subjects:type_name -> muniment.v1.Artifact
+	38, // 21: muniment.v1.Finding.due:type_name -> google.protobuf.Timestamp
+	39, // 22: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
+	15, // 23: muniment.v1.Control.sla_days:type_name -> muniment.v1.SlaDays
+	16, // 24: muniment.v1.Control.applies_to:type_name -> muniment.v1.ControlTarget
+	17, // 25: muniment.v1.Control.check:type_name -> muniment.v1.ControlCheck
+	19, // 26: muniment.v1.Control.modes:type_name -> muniment.v1.ControlMode
+	20, // 27: muniment.v1.Control.exceptions:type_name -> muniment.v1.ExceptionRules
+	18, // 28: muniment.v1.ControlCheck.require:type_name -> muniment.v1.Requirement
+	22, // 29: muniment.v1.ControlSet.signers:type_name -> muniment.v1.NamedSigner
+	23, // 30: muniment.v1.ControlSet.controls:type_name -> muniment.v1.ControlReference
+	24, // 31: muniment.v1.ControlSet.image_paths:type_name -> muniment.v1.ImagePath
+	38, // 32: muniment.v1.KeyEvent.from:type_name -> google.protobuf.Timestamp
+	2,  // 33: muniment.v1.GateDecision.subjects:type_name -> muniment.v1.Artifact
+	38, // 34: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
+	27, // 35: muniment.v1.GateDecision.results:type_name -> muniment.v1.ControlResult
+	38, // 36: muniment.v1.GateDecision.valid_until:type_name -> google.protobuf.Timestamp
+	38, // 37: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
+	29, // 38: muniment.v1.Inventory.items:type_name -> muniment.v1.InventoryItem
+	2,  // 39: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
+	31, // 40: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
+	32, // 41: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
+	2,  // 42: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
+	38, // 43: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
+	38, // 44: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
+	38, // 45: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
+	2,  // 46: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_kinds_proto_init() }
@@ -3590,24 +3673,24 @@ func file_muniment_v1_kinds_proto_init() {
 	file_muniment_v1_kinds_proto_msgTypes[1].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[4].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[5].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[11].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[12].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[14].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[17].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[19].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[13].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[15].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[18].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[20].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[25].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[28].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[31].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[21].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[26].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[29].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[32].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[33].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_kinds_proto_rawDesc), len(file_muniment_v1_kinds_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   37,
+			NumMessages:   38,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
