@@ -1,0 +1,154 @@
+"""Exceptions and key events (controls.md, sections 3 and 4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from .base import (
+    Entry,
+    Json,
+    any_glob,
+    is_person,
+    person_key,
+    read_time,
+    same_artifact,
+)
+from .controls import Control, ControlSet
+
+BREAK_GLASS = timedelta(hours=24)
+
+
+@dataclass
+class Exemption:
+    """An exception, as its request and the decisions about it make it."""
+
+    id: str
+    index: int
+    control: str
+    request: Entry
+    expires: datetime
+    approvals: set[str] = field(default_factory=set)
+    renewals: dict[datetime, set[str]] = field(default_factory=dict)
+    approved: bool = False
+    over: bool = False  # rejected or revoked
+
+    @property
+    def break_glass(self) -> bool:
+        return self.request.attributes.get("breakGlass") == "true"
+
+    @property
+    def findings(self) -> set[str]:
+        return {name.upper() for name in self.request.values("finding")}
+
+    def counts(self, now: datetime) -> bool:
+        return not self.over and (self.approved or self.break_glass) and now < self.expires
+
+    def covers(self, name: str, digests: list[Json], environment: str) -> bool:
+        """Report whether the scope contains an artifact, by one of the digest sets."""
+        named = any(
+            same_artifact(subject["digest"], digest)
+            for subject in self.request.subjects
+            for digest in digests
+        )
+        named = named or (name != "" and any_glob(self.request.values("glob"), name))
+        environments = self.request.values("environment")
+        where = not environments or (environment != "" and any_glob(environments, environment))
+        return named and where
+
+
+def requests(entries: list[Entry]) -> dict[str, Entry]:
+    """Return the request of each exception: of several with one ID, the oldest."""
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.kind == "exception-request":
+            found.setdefault(entry.attributes.get("exception", "").lower(), entry)
+    return found
+
+
+def exemptions(entries: list[Entry], controls: ControlSet) -> list[Exemption]:
+    """Return the exceptions from controls of the set, in the order of their requests."""
+    found: dict[int, Exemption] = {}
+    for entry in requests(entries).values():
+        control = controls.controls.get((entry.controls or [""])[0])
+        if control is None or entry.recorded or not is_person(entry.submitter):
+            continue
+        expires = _limited(control, entry)
+        exemption = Exemption(
+            entry.attributes["exception"], entry.index, control.id, entry, expires
+        )
+        if exemption.break_glass:
+            exemption.expires = min(expires, entry.time + BREAK_GLASS)
+        if _wildcard(entry) and (not control.wildcard or control.severity == "critical"):
+            continue
+        found[entry.index] = exemption
+    for entry in entries:
+        if entry.kind == "exception-decision":
+            exemption_or_none = found.get(int(entry.attributes.get("request", "-1")))
+            if exemption_or_none is not None:
+                _decide(entry, exemption_or_none, controls.controls[exemption_or_none.control])
+    return list(found.values())
+
+
+def _limited(control: Control, entry: Entry) -> datetime:
+    limit = entry.time + timedelta(days=control.max_days)
+    return min(read_time(entry.attributes["expires"]), limit)
+
+
+def _wildcard(entry: Entry) -> bool:
+    return any(not any(c.isalnum() for c in glob) for glob in entry.values("glob"))
+
+
+def _decide(entry: Entry, exemption: Exemption, control: Control) -> None:
+    decision = entry.attributes.get("decision", "")
+    if entry.index < exemption.index or not is_person(entry.submitter) or exemption.over:
+        return
+    if entry.attributes.get("exception", "").lower() != exemption.id.lower():
+        return
+    if entry.recorded and decision not in ("reject", "revoke"):
+        return
+    person = person_key(entry.submitter)
+    own = person == person_key(exemption.request.submitter)
+    match decision:
+        case "revoke":
+            exemption.over = True
+        case "reject" if not own and not exemption.approved:
+            exemption.over = True
+        case "approve" if not own:
+            exemption.approvals.add(person)
+            exemption.approved = len(exemption.approvals) >= control.approvers
+        case "renew" if not own and exemption.approved:
+            expires = read_time(entry.attributes["expires"])
+            persons = exemption.renewals.setdefault(expires, set())
+            persons.add(person)
+            if len(persons) == control.approvers:
+                exemption.expires = _limited(control, entry)
+
+
+@dataclass
+class KeyEvents:
+    """The key events that have effect."""
+
+    events: list[Entry]
+
+    def excludes(self, party: Json, time: datetime) -> bool:
+        """Report whether an event excludes a signer of an entry with this time."""
+        return any(self._concerns(e, party) and self._ended(e, time) for e in self.events)
+
+    @staticmethod
+    def _concerns(event: Entry, party: Json) -> bool:
+        a = event.attributes
+        if "keyId" in a:
+            return a["keyId"] == party.get("keyId")
+        both = (party.get("identity"), party.get("issuer"))
+        return (a.get("identity"), a.get("issuer")) == both
+
+    @staticmethod
+    def _ended(event: Entry, time: datetime) -> bool:
+        since = read_time(event.attributes["from"])
+        match event.attributes.get("event"):
+            case "retired":
+                return time > since
+            case "compromised":
+                return time >= since
+        return False
