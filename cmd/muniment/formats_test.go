@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -17,13 +18,20 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	ocimutate "github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/rogpeppe/go-internal/testscript"
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 
@@ -39,12 +47,20 @@ func peerScript(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// registry: starts one with an image in it, and sets REGISTRY, IMAGE (by tag)
-// and DIGEST.
+// registry [distribution]: starts one with an image and an index of two
+// platforms in it. It sets REGISTRY, IMAGE and INDEX (by tag), DIGEST (of the
+// image), AMD64 and ARM64. The registry has the API for referrers, except that
+// of the distribution project.
 func registryScript(ts *testscript.TestScript, neg bool, args []string) {
-	s := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
-	ts.Defer(s.Close)
-	host := strings.TrimPrefix(s.URL, "http://")
+	host := ""
+	if len(args) == 1 && args[0] == "distribution" {
+		host = startDistribution(ts)
+	} else {
+		s := httptest.NewServer(registry.New(registry.WithReferrersSupport(true), registry.Logger(log.New(io.Discard, "", 0))))
+		ts.Defer(s.Close)
+		host = strings.TrimPrefix(s.URL, "http://")
+	}
+	ts.Setenv("REGISTRY", host)
 	tag, err := name.NewTag(host + "/app:1.7.0")
 	ts.Check(err)
 	image, err := random.Image(64, 1)
@@ -52,9 +68,65 @@ func registryScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(remote.Write(tag, image))
 	digest, err := image.Digest()
 	ts.Check(err)
-	ts.Setenv("REGISTRY", host)
 	ts.Setenv("IMAGE", tag.String())
 	ts.Setenv("DIGEST", digest.String())
+	tag, err = name.NewTag(host + "/multi:1.7.0")
+	ts.Check(err)
+	index := ocimutate.IndexMediaType(empty.Index, types.OCIImageIndex)
+	for _, arch := range []string{"amd64", "arm64"} {
+		image, err := random.Image(64, 1)
+		ts.Check(err)
+		digest, err := image.Digest()
+		ts.Check(err)
+		index = ocimutate.AppendManifests(index, ocimutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: arch}}})
+		ts.Setenv(strings.ToUpper(arch), digest.String())
+	}
+	ts.Check(remote.WriteIndex(tag, index))
+	ts.Setenv("INDEX", tag.String())
+}
+
+// startDistribution runs the registry of the distribution project until the
+// script ends, and returns its host.
+func startDistribution(ts *testscript.TestScript) string {
+	ports, err := peers.FreePorts(1)
+	ts.Check(err)
+	host := "127.0.0.1:" + ports[0]
+	dir := ts.MkAbs("distribution")
+	ts.Check(os.MkdirAll(dir, 0o700))
+	config := filepath.Join(dir, "config.yml")
+	ts.Check(os.WriteFile(config, []byte(fmt.Sprintf("version: 0.1\nlog: {level: warn}\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\n", dir, host)), 0o600))
+	p, err := peers.Program{Name: "registry", Args: []string{"serve", config}, Dir: dir, Probe: "http://" + host + "/v2/"}.Start(context.Background())
+	ts.Check(err)
+	ts.Defer(p.Stop)
+	return host
+}
+
+// attach REF MEDIATYPE FILE: attaches a file to a manifest, as a referrer.
+// FILE can be missing, for a layer that the registry does not have.
+func attachScript(ts *testscript.TestScript, neg bool, args []string) {
+	ref, err := name.ParseReference(args[0])
+	ts.Check(err)
+	subject, err := remote.Head(ref)
+	ts.Check(err)
+	data := []byte("missing")
+	if args[2] != "missing" {
+		data = []byte(ts.ReadFile(args[2]))
+	}
+	layer := static.NewLayer(data, types.MediaType(args[1]))
+	image, err := ocimutate.AppendLayers(ocimutate.ConfigMediaType(ocimutate.MediaType(empty.Image, types.OCIManifestSchema1), types.MediaType(args[1])), layer)
+	ts.Check(err)
+	referrer := ocimutate.Subject(image, *subject).(v1.Image)
+	digest, err := referrer.Digest()
+	ts.Check(err)
+	at := ref.Context().Digest(digest.String())
+	if args[2] != "missing" {
+		ts.Check(remote.Write(at, referrer))
+		return
+	}
+	config, err := partial.ConfigLayer(referrer)
+	ts.Check(err)
+	ts.Check(remote.WriteLayer(ref.Context(), config))
+	ts.Check(remote.Put(at, referrer))
 }
 
 // envelope FILE PAYLOAD KEY...: signs a payload with new keys, whose public

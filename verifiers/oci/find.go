@@ -48,10 +48,34 @@ func (r *Registry) Each(ctx context.Context, f func(*Attachment, error) error) (
 	return w.artifacts, nil
 }
 
+// Harvest is Each for evidence that is recorded rather than judged. Where the
+// registry does not provide a platform's manifest or a list of referrers,
+// Harvest passes an error that wraps ErrUnusable and continues with the others.
+// It also visits the provenance that a chart's manifest contains.
+func (r *Registry) Harvest(ctx context.Context, f func(*Attachment, error) error) ([]*Artifact, error) {
+	w := &walk{r: r, f: f, harvest: true, seen: map[string]bool{}}
+	if err := w.start(ctx); err != nil {
+		return nil, err
+	}
+	for _, a := range w.artifacts {
+		if err := w.attachedTo(ctx, a); err != nil {
+			return nil, err
+		}
+		if a.Chart == nil || a.Chart.Provenance == "" {
+			continue
+		}
+		if err := w.layer(ctx, Attachment{Artifact: a, Source: SourceChart, Manifest: a.Digest, Digest: a.Chart.Provenance, MediaType: mediaTypeProvenance}); err != nil {
+			return nil, err
+		}
+	}
+	return w.artifacts, nil
+}
+
 // A walk visits everything reachable from a reference.
 type walk struct {
 	r         *Registry
 	f         func(*Attachment, error) error
+	harvest   bool // pass on what the registry does not provide
 	artifacts []*Artifact
 	buildkit  []descriptor
 	bytes     int64 // of blobs
@@ -102,9 +126,14 @@ func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth
 			// Possibly BuildKit attestations whose annotations were lost when
 			// copying. Only the content distinguishes them from an image, and
 			// an image must be attested like the others.
-			if loose, err := w.looseAttestations(ctx, d, a.Digest); err != nil {
+			loose, err := w.looseAttestations(ctx, d, a.Digest)
+			if err != nil {
+				err = w.missing(ctx, &Artifact{Digest: string(d.Digest)}, SourceBuildKit, err)
+			}
+			if err != nil {
 				return err
-			} else if loose {
+			}
+			if loose {
 				continue
 			}
 		}
@@ -112,17 +141,28 @@ func (w *walk) artifact(ctx context.Context, m *manifest, platform string, depth
 			continue
 		}
 		below, err := w.r.manifest(ctx, w.r.ref.Context().Digest(string(d.Digest)))
+		if err == nil && below == nil {
+			err = fmt.Errorf("index %s: the registry does not have its manifest %s", m.Digest, d.Digest)
+		}
+		if err == nil {
+			err = w.artifact(ctx, below, platformOf(d.Platform), depth+1)
+		} else {
+			err = w.missing(ctx, &Artifact{Digest: string(d.Digest), MediaType: string(d.MediaType), Platform: platformOf(d.Platform)}, SourceIndex, err)
+		}
 		if err != nil {
-			return err
-		}
-		if below == nil {
-			return fmt.Errorf("index %s: the registry does not have its manifest %s", m.Digest, d.Digest)
-		}
-		if err := w.artifact(ctx, below, platformOf(d.Platform), depth+1); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// missing handles an artifact whose manifest or list of referrers the registry
+// does not provide. Without harvest, its error ends the walk.
+func (w *walk) missing(ctx context.Context, a *Artifact, source Source, err error) error {
+	if !w.harvest || ended(ctx, err) {
+		return err
+	}
+	return w.call(&Attachment{Artifact: a, Source: source, Manifest: a.Digest, Digest: a.Digest}, unusable(err))
 }
 
 // looseAttestations reports whether a manifest of an index contains only
@@ -176,6 +216,9 @@ func ParseChart(manifest []byte) *Chart { return chartOf(manifest) }
 
 func (w *walk) attachedTo(ctx context.Context, a *Artifact) error {
 	referrers, source, err := w.r.referrers(ctx, a.Digest)
+	if err != nil {
+		err = w.missing(ctx, a, source, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -242,26 +285,32 @@ func (w *walk) manifest(ctx context.Context, a *Artifact, ref name.Reference, so
 		one := found
 		one.MediaType, one.Digest, one.annotations = string(l.MediaType), string(l.Digest), l.Annotations
 		if l.Size > MaxBlob {
-			if err := w.call(&one, fmt.Errorf("%w: a blob of %d bytes", ErrTooMuch, l.Size)); err != nil {
-				return err
-			}
-			continue
-		}
-		if one.Data, err = w.r.Blob(ctx, one.Digest); errors.Is(err, ErrNotFound) {
-			err = w.call(&one, fmt.Errorf("the registry does not have the blob %s", one.Digest))
-		} else if err == nil {
-			if w.bytes += int64(len(one.Data)); w.bytes > MaxTotal {
-				return fmt.Errorf("%s: %w: %d bytes of attestations", w.r.ref, ErrTooMuch, int64(MaxTotal))
-			}
-			err = w.call(&one, nil)
-		} else if !ended(ctx, err) {
-			err = w.call(&one, unusable(err))
+			err = w.call(&one, fmt.Errorf("%w: a blob of %d bytes", ErrTooMuch, l.Size))
+		} else {
+			err = w.layer(ctx, one)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// layer reads the document of an attachment.
+func (w *walk) layer(ctx context.Context, one Attachment) (err error) {
+	one.Data, err = w.r.Blob(ctx, one.Digest)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return w.call(&one, fmt.Errorf("the registry does not have the blob %s", one.Digest))
+	case err != nil && ended(ctx, err):
+		return err
+	case err != nil:
+		return w.call(&one, unusable(err))
+	}
+	if w.bytes += int64(len(one.Data)); w.bytes > MaxTotal {
+		return fmt.Errorf("%s: %w: %d bytes of attestations", w.r.ref, ErrTooMuch, int64(MaxTotal))
+	}
+	return w.call(&one, nil)
 }
 
 func (w *walk) call(a *Attachment, problem error) error {

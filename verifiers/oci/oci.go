@@ -74,6 +74,8 @@ const (
 	SourceReferrersTag Source = "referrers-tag" // the fallback tag
 	SourceCosignTag    Source = "cosign-tag"    // a tag of cosign's older scheme
 	SourceBuildKit     Source = "buildkit"      // the image's own index
+	SourceIndex        Source = "index"         // an index that lists a missing manifest
+	SourceChart        Source = "chart"         // the chart's own manifest
 )
 
 // Media types of attachments, besides those of bundles, envelopes and

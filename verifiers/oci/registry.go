@@ -76,6 +76,9 @@ func Open(reference string, o Options) (*Registry, error) {
 	return r, nil
 }
 
+// Repository returns the name of the reference's repository, with its host.
+func (r *Registry) Repository() string { return r.ref.Context().Name() }
+
 // foldDigest returns the reference with its digest in lower case.
 func foldDigest(reference string) string {
 	name, text, _ := strings.Cut(reference, "@")

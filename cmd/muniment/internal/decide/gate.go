@@ -17,6 +17,8 @@ import (
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/images"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 // Outcomes of a decision, as the API writes them.
@@ -35,7 +37,7 @@ type gateCmd struct {
 	DryRun      bool   `help:"Do not record the decision."`
 	Format      string `help:"Output: text for people, json, sarif (SARIF 2.1.0) or junit (JUnit XML)." enum:"text,json,sarif,junit" default:"text"`
 	JSON        bool   `help:"The same as --format json."`
-	Save        string `help:"Write the attestations of a pass to this folder, as Sigstore bundles named by digest." placeholder:"DIR" type:"path"`
+	Save        string `help:"Write the attestations of a pass to this folder, as Sigstore bundles named by type and digest: vsa-sha256-….json, svr-… and deployment-…. Stock cosign verifies them with the log's gate.pub." placeholder:"DIR" type:"path"`
 }
 
 func (gateCmd) Help() string {
@@ -323,12 +325,28 @@ func (r *gateReport) save(a *term.App, dir string) error {
 	}
 	for _, s := range r.Subjects {
 		for _, bundle := range s.attestations {
-			if err := a.SaveByDigest(dir, []byte(bundle)); err != nil {
+			prefix, err := attestationPrefix([]byte(bundle))
+			if err == nil {
+				err = a.SaveByDigest(dir, prefix, []byte(bundle))
+			}
+			if err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// attestationPrefix returns the start of the name of an attestation's file.
+func attestationPrefix(bundle []byte) (string, error) {
+	b, err := sigstore.Parse(bundle)
+	if err != nil {
+		return "", fmt.Errorf("attestation from the server: %w", err)
+	}
+	if b.Statement == nil {
+		return "", nil
+	}
+	return map[string]string{intoto.SLSASummaryV1: "vsa-", intoto.SVR: "svr-", intoto.Deployment: "deployment-"}[b.Statement.PredicateType], nil
 }
 
 func (r *gateReport) write(w *term.Output, format string) error {

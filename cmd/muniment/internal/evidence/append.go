@@ -26,12 +26,15 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/documents"
+	"muniment.dev/muniment/verifiers/oci"
 	"muniment.dev/muniment/verifiers/shape"
 )
 
 type appendCmd struct {
-	Files []string `arg:"" optional:"" help:"Files, folders (searched recursively), or - for standard input." predictor:"file"`
+	Files []string `arg:"" optional:"" help:"Files, folders (searched recursively), or - for standard input. With --from-oci: images or charts in registries." predictor:"file"`
 	remote.Flags
+	remote.RegistryFlags
+	FromOCI        bool          `name:"from-oci" help:"Record the attestations and signatures that are attached to images or charts in registries, named as HOST/NAME:TAG or HOST/NAME@sha256:…, and to each platform of an index."`
 	ReceiptDir     string        `help:"Folder to write receipts to, as <file name>.receipt.json." placeholder:"DIR" default:"."`
 	MediaType      string        `help:"Media type of the evidence. Required unless the file is a Sigstore bundle, DSSE envelope or in-toto statement." placeholder:"TYPE"`
 	Kind           string        `help:"Kind of the entries." default:"${kind}"`
@@ -60,6 +63,10 @@ the payload: keep the file, and verify it with 'muniment verify --payload'.
 A JSON Lines file of bundles, envelopes or statements, such as 'gh attestation download' writes, is
 appended line by line. The receipt of line 2 is <file name>.2.receipt.json.
 
+With --from-oci, the arguments are references to images and charts. Everything that verify-image finds there is
+recorded if the admission policy accepts it. An attachment that the registry does not provide fails alone.
+Receipts are named by the digest of the attestation.
+
 Exit code: 0 all recorded, with receipts; 1 some failed; 2 no answer, or the witnesses did not cosign in time.
 
 Examples:
@@ -68,6 +75,7 @@ Examples:
   muniment append build/attestations/ --detached --policy policy
   muniment append provenance.sigstore.json --wait witnessed --policy policy
   syft . -o cyclonedx-json | muniment append - --media-type application/vnd.cyclonedx+json
+  muniment append --from-oci registry.example.com/app:1.7.0 --receipt-dir receipts
   muniment append --by-reference sha256:2cf24dba… --location s3://scans/2026/11/scan.json --size 5368709120 --media-type application/json`
 }
 
@@ -82,6 +90,7 @@ type piece struct {
 
 	large   bool     // sent as a stream
 	content *os.File // large standard input, spooled to disk
+	harvest *harvested
 	// section is one document of a large file of JSON Lines, or nil for the
 	// whole file.
 	section *documents.Section
@@ -107,9 +116,17 @@ func (c *appendCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	pieces, err := c.collect()
-	if err == nil && c.ByReference != "" {
-		pieces, err = c.reference(pieces)
+	var pieces []piece
+	var registries []*oci.Registry
+	switch {
+	case c.FromOCI:
+		registries, err = c.registries()
+	case c.ByReference != "":
+		if pieces, err = c.collect(); err == nil {
+			pieces, err = c.reference(pieces)
+		}
+	default:
+		pieces, err = c.collect()
 	}
 	if err != nil {
 		return err
@@ -134,25 +151,17 @@ func (c *appendCmd) Run(a *term.App) error {
 			c.content.Close()
 		}
 	}()
-	t := &tally{witnessed: witnessed, bar: a.Progress(int64(len(pieces)), "append")}
-	for len(pieces) > 0 {
-		var group []piece
-		group, pieces = c.group(a, pieces)
-		if err = a.Ctx.Err(); err != nil {
-			break // the group may have an unread piece
-		}
-		if group[0].large {
-			err = c.sendLarge(a, client, &group[0], t)
-		} else {
-			err = c.send(a, client, group, t)
-		}
-		if err != nil {
-			break
-		}
+	t := &tally{witnessed: witnessed}
+	if c.FromOCI {
+		t.bar = a.ProgressCount("append")
+		err = (&harvester{appendCmd: c, app: a, client: client, tally: t}).run(registries)
+	} else {
+		t.bar = a.Progress(int64(len(pieces)), "append")
+		err = c.sendAll(a, client, pieces, t)
 	}
 	_ = t.bar.Finish()
 	if !c.JSON && (err == nil || t.recorded+t.failed > 0) {
-		fmt.Fprintf(a.Stderr, "%d appended (%d already recorded), %d failed\n", t.recorded, t.duplicates, t.failed)
+		fmt.Fprintf(a.Stderr, "%d appended (%d already recorded), %d failed%s\n", t.recorded, t.duplicates, t.failed, t.skips())
 		if policy == nil && t.recorded > 0 && !c.NoReceipts {
 			fmt.Fprintln(a.Stderr, "receipts not verified: use --policy, or run 'muniment verify'")
 		}
@@ -164,6 +173,23 @@ func (c *appendCmd) Run(a *term.App) error {
 		return term.ExitWith(term.ExitNo, nil)
 	}
 	return nil
+}
+
+// sendAll appends the pieces in groups.
+func (c *appendCmd) sendAll(a *term.App, client *muniment.Client, pieces []piece, t *tally) (err error) {
+	for len(pieces) > 0 && err == nil {
+		var group []piece
+		group, pieces = c.group(a, pieces)
+		if err = a.Ctx.Err(); err != nil {
+			break // the group may have an unread piece
+		}
+		if group[0].large {
+			err = c.sendLarge(a, client, &group[0], t)
+		} else {
+			err = c.send(a, client, group, t)
+		}
+	}
+	return err
 }
 
 // collect lists the files to append, without reading them.
@@ -298,19 +324,24 @@ func (c *appendCmd) group(a *term.App, pieces []piece) (group, rest []piece) {
 			p.large = p.large && p.err == nil // report the error, send nothing
 		}
 		size += int64(len(p.sub.Payload))
-		p.sub.Kind, p.sub.IdempotencyKey = c.Kind, c.IdempotencyKey
-		if p.sub.MediaType == "" {
-			p.sub.MediaType = c.MediaType
-		}
+		c.complete(p)
 		if p.large {
 			return []piece{*p}, pieces[i+1:]
-		}
-		if ingest.IsEvent(c.Kind) && c.IdempotencyKey == "" {
-			p.sub.IdempotencyKey = entry.SHA256(p.sub.Payload)
 		}
 		group = append(group, *p)
 	}
 	return group, nil
+}
+
+// complete sets what the flags determine about a submission.
+func (c *appendCmd) complete(p *piece) {
+	p.sub.Kind, p.sub.IdempotencyKey = c.Kind, c.IdempotencyKey
+	if p.sub.MediaType == "" {
+		p.sub.MediaType = c.MediaType
+	}
+	if !p.large && ingest.IsEvent(c.Kind) && c.IdempotencyKey == "" {
+		p.sub.IdempotencyKey = entry.SHA256(p.sub.Payload)
+	}
 }
 
 // lines splits a file of JSON Lines into one piece per document if each is a
@@ -445,6 +476,15 @@ type tally struct {
 	witnessed                    bool // wait for cosignatures
 	bar                          *progressbar.ProgressBar
 	recorded, duplicates, failed int
+	skipped                      int // attachments that are not attestations
+}
+
+// skips returns the end of the summary.
+func (t *tally) skips() string {
+	if t.skipped == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d skipped", t.skipped)
 }
 
 func (t *tally) add(r *muniment.Result) {
@@ -557,7 +597,8 @@ func (c *appendCmd) print(a *term.App, p *piece, r *muniment.Result) error {
 			Receipt   string  `json:"receipt,omitempty"`
 			Error     string  `json:"error,omitempty"`
 			Code      string  `json:"code,omitempty"`
-		}{File: p.name}
+			*harvested
+		}{File: p.name, harvested: p.harvest}
 		if r.Err != nil {
 			o.Error, o.Code = remote.Reason(r.Err), remote.Code(r.Err)
 		} else {

@@ -91,6 +91,9 @@ type sectionOfFile struct {
 }
 
 func (p *piece) openFile() (io.ReadSeekCloser, error) {
+	if p.harvest != nil {
+		return inMemory{bytes.NewReader(p.sub.Payload)}, nil
+	}
 	if p.root != nil {
 		return bounded.OpenIn(p.root, p.path)
 	}
@@ -109,6 +112,11 @@ type keptOpen struct{ *os.File }
 
 func (keptOpen) Close() error { return nil }
 
+// inMemory is the content of an attachment.
+type inMemory struct{ *bytes.Reader }
+
+func (inMemory) Close() error { return nil }
+
 // sendLarge streams one piece and reports the result. An error ends the
 // command.
 func (c *appendCmd) sendLarge(a *term.App, client *muniment.Client, p *piece, t *tally) error {
@@ -125,8 +133,11 @@ func (c *appendCmd) sendLarge(a *term.App, client *muniment.Client, p *piece, t 
 	}
 	if r.Err == nil && !c.NoReceipts && !c.Detached && !c.JSON {
 		keep := "keep the file"
-		if p.section != nil {
+		switch {
+		case p.section != nil:
 			keep = "keep the line as a file of its own"
+		case p.harvest != nil:
+			keep = fmt.Sprintf("fetch it with 'muniment get %d --payload -o FILE'", r.Index)
 		}
 		fmt.Fprintf(a.Stderr, "%s: the payload is too large for the receipt: %s, and verify it with --payload\n", term.Quoted(p.name), keep)
 	}
@@ -141,7 +152,7 @@ func (c *appendCmd) stream(a *term.App, client *muniment.Client, p *piece, t *ta
 		return muniment.Result{Err: err}, nil
 	}
 	defer f.Close()
-	s := muniment.Stream{Kind: c.Kind, MediaType: c.MediaType, IdempotencyKey: c.IdempotencyKey, Payload: f}
+	s := muniment.Stream{Kind: p.sub.Kind, MediaType: p.sub.MediaType, IdempotencyKey: p.sub.IdempotencyKey, Payload: f}
 	if ingest.IsEvent(c.Kind) && c.IdempotencyKey == "" {
 		sum := sha256.New()
 		if _, err := io.Copy(sum, f); err != nil {

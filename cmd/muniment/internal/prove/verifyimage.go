@@ -55,7 +55,7 @@ func (c *verifyImageCmd) Run(a *term.App) error {
 		if err := term.SaveFolder(c.Save); err != nil {
 			return err
 		}
-		keep = func(_ *oci.Finding, data []byte) error { return a.SaveByDigest(c.Save, data) }
+		keep = func(_ *oci.Finding, data []byte) error { return a.SaveByDigest(c.Save, "", data) }
 	}
 	report, err := oci.Verify(a.Ctx, r, oci.Criteria{Signer: check.signer, PredicateType: check.predicate}, keep)
 	if err != nil {

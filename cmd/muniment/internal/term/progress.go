@@ -36,6 +36,15 @@ func (a *App) ProgressBytes(what string) *progressbar.ProgressBar {
 	return bytesBar(f, what)
 }
 
+// ProgressCount shows the number of entries so far, for an unknown total.
+func (a *App) ProgressCount(what string) *progressbar.ProgressBar {
+	f, ok := a.stderrFile()
+	if !ok || !IsTerminal(f) {
+		return bytesBar(io.Discard, what, progressbar.OptionSetVisibility(false))
+	}
+	return bytesBar(f, what, progressbar.OptionShowBytes(false), progressbar.OptionShowCount())
+}
+
 // bytesBar returns a bar without an end. It has no goroutine that turns its
 // spinner: that of the library races with writes.
 func bytesBar(w io.Writer, what string, more ...progressbar.Option) *progressbar.ProgressBar {

@@ -22,10 +22,11 @@ func SaveFolder(dir string) error {
 	return nil
 }
 
-// SaveByDigest writes a JSON file that is named by the digest of its content.
-func (a *App) SaveByDigest(dir string, data []byte) error {
+// SaveByDigest writes a JSON file that is named by a prefix, which can be
+// empty, and the digest of its content.
+func (a *App) SaveByDigest(dir, prefix string, data []byte) error {
 	sum := sha256.Sum256(data)
-	path := filepath.Join(dir, "sha256-"+hex.EncodeToString(sum[:])+".json")
+	path := filepath.Join(dir, prefix+"sha256-"+hex.EncodeToString(sum[:])+".json")
 	if _, err := os.Lstat(path); err == nil {
 		return nil // its readers verify the content
 	} else if !errors.Is(err, os.ErrNotExist) {
