@@ -27,16 +27,18 @@ class Document:
 
 @dataclass
 class Vulnerability:
-    """An unresolved vulnerability and the index of its scan."""
+    """An unresolved vulnerability, its scan, and the VEX statement about it that counts."""
 
     facts: Json
     scan: int
+    vex: int | None = None
+    status: str = ""
 
     def ids(self) -> set[str]:
         return identifiers(self.facts)
 
 
-STATUS_ORDER = ("under_investigation", "affected", "fixed", "not_affected")
+STATUS_ORDER = ("not_affected", "fixed", "affected", "under_investigation")
 STRONG = {"sha256", "sha384", "sha512"}
 
 
@@ -84,7 +86,10 @@ def unresolved(
             if identifiers(s) & vulnerability.ids()
             and _about(s, e, vulnerability.facts.get("package", {}), subject)
         ]
-        if not statements or max(statements)[2] < STATUS_ORDER.index("fixed"):
+        if statements:
+            _, vulnerability.vex, status = max(statements)
+            vulnerability.status = STATUS_ORDER[status]
+        if vulnerability.status not in ("not_affected", "fixed"):
             result.append(vulnerability)
     return result
 

@@ -40,7 +40,7 @@ class Purl:
         return (
             (self.type, self.path) == (other.type, other.path)
             and self.version in ("", other.version)
-            and self.qualifiers in ((), other.qualifiers)
+            and set(self.qualifiers) <= set(other.qualifiers)
             and self.subpath in ((), other.subpath)
         )
 
