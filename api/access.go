@@ -201,7 +201,7 @@ func kindRoles(kind string) (may, named auth.Roles, ok bool) {
 	if k.NamedAppender {
 		named = auth.Roles{appender}
 	}
-	return auth.Roles{k.Author, admin}, named, true
+	return slices.Concat(auth.Roles{k.Author}, k.OtherAuthors, auth.Roles{admin}), named, true
 }
 
 // A kindRefusal means that the caller may not append entries of the kind.

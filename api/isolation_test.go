@@ -256,7 +256,7 @@ var appenders = map[string]string{
 	"control-set":         "approver",
 	"erasure":             "the server",
 	"exception-decision":  "approver",
-	"exception-request":   "appender appender+",
+	"exception-request":   "appender appender+ approver",
 	"export-manifest":     "appender appender+",
 	"finding":             "approver appender+",
 	"gate-decision":       "the server",

@@ -75,6 +75,9 @@ func checkGlobs(path string, globs []string) error {
 
 // checkControlSet refuses duplicates and malformed signers.
 func checkControlSet(m *munimentv1.ControlSet, _ time.Time, _ *contents) error {
+	if err := checkGlobs("environments", m.Environments); err != nil {
+		return err
+	}
 	names, weight := map[string]bool{}, 0
 	for i, s := range m.Signers {
 		path := fmt.Sprintf("signers[%d]", i)

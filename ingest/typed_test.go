@@ -121,6 +121,9 @@ func specRow(k kind) string {
 	if k.IsEvent() {
 		class = "event"
 	}
+	for _, r := range k.OtherAuthors {
+		author += ", " + strings.ToLower(strings.TrimPrefix(r.String(), "ROLE_"))
+	}
 	if k.NamedAppender {
 		author += ", named appender"
 	}

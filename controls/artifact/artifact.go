@@ -18,10 +18,16 @@ const (
 // Types lists the types.
 var Types = []string{Image, Chart, Delta, ExportManifest, File}
 
-// weak has the algorithms for which collisions can be made. Equal digests of
-// these do not prove that artifacts are the same. gitCommit is not one of them,
-// because Git detects known collisions of SHA-1.
-var weak = map[string]bool{"md5": true, "sha1": true, "ripemd160": true}
+// strong has the algorithms whose equal digests prove that artifacts are the
+// same (docs/spec/decision.md, section 4). The object names of Git are among
+// them, because Git detects known collisions of SHA-1. An algorithm that is not
+// listed proves nothing: its name can stand for a checksum.
+var strong = map[string]bool{
+	"sha224": true, "sha256": true, "sha384": true, "sha512": true, "sha512_224": true, "sha512_256": true,
+	"sha3_224": true, "sha3_256": true, "sha3_384": true, "sha3_512": true, "sm3": true,
+	"blake2b": true, "blake2s": true, "blake3": true,
+	"gitCommit": true, "gitTree": true, "gitBlob": true, "gitTag": true,
+}
 
 // Same reports whether two digest sets identify the same artifact: they have an
 // equal digest by a strong algorithm, and no different digests by any algorithm
@@ -36,7 +42,7 @@ func Same(a, b map[string]string) bool {
 			case d.Algorithm() != other.Algorithm():
 			case d != other:
 				return false
-			case !weak[d.Algorithm()] && d.Value() != "":
+			case strong[d.Algorithm()] && d.Value() != "":
 				same = true
 			}
 		}
@@ -50,7 +56,7 @@ func Digests(sets ...map[string]string) map[entry.Digest]bool {
 	all := map[entry.Digest]bool{}
 	for _, set := range sets {
 		for alg, value := range set {
-			if d := entry.CanonicalDigest(alg, value); !weak[d.Algorithm()] && d.Value() != "" {
+			if d := entry.CanonicalDigest(alg, value); strong[d.Algorithm()] && d.Value() != "" {
 				all[d] = true
 			}
 		}

@@ -22,6 +22,8 @@ func TestSame(t *testing.T) {
 		{"one of two", set{"sha256": a, "sha512": a + a}, set{"sha512": a + a}, true},
 		{"one equal, one different", set{"sha256": a, "sha512": a + a}, set{"sha256": a, "sha512": b + b}, false},
 		{"two spellings of one algorithm that differ", set{"sha256": a}, set{"sha256": a, "SHA256": b}, false},
+		{"only an algorithm that is not listed", set{"crc32": "0"}, set{"crc32": "0"}, false},
+		{"different by an algorithm that is not listed", set{"crc32": "0", "sha256": a}, set{"CRC32": "1", "sha256": a}, false},
 		{"only a weak algorithm", set{"md5": md5}, set{"md5": md5}, false},
 		{"equal by a weak algorithm, different by a strong one", set{"md5": md5, "sha256": a}, set{"md5": md5, "sha256": b}, false},
 		{"different by a weak algorithm, equal by a strong one", set{"md5": md5, "sha256": a}, set{"md5": md5[1:] + "1", "sha256": a}, false},

@@ -26,6 +26,7 @@ type (
 type Set struct {
 	Version            string
 	Stages             []string
+	Environments       []string // patterns; empty: any
 	Signers            []*Signer
 	Controls           []*Control
 	ValidSeconds       uint64 // longest validity of a decision; 0: 86,400

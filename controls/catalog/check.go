@@ -47,6 +47,7 @@ func check(s *Set) []problem {
 		return k.problems
 	}
 	k.names()
+	k.globs(s.Environments, "environments")
 	for i, signer := range s.Signers {
 		k.signer(signer, fmt.Sprintf("signers.%s", s.Signers[i].Name))
 	}
@@ -163,17 +164,9 @@ func (k *checker) control(c *Control, field string) {
 		if !slices.Contains(k.set.Stages, m.Stage) {
 			k.wrong(at+".stage", "stage %q is not defined%s", m.Stage, among(m.Stage, k.set.Stages))
 		}
-		k.globs(m.Environments, at+".environments")
+		k.environments(m, at+".environments")
 	}
-	ids := make([]string, len(k.set.Controls))
-	for i, other := range k.set.Controls {
-		ids[i] = other.Id
-	}
-	for i, id := range c.Includes {
-		if k.set.Control(id) == nil {
-			k.wrong(fmt.Sprintf("%s.includes[%d]", field, i), "no control has the ID %q%s", id, similar.DidYouMean(id, ids))
-		}
-	}
+	k.references(c, field)
 	seen := map[string]bool{}
 	for i, r := range c.GetCheck().GetRequire() {
 		at := fmt.Sprintf("%s.check.require[%d]", field, i)
@@ -185,6 +178,34 @@ func (k *checker) control(c *Control, field string) {
 	}
 	if c.GetCheck().GetCondition() != "" {
 		k.condition(c, field+".check.condition")
+	}
+}
+
+// environments checks the patterns of a mode, which must match an environment
+// of the set.
+func (k *checker) environments(m *Mode, field string) {
+	before := len(k.problems)
+	k.globs(m.Environments, field)
+	if len(k.problems) > before || len(k.set.Environments) == 0 {
+		return
+	}
+	for i, g := range m.Environments {
+		if !slices.ContainsFunc(k.set.Environments, func(e string) bool { return glob.Check(e) == nil && glob.Overlap(g, e) }) {
+			k.wrong(fmt.Sprintf("%s[%d]", field, i), "%q matches no environment of the set%s", g, among(g, k.set.Environments))
+		}
+	}
+}
+
+// references checks the controls that a control includes.
+func (k *checker) references(c *Control, field string) {
+	ids := make([]string, len(k.set.Controls))
+	for i, other := range k.set.Controls {
+		ids[i] = other.Id
+	}
+	for i, id := range c.Includes {
+		if k.set.Control(id) == nil {
+			k.wrong(fmt.Sprintf("%s.includes[%d]", field, i), "no control has the ID %q%s", id, similar.DidYouMean(id, ids))
+		}
 	}
 }
 

@@ -49,7 +49,7 @@ var placeholder = entry.SHA256(nil)
 // head returns the message of the set, whose references have no digests yet.
 func (s *Set) head() *munimentv1.ControlSet {
 	h := &munimentv1.ControlSet{
-		Version: s.Version, Stages: s.Stages, Signers: s.Signers,
+		Version: s.Version, Stages: s.Stages, Environments: s.Environments, Signers: s.Signers,
 		UnknownImageFields: s.UnknownImageFields, ImagePaths: s.ImagePaths,
 	}
 	if s.ValidSeconds > 0 {
@@ -87,7 +87,7 @@ func FromEntries(set []byte, controls [][]byte) (*Set, error) {
 		documents[entry.SHA256(payload)] = payload
 	}
 	s := &Set{
-		Version: head.Version, Stages: head.Stages, Signers: head.Signers, ValidSeconds: head.GetValidSeconds(),
+		Version: head.Version, Stages: head.Stages, Environments: head.Environments, Signers: head.Signers, ValidSeconds: head.GetValidSeconds(),
 		UnknownImageFields: head.UnknownImageFields, ImagePaths: head.ImagePaths,
 	}
 	for _, r := range head.Controls {

@@ -65,8 +65,13 @@ type reader = func(n *yaml.Node, field string)
 func (r *parser) read(root *yaml.Node) {
 	s := r.set
 	r.Members(root, "", map[string]reader{
-		"version":  r.into(&s.Version),
-		"stages":   r.all(&s.Stages),
+		"version": r.into(&s.Version),
+		"stages":  r.all(&s.Stages),
+		"environments": func(n *yaml.Node, f string) {
+			if r.all(&s.Environments)(n, f); n.Kind == yaml.SequenceNode && len(n.Content) == 0 {
+				r.Wrong(n, f, "must not be empty: omit it, and decisions can be about any environment")
+			}
+		},
 		"signers":  func(n *yaml.Node, f string) { r.Each(n, f, maxSigners, r.signer) },
 		"controls": func(n *yaml.Node, f string) { r.List(n, f, maxControls, r.control) },
 		"valid_for": func(n *yaml.Node, f string) {

@@ -163,6 +163,32 @@ var cases = []testCase{
 		w.put(nil, with(needsProvenance, obj{"colour": "red"}))
 	}, nil, "undecided unreadable-control-set; 24h"},
 	{"an unknown stage", built, func(q *Question, _ *Artifact) { q.Stage = "cutover" }, "undecided unknown-stage; 24h"},
+	{"an environment that the set lists", func(w *world) {
+		w.put(obj{"environments": []string{"staging", "production/**"}}, needsProvenance)
+		w.attest(provenance, buildOf("b"), app.Digest, byWorkflow)
+	}, at("production/eu"), "pass; A satisfied; 24h"},
+	{"a misspelled environment", func(w *world) {
+		w.put(obj{"environments": []string{"staging", "production/**"}}, needsProvenance)
+		w.attest(provenance, buildOf("b"), app.Digest, byWorkflow)
+	}, at("prodction/eu"), "undecided unknown-environment; 24h"},
+	{"no environment, and the set lists some", func(w *world) {
+		w.put(obj{"environments": []string{"staging"}}, needsProvenance)
+		w.attest(provenance, buildOf("b"), app.Digest, byWorkflow)
+	}, nil, "pass; A satisfied; 24h"},
+	{"a mode for an environment that the set does not list", func(w *world) {
+		w.put(obj{"environments": []string{"staging", "production/**"}}, with(needsProvenance, obj{"modes": modes("deploy enforce prodction")}))
+	}, nil, "undecided unreadable-control-set; 24h"},
+	{"the stage and the environment are unknown", func(w *world) {
+		w.put(obj{"environments": []string{"staging"}}, needsProvenance)
+	}, func(q *Question, _ *Artifact) { q.Stage, q.Environment = "cutover", "moon" }, "undecided unknown-stage; 24h"},
+	{"the same artifact by an algorithm that is not listed", func(w *world) {
+		w.put(nil, needsProvenance)
+		w.attest(provenance, buildOf("b"), map[string]string{"crc32": "cbf43926"}, byWorkflow)
+	}, func(_ *Question, a *Artifact) { a.Digest = map[string]string{"crc32": "cbf43926"} }, "blocked; A not-satisfied missing-evidence [provenance]; 24h"},
+	{"the same artifact by blake2b", func(w *world) {
+		w.put(nil, needsProvenance)
+		w.attest(provenance, buildOf("b"), map[string]string{"BLAKE2b": strings.Repeat("C", 128)}, byWorkflow)
+	}, func(_ *Question, a *Artifact) { a.Digest = map[string]string{"blake2b": strings.Repeat("c", 128)} }, "pass; A satisfied; 24h"},
 	{"a stage without modes", built, func(q *Question, _ *Artifact) { q.Stage = "build" }, "undecided no-control-applies; 24h"},
 	{"no control applies", func(w *world) {
 		w.put(nil, with(needsProvenance, obj{"appliesTo": obj{"types": []string{"chart"}}}))

@@ -137,6 +137,7 @@ const (
 	NoControlSet    = "no-control-set"
 	UnreadableSet   = "unreadable-control-set"
 	UnknownStage    = "unknown-stage"
+	UnknownEnv      = "unknown-environment"
 	NothingApplies  = "no-control-applies"
 	reasonSeparator = ": "
 )

@@ -24,7 +24,7 @@ type Preparation struct {
 // whose end makes controls undecided.
 func Prepare(m *condition.Meter, in *Input) *Preparation {
 	p := &Preparation{Input: in, meter: m}
-	if in.Set == nil || !slices.Contains(in.Set.Stages, in.Stage) {
+	if in.Set == nil || !slices.Contains(in.Set.Stages, in.Stage) || !in.Set.hasEnvironment(in.Environment) {
 		return p
 	}
 	parts := in.Parts
@@ -112,8 +112,10 @@ func (p *Preparation) results() (all []Result, reason string) {
 		return nil, NoControlSet
 	case p.Set == nil:
 		return nil, UnreadableSet + reasonSeparator + condition.Shorten(p.Unreadable.Error())
-	case len(p.hearings) == 0:
+	case !slices.Contains(p.Set.Stages, p.Stage):
 		return nil, UnknownStage
+	case len(p.hearings) == 0:
+		return nil, UnknownEnv
 	}
 	for i, h := range p.hearings {
 		for at, r := range h.results() {

@@ -27,7 +27,7 @@ func ParseSet(set []byte, controls [][]byte) (*Set, error) {
 	if len(controls) != len(m.Controls) {
 		return nil, fmt.Errorf("control set: %d of %d controls", len(controls), len(m.Controls))
 	}
-	s := &Set{Digest: entry.SHA256(set), Stages: m.Stages, ValidFor: time.Duration(m.GetValidSeconds()) * time.Second}
+	s := &Set{Digest: entry.SHA256(set), Stages: m.Stages, Environments: m.Environments, ValidFor: time.Duration(m.GetValidSeconds()) * time.Second}
 	signers, err := readSigners(m.Signers)
 	if err != nil {
 		return nil, fmt.Errorf("control set: %w", err)

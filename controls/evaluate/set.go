@@ -19,10 +19,13 @@ const DefaultValidFor = 24 * time.Hour
 // A Set is a control set as it is applied. It does not change, so goroutines
 // can share it.
 type Set struct {
-	Digest   string // "sha256:" and hexadecimal digits
-	Stages   []string
-	Controls []*Control
-	ValidFor time.Duration
+	Digest string // "sha256:" and hexadecimal digits
+	Stages []string
+	// Environments are patterns of the environments that decisions can be
+	// about; empty: any.
+	Environments []string
+	Controls     []*Control
+	ValidFor     time.Duration
 }
 
 // A Mode determines what a control's result means for a decision.
@@ -113,6 +116,11 @@ func (s *Signer) matches(p *Party) bool {
 
 func anyMatch(globs []string, s string) bool {
 	return slices.ContainsFunc(globs, func(g string) bool { return glob.Match(g, s) })
+}
+
+// hasEnvironment reports whether decisions can be about an environment.
+func (s *Set) hasEnvironment(environment string) bool {
+	return environment == "" || len(s.Environments) == 0 || anyMatch(s.Environments, environment)
 }
 
 // strictness orders modes, the strictest first.

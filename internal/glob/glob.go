@@ -60,6 +60,49 @@ func Match(glob, name string) bool {
 	return reach[len(name)]
 }
 
+// Overlap reports whether some name matches both globs. Its time is
+// proportional to the product of their lengths.
+func Overlap(a, b string) bool {
+	x, y := tokens(a), tokens(b)
+	// reach[i][j] reports whether some text matches both x[:i] and y[:j]. A
+	// star matches nothing, or one more token of the other glob.
+	reach := make([][]bool, len(x)+1)
+	for i := range reach {
+		reach[i] = make([]bool, len(y)+1)
+		for j := range reach[i] {
+			fromX := i > 0 && reach[i-1][j] && (x[i-1].star || j > 0 && y[j-1].matches(x[i-1]))
+			fromY := j > 0 && reach[i][j-1] && (y[j-1].star || i > 0 && x[i-1].matches(y[j-1]))
+			both := i > 0 && j > 0 && reach[i-1][j-1] && x[i-1] == y[j-1]
+			reach[i][j] = i+j == 0 || fromX || fromY || both
+		}
+	}
+	return reach[len(x)][len(y)]
+}
+
+// A token is a star or a byte of a glob.
+type token struct {
+	star, all bool // all: the star matches / too
+	char      byte
+}
+
+// matches reports whether t is a star that can match the byte.
+func (t token) matches(o token) bool { return t.star && (t.all || o.char != '/') }
+
+func tokens(glob string) (all []token) {
+	for i := 0; i < len(glob); i++ {
+		switch {
+		case glob[i] != '*':
+			all = append(all, token{char: glob[i]})
+		case i+1 < len(glob) && glob[i+1] == '*':
+			all = append(all, token{star: true, all: true})
+			i++
+		default:
+			all = append(all, token{star: true})
+		}
+	}
+	return all
+}
+
 // Steps returns the maximum number of steps that Match takes.
 func Steps(glob, name string) int {
 	g, n, ok := trim(glob, name)

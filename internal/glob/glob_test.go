@@ -52,3 +52,50 @@ func expression(glob, one, double string) string {
 	}
 	return b.String()
 }
+
+// FuzzOverlap checks Overlap with two globs that match the same name, and that
+// it is symmetric and agrees with Match about a glob without stars.
+func FuzzOverlap(f *testing.F) {
+	f.Add("production/**", "*/eu", "production/eu")
+	f.Add("a*", "*b", "ab")
+	f.Add("a*", "a/*", "a/")
+	f.Add("**", "*", "x")
+	f.Fuzz(func(t *testing.T, a, b, name string) {
+		if Check(a) != nil || Check(b) != nil {
+			return
+		}
+		got := Overlap(a, b)
+		if Match(a, name) && Match(b, name) && !got {
+			t.Errorf("Overlap(%q, %q) is false, but both match %q", a, b, name)
+		}
+		if Overlap(b, a) != got {
+			t.Errorf("Overlap(%q, %q) depends on the order", a, b)
+		}
+		if !strings.Contains(b, "*") && Match(a, b) != got {
+			t.Errorf("Overlap(%q, %q) = %t", a, b, got)
+		}
+	})
+}
+
+func TestOverlap(t *testing.T) {
+	for _, c := range []struct {
+		a, b string
+		want bool
+	}{
+		{"production/**", "production/*", true},
+		{"production/**", "*/eu", true},
+		{"production/*", "production/eu/*", false},
+		{"*", "a/b", false},
+		{"**", "a/b", true},
+		{"*a*", "b*", true},
+		{"a*c", "ab*", true},
+		{"a*", "b*", false},
+		{"**x", "y*", true},
+		{"*x", "y/**z", false},
+		{"prodction", "production/**", false},
+	} {
+		if got := Overlap(c.a, c.b); got != c.want {
+			t.Errorf("Overlap(%q, %q) = %t", c.a, c.b, got)
+		}
+	}
+}

@@ -27,9 +27,10 @@ type Kind struct {
 	// NamedAppender reports that an appender may append the kind, too, if its
 	// grant names the kind.
 	NamedAppender bool
-	MediaType     string   // of the payload; "": the payload is any document
-	MaxBytes      int      // of a submitted payload; 0: the server's own limit
-	KeyFacts      []string // attributes that summarize an entry, most important first
+	OtherAuthors  []munimentv1.Role // further roles that may append
+	MediaType     string            // of the payload; "": the payload is any document
+	MaxBytes      int               // of a submitted payload; 0: the server's own limit
+	KeyFacts      []string          // attributes that summarize an entry, most important first
 
 	Title       string // such as "Export manifest"
 	Description string // what an entry records, in a phrase
@@ -65,7 +66,7 @@ func read(d protoreflect.MessageDescriptor) *Kind {
 	}
 	show := o.GetDisplay()
 	return &Kind{
-		Name: o.GetName(), Class: o.GetClass(), Author: o.GetAuthor(), NamedAppender: o.GetNamedAppender(), MediaType: o.GetMediaType(), MaxBytes: int(o.GetMaxBytes()), KeyFacts: o.GetKeyFacts(),
+		Name: o.GetName(), Class: o.GetClass(), Author: o.GetAuthor(), NamedAppender: o.GetNamedAppender(), OtherAuthors: o.GetOtherAuthors(), MediaType: o.GetMediaType(), MaxBytes: int(o.GetMaxBytes()), KeyFacts: o.GetKeyFacts(),
 		Title: show.GetTitle(), Description: show.GetDescription(), Relation: show.GetRelation(), order: show.GetOrder(), Template: show.GetSummary(),
 		message: message, fields: fieldsOf(d),
 	}

@@ -40,6 +40,9 @@ func TestTable(t *testing.T) {
 		if !slices.Contains([]munimentv1.Role{0, munimentv1.Role_ROLE_APPENDER, munimentv1.Role_ROLE_APPROVER}, k.Author) {
 			t.Errorf("%s: entries cannot be appended by %s", k.Name, k.Author)
 		}
+		if slices.Contains(k.OtherAuthors, k.Author) || k.ByServer() && len(k.OtherAuthors) > 0 {
+			t.Errorf("%s: appended by %s and %v", k.Name, k.Author, k.OtherAuthors)
+		}
 		if k.NamedAppender && k.Author != munimentv1.Role_ROLE_APPROVER {
 			t.Errorf("%s: naming the kind in a grant changes nothing for %s", k.Name, k.Author)
 		}

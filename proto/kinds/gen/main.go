@@ -39,6 +39,7 @@ var functions = template.FuncMap{
 	"goName": goName,
 	"class":  class,
 	"author": author,
+	"others": others,
 	"single": single,
 	"double": double,
 }
@@ -94,7 +95,19 @@ func author(k *kinds.Kind) string {
 	if k.Author == munimentv1.Role_ROLE_UNSPECIFIED {
 		return "server"
 	}
-	return strings.ToLower(strings.TrimPrefix(k.Author.String(), "ROLE_"))
+	return roleName(k.Author)
+}
+
+// others returns the further roles that may append entries of the kind.
+func others(k *kinds.Kind) (names []string) {
+	for _, r := range k.OtherAuthors {
+		names = append(names, roleName(r))
+	}
+	return names
+}
+
+func roleName(r munimentv1.Role) string {
+	return strings.ToLower(strings.TrimPrefix(r.String(), "ROLE_"))
 }
 
 // single returns a TypeScript string literal as Prettier writes it: in single

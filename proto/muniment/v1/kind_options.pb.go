@@ -155,6 +155,8 @@ type Kind struct {
 	Display  *KindDisplay `protobuf:"bytes,7,opt,name=display,proto3" json:"display,omitempty"`
 	// An appender may append the kind, too, if its grant names the kind.
 	NamedAppender bool `protobuf:"varint,8,opt,name=named_appender,json=namedAppender,proto3" json:"named_appender,omitempty"`
+	// Further roles that may append entries of the kind.
+	OtherAuthors  []Role `protobuf:"varint,9,rep,packed,name=other_authors,json=otherAuthors,proto3,enum=muniment.v1.Role" json:"other_authors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -243,6 +245,13 @@ func (x *Kind) GetNamedAppender() bool {
 		return x.NamedAppender
 	}
 	return false
+}
+
+func (x *Kind) GetOtherAuthors() []Role {
+	if x != nil {
+		return x.OtherAuthors
+	}
+	return nil
 }
 
 // How programs present entries of a kind.
@@ -425,7 +434,7 @@ var File_muniment_v1_kind_options_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_kind_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1emuniment/v1/kind_options.proto\x12\vmuniment.v1\x1a google/protobuf/descriptor.proto\x1a\x17muniment/v1/admin.proto\"\xa7\x02\n" +
+	"\x1emuniment/v1/kind_options.proto\x12\vmuniment.v1\x1a google/protobuf/descriptor.proto\x1a\x17muniment/v1/admin.proto\"\xdf\x02\n" +
 	"\x04Kind\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x05class\x18\x02 \x01(\x0e2\x16.muniment.v1.KindClassR\x05class\x12)\n" +
@@ -435,7 +444,8 @@ const file_muniment_v1_kind_options_proto_rawDesc = "" +
 	"\tmax_bytes\x18\x05 \x01(\x04R\bmaxBytes\x12\x1b\n" +
 	"\tkey_facts\x18\x06 \x03(\tR\bkeyFacts\x122\n" +
 	"\adisplay\x18\a \x01(\v2\x18.muniment.v1.KindDisplayR\adisplay\x12%\n" +
-	"\x0enamed_appender\x18\b \x01(\bR\rnamedAppender\"\x91\x01\n" +
+	"\x0enamed_appender\x18\b \x01(\bR\rnamedAppender\x126\n" +
+	"\rother_authors\x18\t \x03(\x0e2\x11.muniment.v1.RoleR\fotherAuthors\"\x91\x01\n" +
 	"\vKindDisplay\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1a\n" +
@@ -486,16 +496,17 @@ var file_muniment_v1_kind_options_proto_depIdxs = []int32{
 	0, // 0: muniment.v1.Kind.class:type_name -> muniment.v1.KindClass
 	5, // 1: muniment.v1.Kind.author:type_name -> muniment.v1.Role
 	3, // 2: muniment.v1.Kind.display:type_name -> muniment.v1.KindDisplay
-	1, // 3: muniment.v1.HeaderField.part:type_name -> muniment.v1.HeaderPart
-	6, // 4: muniment.v1.kind:extendee -> google.protobuf.MessageOptions
-	7, // 5: muniment.v1.header:extendee -> google.protobuf.FieldOptions
-	2, // 6: muniment.v1.kind:type_name -> muniment.v1.Kind
-	4, // 7: muniment.v1.header:type_name -> muniment.v1.HeaderField
-	8, // [8:8] is the sub-list for method output_type
-	8, // [8:8] is the sub-list for method input_type
-	6, // [6:8] is the sub-list for extension type_name
-	4, // [4:6] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	5, // 3: muniment.v1.Kind.other_authors:type_name -> muniment.v1.Role
+	1, // 4: muniment.v1.HeaderField.part:type_name -> muniment.v1.HeaderPart
+	6, // 5: muniment.v1.kind:extendee -> google.protobuf.MessageOptions
+	7, // 6: muniment.v1.header:extendee -> google.protobuf.FieldOptions
+	2, // 7: muniment.v1.kind:type_name -> muniment.v1.Kind
+	4, // 8: muniment.v1.header:type_name -> muniment.v1.HeaderField
+	9, // [9:9] is the sub-list for method output_type
+	9, // [9:9] is the sub-list for method input_type
+	7, // [7:9] is the sub-list for extension type_name
+	5, // [5:7] is the sub-list for extension extendee
+	0, // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_kind_options_proto_init() }

@@ -1791,7 +1791,9 @@ type ControlSet struct {
 	// decision. Empty: undecided.
 	UnknownImageFields string `protobuf:"bytes,6,opt,name=unknown_image_fields,json=unknownImageFields,proto3" json:"unknown_image_fields,omitempty"`
 	// Where custom resources name images.
-	ImagePaths    []*ImagePath `protobuf:"bytes,7,rep,name=image_paths,json=imagePaths,proto3" json:"image_paths,omitempty"`
+	ImagePaths []*ImagePath `protobuf:"bytes,7,rep,name=image_paths,json=imagePaths,proto3" json:"image_paths,omitempty"`
+	// Patterns of the environments that decisions can be about. Empty: any.
+	Environments  []string `protobuf:"bytes,8,rep,name=environments,proto3" json:"environments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1871,6 +1873,13 @@ func (x *ControlSet) GetUnknownImageFields() string {
 func (x *ControlSet) GetImagePaths() []*ImagePath {
 	if x != nil {
 		return x.ImagePaths
+	}
+	return nil
+}
+
+func (x *ControlSet) GetEnvironments() []string {
+	if x != nil {
+		return x.Environments
 	}
 	return nil
 }
@@ -3192,7 +3201,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x06traces\x18\x01 \x03(\tB*\xbaH\x1c\x92\x01\x19\x10\x80\x02\x18\x01\"\x12r\x102\x0e^[0-9a-f]{32}$\xb2\xed\x18\a\n" +
 	"\x05traceR\x06traces\x127\n" +
 	"\x06alerts\x18\x02 \x03(\tB\x1f\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\x04\xb2\xed\x18\a\n" +
-	"\x05alertR\x06alerts\"\xf5\x06\n" +
+	"\x05alertR\x06alerts\"\xf8\x06\n" +
 	"\x10ExceptionRequest\x12\\\n" +
 	"\x02id\x18\x01 \x01(\tBL\xbaH:\xc8\x01\x01r523^$|^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$\xb2\xed\x18\v\n" +
 	"\texceptionR\x02id\x12+\n" +
@@ -3207,11 +3216,11 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\n" +
 	"breakGlassR\n" +
 	"breakGlass\x12.\n" +
-	"\x04used\x18\b \x01(\v2\x1a.muniment.v1.BreakGlassUseR\x04used:\x88\x03\xbaHm\x1ak\n" +
-	"\x16exception_request.used\x12,only a request with breakGlass can have used\x1a#!has(this.used) || this.break_glass\xaa\xed\x18\x93\x02\n" +
+	"\x04used\x18\b \x01(\v2\x1a.muniment.v1.BreakGlassUseR\x04used:\x8b\x03\xbaHm\x1ak\n" +
+	"\x16exception_request.used\x12,only a request with breakGlass can have used\x1a#!has(this.used) || this.break_glass\xaa\xed\x18\x96\x02\n" +
 	"\x11exception-request\x10\x02\x18\x01\"2application/vnd.muniment.exception-request.v1+json(\x80\x80@2\texception2\aexpires2\n" +
 	"breakGlass:\xa1\x01\n" +
-	"\x11Exception request\x127a request to exempt artifacts from a control for a time\x1a\vexcepted-by \x02*Dexception {exception} from {controls}, requested until {expires|day}\"\xc1\x01\n" +
+	"\x11Exception request\x127a request to exempt artifacts from a control for a time\x1a\vexcepted-by \x02*Dexception {exception} from {controls}, requested until {expires|day}J\x01\x03\"\xc1\x01\n" +
 	"\rBreakGlassUse\x12#\n" +
 	"\x06origin\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x06origin\x12I\n" +
 	"\x06tenant\x18\x02 \x01(\tB1\xbaH.\xc8\x01\x01r)2'^$|^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12@\n" +
@@ -3354,7 +3363,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\bwildcard\x18\x03 \x01(\bR\bwildcardB\v\n" +
 	"\t_max_daysB\f\n" +
 	"\n" +
-	"_approvers\"\x86\x05\n" +
+	"_approvers\"\xbf\x05\n" +
 	"\n" +
 	"ControlSet\x122\n" +
 	"\aversion\x18\x01 \x01(\tB\x18\xbaH\b\xc8\x01\x01r\x03\x18\x80\x01\xb2\xed\x18\t\n" +
@@ -3367,7 +3376,8 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\rvalid_seconds\x18\x05 \x01(\x04B\f\xbaH\t2\a\x18\x80\x9a\x9e\x01(<H\x00R\fvalidSeconds\x88\x01\x01\x12K\n" +
 	"\x14unknown_image_fields\x18\x06 \x01(\tB\x19\xbaH\x16\xd8\x01\x01r\x11R\tundecidedR\x04warnR\x12unknownImageFields\x12B\n" +
 	"\vimage_paths\x18\a \x03(\v2\x16.muniment.v1.ImagePathB\t\xbaH\x06\x92\x01\x03\x10\x80\x02R\n" +
-	"imagePaths:\x96\x01\xaa\xed\x18\x91\x01\n" +
+	"imagePaths\x127\n" +
+	"\fenvironments\x18\b \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x10R\fenvironments:\x96\x01\xaa\xed\x18\x91\x01\n" +
 	"\vcontrol-set\x10\x02\x18\x03\",application/vnd.muniment.control-set.v1+json(\x80\x80@2\aversion2\bcontrols:9\n" +
 	"\vControl set\x12\x1fthe controls that gates enforce*\t{version}B\x10\n" +
 	"\x0e_valid_seconds\"\xbb\x02\n" +

@@ -10,18 +10,19 @@ class Kind:
     """One kind of entry.
 
     Repeated evidence is recognized by its content, a repeated event by its idempotency key.
-    `author` is the role that may append entries of the kind, besides admin. If `named_appender`, so
-    may an appender whose grant names the kind. `media_type` is the media type of the payload, or
-    empty if the payload is any document. `max_bytes` is the size limit of a submitted payload, and
-    0 is the server's own limit. `key_facts` are the attributes of the header that summarize an
-    entry, most important first. `relation` is the relation of an artifact to the entry, or empty if
-    that depends on the predicate type. `summary` is a one-line template over the header's
-    attributes, as kind_options.proto specifies.
+    `author` is the role that may append entries of the kind, besides admin and the `other_authors`.
+    If `named_appender`, so may an appender whose grant names the kind. `media_type` is the media
+    type of the payload, or empty if the payload is any document. `max_bytes` is the size limit of a
+    submitted payload, and 0 is the server's own limit. `key_facts` are the attributes of the header
+    that summarize an entry, most important first. `relation` is the relation of an artifact to the
+    entry, or empty if that depends on the predicate type. `summary` is a one-line template over the
+    header's attributes, as kind_options.proto specifies.
     """
 
     name: str
     record_class: Literal["evidence", "event"]
     author: Literal["appender", "approver", "server"]
+    other_authors: tuple[str, ...]
     named_appender: bool
     media_type: str
     max_bytes: int
@@ -37,6 +38,7 @@ KINDS: tuple[Kind, ...] = (
         name="attestation",
         record_class="evidence",
         author="appender",
+        other_authors=(),
         named_appender=False,
         media_type="",
         max_bytes=0,
@@ -50,6 +52,7 @@ KINDS: tuple[Kind, ...] = (
         name="backfill-checkpoint",
         record_class="event",
         author="appender",
+        other_authors=(),
         named_appender=False,
         media_type="application/vnd.muniment.backfill-checkpoint.v1+json",
         max_bytes=1048576,
@@ -63,6 +66,7 @@ KINDS: tuple[Kind, ...] = (
         name="config",
         record_class="event",
         author="server",
+        other_authors=(),
         named_appender=False,
         media_type="application/vnd.muniment.config.v1+json",
         max_bytes=0,
@@ -76,6 +80,7 @@ KINDS: tuple[Kind, ...] = (
         name="control",
         record_class="event",
         author="approver",
+        other_authors=(),
         named_appender=False,
         media_type="application/vnd.muniment.control.v1+json",
         max_bytes=1048576,
@@ -89,6 +94,7 @@ KINDS: tuple[Kind, ...] = (
         name="control-set",
         record_class="event",
         author="approver",
+        other_authors=(),
         named_appender=False,
         media_type="application/vnd.muniment.control-set.v1+json",
         max_bytes=1048576,
@@ -102,6 +108,7 @@ KINDS: tuple[Kind, ...] = (
         name="erasure",
         record_class="event",
         author="server",
+        other_authors=(),
         named_appender=False,
         media_type="application/vnd.muniment.erasure.v1+json",
         max_bytes=0,
@@ -115,6 +122,7 @@ KINDS: tuple[Kind, ...] = (
         name="exception-decision",
         record_class="event",
         author="approver",
+        other_authors=(),
         named_appender=False,
         media_type="application/vnd.muniment.exception-decision.v1+json",
         max_bytes=1048576,
@@ -128,6 +136,7 @@ KINDS: tuple[Kind, ...] = (
         name="exception-request",
         record_class="event",
         author="appender",
+        other_authors=("approver",),
         named_appender=False,
         media_type="application/vnd.muniment.exception-request.v1+json",
         max_bytes=1048576,
@@ -141,6 +150,7 @@ KINDS: tuple[Kind, ...] = (
         name="export-manifest",
         record_class="evidence",
         author="appender",
+        other_authors=(),
         named_appender=False,
         media_type="application/vnd.muniment.export-manifest.v1+json",
         max_bytes=1048576,
@@ -154,6 +164,7 @@ KINDS: tuple[Kind, ...] = (
         name="finding",
         record_class="event",
         author="approver",
+        other_authors=(),
         named_appender=True,
         media_type="application/vnd.muniment.finding.v1+json",
         max_bytes=1048576,
@@ -167,6 +178,7 @@ KINDS: tuple[Kind, ...] = (
         name="gate-decision",
         record_class="event",
         author="server",
+        other_authors=(),
         named_appender=False,
         media_type="application/vnd.muniment.gate-decision.v1+json",
         max_bytes=0,
@@ -180,6 +192,7 @@ KINDS: tuple[Kind, ...] = (
         name="inventory",
         record_class="event",
         author="approver",
+        other_authors=(),
         named_appender=True,
         media_type="application/vnd.muniment.inventory.v1+json",
         max_bytes=1048576,
@@ -193,6 +206,7 @@ KINDS: tuple[Kind, ...] = (
         name="key-event",
         record_class="event",
         author="approver",
+        other_authors=(),
         named_appender=False,
         media_type="application/vnd.muniment.key-event.v1+json",
         max_bytes=1048576,
@@ -206,6 +220,7 @@ KINDS: tuple[Kind, ...] = (
         name="metric-snapshot",
         record_class="event",
         author="appender",
+        other_authors=(),
         named_appender=False,
         media_type="application/vnd.muniment.metric-snapshot.v1+json",
         max_bytes=1048576,
@@ -219,6 +234,7 @@ KINDS: tuple[Kind, ...] = (
         name="triage-action",
         record_class="event",
         author="appender",
+        other_authors=(),
         named_appender=False,
         media_type="application/vnd.muniment.triage-action.v1+json",
         max_bytes=1048576,
@@ -232,6 +248,7 @@ KINDS: tuple[Kind, ...] = (
         name="verification-report",
         record_class="event",
         author="approver",
+        other_authors=(),
         named_appender=True,
         media_type="application/vnd.muniment.verification-report.v1+json",
         max_bytes=1048576,

@@ -7,12 +7,17 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, Final
 
 Json = dict[str, Any]
 
-WEAK: Final = {"md5", "sha1", "ripemd160"}
+STRONG: Final = {
+    *("sha224", "sha256", "sha384", "sha512", "sha512_224", "sha512_256"),
+    *("sha3_224", "sha3_256", "sha3_384", "sha3_512", "sm3"),
+    *("blake2b", "blake2s", "blake3"),
+    *("gitcommit", "gittree", "gitblob", "gittag"),
+}
 LAST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
 
 
@@ -73,13 +78,13 @@ def same_artifact(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Report whether two digest sets are of the same artifact (decision.md, section 4)."""
     left, right = fold_digests(one), fold_digests(other)
     common = left.keys() & right.keys()
-    return all(left[a] == right[a] for a in common) and bool(common - WEAK)
+    return all(left[a] == right[a] for a in common) and bool(common & STRONG)
 
 
 def share_digest(one: Mapping[str, str], other: Mapping[str, str]) -> bool:
     """Report whether an entry with the one digest set mentions the other."""
     left, right = fold_digests(one), fold_digests(other)
-    return any(left[a] == right[a] for a in (left.keys() & right.keys()) - WEAK)
+    return any(left[a] == right[a] for a in left.keys() & right.keys() & STRONG)
 
 
 @lru_cache(maxsize=4096)
@@ -97,6 +102,24 @@ def glob(pattern: str, text: str) -> bool:
 def any_glob(patterns: Iterable[str], text: str) -> bool:
     """Report whether one of the globs matches a text."""
     return any(glob(pattern, text) for pattern in patterns)
+
+
+def overlap(one: str, other: str) -> bool:
+    """Report whether some text matches both globs."""
+    left, right = re.findall(r"\*\*|.", one, re.DOTALL), re.findall(r"\*\*|.", other, re.DOTALL)
+
+    @cache
+    def rest(i: int, j: int) -> bool:
+        if i == len(left) and j == len(right):
+            return True
+        a, b = left[i : i + 1], right[j : j + 1]
+        if a and a[0] in ("*", "**"):
+            return rest(i + 1, j) or (bool(b) and (a[0] == "**" or b[0] != "/") and rest(i, j + 1))
+        if b and b[0] in ("*", "**"):
+            return rest(i, j + 1) or (bool(a) and (b[0] == "**" or a[0] != "/") and rest(i + 1, j))
+        return bool(a) and a == b and rest(i + 1, j + 1)
+
+    return rest(0, 0)
 
 
 def is_person(submitter: str) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Final
 import re2
 
 from . import cel
-from .base import Entry, Json, parse_object
+from .base import Entry, Json, overlap, parse_object
 
 SEVERITIES: Final = ("critical", "high", "medium", "low")
 MODES: Final = ("audit", "warn", "enforce")  # the strictest last
@@ -114,6 +114,7 @@ class ControlSet:
 
     digest: str
     stages: list[str]
+    environments: list[str]
     signers: dict[str, Signer]
     controls: dict[str, Control]
     valid_seconds: int
@@ -208,6 +209,7 @@ SHAPES: Final[dict[str, dict[str, tuple[bool, Check]]]] = {
     "control-set": {
         "version": (True, _text(1, 128)),
         "stages": (True, _texts(1, 32, _text(1, 64, NAME))),
+        "environments": (False, _texts(1, 64, _glob_text)),
         "signers": (False, _texts(1, 256, _map)),
         "controls": (True, _texts(1, 1024, _map)),
         "validSeconds": (False, _count(60, 2592000)),
@@ -272,6 +274,7 @@ def read_set(entries: list[Entry]) -> ControlSet | None:
     found = ControlSet(
         digest=_digest(entry),
         stages=document["stages"],
+        environments=document.get("environments", []),
         signers={s.name: s for s in signers},
         controls={},
         valid_seconds=int(document.get("validSeconds", "86400")),
@@ -402,6 +405,9 @@ def json_value(value: Any) -> Any:
 def _check_control(control: Control, found: ControlSet) -> None:
     for mode in control.modes:
         demand(mode.stage in found.stages, f"stage {mode.stage} is not defined")
+        for pattern in mode.environments:
+            listed = not found.environments or any(overlap(pattern, e) for e in found.environments)
+            demand(listed, f"{pattern} matches no environment")
     for requirement in control.require:
         _check_requirement(requirement, found)
     for included in control.includes:

@@ -102,6 +102,9 @@ class Decision:
         self.valid_until = [self.now + timedelta(seconds=self.controls.valid_seconds)]
         if self.stage not in self.controls.stages:
             return self._decision("undecided", "unknown-stage")
+        environments = self.controls.environments
+        if environments and self.environment and not any_glob(environments, self.environment):
+            return self._decision("undecided", "unknown-environment")
         self.exemptions = [e for e in exemptions(self.entries, self.controls) if e.counts(self.now)]
         self.relevant = self._relevant()
         results: list[tuple[str, str, Outcome]] = []

@@ -197,5 +197,6 @@ var undecidedReasons = reasonTable{
 	"no-control-set":         "no control set is in force: put one in force with muniment control apply",
 	"unreadable-control-set": "the control set cannot be read, because an entry of it is erased or invalid: apply it again with muniment control apply",
 	"unknown-stage":          "the control set does not define this stage: see muniment control list",
+	"unknown-environment":    "the control set does not list this environment: check its spelling, or add it to environments in the control set",
 	"no-control-applies":     "no control applies to this artifact at this stage, so nothing is proven about it: add a control for its type",
 }
