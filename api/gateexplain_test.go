@@ -20,7 +20,7 @@ func TestGateExplains(t *testing.T) {
 	if _, err := ts.event(acmeToken, "control", "control", control); err != nil {
 		t.Fatal(err)
 	}
-	set := fmt.Sprintf(`{"version":"1","stages":["deploy"],"signers":[{"name":"scanner","keyIds":["SHA256:x"]}],"controls":[{"id":"SCANNED","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control)))
+	set := fmt.Sprintf(`{"version":"1","stages":["deploy"],"signers":[{"name":"scanner","keyIds":["sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"]}],"controls":[{"id":"SCANNED","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control)))
 	if _, err := ts.event(acmeToken, "control-set", "set", set); err != nil {
 		t.Fatal(err)
 	}

@@ -107,7 +107,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.limits = limit.New(s.limiting(), cfg.Settings.sizes())
 	s.apply(cfg.Settings)
 	exceptions := &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}
-	s.ingest.Referee = referee{exceptions}
+	s.ingest.Referee = referee{cfg.Ledger.Origin(), exceptions}
 	s.decider = &decide.Decider{Log: cfg.Ledger, Facts: decide.StoredFacts{Log: cfg.Ledger}, Exceptions: exceptions, Now: cfg.Now}
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: s.decider, Now: cfg.Now}
 	s.appends = &rpc.Appends{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Drain: s.drain, MayAppend: mayAppend, Public: s.publicOf,

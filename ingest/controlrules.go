@@ -10,8 +10,10 @@ import (
 	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/pemfile"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/verifiers/dsse"
 )
 
 // checkControl refuses malformed patterns, unknown kinds, duplicate names and a
@@ -116,7 +118,7 @@ func checkSigner(path string, s *munimentv1.NamedSigner) (weight int, err error)
 	case forms != 1:
 		return 0, payloadErrorf(path, "must have exactly one of identity with issuer, keyIds, and submitters")
 	case len(s.KeyIds) > 0:
-		return 0, nil
+		return 0, checkKeyIDs(path+".keyIds", s.KeyIds)
 	case len(s.Submitters) > 0:
 		return 0, checkGlobs(path+".submitters", s.Submitters)
 	case (s.Identity == "") == (s.IdentityRegexp == ""):
@@ -134,11 +136,25 @@ func checkSigner(path string, s *munimentv1.NamedSigner) (weight int, err error)
 	return weight, nil
 }
 
+// checkKeyIDs returns an error about the first key ID that no signer can have.
+func checkKeyIDs(path string, ids []string) error {
+	for i, id := range ids {
+		if err := entry.CheckKeyID(id); err != nil {
+			return payloadErrorf(fmt.Sprintf("%s[%d]", path, i), "%q: %s", id, err)
+		}
+	}
+	return nil
+}
+
 // checkExceptionRequest refuses requests that have expired. A request for
 // break-glass can arrive late, as a record of what was done without the ledger.
 func checkExceptionRequest(m *munimentv1.ExceptionRequest, now time.Time, _ *contents) error {
 	end := m.Expires.AsTime()
 	switch {
+	case m.Used != nil:
+		if err := checkUse(m.Used.Time.AsTime(), end, now); err != nil {
+			return err
+		}
 	case m.BreakGlass && end.After(now.Add(kinds.MaxBreakGlass)):
 		return payloadErrorf("expires", "%s is more than 24 hours ahead: request an exception without breakGlass", end.Format(time.RFC3339))
 	case !m.BreakGlass:
@@ -150,6 +166,20 @@ func checkExceptionRequest(m *munimentv1.ExceptionRequest, now time.Time, _ *con
 		return err
 	}
 	return checkGlobs("scope.environments", m.Scope.Environments)
+}
+
+// checkUse refuses times that break-glass cannot have been used at. How long
+// ago that was does not matter.
+func checkUse(used, end, now time.Time) error {
+	switch {
+	case used.After(now.Add(kinds.MaxClockSkew)):
+		return payloadErrorf("used.time", "%s is in the future: correct the clock of the machine that signed it", used.Format(time.RFC3339))
+	case !end.After(used):
+		return payloadErrorf("expires", "%s is not after the use at %s", end.Format(time.RFC3339), used.Format(time.RFC3339))
+	case end.After(used.Add(kinds.MaxBreakGlass)):
+		return payloadErrorf("expires", "%s is more than 24 hours after the use at %s", end.Format(time.RFC3339), used.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // checkExceptionDecision refuses renewals that have expired.
@@ -167,16 +197,29 @@ func checkFuture(end, now time.Time) error {
 	return payloadErrorf("expires", "%s is in the past: an exception must end in the future", end.Format(time.RFC3339))
 }
 
-// checkKeyEvent refuses a public key that cannot be read.
+// checkKeyEvent refuses a key that no evidence can be signed with, because its
+// ID is misspelled, or that is not the public key.
 func checkKeyEvent(m *munimentv1.KeyEvent, _ time.Time, _ *contents) error {
+	if m.KeyId != "" {
+		if err := entry.CheckKeyID(m.KeyId); err != nil {
+			return payloadErrorf("keyId", "%q: %s", m.KeyId, err)
+		}
+	}
 	if m.PublicKey == "" {
 		return nil
 	}
 	if !strings.HasSuffix(strings.TrimRight(m.PublicKey, "\r\n"), "-----END PUBLIC KEY-----") {
 		return payloadErrorf("publicKey", "must be one PEM block of the type PUBLIC KEY")
 	}
-	if _, err := pemfile.SubjectPublicKeyInfo([]byte(m.PublicKey)); err != nil {
+	der, err := pemfile.SubjectPublicKeyInfo([]byte(m.PublicKey))
+	if err != nil {
 		return payloadErrorf("publicKey", "not a public key: %s", err)
+	}
+	if _, err := dsse.ParseKey("", []byte(m.PublicKey)); err != nil {
+		return payloadErrorf("publicKey", "%s", err)
+	}
+	if id := entry.SHA256(der); m.KeyId != id {
+		return payloadErrorf("keyId", "not the ID of publicKey, which is %s", id)
 	}
 	return nil
 }

@@ -203,7 +203,7 @@ func (in *Ingester) draft(ctx context.Context, who Submitter, s *Submission, c *
 		}
 	}
 	if in.Referee != nil && c.message != nil {
-		if err := in.Referee.Check(ctx, who, h, c.message); err != nil {
+		if err := in.Referee.Check(ctx, who, h, Document{c.message, c.envelope}); err != nil {
 			return ledger.Draft{}, err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/kinds"
+	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/intoto"
 )
@@ -93,6 +94,7 @@ type contents struct {
 	opaque error
 
 	message  proto.Message   // nil: the payload is not of a typed kind
+	envelope *dsse.Envelope  // contains the message; nil: the payload is the message
 	signed   evidence.Signed // nil: the payload has no signatures
 	document []byte          // the payload, if it is JSON
 	unread   bool            // the payload is too large to be parsed

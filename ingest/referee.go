@@ -8,6 +8,7 @@ import (
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/dsse"
 )
 
 // A Referee decides whether a submission of a typed kind fits what is published
@@ -17,8 +18,16 @@ type Referee interface {
 	// Check returns an error if the submission does not fit. It is a
 	// *FieldError unless the check itself failed. The header contains the
 	// submitter and the idempotency key, with which an implementation
-	// recognizes a retry. The message is the parsed payload.
-	Check(ctx context.Context, who Submitter, h *entry.Header, m proto.Message) error
+	// recognizes a retry.
+	Check(ctx context.Context, who Submitter, h *entry.Header, d Document) error
+}
+
+// A Document is the payload of a submission of a typed kind.
+type Document struct {
+	Message proto.Message
+	// Envelope is the signed envelope in which the message was submitted. Nil:
+	// it is not signed. Nothing has verified the signature.
+	Envelope *dsse.Envelope
 }
 
 // ordered has the kinds whose entries decide about later entries of these
@@ -28,6 +37,7 @@ type Referee interface {
 var ordered = map[string]bool{
 	kindname.ExceptionRequest:  true,
 	kindname.ExceptionDecision: true,
+	kindname.KeyEvent:          true,
 }
 
 // runs splits the submissions so that each run has at most one of an ordered

@@ -11,10 +11,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"muniment.dev/muniment/internal/fieldrules"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/verifiers/dsse"
+	"muniment.dev/muniment/verifiers/shape"
 	"muniment.dev/muniment/verifiers/sniff"
 )
 
@@ -26,26 +29,71 @@ const maxTyped = 1 << 20
 // kind's message.
 func typed(k *kinds.Kind) reader {
 	return func(given string, payload []byte, now time.Time) (contents, error) {
+		if k.Name == kindname.ExceptionRequest && (given == dsse.MediaType || shape.Of(payload) == shape.Envelope) {
+			return readSigned(k, given, payload, now)
+		}
 		if given != "" && given != k.MediaType && given != "application/json" {
 			return contents{}, fieldErrorf(FieldMediaType, "%q is not the media type of kind %s: omit it, or use %q", given, k.Name, k.MediaType)
 		}
-		if err := sniff.JSON(payload); err != nil {
-			return contents{}, fieldErrorf(FieldPayload, "%s", err)
-		}
-		m := k.New()
-		if err := protojson.Unmarshal(payload, m); err != nil {
-			return contents{}, fieldErrorf(FieldPayload, "%s", plain.DecodeError(err))
-		}
-		c, err := checkMessage(k, m, now)
-		if err != nil {
-			return contents{}, err
-		}
-		if err := checkSpelling(payload, m); err != nil {
-			return contents{}, asFieldError(err)
-		}
-		c.document, c.message = payload, m
-		return c, nil
+		return readMessage(k, payload, now, false)
 	}
+}
+
+// readMessage reads the JSON form of the kind's message, which can be signed.
+func readMessage(k *kinds.Kind, payload []byte, now time.Time, signed bool) (contents, error) {
+	if err := sniff.JSON(payload); err != nil {
+		return contents{}, fieldErrorf(FieldPayload, "%s", err)
+	}
+	m := k.New()
+	if err := protojson.Unmarshal(payload, m); err != nil {
+		return contents{}, fieldErrorf(FieldPayload, "%s", plain.DecodeError(err))
+	}
+	if r, ok := m.(*munimentv1.ExceptionRequest); ok && (r.Used != nil) != signed {
+		return contents{}, errUsed(signed)
+	}
+	c, err := checkMessage(k, m, now)
+	if err != nil {
+		return contents{}, err
+	}
+	if err := checkSpelling(payload, m); err != nil {
+		return contents{}, asFieldError(err)
+	}
+	c.document, c.message = payload, m
+	return c, nil
+}
+
+// readSigned reads a signed request, as docs/spec/kinds.md defines it. The
+// referee verifies the signature, because the keys are in the stream.
+func readSigned(k *kinds.Kind, given string, payload []byte, now time.Time) (contents, error) {
+	if given != "" && given != dsse.MediaType && given != "application/json" {
+		return contents{}, fieldErrorf(FieldMediaType, "%q is not the media type of a signed request: omit it, or use %q", given, dsse.MediaType)
+	}
+	e, err := dsse.Parse(payload)
+	if err != nil {
+		return contents{}, fieldErrorf(FieldPayload, "%s", err)
+	}
+	if e.PayloadType != kinds.BreakGlassType {
+		return contents{}, payloadErrorf("payloadType", "%q: a signed request has %s", e.PayloadType, kinds.BreakGlassType)
+	}
+	if n := len(e.KeyIDs()); n != 1 {
+		return contents{}, payloadErrorf("signatures", "%d signatures: a signed request has one", n)
+	}
+	if err := entry.CheckKeyID(e.KeyIDs()[0]); err != nil {
+		return contents{}, payloadErrorf("signatures[0].keyid", "%s", err)
+	}
+	c, err := readMessage(k, e.Payload, now, true)
+	if err != nil {
+		return contents{}, err
+	}
+	c.mediaType, c.envelope, c.attributes["keyId"] = dsse.MediaType, e, e.KeyIDs()[0]
+	return c, nil
+}
+
+func errUsed(signed bool) error {
+	if signed {
+		return payloadErrorf("used", "missing: a signed request is for one log, tenant and time")
+	}
+	return payloadErrorf("used", "only a signed request can have it: submit the envelope")
 }
 
 // checkMessage validates a message of the kind and returns its contents.

@@ -5,7 +5,6 @@ package attest
 
 import (
 	"crypto"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -19,7 +18,7 @@ import (
 
 	svr "github.com/in-toto/attestation/go/predicates/svr/v01"
 	vsa "github.com/in-toto/attestation/go/predicates/vsa/v1"
-	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 	bundlev1 "github.com/sigstore/protobuf-specs/gen/pb-go/bundle/v1"
 	commonv1 "github.com/sigstore/protobuf-specs/gen/pb-go/common/v1"
 	protodsse "github.com/sigstore/protobuf-specs/gen/pb-go/dsse"
@@ -29,6 +28,7 @@ import (
 
 	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
 	"muniment.dev/muniment/verifiers/shape"
 )
@@ -187,7 +187,6 @@ func statement(subjects []entry.Subject, predicateType string, predicate json.Ra
 type Signer struct {
 	key  crypto.Signer
 	hint string
-	hash crypto.Hash
 }
 
 // NewSigner returns a signer for an ECDSA key on P-256.
@@ -197,7 +196,7 @@ func NewSigner(key crypto.Signer) (*Signer, error) {
 		return nil, err
 	}
 	sum := sha256.Sum256(der)
-	return &Signer{key: key, hint: base64.StdEncoding.EncodeToString(sum[:]), hash: crypto.SHA256}, nil
+	return &Signer{key: key, hint: base64.StdEncoding.EncodeToString(sum[:])}, nil
 }
 
 // KeyID returns the ID of the key, the base64 SHA-256 of its public key.
@@ -207,9 +206,7 @@ func (s *Signer) KeyID() string { return s.hint }
 // It has neither a log entry nor a timestamp: the ledger's receipt for it has
 // both.
 func (s *Signer) Bundle(statement []byte) ([]byte, error) {
-	hashed := s.hash.New()
-	hashed.Write(dsse.PAE(intoto.MediaType, statement))
-	sig, err := s.key.Sign(rand.Reader, hashed.Sum(nil), s.hash)
+	sig, err := dsse.SignMessage(dsse.NewMessage(sslib.PAE(intoto.MediaType, statement)), s.key)
 	if err != nil {
 		return nil, fmt.Errorf("sign attestation: %w", err)
 	}

@@ -7,13 +7,13 @@ import (
 	"slices"
 	"strconv"
 	"sync"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"muniment.dev/muniment/controls/catalog"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/controls/keyevent"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
@@ -111,18 +111,11 @@ func (d *Decider) each(ctx context.Context, p *ledger.Published, s *ledger.Strea
 }
 
 func (st *state) addKeyEvent(e *ledger.Entry) error {
-	k, err := readKeyEvent(e)
-	if err != nil {
-		return fmt.Errorf("entry %d: %w", e.Index, err)
+	k, err := keyevent.Read(e)
+	if err == nil {
+		st.keyEvents = append(st.keyEvents, k)
 	}
-	st.keyEvents = append(st.keyEvents, k)
-	return nil
-}
-
-func readKeyEvent(e *ledger.Entry) (evaluate.KeyEvent, error) {
-	a := e.Header.Attributes
-	from, err := time.Parse(time.RFC3339Nano, a["from"])
-	return evaluate.KeyEvent{Index: e.Index, Event: a["event"], KeyID: a["keyId"], Identity: a["identity"], Issuer: a["issuer"], From: from}, err
+	return err
 }
 
 // erase removes what an erased entry contained.

@@ -182,7 +182,7 @@ func (h *hearing) except(c *Control) []UsedException {
 		if e.Control != c.ID || e.Index >= h.Size {
 			continue
 		}
-		if h.meter.Charge(1+len(e.Decisions)) != nil {
+		if h.meter.Charge(1+len(e.Decisions)+len(e.KeyEvents)) != nil {
 			return nil
 		}
 		status := e.Below(h.Size).At(h.Time, c.Exceptions)

@@ -11,6 +11,7 @@ import (
 
 	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/controls/keyevent"
 	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
@@ -88,36 +89,8 @@ type Evidence struct {
 	Unavailable bool
 }
 
-// A KeyEvent is an entry of kind key-event. It names a key, or an identity and
-// its issuer.
-type KeyEvent struct {
-	Index            uint64
-	Event            string
-	KeyID            string
-	Identity, Issuer string
-	From             time.Time
-}
-
-// Events of keys that exclude evidence.
-const (
-	Retired     = "retired"
-	Compromised = "compromised"
-)
-
-func (k *KeyEvent) excludes(s *entry.Signer, at time.Time) bool {
-	byKey := k.KeyID != "" && k.KeyID == s.KeyID
-	byIdentity := k.Identity != "" && k.Identity == s.Identity && k.Issuer == s.Issuer
-	if !byKey && !byIdentity {
-		return false
-	}
-	switch k.Event {
-	case Retired:
-		return at.After(k.From)
-	case Compromised:
-		return !at.Before(k.From)
-	}
-	return false
-}
+// A KeyEvent is an entry of kind key-event.
+type KeyEvent = keyevent.Event
 
 // An Outcome is that of a decision.
 type Outcome string
@@ -337,7 +310,7 @@ func (h *hearing) countOne(e *Evidence) *counted {
 	}
 	for i := range header.Signers {
 		s := &header.Signers[i]
-		if !slices.ContainsFunc(h.KeyEvents, func(k KeyEvent) bool { return k.Index < h.Size && k.excludes(s, e.Time) }) {
+		if !slices.ContainsFunc(h.KeyEvents, func(k KeyEvent) bool { return k.Index < h.Size && k.Excludes(s, e.Time) }) {
 			c.signers = append(c.signers, Party{Signer: *s})
 		}
 	}

@@ -6,19 +6,38 @@ import (
 	"strconv"
 	"time"
 
+	"muniment.dev/muniment/controls/keyevent"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/verifiers/dsse"
 )
 
-// Check returns a *Refusal if an entry with the header would have no effect on
-// the exceptions published in the stream. Entries of other kinds always pass.
-// So does a repeated submission, which package ledger recognizes.
-func (p *Projection) Check(ctx context.Context, s *ledger.Stream, h *entry.Header) error {
-	if h.Kind != kindname.ExceptionRequest && h.Kind != kindname.ExceptionDecision {
+// A Submission is an entry that is about to be recorded.
+type Submission struct {
+	Origin string // of the log
+	Tenant string // of the submitter
+	Header *entry.Header
+	// Envelope contains a signed request, whose message is Request. Nil: the
+	// submission is not signed.
+	Envelope *dsse.Envelope
+	Request  *munimentv1.ExceptionRequest
+}
+
+// Check returns a *Refusal if an entry would have no effect on the exceptions
+// published in the stream. Entries of other kinds always pass, except for the
+// registrations of keys that would have no effect. So does a repeated
+// submission, which package ledger recognizes.
+func (p *Projection) Check(ctx context.Context, s *ledger.Stream, sub *Submission) error {
+	h := sub.Header
+	registration := h.Kind == kindname.KeyEvent && h.Attributes["event"] == keyevent.Registered
+	switch {
+	case h.Kind != kindname.ExceptionRequest && h.Kind != kindname.ExceptionDecision && !registration:
 		return nil
-	}
-	if !IsPerson(h.Submitter) {
+	case registration && !IsPerson(h.Submitter):
+		return refusalf("", "only people can register keys, and %s can be shared: use an identity token", h.Submitter)
+	case sub.Envelope == nil && !IsPerson(h.Submitter):
 		return errNotPerson(h.Submitter)
 	}
 	st, err := p.current(ctx, s)
@@ -26,16 +45,22 @@ func (p *Projection) Check(ctx context.Context, s *ledger.Stream, h *entry.Heade
 		return err
 	}
 	defer st.mu.Unlock()
-	if h.Kind == kindname.ExceptionRequest {
-		return st.checkRequest(h)
+	switch {
+	case registration:
+		return st.checkRegistration(h, p.Now())
+	case h.Kind == kindname.ExceptionDecision:
+		return st.checkDecision(h, p.Now())
 	}
-	return st.checkDecision(h, p.Now())
+	if err := st.checkRequest(h); err != nil || sub.Envelope == nil {
+		return err
+	}
+	return p.checkSigned(ctx, s, st, sub)
 }
 
 func (st *stream) checkRequest(h *entry.Header) error {
 	id := h.Attributes["exception"]
 	r := st.byID[foldID(id)]
-	if r == nil || r.Requester == h.Submitter && r.Key == h.IdempotencyKey {
+	if r == nil || r.Submitter == h.Submitter && r.Key == h.IdempotencyKey {
 		return nil
 	}
 	return refusalf("id", "entry %d requests exception %s: choose another ID", r.Index, r.ID)
@@ -70,5 +95,5 @@ func (st *stream) checkDecision(h *entry.Header, now time.Time) error {
 	if action == Approve {
 		limits.Approvers = maxApprovers
 	}
-	return r.Refuse(now, limits, h.Submitter, action)
+	return st.exception(r).Refuse(now, limits, h.Submitter, action)
 }

@@ -28,10 +28,15 @@ func readRequest(e *ledger.Entry) (*request, error) {
 		return nil, err
 	}
 	r := &request{}
-	r.Request = Request{Index: e.Index, Time: timeOf(e), ID: h.Attributes["exception"], Expires: expires, Requester: h.Submitter, Key: h.IdempotencyKey, Subjects: h.Subjects,
+	r.Request = Request{Index: e.Index, Time: timeOf(e), ID: h.Attributes["exception"], Expires: expires, Requester: h.Submitter, Submitter: h.Submitter, Key: h.IdempotencyKey, KeyID: h.Attributes["keyId"], Subjects: h.Subjects,
 		Findings: h.AttributeValues("finding"), Globs: h.AttributeValues("glob"), Environments: h.AttributeValues("environment"), BreakGlass: h.Attributes["breakGlass"] == "true"}
 	if len(h.Controls) > 0 {
 		r.Control = h.Controls[0]
+	}
+	if r.KeyID != "" {
+		if r.Used, err = time.Parse(time.RFC3339Nano, h.Attributes["used"]); err != nil {
+			return nil, fmt.Errorf("invalid time %q of the use of break-glass", h.Attributes["used"])
+		}
 	}
 	return r, nil
 }
@@ -92,6 +97,10 @@ func (x *Exception) Refuse(now time.Time, l Limits, by string, action Action) er
 		return errNotPerson(by)
 	case past[s.State] != "":
 		return refusalf("decision", "exception %s was %s: request another", x.ID, past[s.State])
+	case s.State == Void:
+		return refusalf("decision", "exception %s is void: the key %s that signed it was retired or compromised then", x.ID, x.KeyID)
+	case !requester && x.Registrar != "" && SamePerson(x.Registrar, by) && action != Revoke:
+		return refusalf("decision", "%s registered the key that signed exception %s: another person must %s it", by, x.ID, action)
 	case requester && action != Revoke:
 		return refusalf("decision", "%s requested exception %s: another person must %s it", by, x.ID, action)
 	case action == Approve && slices.ContainsFunc(s.Approvers, func(a string) bool { return SamePerson(a, by) }):

@@ -11,9 +11,11 @@ import (
 	"sync"
 	"time"
 
+	"muniment.dev/muniment/controls/keyevent"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/receipt"
 )
 
 // A Log has the published entries of streams. A *ledger.Ledger is a Log.
@@ -23,6 +25,8 @@ type Log interface {
 	// Next returns the first entry of the stream at or above an index that
 	// matches the filter, or nil, and the index at which to continue.
 	Next(ctx context.Context, p *ledger.Published, s *ledger.Stream, f ledger.Filter, from uint64) (*ledger.Entry, uint64, error)
+	// Payload returns the payload of an entry, or nil if it is erased.
+	Payload(ctx context.Context, e *ledger.Entry) (*receipt.PayloadOpening, error)
 }
 
 // A Projection has the exceptions of each stream. It reads new entries when it
@@ -38,16 +42,19 @@ type Projection struct {
 // A stream has the exceptions of one stream that are not erased.
 type stream struct {
 	mu            sync.Mutex          // guards the fields below; held while entries are read
+	nextKeyEvent  uint64              // first index not yet searched for key events
 	nextRequest   uint64              // first index not yet searched for requests
 	nextDecision  uint64              // first index not yet searched for decisions
 	nextErased    uint64              // first index not yet searched for erasures
 	requests      []*request          // in the order of their entries
 	byID          map[string]*request // the oldest request, by folded ID
 	decisionAbout map[uint64]*request // by the index of the decision
+	// keyEvents has the events of each key, in order.
+	keyEvents map[string][]keyevent.Event
 }
 
 func newStream() *stream {
-	return &stream{byID: map[string]*request{}, decisionAbout: map[uint64]*request{}}
+	return &stream{byID: map[string]*request{}, decisionAbout: map[uint64]*request{}, keyEvents: map[string][]keyevent.Event{}}
 }
 
 // exceptions returns the exceptions without those that repeat an ID.
@@ -55,10 +62,19 @@ func (st *stream) exceptions() []*Exception {
 	all := make([]*Exception, 0, len(st.requests))
 	for _, r := range st.requests {
 		if !r.repeated {
-			all = append(all, &Exception{r.Request, slices.Clip(r.Decisions)})
+			all = append(all, st.exception(r))
 		}
 	}
 	return all
+}
+
+// exception returns a request with everything about it.
+func (st *stream) exception(r *request) *Exception {
+	x := &Exception{Request: r.Request, Decisions: slices.Clip(r.Decisions)}
+	if r.KeyID != "" {
+		x.KeyEvents = slices.Clip(st.keyEvents[r.KeyID])
+	}
+	return x
 }
 
 // A source is a kind of entries that a stream is read from.
@@ -68,10 +84,12 @@ type source struct {
 	visit func(*ledger.Entry) error
 }
 
-// sources returns the kinds in the order in which they are read: a decision
-// follows its request, and an erasure follows the erased entry.
+// sources returns the kinds in the order in which they are read: a signed
+// request follows the registration of its key, a decision follows its request,
+// and an erasure follows the erased entry.
 func (st *stream) sources() []source {
 	return []source{
+		{kindname.KeyEvent, &st.nextKeyEvent, st.addKeyEvent},
 		{kindname.ExceptionRequest, &st.nextRequest, st.addRequest},
 		{kindname.ExceptionDecision, &st.nextDecision, st.addDecision},
 		{ledger.ErasureKind, &st.nextErased, st.erase},
@@ -107,14 +125,14 @@ func (p *Projection) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger
 	}
 	defer st.mu.Unlock()
 	about, now := st.decisionAbout[e.Index], p.Now()
-	if about != nil && past[about.At(now, most).State] != "" {
+	if about != nil && past[st.exception(about).At(now, most).State] != "" {
 		return fmt.Sprintf("the exception %s (entry %d) was ended by it", about.ID, about.Index), nil
 	}
 	for _, r := range st.requests {
 		if err := ctx.Err(); err != nil {
 			return "", err
 		}
-		status := r.At(now, most)
+		status := st.exception(r).At(now, most)
 		if r.repeated || !status.InForce() {
 			continue
 		}
@@ -129,9 +147,11 @@ func (p *Projection) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger
 	return "", nil
 }
 
-// A request is an exception with its place among those of the stream.
+// A request is a request with the decisions about it, and its place among those
+// of the stream.
 type request struct {
-	Exception
+	Request
+	Decisions []Decision
 	// repeated reports that an older request has the ID, so that this one has
 	// no effect.
 	repeated bool
@@ -208,6 +228,14 @@ func Entries(ctx context.Context, log Log, p *ledger.Published, s *ledger.Stream
 	}
 }
 
+func (st *stream) addKeyEvent(e *ledger.Entry) error {
+	k, err := keyevent.Read(e)
+	if err == nil && k.KeyID != "" {
+		st.keyEvents[k.KeyID] = append(st.keyEvents[k.KeyID], k)
+	}
+	return err
+}
+
 func (st *stream) addRequest(e *ledger.Entry) error {
 	if !hasEffect(e.Header) {
 		return nil
@@ -215,6 +243,12 @@ func (st *stream) addRequest(e *ledger.Entry) error {
 	r, err := readRequest(e)
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	if r.KeyID != "" {
+		r.Requester, r.Registrar = "", ""
+		if k := keyevent.Registration(st.keyEvents[r.KeyID], r.KeyID); k != nil && k.Index < r.Index {
+			r.Requester, r.Registrar = k.Person, k.By
+		}
 	}
 	st.requests = append(st.requests, r)
 	if st.byID[foldID(r.ID)] != nil {
@@ -254,6 +288,9 @@ func (st *stream) erase(e *ledger.Entry) error {
 	index, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
 	if err != nil {
 		return fmt.Errorf("entry %d: invalid entry %q", e.Index, e.Header.Attributes["entry"])
+	}
+	for id, events := range st.keyEvents {
+		st.keyEvents[id] = slices.DeleteFunc(slices.Clone(events), func(k keyevent.Event) bool { return k.Index == index })
 	}
 	if r := st.decisionAbout[index]; r != nil {
 		// A new slice, because callers of All hold the old one.

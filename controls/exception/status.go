@@ -12,6 +12,7 @@ import (
 	"unicode"
 
 	"muniment.dev/muniment/controls/artifact"
+	"muniment.dev/muniment/controls/keyevent"
 	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/internal/identity"
 	"muniment.dev/muniment/ledger/entry"
@@ -40,8 +41,14 @@ type Request struct {
 	Environments []string // patterns; empty: all
 	Expires      time.Time
 	BreakGlass   bool
-	Requester    string // submitter of the entry
-	Key          string // idempotency key of the entry
+	// Requester is the submitter of the entry. If the request is signed, it is
+	// the person to whom the key was registered, or "".
+	Requester string
+	Submitter string    // of the entry
+	Key       string    // idempotency key of the entry
+	KeyID     string    // of the key that signed the request; "": it is not signed
+	Registrar string    // who registered that key
+	Used      time.Time // when a signed request was made, by the signer's clock
 }
 
 // An Action is what a decision does.
@@ -72,6 +79,7 @@ type Decision struct {
 type Exception struct {
 	Request
 	Decisions []Decision
+	KeyEvents []keyevent.Event // of the key that signed the request, in order
 }
 
 // A State is that of an exception.
@@ -85,7 +93,11 @@ const (
 	Rejected   State = "rejected"
 	Revoked    State = "revoked"
 	Expired    State = "expired"
+	Void       State = "void" // a key event excludes the key that signed it
 )
+
+// States lists the states.
+var States = []State{Requested, BreakGlass, Approved, Rejected, Revoked, Expired, Void}
 
 // A Status is the state of an exception at one time, under the limits of its
 // control.
@@ -93,25 +105,19 @@ type Status struct {
 	State     State
 	Expires   time.Time // as the limits allow; zero if they allow none
 	Approvers []string  // persons who have approved it, in order
+	// Unconfirmed reports break-glass that lacks approvals and was not
+	// rejected, whether it still counts or not.
+	Unconfirmed bool
 }
+
+// ended reports whether the exception can never count again.
+func (s *Status) ended() bool { return s.State == Rejected || s.State == Revoked || s.State == Void }
 
 // InForce reports whether the exception counts.
 func (s *Status) InForce() bool { return s.State == Approved || s.State == BreakGlass }
 
-// person returns the text by which persons are compared, or "" if the submitter
-// is not a person.
-func person(submitter string) string {
-	issuer, subject, ok := strings.Cut(strings.TrimPrefix(submitter, personPrefix), "#")
-	if !strings.HasPrefix(submitter, personPrefix) || !ok || identity.Fold(issuer) == "" || identity.Fold(subject) == "" {
-		return ""
-	}
-	return identity.Fold(submitter)
-}
-
-const personPrefix = "oidc:"
-
 // IsPerson reports whether a submitter is a person.
-func IsPerson(submitter string) bool { return person(submitter) != "" }
+func IsPerson(submitter string) bool { return identity.Person(submitter) != "" }
 
 // SamePerson reports whether two submitters are the same person.
 func SamePerson(a, b string) bool { return identity.Same(a, b) }
@@ -119,7 +125,7 @@ func SamePerson(a, b string) bool { return identity.Same(a, b) }
 // At returns the status at a time, as docs/spec/controls.md, section 3, defines
 // it.
 func (x *Exception) At(now time.Time, l Limits) Status {
-	h := &hearing{x: x, limits: l, requester: person(x.Requester), Status: Status{State: Requested}}
+	h := &hearing{x: x, limits: l, requester: identity.Person(x.Requester), registrar: identity.Person(x.Registrar), Status: Status{State: Requested}}
 	if h.requester == "" || l.MaxDays <= 0 || l.Approvers < 1 {
 		return h.Status
 	}
@@ -133,10 +139,21 @@ func (x *Exception) At(now time.Time, l Limits) Status {
 	for i := range x.Decisions {
 		h.hear(&x.Decisions[i])
 	}
+	if x.excluded() && !h.ended() {
+		h.State = Void
+	}
+	h.Unconfirmed = x.BreakGlass && !h.ended() && len(h.approved) < l.Approvers
 	if h.InForce() && !h.Expires.After(now) {
 		h.State = Expired
 	}
 	return h.Status
+}
+
+// excluded reports whether a key event excludes the key that signed the
+// request.
+func (x *Exception) excluded() bool {
+	signer := &entry.Signer{KeyID: x.KeyID}
+	return slices.ContainsFunc(x.KeyEvents, func(k keyevent.Event) bool { return k.Excludes(signer, x.Time) })
 }
 
 // Below returns the exception as it is in the stream below a size.
@@ -145,15 +162,20 @@ func (x *Exception) Below(size uint64) *Exception {
 	for n < len(x.Decisions) && x.Decisions[n].Index < size {
 		n++
 	}
-	return &Exception{Request: x.Request, Decisions: x.Decisions[:n]}
+	k := 0
+	for k < len(x.KeyEvents) && x.KeyEvents[k].Index < size {
+		k++
+	}
+	return &Exception{x.Request, x.Decisions[:n], x.KeyEvents[:k]}
 }
 
 // A hearing applies the decisions about an exception in their order.
 type hearing struct {
 	x         *Exception
 	limits    Limits
-	requester string   // as person returns it
-	approved  []string // as person returns them
+	requester string   // as identity.Person returns it
+	registrar string   // of the requester's key, in the same form; can be empty
+	approved  []string // in the same form
 	renewals  []renewal
 	Status
 }
@@ -173,11 +195,11 @@ func (h *hearing) limit(set, expires time.Time) time.Time {
 }
 
 func (h *hearing) hear(d *Decision) {
-	by := person(d.By)
-	if by == "" || d.Exception != h.x.ID || d.Request != h.x.Index || d.Index <= h.x.Index || h.State == Rejected || h.State == Revoked {
+	by := identity.Person(d.By)
+	if by == "" || d.Exception != h.x.ID || d.Request != h.x.Index || d.Index <= h.x.Index || h.ended() {
 		return
 	}
-	other := by != h.requester
+	other := by != h.requester && by != h.registrar
 	switch {
 	case d.Action == Revoke:
 		h.State = Revoked
@@ -212,7 +234,7 @@ func (h *hearing) renew(d *Decision, by string) {
 
 // Wildcard reports whether a pattern of the scope is a wildcard: one without a
 // letter or digit.
-func (x *Exception) Wildcard() bool {
+func (x *Request) Wildcard() bool {
 	return slices.ContainsFunc(x.Globs, func(g string) bool {
 		return !strings.ContainsFunc(identity.Fold(g), func(r rune) bool { return unicode.IsLetter(r) || unicode.IsNumber(r) })
 	})
@@ -220,7 +242,7 @@ func (x *Exception) Wildcard() bool {
 
 // Covers reports whether an artifact in an environment is in the exception's
 // scope. The environment can be empty.
-func (x *Exception) Covers(s entry.Subject, environment string) bool {
+func (x *Request) Covers(s entry.Subject, environment string) bool {
 	if len(x.Environments) > 0 && (environment == "" || !slices.ContainsFunc(x.Environments, func(g string) bool { return glob.Match(g, environment) })) {
 		return false
 	}
@@ -229,14 +251,14 @@ func (x *Exception) Covers(s entry.Subject, environment string) bool {
 
 // CoversArtifact reports whether an artifact is in the exception's scope in
 // some environment.
-func (x *Exception) CoversArtifact(s entry.Subject) bool {
+func (x *Request) CoversArtifact(s entry.Subject) bool {
 	named := s.Name != "" && slices.ContainsFunc(x.Globs, func(g string) bool { return glob.Match(g, s.Name) })
 	return named || slices.ContainsFunc(x.Subjects, func(in entry.Subject) bool { return artifact.Same(in.Digest, s.Digest) })
 }
 
 // Exempts reports whether the exception names one of the identifiers of a
 // vulnerability or finding. Without findings it names none.
-func (x *Exception) Exempts(ids ...string) bool {
+func (x *Request) Exempts(ids ...string) bool {
 	return slices.ContainsFunc(x.Findings, func(f string) bool {
 		return slices.ContainsFunc(ids, func(id string) bool { return strings.EqualFold(f, id) })
 	})

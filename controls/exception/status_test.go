@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"muniment.dev/muniment/controls/keyevent"
 	"muniment.dev/muniment/ledger/entry"
 )
 
@@ -151,6 +152,54 @@ func TestBreakGlass(t *testing.T) {
 		if s.State != c.want || c.until != 0 && !s.Expires.Equal(day(c.until)) {
 			t.Errorf("%s %q on day %g: %s until %s", c.requester, c.script, c.at, s.State, s.Expires)
 		}
+	}
+}
+
+// TestSignedRequest checks requests by a key of dana, which lee has registered.
+func TestSignedRequest(t *testing.T) {
+	for _, c := range []struct {
+		name, script string
+		event        string // of the key
+		from         float64
+		index        uint64 // of the event
+		want         State
+		unconfirmed  bool
+	}{
+		{"no decision", "", "", 0, 0, BreakGlass, true},
+		{"confirmed", "approve:kim@0.2", "", 0, 0, Approved, false},
+		{"confirmed by the person", "approve:dana@0.2", "", 0, 0, BreakGlass, true},
+		{"confirmed by who registered the key", "approve:lee@0.2", "", 0, 0, BreakGlass, true},
+		{"confirmed by who registered the key, in upper case", "approve:LEE@0.2", "", 0, 0, BreakGlass, true},
+		{"rejected by who registered the key", "reject:lee@0.2", "", 0, 0, BreakGlass, true},
+		{"rejected", "reject:kim@0.2", "", 0, 0, Rejected, false},
+		{"revoked by who registered the key", "revoke:lee@0.2", "", 0, 0, Revoked, false},
+		{"retired before", "", "retired", -1, 20, Void, false},
+		{"retired before, and confirmed", "approve:kim@0.2", "retired", -1, 20, Void, false},
+		{"retired at the same time", "", "retired", 0, 20, BreakGlass, true},
+		{"retired later", "", "retired", 0.1, 20, BreakGlass, true},
+		{"compromised before", "", "compromised", -1, 20, Void, false},
+		{"compromised at the same time", "", "compromised", 0, 20, Void, false},
+		{"compromised later", "", "compromised", 0.1, 20, BreakGlass, true},
+		{"compromised, in an entry that does not exist yet", "", "compromised", 0, 30, BreakGlass, true},
+		{"registered again", "", "registered", -1, 20, BreakGlass, true},
+		{"rejected, and compromised", "reject:kim@0.2", "compromised", 0, 20, Rejected, false},
+	} {
+		x := &Exception{Request: Request{Index: 10, Time: day(0), ID: "E-1", Expires: day(1), BreakGlass: true, KeyID: "sha256:1", Requester: "oidc:https://idp.example#dana", Registrar: "oidc:https://idp.example#lee"},
+			Decisions: decisions(t, c.script)}
+		if c.event != "" {
+			x.KeyEvents = []keyevent.Event{{Index: c.index, Event: c.event, KeyID: "sha256:1", From: day(c.from)}}
+		}
+		s := x.Below(30).At(day(0.5), DefaultLimits)
+		if s.State != c.want || s.Unconfirmed != c.unconfirmed {
+			t.Errorf("%s: %s, unconfirmed %v; want %s, %v", c.name, s.State, s.Unconfirmed, c.want, c.unconfirmed)
+		}
+		if s := x.At(day(2), DefaultLimits); s.Unconfirmed != c.unconfirmed && c.index != 30 {
+			t.Errorf("%s, after its end: unconfirmed %v", c.name, s.Unconfirmed)
+		}
+	}
+	x := &Exception{Request: Request{Index: 10, Time: day(0), ID: "E-1", Expires: day(1), BreakGlass: true, KeyID: "sha256:1"}}
+	if s := x.At(day(0.5), DefaultLimits); s.InForce() {
+		t.Errorf("by an unregistered key: %s", s.State)
 	}
 }
 

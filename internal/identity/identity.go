@@ -52,3 +52,16 @@ func Visible(r rune) bool {
 	// U+2800 is an empty Braille cell.
 	return r != '\u2800' && r != unicode.ReplacementChar
 }
+
+// personPrefix begins the submitters of entries that are persons.
+const personPrefix = "oidc:"
+
+// Person returns the text by which a person is compared with others, or "" if
+// the submitter is not a person: it has the form oidc:ISSUER#SUBJECT.
+func Person(submitter string) string {
+	issuer, subject, ok := strings.Cut(strings.TrimPrefix(submitter, personPrefix), "#")
+	if !strings.HasPrefix(submitter, personPrefix) || !ok || Fold(issuer) == "" || Fold(subject) == "" {
+		return ""
+	}
+	return Fold(submitter)
+}

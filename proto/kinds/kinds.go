@@ -19,6 +19,13 @@ import (
 // approved: from the submission of the request to the expiry.
 const MaxBreakGlass = 24 * time.Hour
 
+// BreakGlassType is the payload type of the envelope of a signed request for
+// break-glass.
+const BreakGlassType = "application/vnd.muniment.break-glass.v1+json"
+
+// MaxClockSkew is how far ahead the clock of the signer of a request can be.
+const MaxClockSkew = 5 * time.Minute
+
 // A Kind is one row of the table.
 type Kind struct {
 	Name   string

@@ -51,6 +51,10 @@ type Envelope struct {
 	signed     *Message
 }
 
+// KeyIDs returns the key IDs that the signatures claim, one for each. They are
+// unverified hints, and can be empty.
+func (e *Envelope) KeyIDs() []string { return e.keyIDs }
+
 // message returns the signed message, which is hashed only once.
 func (e *Envelope) message() *Message {
 	e.hashed.Do(func() { e.signed = NewMessage(sslib.PAE(e.PayloadType, e.Payload)) })
