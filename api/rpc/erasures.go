@@ -116,8 +116,12 @@ func (s *Erasures) SetLegalHold(ctx context.Context, req *connect.Request[munime
 	if err != nil {
 		return nil, err
 	}
-	if _, err := filterOf(req.Msg.Filter); err != nil {
+	filter, err := filterOf(req.Msg.Filter)
+	if err != nil {
 		return nil, err
+	}
+	if m := req.Msg.Filter; m != nil { // record digests in the spelling of headers
+		m.Subject, m.Material = filter.Subject, filter.Material
 	}
 	var r ledger.Result
 	if req.Msg.Release {

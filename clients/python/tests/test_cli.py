@@ -104,7 +104,7 @@ def test_expectations(tmp_path: Path) -> None:
         if flag not in ("--require-verified", "--admitted"):
             assert main([*base, *options, flag, ""]) == 2
     for flag in ("--tenant", "--kind", "--predicate-type", "--control", "--signer", "--issuer"):
-        assert main([*base, flag, "other"]) == 1
+        assert main([*base, flag, "finding"]) == 1
     assert main([*base, "--subject", "other"]) == 2
     assert main([*base, "--subject", "other:x"]) == 1
 
@@ -332,3 +332,37 @@ def test_closed_pipes_are_quiet(tmp_path: Path) -> None:
     result = run("verify", *[arguments[1]] * 100, *arguments[2:], stdout=writer)
     os.close(writer)
     assert (result.returncode, result.stderr) == (141, b"")
+
+
+@pytest.mark.parametrize("kind", ["atestation", "attestation ", "A"])
+def test_an_unknown_kind_is_a_usage_error(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*made(tmp_path), "--kind", kind]) == 2
+    error = capsys.readouterr().err
+    assert f"--kind: unknown kind '{kind}': use one of attestation, " in error
+
+
+_ENCODINGS = {
+    "utf-8-sig": "UTF-8 with a byte order mark",
+    "utf-16": "UTF-16",
+    "utf-16-le": "UTF-16",
+    "utf-16-be": "UTF-16",
+    "utf-32": "UTF-32",
+    "utf-32-be": "UTF-32",
+}
+
+
+@pytest.mark.parametrize("encoding", _ENCODINGS)
+@pytest.mark.parametrize("file", ["receipt", "policy", "stream key"])
+def test_an_error_names_the_encoding_of_a_file(
+    encoding: str, file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [*made(tmp_path), "--stream-key", str(tmp_path / "key")]
+    (tmp_path / "key").write_text("ab" * 32)
+    path = {"receipt": "made", "policy": "made.policy", "stream key": "key"}[file]
+    text = (tmp_path / path).read_text(encoding="utf-8")
+    (tmp_path / path).write_bytes(text.encode(encoding))
+    assert main(arguments) == (1 if file == "receipt" else 2)
+    output = "".join(capsys.readouterr())
+    assert f"it is encoded in {_ENCODINGS[encoding]}: save it as UTF-8 without BOM" in output

@@ -4,6 +4,7 @@
  */
 
 import { fromBase64, utf8Text } from './bytes.js';
+import { explainEncoding } from './charset.js';
 import { CallerError, FormatError } from './errors.js';
 
 /**
@@ -33,9 +34,14 @@ export function parseObject(bytes: Uint8Array): Map<string, Json> {
   try {
     text = utf8Text(bytes);
   } catch {
-    throw new FormatError('invalid UTF-8');
+    throw new FormatError(explainEncoding(bytes) ?? 'invalid UTF-8');
   }
-  return new Parser(text).document();
+  try {
+    return new Parser(text).document();
+  } catch (error) {
+    const encoding = error instanceof FormatError ? explainEncoding(bytes) : undefined;
+    throw encoding === undefined ? error : new FormatError(encoding);
+  }
 }
 
 class Parser {

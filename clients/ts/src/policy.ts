@@ -4,6 +4,7 @@
  */
 
 import { compare, utf8, utf8Text } from './bytes.js';
+import { explainEncoding } from './charset.js';
 import { NotVerifiedError, PolicyError } from './errors.js';
 import { quote } from './json.js';
 import type { Checkpoint, SignatureLine } from './proof.js';
@@ -121,6 +122,8 @@ export function parsePolicy(name: string, text: string | Uint8Array): Policy {
   } catch (error) {
     if (error instanceof PolicyError && /PRIVATE[ +]KEY/.test(octetText(bytes)))
       throw new PolicyError(name, 'this is a private key, not a policy');
+    const encoding = explainEncoding(bytes);
+    if (error instanceof PolicyError && encoding !== undefined) throw new PolicyError(name, encoding);
     throw error;
   }
 }

@@ -1,6 +1,7 @@
 /** Stream key files (receipt.md, section 3). */
 
-import { fromHex } from './bytes.js';
+import { fromHex, utf8 } from './bytes.js';
+import { explainEncoding } from './charset.js';
 import { OptionError } from './errors.js';
 
 /** Size limit of stream key files, in bytes. */
@@ -18,7 +19,8 @@ export function parseStreamKey(text: string | Uint8Array): Uint8Array {
   if (characters.length > MAX_STREAM_KEY_BYTES || key === undefined)
     throw new OptionError(
       'streamKey',
-      'a stream key file must contain 64 lowercase hexadecimal digits and nothing else',
+      explainEncoding(typeof text === 'string' ? utf8(text) : text) ??
+        'a stream key file must contain 64 lowercase hexadecimal digits and nothing else',
       'stream-key-malformed',
     );
   return key;

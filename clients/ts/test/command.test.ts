@@ -1,7 +1,16 @@
 /** The built command: its verdicts, exit codes and messages. */
 
 import { spawnSync } from 'node:child_process';
-import { closeSync, copyFileSync, existsSync, mkdtempSync, openSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -293,4 +302,39 @@ test.runIf(process.platform === 'linux')('file names that are not UTF-8', () => 
     { receipt: '\ufffd\ufffd\ufffd\ufffd', verdict: 'verified', proven: { policy: '\ufffd' } },
     { receipt: '\ufffd\ufffd\ufffd\ufffd', verdict: 'refused' },
   ]);
+});
+
+test.each(['atestation', 'A'])('the unknown kind %s is a usage error', (kind) => {
+  const { status, stderr } = run(`full.json --policy log.policy --kind ${kind}`);
+  expect(stderr).toContain(`--kind: unknown kind "${kind}": use one of attestation, `);
+  expect(status).toBe(2);
+});
+
+describe('an error names the encoding', () => {
+  const utf16 = (text: string) => Buffer.from(text, 'utf16le');
+  const padded = (text: string, before: number, after: number) =>
+    Buffer.concat(Array.from(text, (c) => Buffer.concat([Buffer.alloc(before), Buffer.from(c), Buffer.alloc(after)])));
+  test.each<[string, (text: string) => Buffer]>([
+    ['UTF-8 with a byte order mark', (text) => Buffer.from(`\ufeff${text}`)],
+    ['UTF-16', (text) => utf16(`\ufeff${text}`)],
+    ['UTF-16', utf16],
+    ['UTF-16', (text) => utf16(`\ufeff${text}`).swap16()],
+    ['UTF-16', (text) => padded(text, 1, 0)],
+    ['UTF-32', (text) => Buffer.concat([Buffer.from([0xff, 0xfe, 0, 0]), padded(text, 0, 3)])],
+    ['UTF-32', (text) => padded(text, 3, 0)],
+  ])('%s', (encoding, encode) => {
+    const explained = `it is encoded in ${encoding}: save it as UTF-8 without BOM`;
+    const text = (name: string) => readFileSync(join(folder, name), 'latin1');
+    writeFileSync(join(folder, 'other.json'), encode(text('full.json')));
+    writeFileSync(join(folder, 'other.policy'), encode(text('log.policy')));
+    writeFileSync(join(folder, 'other.key'), encode(text('globex.key')).subarray(0, 65));
+    const receipt = run('other.json --policy log.policy');
+    expect(receipt.stdout).toContain(explained);
+    expect(receipt.status).toBe(1);
+    for (const args of ['full.json --policy other.policy', 'full.json --policy log.policy --stream-key other.key']) {
+      const { status, stderr } = run(args);
+      expect(stderr).toContain(explained);
+      expect(status).toBe(2);
+    }
+  });
 });

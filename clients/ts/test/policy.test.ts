@@ -110,7 +110,7 @@ describe('refused', () => {
     ['keyword in upper case', `LOG ${log}\nquorum none\n`, /unknown keyword/, 1],
     ['carriage return', `log ${log}\r\nquorum none\n`, /control character/, 1],
     ['delete', `# \x7f\nlog ${log}\nquorum none\n`, /control character/, 1],
-    ['byte order mark', `\ufefflog ${log}\nquorum none\n`, /unknown keyword/, 1],
+    ['byte order mark', `\ufefflog ${log}\nquorum none\n`, /encoded in UTF-8 with a byte order mark/, undefined],
     [
       'hash of another key',
       `log ${log.replace(/\+[0-9a-f]{8}/, '+00000000')}\nquorum none\n`,

@@ -12,9 +12,11 @@ from typing import Any, NoReturn
 from . import __version__
 from .errors import CallerError, NotVerified, PolicyError
 from .expectations import parse_expectations
+from .kinds import KINDS
 from .policy import MAX_POLICY_SIZE, Policy
 from .printable import printable, unicode_name
 from .streamkey import MAX_STREAM_KEY_SIZE, parse_stream_key
+from .strictjson import quote
 from .text import describe
 from .verify import MAX_RECEIPT_SIZE, verify
 
@@ -144,6 +146,10 @@ def _options(arguments: Sequence[str], environment: Mapping[str, str]) -> argpar
         raise UsageError("no receipt specified")
     if not options.policy:
         raise UsageError("no policy specified: use --policy")
+    kinds = [kind.name for kind in KINDS]
+    if options.kind not in (None, "", *kinds):
+        known = ", ".join(kinds)
+        raise UsageError(f"--kind: unknown kind {quote(options.kind)}: use one of {known}")
     for name in ("payload", "external", "stream_key"):
         if getattr(options, name) == "":
             raise UsageError(f"--{name.replace('_', '-')}: must not be empty")

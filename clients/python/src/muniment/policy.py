@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from . import charset
 from .errors import FormatError, PolicyError
 from .note import (
     COSIGNATURE_V1,
@@ -72,6 +73,8 @@ class Policy:
         except PolicyError:
             if _PRIVATE.search(data):
                 raise PolicyError("this is a private key, not a policy") from None
+            if (cause := charset.explain(data)) is not None:
+                raise PolicyError(cause) from None
             raise
 
     @property

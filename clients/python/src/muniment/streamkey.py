@@ -2,6 +2,7 @@
 
 import re
 
+from . import charset
 from .errors import CallerError
 
 _FILE = re.compile(rb"[0-9a-f]{64}\n?")
@@ -17,5 +18,5 @@ def parse_stream_key(data: bytes) -> bytes:
     """
     if _FILE.fullmatch(data) is None:
         reason = "a stream key file must contain 64 lowercase hexadecimal digits and nothing else"
-        raise CallerError("stream-key-malformed", reason)
+        raise CallerError("stream-key-malformed", charset.explain(data) or reason)
     return bytes.fromhex(data[:64].decode("ascii"))

@@ -7,6 +7,7 @@ the parser accepts both: a wrong type ranks after every error of syntax.
 import re
 from collections.abc import Set
 
+from . import charset
 from .encoding import MAX_INTEGER, decode_base64, decode_base64_hash
 from .errors import CallerError, FormatError
 
@@ -55,13 +56,13 @@ def parse_object(data: bytes) -> Object:
     Raises FormatError if it violates the rules, and CallerError if it has more than MAX_VALUES
     values.
     """
-    if data.startswith(b"\xef\xbb\xbf"):
-        raise FormatError("the document starts with a byte order mark")
     try:
-        text = data.decode("utf-8")
+        return _Reader(data.decode("utf-8")).document()
     except UnicodeDecodeError as error:
-        raise FormatError(f"invalid UTF-8 at byte {error.start}") from None
-    return _Reader(text).document()
+        reason = charset.explain(data) or f"invalid UTF-8 at byte {error.start}"
+        raise FormatError(reason) from None
+    except FormatError as error:
+        raise FormatError(charset.explain(data) or error.message) from None
 
 
 class _Reader:

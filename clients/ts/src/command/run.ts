@@ -5,6 +5,8 @@
 import { parseArgs } from 'node:util';
 import { CallerError, NotVerifiedError } from '../errors.js';
 import { checkOptions, type Options } from '../expectations.js';
+import { quote } from '../json.js';
+import { KINDS } from '../kinds.js';
 import { MAX_POLICY_BYTES, parsePolicy, type Policy } from '../policy.js';
 import { printable } from '../printable.js';
 import { MAX_RECEIPT_BYTES } from '../receipt.js';
@@ -121,6 +123,9 @@ function parseCall(args: string[], environment: NodeJS.ProcessEnv): Call | strin
   for (const flag of ['payload', 'external'] as const)
     if (values[flag] !== undefined && call.receipts.length > 1)
       throw new UsageError(`--${flag} is for one receipt at a time`);
+  const kinds = KINDS.map(({ name }) => name);
+  if (values.kind !== undefined && values.kind !== '' && !kinds.includes(values.kind))
+    throw new UsageError(`--kind: unknown kind ${quote(values.kind)}: use one of ${kinds.join(', ')}`);
   for (const flag of ['payload', 'external', 'stream-key'] as const)
     if (values[flag] === '') throw new UsageError(`--${flag}: must not be empty`);
   for (const [flag, option] of Object.entries(texts)) {

@@ -16,6 +16,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -310,7 +311,7 @@ func (c *policyTestCmd) decide(a *term.App, p *policy.AdmissionPolicy, roots pol
 		return d != nil && d.Result == entry.Admitted, term.WriteJSON(a.Stdout, decisionJSON(path, p, d, err))
 	}
 	if err != nil {
-		fmt.Fprintf(a.Stdout, "✗ REFUSED  %s\n  regardless of policy: %s\n", term.Quoted(path), term.Indented(err.Error()))
+		fmt.Fprintf(a.Stdout, "✗ REFUSED  %s\n  regardless of policy: %s\n", term.Quoted(path), term.Indented(plain.FileErrors(err)))
 		return false, nil
 	}
 	fmt.Fprint(a.Stdout, decisionText(path, d))
@@ -335,7 +336,7 @@ func decisionJSON(path string, p *policy.AdmissionPolicy, d *policy.Decision, er
 		Rules        []policy.Step `json:"rules,omitempty"`
 	}{File: path, Policy: p.Digest(), Result: policy.Refused}
 	if d == nil {
-		o.Reason = err.Error()
+		o.Reason = plain.FileErrors(err)
 		return o
 	}
 	o.Result, o.Rule, o.Reason, o.Rules = d.Result, d.Rule, d.Reason, d.Steps

@@ -9,6 +9,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/delta"
@@ -128,7 +129,7 @@ func (c *importCmd) printJSON(a *term.App, r *ledger.ImportReport, err error) er
 		Offered string `json:"offeredCheckpoint,omitempty"`
 	}{Imported: err == nil, Report: r}
 	if err != nil {
-		o.Error, o.Exit = err.Error(), importCode(err)
+		o.Error, o.Exit = plain.FileErrors(err), importCode(err)
 	}
 	var fork *ledger.Fork
 	if errors.As(err, &fork) {

@@ -3,6 +3,7 @@ package evidence
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -398,9 +399,21 @@ func (c *receiptCmd) Run(a *term.App) error {
 	}
 	res, err := client.GetReceipt(a.Ctx, connect.NewRequest(req))
 	if err != nil {
-		return remote.NotFound(err)
+		return remote.NotFound(c.explain(a.Ctx, client, err))
 	}
 	return a.WriteOutput(c.Output, append(res.Msg.Receipt, '\n'))
+}
+
+// explain adds the remedy to the error for an erased payload.
+func (c *receiptCmd) explain(ctx context.Context, client *muniment.Client, err error) error {
+	if c.Detached || connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		return err
+	}
+	res, getErr := client.GetEntry(ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: client.Tenant, Index: c.Index}))
+	if getErr != nil || !res.Msg.Entry.PayloadErased {
+		return err
+	}
+	return fmt.Errorf("%w: use --detached for a receipt without it", err)
 }
 
 type checkpointCmd struct {

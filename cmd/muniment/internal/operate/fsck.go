@@ -14,6 +14,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/engine"
 	"muniment.dev/muniment/ledger/mark"
@@ -108,7 +109,7 @@ func (c *fsckCmd) check(ctx context.Context, log *checkedLog, r *fsckReport) (er
 func (c *fsckCmd) checkRows(ctx context.Context, log *checkedLog, rows store.DamagedStore, published []ledger.PublishedCheckpoint, r *fsckReport) error {
 	state, errs := rows.Salvage(ctx)
 	for _, err := range errs {
-		r.report(ledger.Finding{Kind: "state", Problem: err.Error(), Remedy: ledger.Restore})
+		r.report(ledger.Finding{Kind: "state", Problem: plain.FileErrors(err), Remedy: ledger.Restore})
 	}
 	show, finish := r.app.ProgressFunc("entries")
 	sum, err := ledger.CheckStore(ctx, ledger.StoreCheck{Store: rows, State: state, Replica: log.kind.Replica, Origin: log.kind.Origin,
@@ -120,7 +121,7 @@ func (c *fsckCmd) checkRows(ctx context.Context, log *checkedLog, rows store.Dam
 	r.sum = sum
 	unused, err := rows.UnusedFiles(ctx)
 	if err != nil {
-		r.report(ledger.Finding{Kind: kindFile, File: log.kind.Name + "/large", Problem: err.Error(), Remedy: ledger.Restore})
+		r.report(ledger.Finding{Kind: kindFile, File: log.kind.Name + "/large", Problem: plain.FileErrors(err), Remedy: ledger.Restore})
 	}
 	for _, name := range unused {
 		r.note(fmt.Sprintf("%s/%s is used by no entry; the next start of the server deletes it", log.kind.Name, name))

@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/ownfolder"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -146,7 +147,7 @@ func (c *mirrorCmd) follow(a *term.App, src audit.Source, policy *receipt.TrustP
 			c.printConflict(a, err)
 			return term.ExitWith(term.ExitForked, err)
 		case err != nil:
-			log.Error("the copy stays as it is", "err", term.Escape(err.Error()))
+			log.Error("the copy stays as it is", "err", term.Escape(plain.FileErrors(err)))
 		case r.Size > r.From:
 			log.Info("copied", "size", r.Size, "new", r.Size-r.From)
 		}

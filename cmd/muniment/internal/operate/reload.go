@@ -21,6 +21,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger"
 )
@@ -224,7 +225,7 @@ func (r *reloader) report(err error) {
 		}
 	}
 	if err != nil {
-		o.Error = err.Error()
+		o.Error = plain.FileErrors(err)
 		r.log.Error("configuration not reloaded; the old one stays in force", "err", err)
 	} else {
 		r.log.Info("configuration reloaded", "tenants", o.Tenants, "configuration_sha256", o.Configuration)

@@ -10,6 +10,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/ownfolder"
+	"muniment.dev/muniment/internal/plain"
 )
 
 type auditCmd struct {
@@ -143,7 +144,7 @@ func (c *auditCmd) printJSON(a *term.App, r *audit.Report, err error) error {
 		Offered string `json:"offeredCheckpoint,omitempty"`
 	}{Sound: err == nil, Report: r}
 	if err != nil {
-		o.Error, o.Exit = err.Error(), auditCode(err)
+		o.Error, o.Exit = plain.FileErrors(err), auditCode(err)
 	}
 	var conflict *audit.Conflict
 	if errors.As(err, &conflict) {

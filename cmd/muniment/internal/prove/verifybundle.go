@@ -16,6 +16,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/dsse"
@@ -436,7 +437,7 @@ func (b *bundleCheck) verdict(path string, artifact *sigstore.Artifact, v *sigst
 	}
 	o := out{Bundle: path, Artifact: artifact.Digest()}
 	if err != nil {
-		o.Error, o.Malformed = err.Error(), errors.Is(err, sigstore.ErrMalformed)
+		o.Error, o.Malformed = plain.FileErrors(err), errors.Is(err, sigstore.ErrMalformed)
 		return o
 	}
 	o.Verified, o.Signer, o.Claims = true, &v.Signer, v.Claims

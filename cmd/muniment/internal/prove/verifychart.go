@@ -13,6 +13,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/chartindex"
 	"muniment.dev/muniment/verifiers/evidence"
@@ -81,7 +82,7 @@ func (c *verifyChartCmd) Run(a *term.App) error {
 		if !errors.Is(err, helm.ErrNotVerified) && !errors.Is(err, helm.ErrMalformed) {
 			return err
 		}
-		v.Error, v.Malformed = err.Error(), errors.Is(err, helm.ErrMalformed) && !errors.Is(err, helm.ErrNotVerified)
+		v.Error, v.Malformed = plain.FileErrors(err), errors.Is(err, helm.ErrMalformed) && !errors.Is(err, helm.ErrNotVerified)
 	}
 	v.Verified = err == nil
 	return v.print(a, c.JSON)

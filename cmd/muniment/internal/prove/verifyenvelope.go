@@ -8,6 +8,7 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/dsse"
@@ -174,7 +175,7 @@ func (c *verifyEnvelopeCmd) verify(name string, data []byte, keys []*dsse.Key, e
 		}
 	}
 	if err != nil {
-		v.Error = err.Error()
+		v.Error = plain.FileErrors(err)
 		return v, nil, nil
 	}
 	r := proof.Envelope

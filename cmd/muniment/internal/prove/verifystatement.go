@@ -11,6 +11,7 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/format"
@@ -110,7 +111,7 @@ func checkStatement(name string, data []byte, expected expectation) *statementVe
 	}
 	v.WellFormed = err == nil
 	if err != nil {
-		v.Error = err.Error()
+		v.Error = plain.FileErrors(err)
 	}
 	return v
 }

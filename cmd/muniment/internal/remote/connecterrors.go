@@ -14,6 +14,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/plain"
 )
 
 // An address is where the user gave the address of a server, and the
@@ -85,9 +86,9 @@ func certificateRemedy(err error, at address) string {
 func Reason(err error) string {
 	var ce *connect.Error
 	if !errors.As(err, &ce) || ce.Message() == "" {
-		return err.Error()
+		return plain.FileErrors(err)
 	}
-	return strings.Replace(err.Error(), ce.Error(), inWords(ce.Message()), 1)
+	return strings.Replace(plain.FileErrors(err), ce.Error(), inWords(ce.Message()), 1)
 }
 
 // Code returns the code of a failed call, such as "permission_denied", or "" if

@@ -10,6 +10,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/charset"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -37,7 +38,7 @@ func in(path string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return errors.New(path + ": " + err.Error())
+	return errors.New(path + ": " + plain.FileErrors(err))
 }
 
 // environmentToken returns the token in MUNIMENT_TOKEN.

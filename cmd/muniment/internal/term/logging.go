@@ -7,6 +7,8 @@ import (
 
 	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
+
+	"muniment.dev/muniment/internal/plain"
 )
 
 // Logger returns the logger of a server: to standard error, as text or json.
@@ -47,7 +49,7 @@ func newLogger(w io.Writer, level slog.Leveler, json bool) *slog.Logger {
 // with %+v, for which some libraries print a stack trace.
 func errorText(_ []string, a slog.Attr) slog.Attr {
 	if err, ok := a.Value.Any().(error); ok {
-		a.Value = slog.StringValue(err.Error())
+		a.Value = slog.StringValue(plain.FileErrors(err))
 	}
 	return a
 }
