@@ -103,6 +103,8 @@ var apiRoutes = map[string]capability{
 
 	rpc.GateServiceDecideProcedure:        askGate,
 	rpc.GateServiceGetControlSetProcedure: askGate,
+	rpc.GateServiceReplayProcedure:        readEntries,
+	rpc.GateServiceListAffectedProcedure:  readEntries,
 
 	rpc.IdentityServiceExchangeTokenProcedure: exchangeTokens,
 	rpc.IdentityServiceWhoAmIProcedure:        identifyItself,

@@ -3,6 +3,8 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
@@ -41,7 +43,16 @@ var rest = map[protoreflect.Name]string{
 	"Erase":         `,"scope":"ERASURE_SCOPE_PAYLOAD","reason":"test"`,
 	"SetRetention":  `,"reason":"test"`,
 	"Decide":        `,"stage":"deploy","dryRun":true,"subjects":[{"type":"file","artifact":{"digest":{"sha256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}}}]`,
+	"Replay":        candidate(gateControl),
 	"SetLegalHold":  `,"id":"hold","reason":"test"`,
+}
+
+// candidate returns the members of a Replay request with a control set of one
+// control.
+func candidate(control string) string {
+	set := fmt.Sprintf(`{"version":"1","stages":["deploy"],"controls":[{"id":"EVIDENCE","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control)))
+	text := base64.StdEncoding.EncodeToString
+	return fmt.Sprintf(`,"since":"2026-01-01T00:00:00Z","controlSet":%q,"controls":[%q]`, text([]byte(set)), text([]byte(control)))
 }
 
 // requestBody returns a valid request of the RPC.
@@ -146,6 +157,8 @@ var may = map[protoreflect.FullName]string{
 	"muniment.v1.ExportService.Export":              "reader approver admin",
 	"muniment.v1.GateService.Decide":                "appender reader approver admin",
 	"muniment.v1.GateService.GetControlSet":         "appender reader approver admin",
+	"muniment.v1.GateService.Replay":                "reader approver admin",
+	"muniment.v1.GateService.ListAffected":          "reader approver admin",
 	"muniment.v1.IdentityService.ExchangeToken":     "anybody",
 	"muniment.v1.IdentityService.WhoAmI":            "appender reader approver auditor admin",
 	"muniment.v1.AdminService.GetPolicy":            "reader approver admin",

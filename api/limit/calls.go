@@ -48,6 +48,12 @@ const (
 	maxSubjectsRequest = 8 << 20
 	// factBytes is what the facts of the entries about one artifact hold.
 	factBytes = 16 << 20
+	// pastBytes is what a call about recorded decisions holds: the facts of one
+	// of them, and the hashes of the questions that it has met.
+	pastBytes = factBytes + 16<<20
+	// maxSetRequest limits a Replay request. A control set is written as a file
+	// of at most 1 MiB, which its entries and base64 in JSON enlarge.
+	maxSetRequest = 4 << 20
 	// Health checks require no token, so they must cost next to nothing.
 	MaxHealthBytes     = 4 << 10
 	MaxReflectionBytes = 64 << 10
@@ -69,6 +75,8 @@ var shapes = map[string]Shape{
 
 	rpc.GateServiceDecideProcedure:        {place: Calls, request: func(*Sizes) int64 { return maxSubjectsRequest }, field: "subjects", bytes: factBytes, compresses: true},
 	rpc.GateServiceGetControlSetProcedure: {place: Calls, bytes: listBytes, compresses: true},
+	rpc.GateServiceReplayProcedure:        {place: Answers, request: func(*Sizes) int64 { return maxSetRequest }, field: "controls", bytes: pastBytes, compresses: true},
+	rpc.GateServiceListAffectedProcedure:  {place: Answers, bytes: pastBytes, compresses: true},
 
 	rpc.IdentityServiceExchangeTokenProcedure: {place: Public, field: "identity_token", records: true},
 

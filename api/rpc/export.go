@@ -8,7 +8,6 @@ import (
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
-	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -21,25 +20,14 @@ type Exports struct {
 }
 
 func (s *Exports) Export(ctx context.Context, req *connect.Request[munimentv1.ExportRequest], stream *connect.ServerStream[munimentv1.ExportResponse]) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() { // do not delay a shutdown by gigabytes
-		defer crash.Report()
-		select {
-		case <-s.Drain:
-			cancel(ledger.ErrClosed)
-		case <-ctx.Done():
-		}
-	}()
+	ctx, end := s.Drain.whileServing(ctx) // do not delay a shutdown by gigabytes
+	defer end()
 	w := bufio.NewWriterSize(pieces{stream}, limit.ExportPiece)
 	err := s.Ledger.Export(ctx, w, req.Msg.Since, []*ledger.Stream{auth.Caller(ctx).Tenant.Stream}, nil)
 	if err == nil {
 		err = w.Flush()
 	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
-		err = cause
-	}
-	if err != nil {
+	if err = causeOf(ctx, err); err != nil {
 		return s.Public(err)
 	}
 	return nil

@@ -29,6 +29,7 @@ type Gates struct {
 	Decider *decide.Decider
 	Limits  *limit.Limiter
 	Public  Public
+	Drain   Drain
 	// Key signs the attestations of passes. Nil: they are not published.
 	Key *attest.Signer
 	// Decided is called for each decision, with what was done with it.
@@ -102,14 +103,20 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 	if err == nil && c.explains {
 		err = c.explain(ctx)
 	}
-	if errors.Is(err, decide.ErrNotYet) {
-		return nil, rpcerr.Field(connect.CodeOutOfRange, "at", "%s", err)
-	}
 	if err != nil {
-		return nil, s.Public(err)
+		return nil, notYet(s.Public, "at", err)
 	}
 	c.count()
 	return connect.NewResponse(&munimentv1.DecideResponse{Decisions: c.out}), nil
+}
+
+// notYet returns the error that the caller sees, which names the field if the
+// moment in it is not in the past.
+func notYet(public Public, field string, err error) error {
+	if errors.Is(err, decide.ErrNotYet) {
+		return rpcerr.Field(connect.CodeOutOfRange, field, "%s", err)
+	}
+	return public(err)
 }
 
 // artifactsOf returns the number of artifacts in a request: each part of a

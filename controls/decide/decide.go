@@ -89,6 +89,11 @@ func (g *gatherer) decide(ctx context.Context, tenant string, a *Artifact) (*eva
 	if err != nil {
 		return nil, err
 	}
+	return g.decideFrom(ctx, tenant, in, all)
+}
+
+// decideFrom makes the decision from an input, to whose evidence it adds facts.
+func (g *gatherer) decideFrom(ctx context.Context, tenant string, in *evaluate.Input, all found) (*evaluate.Decision, error) {
 	m := condition.NewMeter(ctx, condition.DecisionCost)
 	m.TakeTurns(tenant)
 	defer m.End()

@@ -33,6 +33,7 @@ type gatherer struct {
 	question *Question
 	size     uint64
 	at       time.Time
+	set      *evaluate.Set  // applied instead of the one in force; nil: none
 	shared   evaluate.Input // all but what concerns one artifact
 	kinds    []string       // of evidence that matters
 }
@@ -45,12 +46,14 @@ func (g *gatherer) share(ctx context.Context, p *ledger.Published) error {
 		return err
 	}
 	defer st.mu.Unlock()
-	if g.shared.Set, err = g.setInForce(ctx, st); err != nil {
-		var unreadable *unreadableError
-		if !errors.As(err, &unreadable) {
-			return err
+	if g.shared.Set = g.set; g.set == nil {
+		if g.shared.Set, err = g.setInForce(ctx, st); err != nil {
+			var unreadable *unreadableError
+			if !errors.As(err, &unreadable) {
+				return err
+			}
+			g.shared.Unreadable = unreadable.error
 		}
-		g.shared.Unreadable = unreadable.error
 	}
 	set := g.shared.Set
 	if set == nil {

@@ -27,12 +27,15 @@ func Message(d *evaluate.Decision, q *Question, a *Artifact) *munimentv1.GateDec
 		m.Subjects = append(m.Subjects, &munimentv1.Artifact{Name: p.Name, Digest: p.Digest})
 	}
 	for i := range d.Results {
-		r := &d.Results[i]
-		out := &munimentv1.ControlResult{Control: r.Control, Mode: string(r.Mode), Result: r.Result, Reason: r.Reason, Missing: first(r.Missing), Entries: r.Entries}
-		for _, x := range first(r.Exceptions) {
-			out.Exceptions = append(out.Exceptions, x.ID)
-		}
-		m.Results = append(m.Results, out)
+		m.Results = append(m.Results, resultMessage(&d.Results[i]))
+	}
+	return m
+}
+
+func resultMessage(r *evaluate.Result) *munimentv1.ControlResult {
+	m := &munimentv1.ControlResult{Control: r.Control, Mode: string(r.Mode), Result: r.Result, Reason: r.Reason, Missing: first(r.Missing), Entries: r.Entries}
+	for _, x := range first(r.Exceptions) {
+		m.Exceptions = append(m.Exceptions, x.ID)
 	}
 	return m
 }

@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
-	"muniment.dev/muniment/controls/catalog"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/controls/keyevent"
@@ -190,10 +189,7 @@ func (g *gatherer) readSet(ctx context.Context, e *ledger.Entry, c *cachedSet) (
 	if err != nil {
 		return nil, err
 	}
-	if _, err := catalog.FromEntries(payload, controls); err != nil {
-		return nil, &unreadableError{fmt.Errorf("control set in entry %d: %w", e.Index, err)}
-	}
-	set, err := evaluate.ParseSet(payload, controls)
+	set, err := parseSet(payload, controls)
 	if err != nil {
 		return nil, &unreadableError{fmt.Errorf("control set in entry %d: %w", e.Index, err)}
 	}

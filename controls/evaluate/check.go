@@ -56,6 +56,12 @@ type RequirementOutcome struct {
 	Entries []uint64 // the newest that are selected, increasing
 }
 
+// Holds reports whether the result lets an artifact pass a control that is
+// enforced.
+func (r *Result) Holds() bool {
+	return r.Result == Satisfied || r.Result == Excepted || r.Result == NotApplicable
+}
+
 // Code returns the code of the result's reason.
 func (r *Result) Code() string {
 	code, _, _ := strings.Cut(r.Reason, reasonSeparator)

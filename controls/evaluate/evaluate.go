@@ -139,9 +139,9 @@ func outcome(d *Decision) Outcome {
 		if r.Mode != Enforce {
 			continue
 		}
-		switch r.Result {
-		case Satisfied, Excepted, NotApplicable:
-		case NotSatisfied:
+		switch {
+		case r.Holds():
+		case r.Result == NotSatisfied:
 			return Blocked
 		default:
 			undecided = true

@@ -858,6 +858,729 @@ func (x *GetControlSetResponse) GetIndex() uint64 {
 	return 0
 }
 
+type ReplayRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The candidate: the payload of an entry of kind control-set.
+	ControlSet []byte `protobuf:"bytes,2,opt,name=control_set,json=controlSet,proto3" json:"control_set,omitempty"`
+	// The payloads of its controls, in any order.
+	Controls [][]byte `protobuf:"bytes,3,rep,name=controls,proto3" json:"controls,omitempty"`
+	// The time from which on recorded decisions are replayed.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// The index at which to continue an earlier call. 0: the first since then.
+	FromIndex     uint64 `protobuf:"varint,5,opt,name=from_index,json=fromIndex,proto3" json:"from_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayRequest) Reset() {
+	*x = ReplayRequest{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayRequest) ProtoMessage() {}
+
+func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
+func (*ReplayRequest) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *ReplayRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ReplayRequest) GetControlSet() []byte {
+	if x != nil {
+		return x.ControlSet
+	}
+	return nil
+}
+
+func (x *ReplayRequest) GetControls() [][]byte {
+	if x != nil {
+		return x.Controls
+	}
+	return nil
+}
+
+func (x *ReplayRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ReplayRequest) GetFromIndex() uint64 {
+	if x != nil {
+		return x.FromIndex
+	}
+	return 0
+}
+
+type ReplayResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Decisions whose outcome differs, and those that could not be replayed.
+	Decisions []*ReplayedDecision `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	// Of this call so far.
+	Totals *ReplayTotals `protobuf:"bytes,2,opt,name=totals,proto3" json:"totals,omitempty"`
+	// The indexes of the log that the call has passed, and has to pass.
+	Done  uint64 `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	Total uint64 `protobuf:"varint,4,opt,name=total,proto3" json:"total,omitempty"`
+	// The call ends here because it has replayed as many decisions as it may: the
+	// index at which to continue. Only in the last message.
+	NextIndex     *uint64 `protobuf:"varint,5,opt,name=next_index,json=nextIndex,proto3,oneof" json:"next_index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayResponse) Reset() {
+	*x = ReplayResponse{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayResponse) ProtoMessage() {}
+
+func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
+func (*ReplayResponse) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ReplayResponse) GetDecisions() []*ReplayedDecision {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+func (x *ReplayResponse) GetTotals() *ReplayTotals {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
+func (x *ReplayResponse) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *ReplayResponse) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ReplayResponse) GetNextIndex() uint64 {
+	if x != nil && x.NextIndex != nil {
+		return *x.NextIndex
+	}
+	return 0
+}
+
+// Counts of replayed decisions.
+type ReplayTotals struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Decisions with the same outcome as the recorded ones.
+	Unchanged uint64 `protobuf:"varint,1,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
+	// Decisions with another outcome, by the outcome with the candidate.
+	Blocked   uint64 `protobuf:"varint,2,opt,name=blocked,proto3" json:"blocked,omitempty"`
+	Undecided uint64 `protobuf:"varint,3,opt,name=undecided,proto3" json:"undecided,omitempty"`
+	Passed    uint64 `protobuf:"varint,4,opt,name=passed,proto3" json:"passed,omitempty"`
+	// Decisions that could not be replayed.
+	Skipped       uint64 `protobuf:"varint,5,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayTotals) Reset() {
+	*x = ReplayTotals{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayTotals) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayTotals) ProtoMessage() {}
+
+func (x *ReplayTotals) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayTotals.ProtoReflect.Descriptor instead.
+func (*ReplayTotals) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ReplayTotals) GetUnchanged() uint64 {
+	if x != nil {
+		return x.Unchanged
+	}
+	return 0
+}
+
+func (x *ReplayTotals) GetBlocked() uint64 {
+	if x != nil {
+		return x.Blocked
+	}
+	return 0
+}
+
+func (x *ReplayTotals) GetUndecided() uint64 {
+	if x != nil {
+		return x.Undecided
+	}
+	return 0
+}
+
+func (x *ReplayTotals) GetPassed() uint64 {
+	if x != nil {
+		return x.Passed
+	}
+	return 0
+}
+
+func (x *ReplayTotals) GetSkipped() uint64 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+// A recorded decision with its outcome under a candidate control set.
+type ReplayedDecision struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entry that records it.
+	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// The time that both decisions were made for.
+	Decided *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=decided,proto3" json:"decided,omitempty"`
+	Type    string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	// The artifact, followed by its parts.
+	Subjects    []*Artifact `protobuf:"bytes,4,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	Stage       string      `protobuf:"bytes,5,opt,name=stage,proto3" json:"stage,omitempty"`
+	Environment string      `protobuf:"bytes,6,opt,name=environment,proto3" json:"environment,omitempty"`
+	Recorded    string      `protobuf:"bytes,7,opt,name=recorded,proto3" json:"recorded,omitempty"`
+	// Empty: it could not be replayed.
+	Replayed string `protobuf:"bytes,8,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	// Why it could not be replayed, or the reason of a decision without results.
+	Reason string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The results that keep it from a pass, at most 64.
+	Results       []*ControlResult `protobuf:"bytes,10,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplayedDecision) Reset() {
+	*x = ReplayedDecision{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplayedDecision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplayedDecision) ProtoMessage() {}
+
+func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplayedDecision.ProtoReflect.Descriptor instead.
+func (*ReplayedDecision) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReplayedDecision) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *ReplayedDecision) GetDecided() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
+func (x *ReplayedDecision) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *ReplayedDecision) GetSubjects() []*Artifact {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+func (x *ReplayedDecision) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *ReplayedDecision) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *ReplayedDecision) GetRecorded() string {
+	if x != nil {
+		return x.Recorded
+	}
+	return ""
+}
+
+func (x *ReplayedDecision) GetReplayed() string {
+	if x != nil {
+		return x.Replayed
+	}
+	return ""
+}
+
+func (x *ReplayedDecision) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReplayedDecision) GetResults() []*ControlResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type ListAffectedRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Only passes recorded since then. Absent: all.
+	Since *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
+	// Only passes with smaller indexes, to continue an earlier call. 0: all.
+	BelowIndex uint64 `protobuf:"varint,3,opt,name=below_index,json=belowIndex,proto3" json:"below_index,omitempty"`
+	// Only passes of this stage, and in this environment. Empty: all.
+	Stage         string `protobuf:"bytes,4,opt,name=stage,proto3" json:"stage,omitempty"`
+	Environment   string `protobuf:"bytes,5,opt,name=environment,proto3" json:"environment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAffectedRequest) Reset() {
+	*x = ListAffectedRequest{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAffectedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAffectedRequest) ProtoMessage() {}
+
+func (x *ListAffectedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAffectedRequest.ProtoReflect.Descriptor instead.
+func (*ListAffectedRequest) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListAffectedRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ListAffectedRequest) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *ListAffectedRequest) GetBelowIndex() uint64 {
+	if x != nil {
+		return x.BelowIndex
+	}
+	return 0
+}
+
+func (x *ListAffectedRequest) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *ListAffectedRequest) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+type ListAffectedResponse struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Passes []*AffectedPass        `protobuf:"bytes,1,rep,name=passes,proto3" json:"passes,omitempty"`
+	// Passes of this call so far that were decided again.
+	Decided uint64 `protobuf:"varint,2,opt,name=decided,proto3" json:"decided,omitempty"`
+	// The indexes of the log that the call has passed, and has to pass.
+	Done  uint64 `protobuf:"varint,3,opt,name=done,proto3" json:"done,omitempty"`
+	Total uint64 `protobuf:"varint,4,opt,name=total,proto3" json:"total,omitempty"`
+	// The call ends here because it has read as many passes as it may: the value
+	// of below_index with which to continue. Only in the last message.
+	NextBelow     *uint64 `protobuf:"varint,5,opt,name=next_below,json=nextBelow,proto3,oneof" json:"next_below,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListAffectedResponse) Reset() {
+	*x = ListAffectedResponse{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListAffectedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListAffectedResponse) ProtoMessage() {}
+
+func (x *ListAffectedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListAffectedResponse.ProtoReflect.Descriptor instead.
+func (*ListAffectedResponse) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ListAffectedResponse) GetPasses() []*AffectedPass {
+	if x != nil {
+		return x.Passes
+	}
+	return nil
+}
+
+func (x *ListAffectedResponse) GetDecided() uint64 {
+	if x != nil {
+		return x.Decided
+	}
+	return 0
+}
+
+func (x *ListAffectedResponse) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *ListAffectedResponse) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ListAffectedResponse) GetNextBelow() uint64 {
+	if x != nil && x.NextBelow != nil {
+		return *x.NextBelow
+	}
+	return 0
+}
+
+// A pass that would no longer be one. Of several about the same artifact, stage
+// and environment it is the newest.
+type AffectedPass struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The entry that records it.
+	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// The time of the recorded decision.
+	Decided *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=decided,proto3" json:"decided,omitempty"`
+	Type    string                 `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	// The artifact, followed by its parts.
+	Subjects    []*Artifact `protobuf:"bytes,4,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	Stage       string      `protobuf:"bytes,5,opt,name=stage,proto3" json:"stage,omitempty"`
+	Environment string      `protobuf:"bytes,6,opt,name=environment,proto3" json:"environment,omitempty"`
+	// The decision now: blocked or undecided.
+	Decision string `protobuf:"bytes,7,opt,name=decision,proto3" json:"decision,omitempty"`
+	// The reason of a decision without results.
+	Reason string `protobuf:"bytes,8,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The results that keep it from a pass, at most 64.
+	Results []*ControlResult `protobuf:"bytes,9,rep,name=results,proto3" json:"results,omitempty"`
+	// What has changed, at most one for each of the results, in their order. For
+	// a decision without results it is the only one, without a control.
+	Causes        []*AffectedCause `protobuf:"bytes,10,rep,name=causes,proto3" json:"causes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AffectedPass) Reset() {
+	*x = AffectedPass{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AffectedPass) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AffectedPass) ProtoMessage() {}
+
+func (x *AffectedPass) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AffectedPass.ProtoReflect.Descriptor instead.
+func (*AffectedPass) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AffectedPass) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *AffectedPass) GetDecided() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Decided
+	}
+	return nil
+}
+
+func (x *AffectedPass) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *AffectedPass) GetSubjects() []*Artifact {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
+func (x *AffectedPass) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *AffectedPass) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *AffectedPass) GetDecision() string {
+	if x != nil {
+		return x.Decision
+	}
+	return ""
+}
+
+func (x *AffectedPass) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AffectedPass) GetResults() []*ControlResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *AffectedPass) GetCauses() []*AffectedCause {
+	if x != nil {
+		return x.Causes
+	}
+	return nil
+}
+
+// Why a control that held no longer does.
+type AffectedCause struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Control string                 `protobuf:"bytes,1,opt,name=control,proto3" json:"control,omitempty"`
+	// What would have to be as it was for the control to hold: control-set,
+	// key-event, evidence, exception or time. If evidence was erased: erasure. If
+	// several of them: several.
+	Change string `protobuf:"bytes,2,opt,name=change,proto3" json:"change,omitempty"`
+	// The change, for people.
+	Text string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`
+	// The entries that made it, increasing, at most 64.
+	Entries       []uint64 `protobuf:"varint,4,rep,packed,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AffectedCause) Reset() {
+	*x = AffectedCause{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AffectedCause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AffectedCause) ProtoMessage() {}
+
+func (x *AffectedCause) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AffectedCause.ProtoReflect.Descriptor instead.
+func (*AffectedCause) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AffectedCause) GetControl() string {
+	if x != nil {
+		return x.Control
+	}
+	return ""
+}
+
+func (x *AffectedCause) GetChange() string {
+	if x != nil {
+		return x.Change
+	}
+	return ""
+}
+
+func (x *AffectedCause) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *AffectedCause) GetEntries() []uint64 {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
 var File_muniment_v1_gate_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_gate_proto_rawDesc = "" +
@@ -927,10 +1650,78 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\x03set\x18\x01 \x01(\v2\x17.muniment.v1.ControlSetR\x03set\x120\n" +
 	"\bcontrols\x18\x02 \x03(\v2\x14.muniment.v1.ControlR\bcontrols\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x14\n" +
-	"\x05index\x18\x04 \x01(\x04R\x05index2\xad\x01\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\"\x90\x02\n" +
+	"\rReplayRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12-\n" +
+	"\vcontrol_set\x18\x02 \x01(\fB\f\xbaH\t\xc8\x01\x01z\x04\x18\x80\x80@R\n" +
+	"controlSet\x12/\n" +
+	"\bcontrols\x18\x03 \x03(\fB\x13\xbaH\x10\x92\x01\r\x10\x80\b\"\bz\x06\x10\x01\x18\x80\x80@R\bcontrols\x128\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xbaH\x03\xc8\x01\x01R\x05since\x12\x1d\n" +
+	"\n" +
+	"from_index\x18\x05 \x01(\x04R\tfromIndex\"\xdd\x01\n" +
+	"\x0eReplayResponse\x12;\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x1d.muniment.v1.ReplayedDecisionR\tdecisions\x121\n" +
+	"\x06totals\x18\x02 \x01(\v2\x19.muniment.v1.ReplayTotalsR\x06totals\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\x04R\x04done\x12\x14\n" +
+	"\x05total\x18\x04 \x01(\x04R\x05total\x12\"\n" +
+	"\n" +
+	"next_index\x18\x05 \x01(\x04H\x00R\tnextIndex\x88\x01\x01B\r\n" +
+	"\v_next_index\"\x96\x01\n" +
+	"\fReplayTotals\x12\x1c\n" +
+	"\tunchanged\x18\x01 \x01(\x04R\tunchanged\x12\x18\n" +
+	"\ablocked\x18\x02 \x01(\x04R\ablocked\x12\x1c\n" +
+	"\tundecided\x18\x03 \x01(\x04R\tundecided\x12\x16\n" +
+	"\x06passed\x18\x04 \x01(\x04R\x06passed\x12\x18\n" +
+	"\askipped\x18\x05 \x01(\x04R\askipped\"\xe3\x02\n" +
+	"\x10ReplayedDecision\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x124\n" +
+	"\adecided\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\adecided\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x121\n" +
+	"\bsubjects\x18\x04 \x03(\v2\x15.muniment.v1.ArtifactR\bsubjects\x12\x14\n" +
+	"\x05stage\x18\x05 \x01(\tR\x05stage\x12 \n" +
+	"\venvironment\x18\x06 \x01(\tR\venvironment\x12\x1a\n" +
+	"\brecorded\x18\a \x01(\tR\brecorded\x12\x1a\n" +
+	"\breplayed\x18\b \x01(\tR\breplayed\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x124\n" +
+	"\aresults\x18\n" +
+	" \x03(\v2\x1a.muniment.v1.ControlResultR\aresults\"\x8f\x02\n" +
+	"\x13ListAffectedRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1f\n" +
+	"\vbelow_index\x18\x03 \x01(\x04R\n" +
+	"belowIndex\x121\n" +
+	"\x05stage\x18\x04 \x01(\tB\x1b\xbaH\x18r\x162\x14^$|^[a-z0-9-]{1,64}$R\x05stage\x12*\n" +
+	"\venvironment\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\venvironment\"\xc0\x01\n" +
+	"\x14ListAffectedResponse\x121\n" +
+	"\x06passes\x18\x01 \x03(\v2\x19.muniment.v1.AffectedPassR\x06passes\x12\x18\n" +
+	"\adecided\x18\x02 \x01(\x04R\adecided\x12\x12\n" +
+	"\x04done\x18\x03 \x01(\x04R\x04done\x12\x14\n" +
+	"\x05total\x18\x04 \x01(\x04R\x05total\x12\"\n" +
+	"\n" +
+	"next_below\x18\x05 \x01(\x04H\x00R\tnextBelow\x88\x01\x01B\r\n" +
+	"\v_next_below\"\xf7\x02\n" +
+	"\fAffectedPass\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x124\n" +
+	"\adecided\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\adecided\x12\x12\n" +
+	"\x04type\x18\x03 \x01(\tR\x04type\x121\n" +
+	"\bsubjects\x18\x04 \x03(\v2\x15.muniment.v1.ArtifactR\bsubjects\x12\x14\n" +
+	"\x05stage\x18\x05 \x01(\tR\x05stage\x12 \n" +
+	"\venvironment\x18\x06 \x01(\tR\venvironment\x12\x1a\n" +
+	"\bdecision\x18\a \x01(\tR\bdecision\x12\x16\n" +
+	"\x06reason\x18\b \x01(\tR\x06reason\x124\n" +
+	"\aresults\x18\t \x03(\v2\x1a.muniment.v1.ControlResultR\aresults\x122\n" +
+	"\x06causes\x18\n" +
+	" \x03(\v2\x1a.muniment.v1.AffectedCauseR\x06causes\"o\n" +
+	"\rAffectedCause\x12\x18\n" +
+	"\acontrol\x18\x01 \x01(\tR\acontrol\x12\x16\n" +
+	"\x06change\x18\x02 \x01(\tR\x06change\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\x12\x18\n" +
+	"\aentries\x18\x04 \x03(\x04R\aentries2\xc9\x02\n" +
 	"\vGateService\x12A\n" +
 	"\x06Decide\x12\x1a.muniment.v1.DecideRequest\x1a\x1b.muniment.v1.DecideResponse\x12[\n" +
-	"\rGetControlSet\x12!.muniment.v1.GetControlSetRequest\x1a\".muniment.v1.GetControlSetResponse\"\x03\x90\x02\x01B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
+	"\rGetControlSet\x12!.muniment.v1.GetControlSetRequest\x1a\".muniment.v1.GetControlSetResponse\"\x03\x90\x02\x01\x12C\n" +
+	"\x06Replay\x12\x1a.muniment.v1.ReplayRequest\x1a\x1b.muniment.v1.ReplayResponse0\x01\x12U\n" +
+	"\fListAffected\x12 .muniment.v1.ListAffectedRequest\x1a!.muniment.v1.ListAffectedResponse0\x01B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
 
 var (
 	file_muniment_v1_gate_proto_rawDescOnce sync.Once
@@ -944,7 +1735,7 @@ func file_muniment_v1_gate_proto_rawDescGZIP() []byte {
 	return file_muniment_v1_gate_proto_rawDescData
 }
 
-var file_muniment_v1_gate_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_muniment_v1_gate_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_muniment_v1_gate_proto_goTypes = []any{
 	(*GateSubject)(nil),            // 0: muniment.v1.GateSubject
 	(*GatePart)(nil),               // 1: muniment.v1.GatePart
@@ -957,39 +1748,64 @@ var file_muniment_v1_gate_proto_goTypes = []any{
 	(*UsedException)(nil),          // 8: muniment.v1.UsedException
 	(*GetControlSetRequest)(nil),   // 9: muniment.v1.GetControlSetRequest
 	(*GetControlSetResponse)(nil),  // 10: muniment.v1.GetControlSetResponse
-	nil,                            // 11: muniment.v1.GatePart.DigestEntry
-	(*Artifact)(nil),               // 12: muniment.v1.Artifact
-	(*timestamppb.Timestamp)(nil),  // 13: google.protobuf.Timestamp
-	(*GateDecision)(nil),           // 14: muniment.v1.GateDecision
-	(*ControlSet)(nil),             // 15: muniment.v1.ControlSet
-	(*Control)(nil),                // 16: muniment.v1.Control
+	(*ReplayRequest)(nil),          // 11: muniment.v1.ReplayRequest
+	(*ReplayResponse)(nil),         // 12: muniment.v1.ReplayResponse
+	(*ReplayTotals)(nil),           // 13: muniment.v1.ReplayTotals
+	(*ReplayedDecision)(nil),       // 14: muniment.v1.ReplayedDecision
+	(*ListAffectedRequest)(nil),    // 15: muniment.v1.ListAffectedRequest
+	(*ListAffectedResponse)(nil),   // 16: muniment.v1.ListAffectedResponse
+	(*AffectedPass)(nil),           // 17: muniment.v1.AffectedPass
+	(*AffectedCause)(nil),          // 18: muniment.v1.AffectedCause
+	nil,                            // 19: muniment.v1.GatePart.DigestEntry
+	(*Artifact)(nil),               // 20: muniment.v1.Artifact
+	(*timestamppb.Timestamp)(nil),  // 21: google.protobuf.Timestamp
+	(*GateDecision)(nil),           // 22: muniment.v1.GateDecision
+	(*ControlSet)(nil),             // 23: muniment.v1.ControlSet
+	(*Control)(nil),                // 24: muniment.v1.Control
+	(*ControlResult)(nil),          // 25: muniment.v1.ControlResult
 }
 var file_muniment_v1_gate_proto_depIdxs = []int32{
-	12, // 0: muniment.v1.GateSubject.artifact:type_name -> muniment.v1.Artifact
+	20, // 0: muniment.v1.GateSubject.artifact:type_name -> muniment.v1.Artifact
 	1,  // 1: muniment.v1.GateSubject.parts:type_name -> muniment.v1.GatePart
-	11, // 2: muniment.v1.GatePart.digest:type_name -> muniment.v1.GatePart.DigestEntry
+	19, // 2: muniment.v1.GatePart.digest:type_name -> muniment.v1.GatePart.DigestEntry
 	0,  // 3: muniment.v1.DecideRequest.subjects:type_name -> muniment.v1.GateSubject
-	13, // 4: muniment.v1.DecideRequest.time:type_name -> google.protobuf.Timestamp
+	21, // 4: muniment.v1.DecideRequest.time:type_name -> google.protobuf.Timestamp
 	4,  // 5: muniment.v1.DecideResponse.decisions:type_name -> muniment.v1.SubjectDecision
-	14, // 6: muniment.v1.SubjectDecision.decision:type_name -> muniment.v1.GateDecision
+	22, // 6: muniment.v1.SubjectDecision.decision:type_name -> muniment.v1.GateDecision
 	5,  // 7: muniment.v1.SubjectDecision.explanations:type_name -> muniment.v1.Explanation
 	6,  // 8: muniment.v1.Explanation.requirements:type_name -> muniment.v1.RequirementExplanation
 	8,  // 9: muniment.v1.Explanation.exceptions:type_name -> muniment.v1.UsedException
 	7,  // 10: muniment.v1.RequirementExplanation.found:type_name -> muniment.v1.FoundEvidence
 	7,  // 11: muniment.v1.RequirementExplanation.ignored:type_name -> muniment.v1.FoundEvidence
-	13, // 12: muniment.v1.FoundEvidence.time:type_name -> google.protobuf.Timestamp
-	13, // 13: muniment.v1.UsedException.expires:type_name -> google.protobuf.Timestamp
-	15, // 14: muniment.v1.GetControlSetResponse.set:type_name -> muniment.v1.ControlSet
-	16, // 15: muniment.v1.GetControlSetResponse.controls:type_name -> muniment.v1.Control
-	2,  // 16: muniment.v1.GateService.Decide:input_type -> muniment.v1.DecideRequest
-	9,  // 17: muniment.v1.GateService.GetControlSet:input_type -> muniment.v1.GetControlSetRequest
-	3,  // 18: muniment.v1.GateService.Decide:output_type -> muniment.v1.DecideResponse
-	10, // 19: muniment.v1.GateService.GetControlSet:output_type -> muniment.v1.GetControlSetResponse
-	18, // [18:20] is the sub-list for method output_type
-	16, // [16:18] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	21, // 12: muniment.v1.FoundEvidence.time:type_name -> google.protobuf.Timestamp
+	21, // 13: muniment.v1.UsedException.expires:type_name -> google.protobuf.Timestamp
+	23, // 14: muniment.v1.GetControlSetResponse.set:type_name -> muniment.v1.ControlSet
+	24, // 15: muniment.v1.GetControlSetResponse.controls:type_name -> muniment.v1.Control
+	21, // 16: muniment.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
+	14, // 17: muniment.v1.ReplayResponse.decisions:type_name -> muniment.v1.ReplayedDecision
+	13, // 18: muniment.v1.ReplayResponse.totals:type_name -> muniment.v1.ReplayTotals
+	21, // 19: muniment.v1.ReplayedDecision.decided:type_name -> google.protobuf.Timestamp
+	20, // 20: muniment.v1.ReplayedDecision.subjects:type_name -> muniment.v1.Artifact
+	25, // 21: muniment.v1.ReplayedDecision.results:type_name -> muniment.v1.ControlResult
+	21, // 22: muniment.v1.ListAffectedRequest.since:type_name -> google.protobuf.Timestamp
+	17, // 23: muniment.v1.ListAffectedResponse.passes:type_name -> muniment.v1.AffectedPass
+	21, // 24: muniment.v1.AffectedPass.decided:type_name -> google.protobuf.Timestamp
+	20, // 25: muniment.v1.AffectedPass.subjects:type_name -> muniment.v1.Artifact
+	25, // 26: muniment.v1.AffectedPass.results:type_name -> muniment.v1.ControlResult
+	18, // 27: muniment.v1.AffectedPass.causes:type_name -> muniment.v1.AffectedCause
+	2,  // 28: muniment.v1.GateService.Decide:input_type -> muniment.v1.DecideRequest
+	9,  // 29: muniment.v1.GateService.GetControlSet:input_type -> muniment.v1.GetControlSetRequest
+	11, // 30: muniment.v1.GateService.Replay:input_type -> muniment.v1.ReplayRequest
+	15, // 31: muniment.v1.GateService.ListAffected:input_type -> muniment.v1.ListAffectedRequest
+	3,  // 32: muniment.v1.GateService.Decide:output_type -> muniment.v1.DecideResponse
+	10, // 33: muniment.v1.GateService.GetControlSet:output_type -> muniment.v1.GetControlSetResponse
+	12, // 34: muniment.v1.GateService.Replay:output_type -> muniment.v1.ReplayResponse
+	16, // 35: muniment.v1.GateService.ListAffected:output_type -> muniment.v1.ListAffectedResponse
+	32, // [32:36] is the sub-list for method output_type
+	28, // [28:32] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_gate_proto_init() }
@@ -1003,13 +1819,15 @@ func file_muniment_v1_gate_proto_init() {
 		(*DecideRequest_Time)(nil),
 	}
 	file_muniment_v1_gate_proto_msgTypes[4].OneofWrappers = []any{}
+	file_muniment_v1_gate_proto_msgTypes[12].OneofWrappers = []any{}
+	file_muniment_v1_gate_proto_msgTypes[16].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_gate_proto_rawDesc), len(file_muniment_v1_gate_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

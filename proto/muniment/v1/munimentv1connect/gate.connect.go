@@ -41,6 +41,11 @@ const (
 	// GateServiceGetControlSetProcedure is the fully-qualified name of the GateService's GetControlSet
 	// RPC.
 	GateServiceGetControlSetProcedure = "/muniment.v1.GateService/GetControlSet"
+	// GateServiceReplayProcedure is the fully-qualified name of the GateService's Replay RPC.
+	GateServiceReplayProcedure = "/muniment.v1.GateService/Replay"
+	// GateServiceListAffectedProcedure is the fully-qualified name of the GateService's ListAffected
+	// RPC.
+	GateServiceListAffectedProcedure = "/muniment.v1.GateService/ListAffected"
 )
 
 // GateServiceClient is a client for the muniment.v1.GateService service.
@@ -52,6 +57,14 @@ type GateServiceClient interface {
 	// GetControlSet returns the control set in force. Errors: not_found (there is
 	// none).
 	GetControlSet(context.Context, *connect.Request[v1.GetControlSetRequest]) (*connect.Response[v1.GetControlSetResponse], error)
+	// Replay decides recorded decisions again with a candidate control set, each
+	// as of its own time and tree size, and sends those whose outcome differs. It
+	// records nothing. A call replays at most 100,000 decisions.
+	Replay(context.Context, *connect.Request[v1.ReplayRequest]) (*connect.ServerStreamForClient[v1.ReplayResponse], error)
+	// ListAffected decides again, as of now, what was passed before, and sends
+	// the passes that would no longer be one, each with its causes. It records
+	// nothing. A call reads at most 100,000 recorded passes.
+	ListAffected(context.Context, *connect.Request[v1.ListAffectedRequest]) (*connect.ServerStreamForClient[v1.ListAffectedResponse], error)
 }
 
 // NewGateServiceClient constructs a client for the muniment.v1.GateService service. By default, it
@@ -78,6 +91,18 @@ func NewGateServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		replay: connect.NewClient[v1.ReplayRequest, v1.ReplayResponse](
+			httpClient,
+			baseURL+GateServiceReplayProcedure,
+			connect.WithSchema(gateServiceMethods.ByName("Replay")),
+			connect.WithClientOptions(opts...),
+		),
+		listAffected: connect.NewClient[v1.ListAffectedRequest, v1.ListAffectedResponse](
+			httpClient,
+			baseURL+GateServiceListAffectedProcedure,
+			connect.WithSchema(gateServiceMethods.ByName("ListAffected")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -85,6 +110,8 @@ func NewGateServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 type gateServiceClient struct {
 	decide        *connect.Client[v1.DecideRequest, v1.DecideResponse]
 	getControlSet *connect.Client[v1.GetControlSetRequest, v1.GetControlSetResponse]
+	replay        *connect.Client[v1.ReplayRequest, v1.ReplayResponse]
+	listAffected  *connect.Client[v1.ListAffectedRequest, v1.ListAffectedResponse]
 }
 
 // Decide calls muniment.v1.GateService.Decide.
@@ -97,6 +124,16 @@ func (c *gateServiceClient) GetControlSet(ctx context.Context, req *connect.Requ
 	return c.getControlSet.CallUnary(ctx, req)
 }
 
+// Replay calls muniment.v1.GateService.Replay.
+func (c *gateServiceClient) Replay(ctx context.Context, req *connect.Request[v1.ReplayRequest]) (*connect.ServerStreamForClient[v1.ReplayResponse], error) {
+	return c.replay.CallServerStream(ctx, req)
+}
+
+// ListAffected calls muniment.v1.GateService.ListAffected.
+func (c *gateServiceClient) ListAffected(ctx context.Context, req *connect.Request[v1.ListAffectedRequest]) (*connect.ServerStreamForClient[v1.ListAffectedResponse], error) {
+	return c.listAffected.CallServerStream(ctx, req)
+}
+
 // GateServiceHandler is an implementation of the muniment.v1.GateService service.
 type GateServiceHandler interface {
 	// Decide decides about artifacts and records the decisions as entries of kind
@@ -106,6 +143,14 @@ type GateServiceHandler interface {
 	// GetControlSet returns the control set in force. Errors: not_found (there is
 	// none).
 	GetControlSet(context.Context, *connect.Request[v1.GetControlSetRequest]) (*connect.Response[v1.GetControlSetResponse], error)
+	// Replay decides recorded decisions again with a candidate control set, each
+	// as of its own time and tree size, and sends those whose outcome differs. It
+	// records nothing. A call replays at most 100,000 decisions.
+	Replay(context.Context, *connect.Request[v1.ReplayRequest], *connect.ServerStream[v1.ReplayResponse]) error
+	// ListAffected decides again, as of now, what was passed before, and sends
+	// the passes that would no longer be one, each with its causes. It records
+	// nothing. A call reads at most 100,000 recorded passes.
+	ListAffected(context.Context, *connect.Request[v1.ListAffectedRequest], *connect.ServerStream[v1.ListAffectedResponse]) error
 }
 
 // NewGateServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -128,12 +173,28 @@ func NewGateServiceHandler(svc GateServiceHandler, opts ...connect.HandlerOption
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	gateServiceReplayHandler := connect.NewServerStreamHandler(
+		GateServiceReplayProcedure,
+		svc.Replay,
+		connect.WithSchema(gateServiceMethods.ByName("Replay")),
+		connect.WithHandlerOptions(opts...),
+	)
+	gateServiceListAffectedHandler := connect.NewServerStreamHandler(
+		GateServiceListAffectedProcedure,
+		svc.ListAffected,
+		connect.WithSchema(gateServiceMethods.ByName("ListAffected")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/muniment.v1.GateService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case GateServiceDecideProcedure:
 			gateServiceDecideHandler.ServeHTTP(w, r)
 		case GateServiceGetControlSetProcedure:
 			gateServiceGetControlSetHandler.ServeHTTP(w, r)
+		case GateServiceReplayProcedure:
+			gateServiceReplayHandler.ServeHTTP(w, r)
+		case GateServiceListAffectedProcedure:
+			gateServiceListAffectedHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -149,4 +210,12 @@ func (UnimplementedGateServiceHandler) Decide(context.Context, *connect.Request[
 
 func (UnimplementedGateServiceHandler) GetControlSet(context.Context, *connect.Request[v1.GetControlSetRequest]) (*connect.Response[v1.GetControlSetResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.GateService.GetControlSet is not implemented"))
+}
+
+func (UnimplementedGateServiceHandler) Replay(context.Context, *connect.Request[v1.ReplayRequest], *connect.ServerStream[v1.ReplayResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.GateService.Replay is not implemented"))
+}
+
+func (UnimplementedGateServiceHandler) ListAffected(context.Context, *connect.Request[v1.ListAffectedRequest], *connect.ServerStream[v1.ListAffectedResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.GateService.ListAffected is not implemented"))
 }
