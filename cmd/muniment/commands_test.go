@@ -105,6 +105,10 @@ var commandLines = map[string]struct {
 	"scitt sign":           {args: "scitt sign hello.txt --key issuer.key --issuer i --subject s"},
 	"scitt verify":         {args: "scitt verify s.cose --receipt s.receipt.cose --keys keys.cbor"},
 	"serve":                {args: "serve --data ops --listen 127.0.0.1:0", runs: true},
+	"signer compromise":    {args: "signer compromise {key} --from 2026-01-01T00:00:00Z --reason x --unseen"},
+	"signer list":          {args: "signer list", mute: true},
+	"signer register":      {args: "signer register {pub} --person oidc:https://login.example#dana --identity-token {ada} --tenant acme"},
+	"signer retire":        {args: "signer retire {key} --reason x --unseen"},
 	"signing-config":       {args: "signing-config --server $REKOR"},
 	"operator add":         {args: "operator add o{n} --data ops"},
 	"operator list":        {args: "operator list --data ops"},
@@ -325,6 +329,21 @@ func (w *workshop) args(line string) []string {
 				w.t.Fatal(err)
 			}
 			return strings.Fields(w.must("append entry" + n + " --media-type text/plain --no-receipts"))[0]
+		},
+		"{key}": func() string { return fmt.Sprintf("sha256:%064x", w.n) },
+		"{pub}": func() string {
+			public, _, err := ed25519.GenerateKey(rand.Reader)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			der, err := x509.MarshalPKIXPublicKey(public)
+			if err != nil {
+				w.t.Fatal(err)
+			}
+			if err := os.WriteFile("pub"+n, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), 0o600); err != nil {
+				w.t.Fatal(err)
+			}
+			return "pub" + n
 		},
 		"{kim}": func() string { return w.person("kim") },
 		"{ada}": func() string { return w.person("ada") },

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"strings"
@@ -41,6 +42,15 @@ func (k *Key) String() string {
 // Public returns the key as an ed25519.PublicKey, *ecdsa.PublicKey or
 // *rsa.PublicKey.
 func (k *Key) Public() crypto.PublicKey { return k.public }
+
+// PEM returns the key's SubjectPublicKeyInfo as one PEM block.
+func (k *Key) PEM() ([]byte, error) {
+	der, err := x509.MarshalPKIXPublicKey(k.public)
+	if err != nil {
+		return nil, err
+	}
+	return pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}), nil
+}
 
 // ParseKey reads one public key in PEM: a SubjectPublicKeyInfo (such as
 // cosign.pub), a PKCS #1 RSA key, or an X.509 certificate. Only the

@@ -8,5 +8,6 @@ type Commands struct {
 	Finding   findingCmd   `cmd:"" group:"decide" help:"Record findings, and follow them to their resolution."`
 	Gate      gateCmd      `cmd:"" group:"decide" help:"Decide whether artifacts may pass a stage."`
 	Policy    policyCmd    `cmd:"" group:"decide" help:"Test, lint, set or print admission policies, which decide what evidence is recorded."`
+	Signer    signerCmd    `cmd:"" group:"decide" help:"Register, retire and list signers' keys, or mark them as compromised."`
 	Trace     traceCmd     `cmd:"" group:"decide" help:"Show all evidence on an artifact as a tree."`
 }
