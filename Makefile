@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants tools bench clean
+.PHONY: other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants decisions tools bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 	@echo "== go test -short"; go test -short -timeout 10m $$(go list ./... | grep -vE '/cmd/muniment$$|/bench/')
 	@echo "== commands"; go test -short -timeout 10m ./cmd/muniment -run 'TestScripts/(demo|admission|errors|erase|trace)$$'
 
-test: lint peers test-go test-python test-ts mutants ## install what is missing and run everything
+test: lint peers test-go test-python test-ts mutants decisions ## install what is missing and run everything
 	@echo "all tests passed"
 
 generate: $(TOOLS)/buf ## write the generated code anew
@@ -81,12 +81,16 @@ mutants: $(VENV)/ok clients/ts/node_modules/.installed ## compare the three veri
 	@cd clients/ts; npm run --silent build
 	@PYTHON=$(VENV)/bin/python .ci/mutants $(SEED) $(N)
 
+decisions: $(VENV)/ok ## compare the two evaluators of decisions on N random cases (SEED=…, N=2000)
+	@PYTHON=$(VENV)/bin/python .ci/decisions $(SEED) $(N)
+
 soak: clients/ts/node_modules/.installed ## the seeded campaigns in full: mutants, damage, kills, random operations (SEED=…)
 	@echo "== campaigns of seed $(SEED) (again: make soak SEED=$(SEED))"
 	@MUNIMENT_SOAK=$(SEED) .ci/gotest -count=1 -timeout 3h ./ledger/store/... ./ledger/pebblestore ./ledger/receipt ./cmd/muniment \
 	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill'
 	@cd clients/ts; MUNIMENT_SOAK=$(SEED) npx vitest run test/mutants.test.ts
 	@$(MAKE) --no-print-directory mutants N=100000 SEED=$(SEED)
+	@$(MAKE) --no-print-directory decisions N=50000 SEED=$(SEED)
 	@$(MAKE) --no-print-directory other-systems
 
 clients/ts/node_modules/.installed: clients/ts/package.json clients/ts/package-lock.json clients/ts/.npmrc

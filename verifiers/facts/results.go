@@ -31,12 +31,17 @@ func (r *reader) testResult() error {
 	return nil
 }
 
-// names reads a list of strings, which are elements of the group.
+// names reads a list of strings, which are elements of the group. An empty name
+// is missing: without it, the one test that failed could be left out.
 func (r *reader) names(l *List, to *[]string) error {
 	return r.list(l, func(int) error {
 		var s string
-		if err := r.text(&s); err != nil || s == "" {
+		if err := r.text(&s); err != nil {
 			return err
+		}
+		if s == "" {
+			r.note(Missing)
+			return errBad
 		}
 		if r.room(l, len(*to), len(s)) {
 			*to = append(*to, s)

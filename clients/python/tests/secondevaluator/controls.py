@@ -356,6 +356,7 @@ def _control(c: Json) -> Control:
     for mode in c["modes"]:
         shape("mode", mode)
     check, applies, exceptions = (c.get(n, {}) for n in ("check", "appliesTo", "exceptions"))
+    demand(c["state"] == "active", "a retired control")
     demand("check" in c or "includes" in c, "check or includes is required")
     demand("check" not in c or check, "an empty check")
     require = [_requirement(r) for r in check.get("require", [])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,8 +24,9 @@ from .base import (
 )
 from .controls import MODES, Control, ControlSet, Requirement, SpecError, json_value, read_set
 from .exceptions import Exemption, KeyEvents, exemptions, requests
-from .facts import group_types
+from .facts import extract, group_types
 from .join import Document, UndecidedError, identifiers, unresolved
+from .values import canonical_digests
 
 ORDER: Final = ("satisfied", "excepted", "undecided", "not-satisfied")
 FREQUENT: Final = ("gate-decision", "inventory")
@@ -83,6 +85,9 @@ class Decision:
         self.environment: str = case.get("environment", "")
         below = [Entry(e) for e in case["entries"] if e["index"] < self.size]
         self.entries = sorted(below, key=lambda e: e.index)
+        for entry in self.entries:
+            if entry.facts is None and entry.payload is not None and not entry.payload_erased:
+                entry.facts = _facts_of(entry)
         self.budget = cel.Budget()
         self.valid_until = [self.now + timedelta(days=1)]
         self.controls: ControlSet | None = None
@@ -277,7 +282,7 @@ class Decision:
             return []
         found = {}
         for entry in requests(self.entries).values():
-            if not entry.recorded and set(entry.controls) & self.controls.controls.keys():
+            if set(entry.controls) & self.controls.controls.keys():
                 found[entry.index] = entry
         effective = list(found.values())
         for entry in self.entries:
@@ -289,7 +294,7 @@ class Decision:
             if (
                 request is not None
                 and request.index < entry.index
-                and request.attributes["exception"].lower() == a.get("exception", "").lower()
+                and request.attributes["exception"] == a.get("exception")
                 and (ends or not entry.recorded)
             ):
                 effective.append(entry)
@@ -324,12 +329,17 @@ class Artifact:
 
     def check(self, control: Control, exempted: set[str]) -> Outcome:
         outcome = self._check(control, exempted)
-        included = [self.check(self._set().controls[i], exempted) for i in control.includes]
-        for one in included:
-            outcome.missing += one.missing
+        if outcome.result != "satisfied":
+            return outcome
+        included: list[Outcome] = []
+        for id_ in control.includes:
+            included.append(self.check(self._set().controls[id_], exempted))
+            if included[-1].result == "not-satisfied":
+                break
         for result in ("not-satisfied", "undecided"):
-            if outcome.result == "satisfied" and any(o.result == result for o in included):
-                outcome.result, outcome.reason = result, "included-control"
+            found = next((o for o in included if o.result == result), None)
+            if found:
+                return Outcome(result, "included-control", found.missing, outcome.entries)
         return outcome
 
     def _set(self) -> ControlSet:
@@ -356,6 +366,8 @@ class Artifact:
             outcome.missing = [s.requirement.name for s in unmet]
             return outcome
         if control.condition is not None:
+            if "now" in control.reads:
+                self.decision.valid_until.append(self.decision.now + timedelta(hours=1))
             condition = Condition(self, control, selected, exempted)
             outcome.result, outcome.reason = condition.run(control.condition)
         return outcome
@@ -370,7 +382,9 @@ class Artifact:
 
     @staticmethod
     def counts(entry: Entry) -> bool:
-        return not entry.erased and not entry.recorded and entry.verification != "failed"
+        spooled = entry.kind == "gate-decision" and "spooled" in entry.attributes
+        lost = entry.erased or entry.recorded or entry.verification == "failed"
+        return not lost and not spooled
 
     def _select(self, requirement: Requirement) -> Selected:
         found = Selected(requirement, [], [])
@@ -432,8 +446,6 @@ class Artifact:
                 limits.append(min(e.time for e, _ in s.entries) + age)
             elif s.met() and not r.optional:
                 limits.append(self._party_time(s, r.min_signers) + age)
-        if control.condition is not None and "now" in control.reads:
-            limits.append(self.decision.now + timedelta(hours=1))
 
     @staticmethod
     def _party_time(selected: Selected, count: int) -> datetime:
@@ -471,7 +483,7 @@ class Condition:
             "subject": {
                 "type": subject["type"],
                 "name": subject.get("name", ""),
-                "digest": dict(self.artifact.digests[-1]),
+                "digest": canonical_digests(self.artifact.digests[-1]),
             },
             "stage": self.decision.stage,
             "environment": self.decision.environment,
@@ -655,6 +667,13 @@ class Condition:
             "due": due,
             "overdue": due <= self.decision.now,
         }
+
+
+def _facts_of(entry: Entry) -> Json | None:
+    document = entry.payload or ""
+    if entry.predicate_type:
+        document = json.dumps(json.loads(document).get("predicate"))
+    return extract(entry.header, document)
 
 
 def _elements(facts: Json) -> int:

@@ -61,7 +61,7 @@ def requests(entries: list[Entry]) -> dict[str, Entry]:
     """Return the request of each exception: of several with one ID, the oldest."""
     found: dict[str, Entry] = {}
     for entry in entries:
-        if entry.kind == "exception-request":
+        if entry.kind == "exception-request" and not entry.recorded:
             found.setdefault(entry.attributes.get("exception", "").lower(), entry)
     return found
 
@@ -71,7 +71,7 @@ def exemptions(entries: list[Entry], controls: ControlSet) -> list[Exemption]:
     found: dict[int, Exemption] = {}
     for entry in requests(entries).values():
         control = controls.controls.get((entry.controls or [""])[0])
-        if control is None or entry.recorded or not is_person(entry.submitter):
+        if control is None or not is_person(entry.submitter):
             continue
         expires = _limited(control, entry)
         exemption = Exemption(
@@ -103,7 +103,7 @@ def _decide(entry: Entry, exemption: Exemption, control: Control) -> None:
     decision = entry.attributes.get("decision", "")
     if entry.index < exemption.index or not is_person(entry.submitter) or exemption.over:
         return
-    if entry.attributes.get("exception", "").lower() != exemption.id.lower():
+    if entry.attributes.get("exception") != exemption.id:
         return
     if entry.recorded and decision not in ("reject", "revoke"):
         return

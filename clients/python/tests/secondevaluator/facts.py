@@ -99,7 +99,10 @@ def _group(name: str, *rows: tuple[str, str, Reader, str], lists: tuple[str, ...
 
     def group(context: Context, value: Any, path: str) -> Any:
         found = read(context, value, path)
-        return found if found is LOST else {name: {key: [] for key in lists} | found}
+        if found is LOST:
+            return LOST
+        present = {key: value for key, value in found.items() if value != []}
+        return {name: {key: [] for key in lists} | present}
 
     return group
 
@@ -621,6 +624,7 @@ TYPES: Final[list[tuple[str, list[str], Reader]]] = [
             ("verificationResult", "r", one_of("PASSED", "FAILED"), "result"),
             ("verifiedLevels", "s", _names("summary"), "levels"),
             ("timeVerified", "s", time, "time"),
+            lists=("levels",),
         ),
     ),
     (
@@ -634,6 +638,7 @@ TYPES: Final[list[tuple[str, list[str], Reader]]] = [
             ("verification_result", "r", one_of("PASSED", "FAILED"), "result"),
             ("policy_level", "s", _level, "levels"),
             ("time_verified", "s", time, "time"),
+            lists=("levels",),
         ),
     ),
     (

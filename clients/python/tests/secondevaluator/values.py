@@ -62,6 +62,12 @@ def hash_name(name: str) -> str:
     return prefix + folded.removeprefix("sha3-").replace("-", "")
 
 
+def canonical_digests(found: dict[str, str]) -> dict[str, str]:
+    """Return a digest set with canonical spellings."""
+    folded = dict(fold_digest(*pair) for pair in found.items())
+    return {ALGORITHMS.get(name, name): value for name, value in folded.items()}
+
+
 def digests(*, names_of_hashes: bool = False) -> Reader:
     """Return the reader of a digest set."""
 

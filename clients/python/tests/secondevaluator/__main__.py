@@ -1,0 +1,74 @@
+"""Compares the two evaluators: `python -m secondevaluator generate|compare …`.
+
+`generate SEED N FILE` writes cases, one a line. `compare CASES OUTCOMES` decides the cases and
+compares the decisions with those of the evaluator in Go, one a line (.ci/decisions).
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import sys
+from pathlib import Path
+
+from .base import Json
+from .decide import decide
+from .generate import Generator
+
+SHOWN = 5
+
+
+def generate(seed: int, count: int, file: Path) -> None:
+    """Write the cases 0 to count − 1 of a seed."""
+    with file.open("w") as out:
+        for number in range(count):
+            out.write(json.dumps(Generator(seed, number).case()) + "\n")
+
+
+def compare(cases: Path, outcomes: Path) -> int:
+    """Compare decisions. Return the number of cases with different ones."""
+    different = 0
+    counts: collections.Counter[str] = collections.Counter()
+    with cases.open() as left, outcomes.open() as right:
+        for line, outcome in zip(left, right, strict=True):
+            case, theirs = json.loads(line), json.loads(outcome)
+            ours = decide(case)
+            counts.update(_kinds(ours))
+            if ours != theirs:
+                different += 1
+                if different <= SHOWN:
+                    _show(case, ours, theirs)
+    print(", ".join(f"{kind} {n}" for kind, n in sorted(counts.items())))
+    return different
+
+
+def _kinds(decision: Json) -> list[str]:
+    kinds = [decision["decision"], decision.get("reason", "")]
+    kinds += [r["reason"] for r in decision.get("results", [])]
+    return [kind for kind in kinds if kind]
+
+
+def _show(case: Json, ours: Json, theirs: Json) -> None:
+    print(f"case {case['name']}: {json.dumps(case)}")
+    for name in {**ours, **theirs}:
+        if ours.get(name) != theirs.get(name):
+            print(f"  {name}\n    second: {ours.get(name)}\n    Go:     {theirs.get(name)}")
+
+
+def main(arguments: list[str]) -> int:
+    """Run a command."""
+    match arguments:
+        case ["generate", seed, count, file]:
+            generate(int(seed), int(count), Path(file))
+            return 0
+        case ["compare", cases, outcomes]:
+            different = compare(Path(cases), Path(outcomes))
+            if different:
+                print(f"the evaluators disagree about {different} cases")
+            return 1 if different else 0
+    print(__doc__, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
