@@ -15,7 +15,6 @@ from .base import (
     Entry,
     Json,
     any_glob,
-    fold_digest,
     person_key,
     read_time,
     same_artifact,
@@ -306,8 +305,7 @@ def _newest(entries: Iterable[Entry]) -> str:
 
 
 def _digests(digest: Json) -> str:
-    folded = sorted(fold_digest(a, v) for a, v in digest.items())
-    return " ".join(f"{a}:{v}" for a, v in folded)
+    return " ".join(f"{a}:{v}" for a, v in sorted(canonical_digests(digest).items()))
 
 
 def _escape(text: str) -> str:

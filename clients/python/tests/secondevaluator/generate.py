@@ -184,7 +184,7 @@ class Generator:
         if self.chance(4):
             found["sha256"] = found["sha256"].upper()
         if self.chance(3):
-            found["SHA384"] = hexadecimal * 96
+            found[self.pick(["SHA384", "GitCommit"])] = hexadecimal * 96
         if self.chance(2):
             del found["sha256"]
             found["sha1"] = hexadecimal * 40
