@@ -25,6 +25,7 @@ import (
 	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/controls/finding"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
@@ -73,6 +74,7 @@ type Server struct {
 	ingest   *ingest.Ingester
 	keeper   *retention.Keeper
 	decider  *decide.Decider
+	findings *finding.Projection
 	auth     *auth.Authenticator
 	settings atomic.Pointer[Settings] // complete with defaults
 	audit    *auditLog
@@ -107,8 +109,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.limits = limit.New(s.limiting(), cfg.Settings.sizes())
 	s.apply(cfg.Settings)
 	exceptions := &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}
-	s.ingest.Referee = referee{cfg.Ledger.Origin(), exceptions}
+	s.findings = &finding.Projection{Log: cfg.Ledger}
 	s.decider = &decide.Decider{Log: cfg.Ledger, Facts: decide.StoredFacts{Log: cfg.Ledger}, Exceptions: exceptions, Now: cfg.Now}
+	s.ingest.Referee = &referee{cfg.Ledger.Origin(), exceptions, s.findings, s.decider}
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: s.decider, Now: cfg.Now}
 	s.appends = &rpc.Appends{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Drain: s.drain, MayAppend: mayAppend, Public: s.publicOf,
 		Refused: func(ctx context.Context, err error) { s.audit.refused(ctx, s.now(), err) }}

@@ -30,11 +30,12 @@ type Document struct {
 	Envelope *dsse.Envelope
 }
 
-// ordered has the kinds whose entries decide about later entries of these
-// kinds. An entry of them changes the rules of its stream. Whatever was checked
-// before the entry is published is therefore checked again, so that of two
-// conflicting submissions at the same time one is refused.
+// ordered has the kinds whose entries decide about later submissions. An entry
+// of them changes the rules of its stream. Whatever was checked before the
+// entry is published is therefore checked again, so that of two conflicting
+// submissions at the same time one is refused.
 var ordered = map[string]bool{
+	kindname.ControlSet:        true,
 	kindname.ExceptionRequest:  true,
 	kindname.ExceptionDecision: true,
 	kindname.KeyEvent:          true,

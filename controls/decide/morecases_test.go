@@ -168,6 +168,12 @@ var conditionCases = []testCase{
 		w.finding("AUD-1", "high", "open", nil, "F")
 		w.finding("aud-1", "high", "resolved", nil, "F")
 	}, nil, "pass; F satisfied; 24h"},
+	{"a resolution that the log has not accepted", func(w *world) {
+		w.put(nil, with(ctl("F"), obj{"condition": "size(findings) == 0"}))
+		w.finding("AUD-1", "high", "open", nil, "F")
+		w.finding("aud-1", "high", "resolved", nil, "F")
+		delete(w.last().Attributes, "resolution")
+	}, nil, "blocked; F not-satisfied condition-false; 24h"},
 	{"a reopened finding", func(w *world) {
 		w.put(nil, with(ctl("F"), obj{"condition": "size(findings) == 0"}))
 		w.finding("AUD-1", "high", "resolved", nil, "F")

@@ -270,6 +270,9 @@ func (w *world) finding(id, severity, status string, digest map[string]string, c
 	if digest != nil {
 		h.Subjects = []entry.Subject{{Digest: digest}}
 	}
+	if status == "resolved" {
+		h.Attributes["resolution"] = "accepted"
+	}
 	return w.add(h, "{}")
 }
 

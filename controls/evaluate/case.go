@@ -12,6 +12,7 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 
+	findings "muniment.dev/muniment/controls/finding"
 	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/facts"
@@ -143,17 +144,15 @@ func signers(by []match) ref.Val {
 type finding struct {
 	*counted
 	id, severity, status string
+	resolved             bool
 	aliases              []string
 	detected, due        time.Time // zero: none
 }
 
-// Statuses of findings that are not resolved are all but this one.
-const resolved = "resolved"
-
 // readFinding returns the finding that a header describes.
 func readFinding(c *counted) *finding {
 	a := c.Header.Attributes
-	f := &finding{counted: c, id: a["finding"], severity: a["severity"], status: a["status"], aliases: c.Header.AttributeValues("alias")}
+	f := &finding{counted: c, id: a["finding"], severity: a["severity"], status: a["status"], resolved: findings.Resolves(c.Header), aliases: c.Header.AttributeValues("alias")}
 	f.detected = timeOf(a["detected"])
 	f.due = timeOf(a["due"])
 	return f
@@ -176,16 +175,15 @@ func (c *Case) findingsOf() ref.Val {
 	if err := c.meter.Charge(len(c.findings)); err != nil {
 		return types.WrapErr(err)
 	}
-	type key struct {
-		id      string
-		subject bool
-	}
-	newest, order := map[key]*finding{}, []key{}
+	newest, order := map[FindingKey]*finding{}, []FindingKey{}
 	for _, f := range c.findings {
 		if !slices.Contains(f.Header.Controls, c.control.ID) {
 			continue
 		}
-		k := key{strings.ToUpper(f.id), len(f.Header.Subjects) > 0}
+		k := FindingKey{strings.ToUpper(f.id), len(f.Header.Subjects) > 0}
+		if c.Resolves != nil && k == *c.Resolves {
+			continue
+		}
 		if newest[k] == nil {
 			order = append(order, k)
 		}
@@ -194,7 +192,7 @@ func (c *Case) findingsOf() ref.Val {
 	var all []ref.Val
 	for _, k := range order {
 		f := newest[k]
-		if f.status == resolved || c.exemption.exempts(f.ids()) {
+		if f.resolved || c.exemption.exempts(f.ids()) {
 			continue
 		}
 		due := f.due

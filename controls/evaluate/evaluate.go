@@ -60,6 +60,18 @@ type Input struct {
 	Findings   []Evidence
 	Exceptions []*exception.Exception
 	KeyEvents  []KeyEvent
+
+	// Linked reports that all evidence is about the subject, whatever its
+	// subjects are.
+	Linked bool
+	// Resolves is a finding that conditions do not see.
+	Resolves *FindingKey
+}
+
+// A FindingKey identifies a finding about an artifact or a control.
+type FindingKey struct {
+	ID       string // in upper case
+	Subjects bool   // it has some
 }
 
 // Digests returns the digests by which evidence about the subject and its parts
@@ -279,6 +291,10 @@ func (h *hearing) relevant() []*Evidence {
 		}
 		if h.meter.Charge(1+len(e.Header.Subjects)/subjectsPerUnit) != nil {
 			return nil
+		}
+		if h.Linked {
+			all = append(all, e)
+			continue
 		}
 		if !artifact.Mentioned(h.digests, e.Header.Subjects) {
 			continue

@@ -49,6 +49,16 @@ func (p *Preparation) Reads() []*Evidence {
 // addRead adds the evidence whose facts the conditions of applied controls can
 // read.
 func (h *hearing) addRead(all map[*Evidence]bool) {
+	for _, c := range h.Set.Controls {
+		if c.mode(h.Stage, h.Environment) != "" && c.appliesTo(&h.Subject) {
+			h.addReadBy(c, all)
+		}
+	}
+}
+
+// addReadBy adds the evidence whose facts the conditions of a control and of
+// those that it includes can read.
+func (h *hearing) addReadBy(c *Control, all map[*Evidence]bool) {
 	if h.tooMany {
 		return
 	}
@@ -74,11 +84,7 @@ func (h *hearing) addRead(all map[*Evidence]bool) {
 			visit(in)
 		}
 	}
-	for _, c := range h.Set.Controls {
-		if c.mode(h.Stage, h.Environment) != "" && c.appliesTo(&h.Subject) {
-			visit(c)
-		}
-	}
+	visit(c)
 }
 
 // Decide makes the decision. The error reports that the meter's context ended.

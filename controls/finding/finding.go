@@ -23,6 +23,19 @@ const (
 	Reopened   Status = "reopened"
 )
 
+// Attributes of headers that the log sets when it accepts the evidence of a
+// resolution.
+const (
+	Resolution = "resolution" // Accepted
+	AcceptedBy = "acceptedBy" // controls
+	Accepted   = "accepted"
+)
+
+// Resolves reports whether an entry with the header resolves its finding.
+func Resolves(h *entry.Header) bool {
+	return Status(h.Attributes["status"]) == Resolved && h.Attributes[Resolution] == Accepted
+}
+
 // An Entry is an entry of kind finding.
 type Entry struct {
 	Index  uint64
@@ -35,11 +48,16 @@ type Report struct {
 	Index    uint64
 	Time     time.Time // of the entry
 	Status   Status
+	Accepted bool // it resolves the finding
 	Severity string
-	By       string    // submitter
-	Evidence []uint64  // linked entries, increasing
+	By       string   // submitter
+	Key      string   // idempotency key of the entry
+	Evidence []uint64 // linked entries, increasing
+	Detected time.Time
 	Due      time.Time // zero if the report sets none
 	Controls []string
+	// AcceptedBy has the controls that accept the evidence, if Accepted.
+	AcceptedBy []string
 }
 
 // A Finding is a problem with artifacts or controls, with all reports about it.
@@ -51,16 +69,15 @@ type Finding struct {
 	Subjects []entry.Subject
 	Detected time.Time // earliest of all reports
 	Reports  []Report  // in the order of their entries; at least one
+	key      string
 }
 
 // Newest returns the newest report.
 func (f *Finding) Newest() *Report { return &f.Reports[len(f.Reports)-1] }
 
-// Resolved reports whether the finding is resolved with linked evidence.
-func (f *Finding) Resolved() bool {
-	r := f.Newest()
-	return r.Status == Resolved && len(r.Evidence) > 0
-}
+// Resolved reports whether the finding is resolved, by linked evidence that the
+// log has accepted.
+func (f *Finding) Resolved() bool { return f.Newest().Accepted }
 
 // Deadline returns the time by which the finding must be resolved: its own, or
 // that of the strictest control. sla returns the days that a control allows for
@@ -86,45 +103,96 @@ func (f *Finding) Deadline(sla func(control, severity string) (days int, ok bool
 // same finding if their IDs are equal, ignoring case, and so are the digests of
 // their subjects.
 func Read(entries []Entry) ([]*Finding, error) {
-	var all []*Finding
-	byKey := map[string]*Finding{}
-	for _, e := range entries {
-		h := e.Header
-		if h == nil || h.NotAdmitted() {
-			continue // erased, or not admitted
+	r := newRegister()
+	for i := range entries {
+		if err := r.add(&entries[i]); err != nil {
+			return nil, err
 		}
-		detected, err := time.Parse(time.RFC3339Nano, h.Attributes["detected"])
-		if err != nil {
-			return nil, fmt.Errorf("entry %d: invalid time of detection %q", e.Index, h.Attributes["detected"])
-		}
-		r := Report{Index: e.Index, Time: e.Time, Status: Status(h.Attributes["status"]), Severity: h.Attributes["severity"], By: h.Submitter, Controls: h.Controls}
-		for _, text := range h.AttributeValues("entry") {
-			index, err := strconv.ParseUint(text, 10, 64)
-			if err != nil {
-				return nil, fmt.Errorf("entry %d: invalid entry %q", e.Index, text)
-			}
-			r.Evidence = append(r.Evidence, index)
-		}
-		slices.Sort(r.Evidence)
-		key := keyOf(h)
-		f := byKey[key]
-		if f == nil {
-			f = &Finding{ID: h.Attributes["finding"], Detected: detected, Subjects: h.Subjects}
-			byKey[key] = f
-			all = append(all, f)
-		}
-		if detected.Before(f.Detected) {
-			f.Detected = detected
-		}
-		f.Title, f.Source, f.Aliases = h.Attributes["title"], h.Attributes["source"], h.AttributeValues("alias")
-		if due := h.Attributes["due"]; due != "" {
-			if r.Due, err = time.Parse(time.RFC3339Nano, due); err != nil {
-				return nil, fmt.Errorf("entry %d: invalid due time %q", e.Index, due)
-			}
-		}
-		f.Reports = append(f.Reports, r)
 	}
-	return all, nil
+	return r.all, nil
+}
+
+// A register has the findings that entries report.
+type register struct {
+	all     []*Finding // in the order of their first reports
+	byKey   map[string]*Finding
+	byEntry map[uint64]*Finding
+}
+
+func newRegister() *register {
+	return &register{byKey: map[string]*Finding{}, byEntry: map[uint64]*Finding{}}
+}
+
+// add adds the report of an entry.
+func (r *register) add(e *Entry) error {
+	if e.Header == nil || e.Header.NotAdmitted() {
+		return nil // erased, or not admitted
+	}
+	report, err := readReport(e)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	h := e.Header
+	key := keyOf(h)
+	f := r.byKey[key]
+	if f == nil {
+		f = &Finding{ID: h.Attributes["finding"], Detected: report.Detected, Subjects: h.Subjects, key: key}
+		r.byKey[key] = f
+		r.all = append(r.all, f)
+	}
+	if report.Detected.Before(f.Detected) {
+		f.Detected = report.Detected
+	}
+	f.Title, f.Source, f.Aliases = h.Attributes["title"], h.Attributes["source"], h.AttributeValues("alias")
+	f.Reports = append(f.Reports, *report)
+	r.byEntry[e.Index] = f
+	return nil
+}
+
+// erase removes the report of an entry, as if it had never existed. Of the
+// newest report, the texts remain until the next one.
+func (r *register) erase(index uint64) {
+	f := r.byEntry[index]
+	if f == nil {
+		return
+	}
+	delete(r.byEntry, index)
+	f.Reports = slices.DeleteFunc(f.Reports, func(report Report) bool { return report.Index == index })
+	if len(f.Reports) == 0 {
+		delete(r.byKey, f.key)
+		r.all = slices.DeleteFunc(r.all, func(other *Finding) bool { return other == f })
+		return
+	}
+	f.Detected = f.Reports[0].Detected
+	for i := range f.Reports {
+		if d := f.Reports[i].Detected; d.Before(f.Detected) {
+			f.Detected = d
+		}
+	}
+}
+
+// readReport reads the report of an entry.
+func readReport(e *Entry) (r *Report, err error) {
+	h := e.Header
+	r = &Report{Index: e.Index, Time: e.Time, Status: Status(h.Attributes["status"]), Accepted: Resolves(h), Severity: h.Attributes["severity"],
+		By: h.Submitter, Key: h.IdempotencyKey, Controls: h.Controls, AcceptedBy: h.AttributeValues(AcceptedBy)}
+	if r.Detected, err = time.Parse(time.RFC3339Nano, h.Attributes["detected"]); err != nil {
+		return nil, fmt.Errorf("invalid time of detection %q", h.Attributes["detected"])
+	}
+	for _, text := range h.AttributeValues("entry") {
+		index, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("invalid entry %q", text)
+		}
+		r.Evidence = append(r.Evidence, index)
+	}
+	slices.Sort(r.Evidence)
+	if due := h.Attributes["due"]; due != "" {
+		if r.Due, err = time.Parse(time.RFC3339Nano, due); err != nil {
+			return nil, fmt.Errorf("invalid due time %q", due)
+		}
+	}
+	return r, nil
 }
 
 // keyOf returns what identifies the finding of an entry.

@@ -36,8 +36,8 @@ func TestRead(t *testing.T) {
 		report(1, "AUD-1", "open"),
 		report(2, "AUD-1", "open", "subject=AA"),
 		report(3, "aud-1", "in-progress"),
-		report(4, "AUD-1", "resolved", "entry.1=9", "entry.2=7"),
-		report(5, "AUD-1", "resolved", "subject=aa"),
+		report(4, "AUD-1", "resolved", "entry.1=9", "entry.2=7", "resolution=accepted"),
+		report(5, "AUD-1", "resolved", "subject=aa", "entry.1=9"),
 		report(6, "AUD-1", "reopened", "result=recorded"),
 		{Index: 7},
 	})
@@ -48,7 +48,7 @@ func TestRead(t *testing.T) {
 		t.Errorf("the first: %+v", f)
 	}
 	if f := all[1]; len(f.Reports) != 2 || f.Resolved() {
-		t.Errorf("the second is resolved without evidence: %+v", f)
+		t.Errorf("the second is resolved, and the log has not accepted it: %+v", f)
 	}
 	for _, bad := range []Entry{report(1, "A", "open", "detected=yesterday"), report(1, "A", "resolved", "entry.1=x"), report(1, "A", "open", "due=soon")} {
 		if _, err := Read([]Entry{bad}); err == nil {
@@ -63,7 +63,7 @@ func TestCountAt(t *testing.T) {
 		report(1, "A", "open"),
 		report(2, "B", "open", "due="+day(30).Format(time.RFC3339)),
 		report(5, "A", "in-progress"),
-		report(9, "A", "resolved", "entry.1=3"),
+		report(9, "A", "resolved", "entry.1=3", "resolution=accepted"),
 		report(12, "A", "reopened"),
 		report(13, "B", "resolved"),
 	})

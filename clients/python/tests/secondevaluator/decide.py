@@ -640,7 +640,8 @@ class Condition:
             newest.setdefault(key, entry)
         result = []
         for entry in newest.values():
-            if entry.attributes["status"] == "resolved":
+            accepted = entry.attributes.get("resolution") == "accepted"
+            if entry.attributes["status"] == "resolved" and accepted:
                 continue
             names = [entry.attributes["finding"], *entry.values("alias")]
             exempt = {n.upper() for n in names} & self.exempted

@@ -114,6 +114,7 @@ type findingRow struct {
 	Title    string          `json:"title"`
 	Severity string          `json:"severity"`
 	Status   string          `json:"status"`
+	Resolved bool            `json:"resolved"`
 	Source   string          `json:"source"`
 	Controls []string        `json:"controls,omitempty"`
 	Subjects []string        `json:"subjects,omitempty"`
@@ -127,16 +128,19 @@ type findingRow struct {
 
 type findingReport struct {
 	Entry    uint64   `json:"entry"`
+	Accepted bool     `json:"accepted"` // it resolves the finding
 	Time     string   `json:"time"`
 	Status   string   `json:"status"`
 	By       string   `json:"by"`
 	Evidence []uint64 `json:"evidence,omitempty"`
+	// AcceptedBy has the controls that accept the evidence.
+	AcceptedBy []string `json:"acceptedBy,omitempty"`
 }
 
 func (r *register) row(f *finding.Finding) *findingRow {
 	n := f.Newest()
 	row := &findingRow{
-		ID: f.ID, Title: f.Title, Severity: n.Severity, Status: string(n.Status), Source: f.Source, Controls: n.Controls,
+		ID: f.ID, Title: f.Title, Severity: n.Severity, Status: string(n.Status), Resolved: f.Resolved(), Source: f.Source, Controls: n.Controls,
 		Detected: f.Detected.UTC().Format(term.TimeFormat), Evidence: n.Evidence, Entry: n.Index,
 	}
 	for _, s := range f.Subjects {
@@ -155,7 +159,7 @@ func (r *findingRow) Text() string {
 	switch {
 	case r.Overdue:
 		text += "  OVERDUE since " + r.Due[:len(time.DateOnly)]
-	case r.Due != "" && r.Status != string(finding.Resolved):
+	case r.Due != "" && !r.Resolved:
 		text += "  due " + r.Due[:len(time.DateOnly)]
 	}
 	return text + "\n"
@@ -228,7 +232,7 @@ func (c *findingShowCmd) Run(a *term.App) error {
 	}
 	row := r.row(f)
 	for _, report := range f.Reports {
-		row.Reports = append(row.Reports, findingReport{report.Index, report.Time.UTC().Format(term.TimeFormat), string(report.Status), report.By, report.Evidence})
+		row.Reports = append(row.Reports, findingReport{report.Index, report.Accepted, report.Time.UTC().Format(term.TimeFormat), string(report.Status), report.By, report.Evidence, report.AcceptedBy})
 	}
 	if c.JSON {
 		return term.WriteJSON(a.Stdout, row)
@@ -245,6 +249,9 @@ func (c *findingShowCmd) Run(a *term.App) error {
 		text := fmt.Sprintf("%s, by %s in entry %d", report.Time, term.Quoted(report.By), report.Entry)
 		if len(report.Evidence) > 0 {
 			text += ", with " + entriesText(report.Evidence)
+		}
+		if len(report.AcceptedBy) > 0 {
+			text += ", accepted by " + term.Quoted(strings.Join(report.AcceptedBy, ", "))
 		}
 		p.Line(report.Status, " %s", text)
 	}
@@ -270,6 +277,7 @@ type findingSetCmd struct {
 	remote.Flags
 	Evidence []uint64 `help:"Index of an entry that shows that the finding is resolved. Required for resolved. May be repeated." placeholder:"INDEX"`
 	Subject  string   `help:"Digest of its artifact, if several findings have the ID." placeholder:"sha256:…"`
+	Control  []string `help:"Control that the finding is about, in place of those so far. May be repeated." placeholder:"ID"`
 	Due      string   `help:"New deadline: a day, a time in RFC 3339, or a duration such as 14d." placeholder:"DAY|TIME|DURATION"`
 	term.ResultFlags
 }
@@ -279,7 +287,8 @@ func (findingSetCmd) Help() string {
 
 Examples:
   muniment finding set AUD-2026-014 in-progress --due 30d
-  muniment finding set AUD-2026-014 resolved --evidence 412`
+  muniment finding set AUD-2026-014 resolved --evidence 412
+  muniment finding set AUD-2026-014 open --control CHART-SIGNED-V2`
 }
 
 // A findingChange is the result of a command that records a finding.
@@ -310,6 +319,9 @@ func (c *findingSetCmd) Run(a *term.App) error {
 	m := &munimentv1.Finding{
 		Id: f.ID, Title: f.Title, Severity: n.Severity, Status: c.Status, Source: f.Source, Detected: timestamppb.New(f.Detected),
 		Controls: n.Controls, Aliases: f.Aliases, Evidence: c.Evidence,
+	}
+	if len(c.Control) > 0 {
+		m.Controls = c.Control
 	}
 	for _, s := range f.Subjects {
 		m.Subjects = append(m.Subjects, &munimentv1.Artifact{Name: s.Name, Digest: s.Digest})

@@ -1,0 +1,90 @@
+package finding
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
+)
+
+// A Projection has the findings of each stream. It reads new entries when it is
+// used, and goroutines can share it.
+type Projection struct {
+	Log exception.Log
+
+	mu      sync.Mutex
+	streams map[entry.Hash]*stream
+}
+
+// A stream has the findings of one stream.
+type stream struct {
+	mu         sync.Mutex // guards the fields below; held while entries are read
+	register   *register
+	next       uint64 // first index not yet searched for findings
+	nextErased uint64 // first index not yet searched for erasures
+	version    uint64 // counts changes
+}
+
+// Use calls f with the findings of a stream, in the order of their first
+// reports, and with a number that grows when they change. They must not be kept
+// after f returns.
+func (p *Projection) Use(ctx context.Context, s *ledger.Stream, f func(all []*Finding, version uint64)) error {
+	st := p.stream(s)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if err := p.refresh(ctx, s, st); err != nil {
+		return fmt.Errorf("read findings: %w", err)
+	}
+	f(st.register.all, st.version)
+	return nil
+}
+
+func (p *Projection) stream(s *ledger.Stream) *stream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := p.streams[s.ID]
+	if st == nil {
+		st = &stream{register: newRegister()}
+		if p.streams == nil {
+			p.streams = map[entry.Hash]*stream{}
+		}
+		p.streams[s.ID] = st
+	}
+	return st
+}
+
+// refresh adds new reports, and removes those that were erased.
+func (p *Projection) refresh(ctx context.Context, s *ledger.Stream, st *stream) error {
+	published := p.Log.Published()
+	for e, err := range exception.Entries(ctx, p.Log, published, s, ledger.Filter{Kind: kindname.Finding}, &st.next) {
+		if err != nil {
+			return err
+		}
+		if err := st.register.add(&Entry{Index: e.Index, Time: time.UnixMilli(int64(e.Skeleton.Time)).UTC(), Header: e.Header}); err != nil {
+			return err
+		}
+		st.version++
+	}
+	// The entry of an erasure always follows the erased entry.
+	for e, err := range exception.Entries(ctx, p.Log, published, s, ledger.Filter{Kind: ledger.ErasureKind}, &st.nextErased) {
+		if err != nil {
+			return err
+		}
+		if e.Header.Attributes["scope"] == ledger.ScopePayload {
+			continue // reports are read from headers
+		}
+		index, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
+		if err != nil {
+			return fmt.Errorf("entry %d: invalid entry %q", e.Index, e.Header.Attributes["entry"])
+		}
+		st.register.erase(index)
+		st.version++
+	}
+	return nil
+}
