@@ -33,18 +33,19 @@ var public = []protoreflect.Name{"GetInclusionProof", "GetConsistencyProof", "Ge
 
 // rest is what a request of some RPCs needs beside a tenant.
 var rest = map[protoreflect.Name]string{
-	"Append":        `,"submission":{"kind":"attestation","mediaType":"text/plain","payload":"c3Rvd2F3YXk="}`,
-	"AppendBatch":   `,"submissions":[{"kind":"attestation","mediaType":"text/plain","payload":"c3Rvd2F3YXk="}]`,
-	"AppendStream":  `,"kind":"attestation","mediaType":"text/plain"`,
-	"ExchangeToken": `,"identityToken":"x.y.z"`,
-	"SetPolicy":     `,"policy":"e30=","reason":"test"`,
-	"IssueToken":    `,"grant":{"id":"stowaway","role":"ROLE_READER"}`,
-	"RevokeToken":   `,"id":"nobody"`,
-	"Erase":         `,"scope":"ERASURE_SCOPE_PAYLOAD","reason":"test"`,
-	"SetRetention":  `,"reason":"test"`,
-	"Decide":        `,"stage":"deploy","dryRun":true,"subjects":[{"type":"file","artifact":{"digest":{"sha256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}}}]`,
-	"Replay":        candidate(gateControl),
-	"SetLegalHold":  `,"id":"hold","reason":"test"`,
+	"Append":          `,"submission":{"kind":"attestation","mediaType":"text/plain","payload":"c3Rvd2F3YXk="}`,
+	"AppendBatch":     `,"submissions":[{"kind":"attestation","mediaType":"text/plain","payload":"c3Rvd2F3YXk="}]`,
+	"AppendStream":    `,"kind":"attestation","mediaType":"text/plain"`,
+	"ExchangeToken":   `,"identityToken":"x.y.z"`,
+	"SetPolicy":       `,"policy":"e30=","reason":"test"`,
+	"IssueToken":      `,"grant":{"id":"stowaway","role":"ROLE_READER"}`,
+	"RevokeToken":     `,"id":"nobody"`,
+	"Erase":           `,"scope":"ERASURE_SCOPE_PAYLOAD","reason":"test"`,
+	"SetRetention":    `,"reason":"test"`,
+	"Decide":          `,"stage":"deploy","dryRun":true,"subjects":[{"type":"file","artifact":{"digest":{"sha256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}}}]`,
+	"Replay":          candidate(gateControl),
+	"SetLegalHold":    `,"id":"hold","reason":"test"`,
+	"SubmitDecisions": `,"decisions":["bm90IEpTT04="]`,
 }
 
 // candidate returns the members of a Replay request with a control set of one
@@ -159,6 +160,7 @@ var may = map[protoreflect.FullName]string{
 	"muniment.v1.GateService.GetControlSet":         "appender reader approver admin",
 	"muniment.v1.GateService.Replay":                "reader approver admin",
 	"muniment.v1.GateService.ListAffected":          "reader approver admin",
+	"muniment.v1.GateService.SubmitDecisions":       "appender reader approver admin",
 	"muniment.v1.IdentityService.ExchangeToken":     "anybody",
 	"muniment.v1.IdentityService.WhoAmI":            "appender reader approver auditor admin",
 	"muniment.v1.AdminService.GetPolicy":            "reader approver admin",

@@ -44,7 +44,7 @@ const (
 	// maxChunkMessage limits a message of AppendStream: a chunk, which base64
 	// in JSON enlarges by a third.
 	maxChunkMessage = 3 << 19
-	// maxSubjectsRequest limits a Decide request.
+	// maxSubjectsRequest limits a Decide or SubmitDecisions request.
 	maxSubjectsRequest = 8 << 20
 	// factBytes is what the facts of the entries about one artifact hold.
 	factBytes = 16 << 20
@@ -73,10 +73,11 @@ var shapes = map[string]Shape{
 
 	rpc.ExportServiceExportProcedure: {place: Answers, bytes: 32 * ExportPiece},
 
-	rpc.GateServiceDecideProcedure:        {place: Calls, request: func(*Sizes) int64 { return maxSubjectsRequest }, field: "subjects", bytes: factBytes, compresses: true},
-	rpc.GateServiceGetControlSetProcedure: {place: Calls, bytes: listBytes, compresses: true},
-	rpc.GateServiceReplayProcedure:        {place: Answers, request: func(*Sizes) int64 { return maxSetRequest }, field: "controls", bytes: pastBytes, compresses: true},
-	rpc.GateServiceListAffectedProcedure:  {place: Answers, bytes: pastBytes, compresses: true},
+	rpc.GateServiceDecideProcedure:          {place: Calls, request: func(*Sizes) int64 { return maxSubjectsRequest }, field: "subjects", bytes: factBytes, compresses: true},
+	rpc.GateServiceGetControlSetProcedure:   {place: Calls, bytes: listBytes, compresses: true},
+	rpc.GateServiceReplayProcedure:          {place: Answers, request: func(*Sizes) int64 { return maxSetRequest }, field: "controls", bytes: pastBytes, compresses: true},
+	rpc.GateServiceListAffectedProcedure:    {place: Answers, bytes: pastBytes, compresses: true},
+	rpc.GateServiceSubmitDecisionsProcedure: {place: Calls, request: func(*Sizes) int64 { return maxSubjectsRequest }, field: "decisions", bytes: factBytes, compresses: true},
 
 	rpc.IdentityServiceExchangeTokenProcedure: {place: Public, field: "identity_token", records: true},
 

@@ -159,7 +159,7 @@ func eachRPC(f func(path string, m protoreflect.MethodDescriptor)) {
 // new RPC that streams is in the table of shapes, or this fails.
 func TestEveryCallIsAccounted(t *testing.T) {
 	large := map[string]bool{rpc.LedgerServiceAppendProcedure: true, rpc.LedgerServiceAppendBatchProcedure: true, rpc.LedgerServiceAppendStreamProcedure: true,
-		rpc.AdminServiceSetPolicyProcedure: true, rpc.GateServiceDecideProcedure: true, rpc.GateServiceReplayProcedure: true}
+		rpc.AdminServiceSetPolicyProcedure: true, rpc.GateServiceDecideProcedure: true, rpc.GateServiceReplayProcedure: true, rpc.GateServiceSubmitDecisionsProcedure: true}
 	n := 0
 	check := func(path, method string, place Resource) {
 		n++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -34,6 +35,8 @@ type Gates struct {
 	Key *attest.Signer
 	// Decided is called for each decision, with what was done with it.
 	Decided func(decision, recorded string)
+
+	submitting sync.Map // stream ID to a channel that is full during a submission
 }
 
 // What is done with a decision.
@@ -151,39 +154,59 @@ func (c *gateCall) add(ctx context.Context, m *munimentv1.GateDecision, a *decid
 	if !c.records {
 		return nil
 	}
-	earlier, err := c.earlier(ctx, m)
+	page, err := c.earlier(ctx, m)
 	if err != nil {
 		return err
 	}
 	key := fmt.Sprintf("gate/%s/after/none", m.Inputs)
-	if earlier != nil {
-		same, err := c.repeats(ctx, m, earlier)
+	if len(page) > 0 {
+		key = fmt.Sprintf("gate/%s/after/%d", m.Inputs, page[0].Index)
+	}
+	if own := newestOwn(page); own != nil {
+		same, err := c.repeats(ctx, m, own)
 		if err != nil {
 			return err
 		}
 		if same {
-			one.Index, one.Repeated = &earlier.Index, true
+			one.Index, one.Repeated = &own.Index, true
 			return nil
 		}
-		key = fmt.Sprintf("gate/%s/after/%d", m.Inputs, earlier.Index)
 	}
 	c.fresh, c.keys = append(c.fresh, len(c.out)-1), append(c.keys, key)
 	return c.publish(ctx, m, a)
 }
 
-// earlier returns the newest entry with a decision from the same inputs, or
-// nil.
-func (c *gateCall) earlier(ctx context.Context, m *munimentv1.GateDecision) (*ledger.Entry, error) {
-	page, err := c.Ledger.List(ctx, c.id.Tenant.Stream, ledger.Query{Filter: ledger.Filter{Kind: kindname.GateDecision, Attribute: "inputs=" + m.Inputs}, Limit: 1})
-	if err != nil || len(page.Entries) == 0 {
+// maxEarlier is the number of entries that a decision is compared with.
+const maxEarlier = 32
+
+// earlier returns the newest entries with decisions from the same inputs, the
+// newest first.
+func (c *gateCall) earlier(ctx context.Context, m *munimentv1.GateDecision) ([]ledger.Entry, error) {
+	page, err := c.Ledger.List(ctx, c.id.Tenant.Stream, ledger.Query{Filter: ledger.Filter{Kind: kindname.GateDecision, Attribute: "inputs=" + m.Inputs}, Limit: maxEarlier})
+	if err != nil {
 		return nil, err
 	}
-	return &page.Entries[0], nil
+	return page.Entries, nil
+}
+
+// newestOwn returns the newest entry with a decision that the log has made
+// itself, or nil.
+func newestOwn(newestFirst []ledger.Entry) *ledger.Entry {
+	for i := range newestFirst {
+		if newestFirst[i].Header.Attributes["spooled"] == "" {
+			return &newestFirst[i]
+		}
+	}
+	return nil
 }
 
 // repeats reports whether a decision repeats the one of an entry, which is
 // still valid.
 func (c *gateCall) repeats(ctx context.Context, m *munimentv1.GateDecision, e *ledger.Entry) (bool, error) {
+	since, err := time.Parse(time.RFC3339Nano, e.Header.Attributes["decided"])
+	if err != nil || m.Decided.AsTime().Before(since) {
+		return false, nil
+	}
 	until, err := time.Parse(time.RFC3339Nano, e.Header.Attributes["validUntil"])
 	if err != nil || !m.Decided.AsTime().Before(until) {
 		return false, nil
@@ -245,11 +268,11 @@ func (c *gateCall) recordSome(ctx context.Context, from, to int) error {
 		one := first[i]
 		switch {
 		case errors.Is(r.Err, ledger.ErrKeyReused): // another call was first
-			e, err := c.earlier(ctx, one.Decision)
+			page, err := c.earlier(ctx, one.Decision)
 			if err != nil {
 				return err
 			}
-			if e != nil {
+			if e := newestOwn(page); e != nil {
 				one.Index, one.Repeated = &e.Index, true
 			}
 		case r.Err != nil:

@@ -38,10 +38,11 @@ type Question struct {
 	At Moment
 }
 
-// A Moment is a state of the stream. At most one member is set.
+// A Moment is a state of the stream. With both members it is what a gate has
+// decided for at that time, from a tree of that size.
 type Moment struct {
 	Size uint64    // of the tree
-	Time time.Time // the entries until then
+	Time time.Time // without a size: the entries until then
 }
 
 // An Artifact is what a decision is about.
@@ -50,8 +51,12 @@ type Artifact struct {
 	Parts []evaluate.Part
 }
 
-// ErrNotYet reports that a moment is not in the past.
-var ErrNotYet = errors.New("it is beyond the published log")
+var (
+	// ErrNotYet reports that a moment is not in the past.
+	ErrNotYet = errors.New("it is beyond the published log")
+	// ErrTooEarly reports a time before entries that the decision reads.
+	ErrTooEarly = errors.New("it is before an entry of the stream that the decision reads")
+)
 
 // A Decider makes decisions. Goroutines can share it.
 type Decider struct {
@@ -124,11 +129,21 @@ func (d *Decider) moment(ctx context.Context, p *ledger.Published, s *ledger.Str
 	case m.Size > p.Size:
 		return 0, at, fmt.Errorf("size %d: %w, which has %d entries", m.Size, ErrNotYet, p.Size)
 	case m.Size > 0:
+		at = time.UnixMilli(0).UTC()
 		e, err := d.newest(ctx, s, ledger.Filter{}, m.Size)
-		if err != nil || e == nil {
-			return m.Size, time.UnixMilli(0).UTC(), err
+		if err == nil && e != nil {
+			at = timeOf(e)
 		}
-		return m.Size, timeOf(e), nil
+		if err != nil || m.Time.IsZero() {
+			return m.Size, at, err
+		}
+		switch now := d.now(p); {
+		case m.Time.After(now):
+			return 0, at, fmt.Errorf("time %s: %w, whose time is %s", m.Time.Format(time.RFC3339), ErrNotYet, now.Format(time.RFC3339))
+		case m.Time.Before(at):
+			return 0, at, fmt.Errorf("time %s: %w", m.Time.Format(time.RFC3339), ErrTooEarly)
+		}
+		return m.Size, m.Time.UTC().Truncate(time.Millisecond), nil
 	case !m.Time.IsZero():
 		at = m.Time.UTC().Truncate(time.Millisecond)
 		if at.After(d.Now()) {
@@ -140,15 +155,22 @@ func (d *Decider) moment(ctx context.Context, p *ledger.Published, s *ledger.Str
 		}
 		return min(p.Size, page.Entries[0].Index+1), at, nil
 	}
-	at = d.Now().UTC().Truncate(time.Millisecond)
-	if last := time.UnixMilli(int64(p.Time)).UTC(); at.Before(last) {
-		at = last
-	}
+	at = d.now(p)
 	e, err := d.newest(ctx, s, ledger.Filter{}, p.Size)
 	if err == nil && e != nil && at.Before(timeOf(e)) { // a replica has no other times
 		at = timeOf(e)
 	}
 	return p.Size, at, err
+}
+
+// now returns the time of the clock, or that of the log's last entry if it is
+// later.
+func (d *Decider) now(p *ledger.Published) time.Time {
+	at := d.Now().UTC().Truncate(time.Millisecond)
+	if last := time.UnixMilli(int64(p.Time)).UTC(); at.Before(last) {
+		return last
+	}
+	return at
 }
 
 func timeOf(e *ledger.Entry) time.Time { return time.UnixMilli(int64(e.Skeleton.Time)).UTC() }

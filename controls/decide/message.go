@@ -47,12 +47,9 @@ func first[T any](all []T) []T { return all[:min(len(all), maxListed)] }
 func SameOutcome(a, b *munimentv1.GateDecision) bool { return proto.Equal(outcomeOf(a), outcomeOf(b)) }
 
 func outcomeOf(m *munimentv1.GateDecision) *munimentv1.GateDecision {
-	m = proto.CloneOf(m)
+	m = withCodes(m)
 	m.Decided, m.ValidUntil, m.TreeSize, m.Attestations = nil, nil, nil, nil
-	m.Reason = codeOfReason(m.Reason)
-	for _, r := range m.Results {
-		r.Reason, r.Missing = codeOfReason(r.Reason), nil
-	}
+	m.Offline, m.Spooled, m.Gate, m.Caller = false, "", "", ""
 	return m
 }
 

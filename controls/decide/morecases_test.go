@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"strings"
 	"time"
 
 	"muniment.dev/muniment/internal/kindname"
@@ -237,6 +238,11 @@ var conditionCases = []testCase{
 		w.put(nil, with(ctl("A", obj{"name": "promoted", "kinds": []string{"gate-decision"}, "unsigned": true}), obj{"condition": `evidence.exists(e, e.attributes.stage == "promote" && e.attributes.decision == "pass")`}))
 		w.add(entry.Header{Kind: kindname.GateDecision, Subjects: []entry.Subject{{Digest: app.Digest}}, Submitter: "server", Attributes: map[string]string{"stage": "promote", "decision": "pass"}}, "{}")
 	}, nil, "pass; A satisfied; 24h"},
+	{"an earlier stage has passed offline only", func(w *world) {
+		w.put(nil, ctl("A", obj{"name": "promoted", "kinds": []string{"gate-decision"}, "unsigned": true}))
+		w.add(entry.Header{Kind: kindname.GateDecision, Subjects: []entry.Subject{{Digest: app.Digest}}, Submitter: "server",
+			Attributes: map[string]string{"stage": "promote", "decision": "pass", "spooled": "sha256:" + strings.Repeat("5", 64), "gate": "delta"}}, "{}")
+	}, nil, "blocked; A not-satisfied missing-evidence [promoted]; 24h"},
 	{"an earlier stage has passed for what was called a part of another artifact", func(w *world) {
 		w.put(nil, ctl("A", obj{"name": "promoted", "kinds": []string{"gate-decision"}, "unsigned": true}))
 		w.add(entry.Header{Kind: kindname.GateDecision, Subjects: []entry.Subject{{Digest: app.Digest}, {Digest: sha("9")}}, Submitter: "server", Attributes: map[string]string{"stage": "promote", "decision": "pass"}}, "{}")

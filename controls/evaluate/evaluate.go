@@ -317,7 +317,7 @@ func (h *hearing) relevant() []*Evidence {
 // countOne returns the entry if it counts, and otherwise nil.
 func (h *hearing) countOne(e *Evidence) *counted {
 	header := e.Header
-	if header.NotAdmitted() || header.Verification.Result == entry.Failed {
+	if header.NotAdmitted() || header.Verification.Result == entry.Failed || submittedLater(header) {
 		return nil
 	}
 	c := &counted{Evidence: e, submitter: Party{Submitter: header.Submitter}}
@@ -331,6 +331,13 @@ func (h *hearing) countOne(e *Evidence) *counted {
 		}
 	}
 	return c
+}
+
+// submittedLater reports whether the header is that of a decision which a gate
+// made offline. The submitter has chosen its tree size and time, possibly of a
+// past in which the artifact passed.
+func submittedLater(h *entry.Header) bool {
+	return h.Kind == kindname.GateDecision && h.Attributes["spooled"] != ""
 }
 
 // isAbout reports whether one of the subjects is the artifact.

@@ -26,6 +26,72 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type SubmissionResult int32
+
+const (
+	SubmissionResult_SUBMISSION_RESULT_UNSPECIFIED SubmissionResult = 0
+	SubmissionResult_SUBMISSION_RESULT_RECORDED    SubmissionResult = 1
+	// Recorded by an earlier call.
+	SubmissionResult_SUBMISSION_RESULT_KNOWN SubmissionResult = 2
+	// Counted: it repeats a recorded decision that was still valid.
+	SubmissionResult_SUBMISSION_RESULT_REPEATED SubmissionResult = 3
+	// Refused: the log's own decision is a different one.
+	SubmissionResult_SUBMISSION_RESULT_DIFFERS SubmissionResult = 4
+	// Refused: malformed, or of another log or tenant.
+	SubmissionResult_SUBMISSION_RESULT_INVALID SubmissionResult = 5
+	// Refused for now: its time or tree size is ahead of the log's.
+	SubmissionResult_SUBMISSION_RESULT_NOT_YET SubmissionResult = 6
+)
+
+// Enum value maps for SubmissionResult.
+var (
+	SubmissionResult_name = map[int32]string{
+		0: "SUBMISSION_RESULT_UNSPECIFIED",
+		1: "SUBMISSION_RESULT_RECORDED",
+		2: "SUBMISSION_RESULT_KNOWN",
+		3: "SUBMISSION_RESULT_REPEATED",
+		4: "SUBMISSION_RESULT_DIFFERS",
+		5: "SUBMISSION_RESULT_INVALID",
+		6: "SUBMISSION_RESULT_NOT_YET",
+	}
+	SubmissionResult_value = map[string]int32{
+		"SUBMISSION_RESULT_UNSPECIFIED": 0,
+		"SUBMISSION_RESULT_RECORDED":    1,
+		"SUBMISSION_RESULT_KNOWN":       2,
+		"SUBMISSION_RESULT_REPEATED":    3,
+		"SUBMISSION_RESULT_DIFFERS":     4,
+		"SUBMISSION_RESULT_INVALID":     5,
+		"SUBMISSION_RESULT_NOT_YET":     6,
+	}
+)
+
+func (x SubmissionResult) Enum() *SubmissionResult {
+	p := new(SubmissionResult)
+	*p = x
+	return p
+}
+
+func (x SubmissionResult) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SubmissionResult) Descriptor() protoreflect.EnumDescriptor {
+	return file_muniment_v1_gate_proto_enumTypes[0].Descriptor()
+}
+
+func (SubmissionResult) Type() protoreflect.EnumType {
+	return &file_muniment_v1_gate_proto_enumTypes[0]
+}
+
+func (x SubmissionResult) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SubmissionResult.Descriptor instead.
+func (SubmissionResult) EnumDescriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{0}
+}
+
 // An artifact that a gate decides about.
 type GateSubject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -335,7 +401,10 @@ type SubjectDecision struct {
 	// It repeats a decision that is still valid.
 	Repeated bool `protobuf:"varint,3,opt,name=repeated,proto3" json:"repeated,omitempty"`
 	// One for each result, if requested.
-	Explanations  []*Explanation `protobuf:"bytes,4,rep,name=explanations,proto3" json:"explanations,omitempty"`
+	Explanations []*Explanation `protobuf:"bytes,4,rep,name=explanations,proto3" json:"explanations,omitempty"`
+	// Digest of the file in the spool of a replica, which cannot record
+	// decisions, as "sha256:" and hexadecimal digits.
+	Spooled       string `protobuf:"bytes,5,opt,name=spooled,proto3" json:"spooled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -398,6 +467,280 @@ func (x *SubjectDecision) GetExplanations() []*Explanation {
 	return nil
 }
 
+func (x *SubjectDecision) GetSpooled() string {
+	if x != nil {
+		return x.Spooled
+	}
+	return ""
+}
+
+// A decision in a spool, as a gate without the log has made it. Its JSON form
+// is a file of the spool (docs/spec/decision.md, section 10).
+type SpooledDecision struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Type  string                 `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// Origin of the log whose entries the gate has read.
+	Log    string `protobuf:"bytes,2,opt,name=log,proto3" json:"log,omitempty"`
+	Tenant string `protobuf:"bytes,3,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// What the gate has read.
+	Gate string `protobuf:"bytes,4,opt,name=gate,proto3" json:"gate,omitempty"`
+	// The gate's caller. The log cannot verify it.
+	Caller  string       `protobuf:"bytes,5,opt,name=caller,proto3" json:"caller,omitempty"`
+	Subject *GateSubject `protobuf:"bytes,6,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Without missing and attestations. Reasons are codes only.
+	Decision      *GateDecision `protobuf:"bytes,7,opt,name=decision,proto3" json:"decision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SpooledDecision) Reset() {
+	*x = SpooledDecision{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SpooledDecision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SpooledDecision) ProtoMessage() {}
+
+func (x *SpooledDecision) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SpooledDecision.ProtoReflect.Descriptor instead.
+func (*SpooledDecision) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SpooledDecision) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *SpooledDecision) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
+}
+
+func (x *SpooledDecision) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *SpooledDecision) GetGate() string {
+	if x != nil {
+		return x.Gate
+	}
+	return ""
+}
+
+func (x *SpooledDecision) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *SpooledDecision) GetSubject() *GateSubject {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *SpooledDecision) GetDecision() *GateDecision {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
+
+type SubmitDecisionsRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Files of a spool, verbatim.
+	Decisions     [][]byte `protobuf:"bytes,2,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitDecisionsRequest) Reset() {
+	*x = SubmitDecisionsRequest{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitDecisionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitDecisionsRequest) ProtoMessage() {}
+
+func (x *SubmitDecisionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitDecisionsRequest.ProtoReflect.Descriptor instead.
+func (*SubmitDecisionsRequest) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SubmitDecisionsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *SubmitDecisionsRequest) GetDecisions() [][]byte {
+	if x != nil {
+		return x.Decisions
+	}
+	return nil
+}
+
+type SubmitDecisionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One for each decision, in the order of the request.
+	Results       []*SubmittedDecision `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmitDecisionsResponse) Reset() {
+	*x = SubmitDecisionsResponse{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmitDecisionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmitDecisionsResponse) ProtoMessage() {}
+
+func (x *SubmitDecisionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmitDecisionsResponse.ProtoReflect.Descriptor instead.
+func (*SubmitDecisionsResponse) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SubmitDecisionsResponse) GetResults() []*SubmittedDecision {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+type SubmittedDecision struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Result SubmissionResult       `protobuf:"varint,1,opt,name=result,proto3,enum=muniment.v1.SubmissionResult" json:"result,omitempty"`
+	// The entry that records the decision, or the one that it repeats.
+	Index *uint64 `protobuf:"varint,2,opt,name=index,proto3,oneof" json:"index,omitempty"`
+	// Why it is not recorded.
+	Reason string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The decision of the log, if the outcome differs.
+	Decision      *GateDecision `protobuf:"bytes,4,opt,name=decision,proto3" json:"decision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubmittedDecision) Reset() {
+	*x = SubmittedDecision{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubmittedDecision) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubmittedDecision) ProtoMessage() {}
+
+func (x *SubmittedDecision) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubmittedDecision.ProtoReflect.Descriptor instead.
+func (*SubmittedDecision) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *SubmittedDecision) GetResult() SubmissionResult {
+	if x != nil {
+		return x.Result
+	}
+	return SubmissionResult_SUBMISSION_RESULT_UNSPECIFIED
+}
+
+func (x *SubmittedDecision) GetIndex() uint64 {
+	if x != nil && x.Index != nil {
+		return *x.Index
+	}
+	return 0
+}
+
+func (x *SubmittedDecision) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SubmittedDecision) GetDecision() *GateDecision {
+	if x != nil {
+		return x.Decision
+	}
+	return nil
+}
+
 // The reasons for the result of one control, for people.
 type Explanation struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -416,7 +759,7 @@ type Explanation struct {
 
 func (x *Explanation) Reset() {
 	*x = Explanation{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[5]
+	mi := &file_muniment_v1_gate_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -428,7 +771,7 @@ func (x *Explanation) String() string {
 func (*Explanation) ProtoMessage() {}
 
 func (x *Explanation) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[5]
+	mi := &file_muniment_v1_gate_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -441,7 +784,7 @@ func (x *Explanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Explanation.ProtoReflect.Descriptor instead.
 func (*Explanation) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{5}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Explanation) GetControl() string {
@@ -510,7 +853,7 @@ type RequirementExplanation struct {
 
 func (x *RequirementExplanation) Reset() {
 	*x = RequirementExplanation{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[6]
+	mi := &file_muniment_v1_gate_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +865,7 @@ func (x *RequirementExplanation) String() string {
 func (*RequirementExplanation) ProtoMessage() {}
 
 func (x *RequirementExplanation) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[6]
+	mi := &file_muniment_v1_gate_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +878,7 @@ func (x *RequirementExplanation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequirementExplanation.ProtoReflect.Descriptor instead.
 func (*RequirementExplanation) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{6}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RequirementExplanation) GetName() string {
@@ -589,7 +932,7 @@ type FoundEvidence struct {
 
 func (x *FoundEvidence) Reset() {
 	*x = FoundEvidence{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[7]
+	mi := &file_muniment_v1_gate_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -601,7 +944,7 @@ func (x *FoundEvidence) String() string {
 func (*FoundEvidence) ProtoMessage() {}
 
 func (x *FoundEvidence) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[7]
+	mi := &file_muniment_v1_gate_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -614,7 +957,7 @@ func (x *FoundEvidence) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundEvidence.ProtoReflect.Descriptor instead.
 func (*FoundEvidence) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{7}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FoundEvidence) GetIndex() uint64 {
@@ -674,7 +1017,7 @@ type UsedException struct {
 
 func (x *UsedException) Reset() {
 	*x = UsedException{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[8]
+	mi := &file_muniment_v1_gate_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -686,7 +1029,7 @@ func (x *UsedException) String() string {
 func (*UsedException) ProtoMessage() {}
 
 func (x *UsedException) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[8]
+	mi := &file_muniment_v1_gate_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +1042,7 @@ func (x *UsedException) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsedException.ProtoReflect.Descriptor instead.
 func (*UsedException) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{8}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *UsedException) GetId() string {
@@ -753,7 +1096,7 @@ type GetControlSetRequest struct {
 
 func (x *GetControlSetRequest) Reset() {
 	*x = GetControlSetRequest{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[9]
+	mi := &file_muniment_v1_gate_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -765,7 +1108,7 @@ func (x *GetControlSetRequest) String() string {
 func (*GetControlSetRequest) ProtoMessage() {}
 
 func (x *GetControlSetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[9]
+	mi := &file_muniment_v1_gate_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -778,7 +1121,7 @@ func (x *GetControlSetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetControlSetRequest.ProtoReflect.Descriptor instead.
 func (*GetControlSetRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{9}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetControlSetRequest) GetTenant() string {
@@ -802,7 +1145,7 @@ type GetControlSetResponse struct {
 
 func (x *GetControlSetResponse) Reset() {
 	*x = GetControlSetResponse{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[10]
+	mi := &file_muniment_v1_gate_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -814,7 +1157,7 @@ func (x *GetControlSetResponse) String() string {
 func (*GetControlSetResponse) ProtoMessage() {}
 
 func (x *GetControlSetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[10]
+	mi := &file_muniment_v1_gate_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -827,7 +1170,7 @@ func (x *GetControlSetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetControlSetResponse.ProtoReflect.Descriptor instead.
 func (*GetControlSetResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{10}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetControlSetResponse) GetSet() *ControlSet {
@@ -875,7 +1218,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[11]
+	mi := &file_muniment_v1_gate_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -887,7 +1230,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[11]
+	mi := &file_muniment_v1_gate_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -900,7 +1243,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{11}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ReplayRequest) GetTenant() string {
@@ -956,7 +1299,7 @@ type ReplayResponse struct {
 
 func (x *ReplayResponse) Reset() {
 	*x = ReplayResponse{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[12]
+	mi := &file_muniment_v1_gate_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -968,7 +1311,7 @@ func (x *ReplayResponse) String() string {
 func (*ReplayResponse) ProtoMessage() {}
 
 func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[12]
+	mi := &file_muniment_v1_gate_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -981,7 +1324,7 @@ func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
 func (*ReplayResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{12}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReplayResponse) GetDecisions() []*ReplayedDecision {
@@ -1036,7 +1379,7 @@ type ReplayTotals struct {
 
 func (x *ReplayTotals) Reset() {
 	*x = ReplayTotals{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[13]
+	mi := &file_muniment_v1_gate_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +1391,7 @@ func (x *ReplayTotals) String() string {
 func (*ReplayTotals) ProtoMessage() {}
 
 func (x *ReplayTotals) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[13]
+	mi := &file_muniment_v1_gate_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +1404,7 @@ func (x *ReplayTotals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayTotals.ProtoReflect.Descriptor instead.
 func (*ReplayTotals) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{13}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReplayTotals) GetUnchanged() uint64 {
@@ -1124,7 +1467,7 @@ type ReplayedDecision struct {
 
 func (x *ReplayedDecision) Reset() {
 	*x = ReplayedDecision{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[14]
+	mi := &file_muniment_v1_gate_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1479,7 @@ func (x *ReplayedDecision) String() string {
 func (*ReplayedDecision) ProtoMessage() {}
 
 func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[14]
+	mi := &file_muniment_v1_gate_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1492,7 @@ func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayedDecision.ProtoReflect.Descriptor instead.
 func (*ReplayedDecision) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{14}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReplayedDecision) GetIndex() uint64 {
@@ -1238,7 +1581,7 @@ type ListAffectedRequest struct {
 
 func (x *ListAffectedRequest) Reset() {
 	*x = ListAffectedRequest{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[15]
+	mi := &file_muniment_v1_gate_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1250,7 +1593,7 @@ func (x *ListAffectedRequest) String() string {
 func (*ListAffectedRequest) ProtoMessage() {}
 
 func (x *ListAffectedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[15]
+	mi := &file_muniment_v1_gate_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1263,7 +1606,7 @@ func (x *ListAffectedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAffectedRequest.ProtoReflect.Descriptor instead.
 func (*ListAffectedRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{15}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListAffectedRequest) GetTenant() string {
@@ -1318,7 +1661,7 @@ type ListAffectedResponse struct {
 
 func (x *ListAffectedResponse) Reset() {
 	*x = ListAffectedResponse{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[16]
+	mi := &file_muniment_v1_gate_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1330,7 +1673,7 @@ func (x *ListAffectedResponse) String() string {
 func (*ListAffectedResponse) ProtoMessage() {}
 
 func (x *ListAffectedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[16]
+	mi := &file_muniment_v1_gate_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1343,7 +1686,7 @@ func (x *ListAffectedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAffectedResponse.ProtoReflect.Descriptor instead.
 func (*ListAffectedResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{16}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListAffectedResponse) GetPasses() []*AffectedPass {
@@ -1409,7 +1752,7 @@ type AffectedPass struct {
 
 func (x *AffectedPass) Reset() {
 	*x = AffectedPass{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[17]
+	mi := &file_muniment_v1_gate_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1421,7 +1764,7 @@ func (x *AffectedPass) String() string {
 func (*AffectedPass) ProtoMessage() {}
 
 func (x *AffectedPass) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[17]
+	mi := &file_muniment_v1_gate_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1434,7 +1777,7 @@ func (x *AffectedPass) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AffectedPass.ProtoReflect.Descriptor instead.
 func (*AffectedPass) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{17}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AffectedPass) GetIndex() uint64 {
@@ -1525,7 +1868,7 @@ type AffectedCause struct {
 
 func (x *AffectedCause) Reset() {
 	*x = AffectedCause{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[18]
+	mi := &file_muniment_v1_gate_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1537,7 +1880,7 @@ func (x *AffectedCause) String() string {
 func (*AffectedCause) ProtoMessage() {}
 
 func (x *AffectedCause) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[18]
+	mi := &file_muniment_v1_gate_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1550,7 +1893,7 @@ func (x *AffectedCause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AffectedCause.ProtoReflect.Descriptor instead.
 func (*AffectedCause) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{18}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AffectedCause) GetControl() string {
@@ -1607,12 +1950,33 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\aexplain\x18\b \x01(\bR\aexplainB\x04\n" +
 	"\x02at\"L\n" +
 	"\x0eDecideResponse\x12:\n" +
-	"\tdecisions\x18\x01 \x03(\v2\x1c.muniment.v1.SubjectDecisionR\tdecisions\"\xc7\x01\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x1c.muniment.v1.SubjectDecisionR\tdecisions\"\xe1\x01\n" +
 	"\x0fSubjectDecision\x125\n" +
 	"\bdecision\x18\x01 \x01(\v2\x19.muniment.v1.GateDecisionR\bdecision\x12\x19\n" +
 	"\x05index\x18\x02 \x01(\x04H\x00R\x05index\x88\x01\x01\x12\x1a\n" +
 	"\brepeated\x18\x03 \x01(\bR\brepeated\x12<\n" +
-	"\fexplanations\x18\x04 \x03(\v2\x18.muniment.v1.ExplanationR\fexplanationsB\b\n" +
+	"\fexplanations\x18\x04 \x03(\v2\x18.muniment.v1.ExplanationR\fexplanations\x12\x18\n" +
+	"\aspooled\x18\x05 \x01(\tR\aspooledB\b\n" +
+	"\x06_index\"\x99\x03\n" +
+	"\x0fSpooledDecision\x12F\n" +
+	"\x04type\x18\x01 \x01(\tB2\xbaH/r-\n" +
+	"+https://muniment.dev/spool/gate-decision/v1R\x04type\x12\x1d\n" +
+	"\x03log\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x03log\x12F\n" +
+	"\x06tenant\x18\x03 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x127\n" +
+	"\x04gate\x18\x04 \x01(\tB#\xbaH \xc8\x01\x01r\x1bR\x05deltaR\areplicaR\tadmissionR\x04gate\x12#\n" +
+	"\x06caller\x18\x05 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x06caller\x12:\n" +
+	"\asubject\x18\x06 \x01(\v2\x18.muniment.v1.GateSubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x12=\n" +
+	"\bdecision\x18\a \x01(\v2\x19.muniment.v1.GateDecisionB\x06\xbaH\x03\xc8\x01\x01R\bdecision\"\x94\x01\n" +
+	"\x16SubmitDecisionsRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x122\n" +
+	"\tdecisions\x18\x02 \x03(\fB\x14\xbaH\x11\x92\x01\x0e\b\x01\x10d\"\bz\x06\x10\x01\x18\x80\x80@R\tdecisions\"S\n" +
+	"\x17SubmitDecisionsResponse\x128\n" +
+	"\aresults\x18\x01 \x03(\v2\x1e.muniment.v1.SubmittedDecisionR\aresults\"\xbe\x01\n" +
+	"\x11SubmittedDecision\x125\n" +
+	"\x06result\x18\x01 \x01(\x0e2\x1d.muniment.v1.SubmissionResultR\x06result\x12\x19\n" +
+	"\x05index\x18\x02 \x01(\x04H\x00R\x05index\x88\x01\x01\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x125\n" +
+	"\bdecision\x18\x04 \x01(\v2\x19.muniment.v1.GateDecisionR\bdecisionB\b\n" +
 	"\x06_index\"\x92\x02\n" +
 	"\vExplanation\x12\x18\n" +
 	"\acontrol\x18\x01 \x01(\tR\acontrol\x12\x14\n" +
@@ -1716,9 +2080,18 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\acontrol\x18\x01 \x01(\tR\acontrol\x12\x16\n" +
 	"\x06change\x18\x02 \x01(\tR\x06change\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x18\n" +
-	"\aentries\x18\x04 \x03(\x04R\aentries2\xc9\x02\n" +
+	"\aentries\x18\x04 \x03(\x04R\aentries*\xef\x01\n" +
+	"\x10SubmissionResult\x12!\n" +
+	"\x1dSUBMISSION_RESULT_UNSPECIFIED\x10\x00\x12\x1e\n" +
+	"\x1aSUBMISSION_RESULT_RECORDED\x10\x01\x12\x1b\n" +
+	"\x17SUBMISSION_RESULT_KNOWN\x10\x02\x12\x1e\n" +
+	"\x1aSUBMISSION_RESULT_REPEATED\x10\x03\x12\x1d\n" +
+	"\x19SUBMISSION_RESULT_DIFFERS\x10\x04\x12\x1d\n" +
+	"\x19SUBMISSION_RESULT_INVALID\x10\x05\x12\x1d\n" +
+	"\x19SUBMISSION_RESULT_NOT_YET\x10\x062\xa7\x03\n" +
 	"\vGateService\x12A\n" +
-	"\x06Decide\x12\x1a.muniment.v1.DecideRequest\x1a\x1b.muniment.v1.DecideResponse\x12[\n" +
+	"\x06Decide\x12\x1a.muniment.v1.DecideRequest\x1a\x1b.muniment.v1.DecideResponse\x12\\\n" +
+	"\x0fSubmitDecisions\x12#.muniment.v1.SubmitDecisionsRequest\x1a$.muniment.v1.SubmitDecisionsResponse\x12[\n" +
 	"\rGetControlSet\x12!.muniment.v1.GetControlSetRequest\x1a\".muniment.v1.GetControlSetResponse\"\x03\x90\x02\x01\x12C\n" +
 	"\x06Replay\x12\x1a.muniment.v1.ReplayRequest\x1a\x1b.muniment.v1.ReplayResponse0\x01\x12U\n" +
 	"\fListAffected\x12 .muniment.v1.ListAffectedRequest\x1a!.muniment.v1.ListAffectedResponse0\x01B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
@@ -1735,77 +2108,90 @@ func file_muniment_v1_gate_proto_rawDescGZIP() []byte {
 	return file_muniment_v1_gate_proto_rawDescData
 }
 
-var file_muniment_v1_gate_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_muniment_v1_gate_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_muniment_v1_gate_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_muniment_v1_gate_proto_goTypes = []any{
-	(*GateSubject)(nil),            // 0: muniment.v1.GateSubject
-	(*GatePart)(nil),               // 1: muniment.v1.GatePart
-	(*DecideRequest)(nil),          // 2: muniment.v1.DecideRequest
-	(*DecideResponse)(nil),         // 3: muniment.v1.DecideResponse
-	(*SubjectDecision)(nil),        // 4: muniment.v1.SubjectDecision
-	(*Explanation)(nil),            // 5: muniment.v1.Explanation
-	(*RequirementExplanation)(nil), // 6: muniment.v1.RequirementExplanation
-	(*FoundEvidence)(nil),          // 7: muniment.v1.FoundEvidence
-	(*UsedException)(nil),          // 8: muniment.v1.UsedException
-	(*GetControlSetRequest)(nil),   // 9: muniment.v1.GetControlSetRequest
-	(*GetControlSetResponse)(nil),  // 10: muniment.v1.GetControlSetResponse
-	(*ReplayRequest)(nil),          // 11: muniment.v1.ReplayRequest
-	(*ReplayResponse)(nil),         // 12: muniment.v1.ReplayResponse
-	(*ReplayTotals)(nil),           // 13: muniment.v1.ReplayTotals
-	(*ReplayedDecision)(nil),       // 14: muniment.v1.ReplayedDecision
-	(*ListAffectedRequest)(nil),    // 15: muniment.v1.ListAffectedRequest
-	(*ListAffectedResponse)(nil),   // 16: muniment.v1.ListAffectedResponse
-	(*AffectedPass)(nil),           // 17: muniment.v1.AffectedPass
-	(*AffectedCause)(nil),          // 18: muniment.v1.AffectedCause
-	nil,                            // 19: muniment.v1.GatePart.DigestEntry
-	(*Artifact)(nil),               // 20: muniment.v1.Artifact
-	(*timestamppb.Timestamp)(nil),  // 21: google.protobuf.Timestamp
-	(*GateDecision)(nil),           // 22: muniment.v1.GateDecision
-	(*ControlSet)(nil),             // 23: muniment.v1.ControlSet
-	(*Control)(nil),                // 24: muniment.v1.Control
-	(*ControlResult)(nil),          // 25: muniment.v1.ControlResult
+	(SubmissionResult)(0),           // 0: muniment.v1.SubmissionResult
+	(*GateSubject)(nil),             // 1: muniment.v1.GateSubject
+	(*GatePart)(nil),                // 2: muniment.v1.GatePart
+	(*DecideRequest)(nil),           // 3: muniment.v1.DecideRequest
+	(*DecideResponse)(nil),          // 4: muniment.v1.DecideResponse
+	(*SubjectDecision)(nil),         // 5: muniment.v1.SubjectDecision
+	(*SpooledDecision)(nil),         // 6: muniment.v1.SpooledDecision
+	(*SubmitDecisionsRequest)(nil),  // 7: muniment.v1.SubmitDecisionsRequest
+	(*SubmitDecisionsResponse)(nil), // 8: muniment.v1.SubmitDecisionsResponse
+	(*SubmittedDecision)(nil),       // 9: muniment.v1.SubmittedDecision
+	(*Explanation)(nil),             // 10: muniment.v1.Explanation
+	(*RequirementExplanation)(nil),  // 11: muniment.v1.RequirementExplanation
+	(*FoundEvidence)(nil),           // 12: muniment.v1.FoundEvidence
+	(*UsedException)(nil),           // 13: muniment.v1.UsedException
+	(*GetControlSetRequest)(nil),    // 14: muniment.v1.GetControlSetRequest
+	(*GetControlSetResponse)(nil),   // 15: muniment.v1.GetControlSetResponse
+	(*ReplayRequest)(nil),           // 16: muniment.v1.ReplayRequest
+	(*ReplayResponse)(nil),          // 17: muniment.v1.ReplayResponse
+	(*ReplayTotals)(nil),            // 18: muniment.v1.ReplayTotals
+	(*ReplayedDecision)(nil),        // 19: muniment.v1.ReplayedDecision
+	(*ListAffectedRequest)(nil),     // 20: muniment.v1.ListAffectedRequest
+	(*ListAffectedResponse)(nil),    // 21: muniment.v1.ListAffectedResponse
+	(*AffectedPass)(nil),            // 22: muniment.v1.AffectedPass
+	(*AffectedCause)(nil),           // 23: muniment.v1.AffectedCause
+	nil,                             // 24: muniment.v1.GatePart.DigestEntry
+	(*Artifact)(nil),                // 25: muniment.v1.Artifact
+	(*timestamppb.Timestamp)(nil),   // 26: google.protobuf.Timestamp
+	(*GateDecision)(nil),            // 27: muniment.v1.GateDecision
+	(*ControlSet)(nil),              // 28: muniment.v1.ControlSet
+	(*Control)(nil),                 // 29: muniment.v1.Control
+	(*ControlResult)(nil),           // 30: muniment.v1.ControlResult
 }
 var file_muniment_v1_gate_proto_depIdxs = []int32{
-	20, // 0: muniment.v1.GateSubject.artifact:type_name -> muniment.v1.Artifact
-	1,  // 1: muniment.v1.GateSubject.parts:type_name -> muniment.v1.GatePart
-	19, // 2: muniment.v1.GatePart.digest:type_name -> muniment.v1.GatePart.DigestEntry
-	0,  // 3: muniment.v1.DecideRequest.subjects:type_name -> muniment.v1.GateSubject
-	21, // 4: muniment.v1.DecideRequest.time:type_name -> google.protobuf.Timestamp
-	4,  // 5: muniment.v1.DecideResponse.decisions:type_name -> muniment.v1.SubjectDecision
-	22, // 6: muniment.v1.SubjectDecision.decision:type_name -> muniment.v1.GateDecision
-	5,  // 7: muniment.v1.SubjectDecision.explanations:type_name -> muniment.v1.Explanation
-	6,  // 8: muniment.v1.Explanation.requirements:type_name -> muniment.v1.RequirementExplanation
-	8,  // 9: muniment.v1.Explanation.exceptions:type_name -> muniment.v1.UsedException
-	7,  // 10: muniment.v1.RequirementExplanation.found:type_name -> muniment.v1.FoundEvidence
-	7,  // 11: muniment.v1.RequirementExplanation.ignored:type_name -> muniment.v1.FoundEvidence
-	21, // 12: muniment.v1.FoundEvidence.time:type_name -> google.protobuf.Timestamp
-	21, // 13: muniment.v1.UsedException.expires:type_name -> google.protobuf.Timestamp
-	23, // 14: muniment.v1.GetControlSetResponse.set:type_name -> muniment.v1.ControlSet
-	24, // 15: muniment.v1.GetControlSetResponse.controls:type_name -> muniment.v1.Control
-	21, // 16: muniment.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
-	14, // 17: muniment.v1.ReplayResponse.decisions:type_name -> muniment.v1.ReplayedDecision
-	13, // 18: muniment.v1.ReplayResponse.totals:type_name -> muniment.v1.ReplayTotals
-	21, // 19: muniment.v1.ReplayedDecision.decided:type_name -> google.protobuf.Timestamp
-	20, // 20: muniment.v1.ReplayedDecision.subjects:type_name -> muniment.v1.Artifact
-	25, // 21: muniment.v1.ReplayedDecision.results:type_name -> muniment.v1.ControlResult
-	21, // 22: muniment.v1.ListAffectedRequest.since:type_name -> google.protobuf.Timestamp
-	17, // 23: muniment.v1.ListAffectedResponse.passes:type_name -> muniment.v1.AffectedPass
-	21, // 24: muniment.v1.AffectedPass.decided:type_name -> google.protobuf.Timestamp
-	20, // 25: muniment.v1.AffectedPass.subjects:type_name -> muniment.v1.Artifact
-	25, // 26: muniment.v1.AffectedPass.results:type_name -> muniment.v1.ControlResult
-	18, // 27: muniment.v1.AffectedPass.causes:type_name -> muniment.v1.AffectedCause
-	2,  // 28: muniment.v1.GateService.Decide:input_type -> muniment.v1.DecideRequest
-	9,  // 29: muniment.v1.GateService.GetControlSet:input_type -> muniment.v1.GetControlSetRequest
-	11, // 30: muniment.v1.GateService.Replay:input_type -> muniment.v1.ReplayRequest
-	15, // 31: muniment.v1.GateService.ListAffected:input_type -> muniment.v1.ListAffectedRequest
-	3,  // 32: muniment.v1.GateService.Decide:output_type -> muniment.v1.DecideResponse
-	10, // 33: muniment.v1.GateService.GetControlSet:output_type -> muniment.v1.GetControlSetResponse
-	12, // 34: muniment.v1.GateService.Replay:output_type -> muniment.v1.ReplayResponse
-	16, // 35: muniment.v1.GateService.ListAffected:output_type -> muniment.v1.ListAffectedResponse
-	32, // [32:36] is the sub-list for method output_type
-	28, // [28:32] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	25, // 0: muniment.v1.GateSubject.artifact:type_name -> muniment.v1.Artifact
+	2,  // 1: muniment.v1.GateSubject.parts:type_name -> muniment.v1.GatePart
+	24, // 2: muniment.v1.GatePart.digest:type_name -> muniment.v1.GatePart.DigestEntry
+	1,  // 3: muniment.v1.DecideRequest.subjects:type_name -> muniment.v1.GateSubject
+	26, // 4: muniment.v1.DecideRequest.time:type_name -> google.protobuf.Timestamp
+	5,  // 5: muniment.v1.DecideResponse.decisions:type_name -> muniment.v1.SubjectDecision
+	27, // 6: muniment.v1.SubjectDecision.decision:type_name -> muniment.v1.GateDecision
+	10, // 7: muniment.v1.SubjectDecision.explanations:type_name -> muniment.v1.Explanation
+	1,  // 8: muniment.v1.SpooledDecision.subject:type_name -> muniment.v1.GateSubject
+	27, // 9: muniment.v1.SpooledDecision.decision:type_name -> muniment.v1.GateDecision
+	9,  // 10: muniment.v1.SubmitDecisionsResponse.results:type_name -> muniment.v1.SubmittedDecision
+	0,  // 11: muniment.v1.SubmittedDecision.result:type_name -> muniment.v1.SubmissionResult
+	27, // 12: muniment.v1.SubmittedDecision.decision:type_name -> muniment.v1.GateDecision
+	11, // 13: muniment.v1.Explanation.requirements:type_name -> muniment.v1.RequirementExplanation
+	13, // 14: muniment.v1.Explanation.exceptions:type_name -> muniment.v1.UsedException
+	12, // 15: muniment.v1.RequirementExplanation.found:type_name -> muniment.v1.FoundEvidence
+	12, // 16: muniment.v1.RequirementExplanation.ignored:type_name -> muniment.v1.FoundEvidence
+	26, // 17: muniment.v1.FoundEvidence.time:type_name -> google.protobuf.Timestamp
+	26, // 18: muniment.v1.UsedException.expires:type_name -> google.protobuf.Timestamp
+	28, // 19: muniment.v1.GetControlSetResponse.set:type_name -> muniment.v1.ControlSet
+	29, // 20: muniment.v1.GetControlSetResponse.controls:type_name -> muniment.v1.Control
+	26, // 21: muniment.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
+	19, // 22: muniment.v1.ReplayResponse.decisions:type_name -> muniment.v1.ReplayedDecision
+	18, // 23: muniment.v1.ReplayResponse.totals:type_name -> muniment.v1.ReplayTotals
+	26, // 24: muniment.v1.ReplayedDecision.decided:type_name -> google.protobuf.Timestamp
+	25, // 25: muniment.v1.ReplayedDecision.subjects:type_name -> muniment.v1.Artifact
+	30, // 26: muniment.v1.ReplayedDecision.results:type_name -> muniment.v1.ControlResult
+	26, // 27: muniment.v1.ListAffectedRequest.since:type_name -> google.protobuf.Timestamp
+	22, // 28: muniment.v1.ListAffectedResponse.passes:type_name -> muniment.v1.AffectedPass
+	26, // 29: muniment.v1.AffectedPass.decided:type_name -> google.protobuf.Timestamp
+	25, // 30: muniment.v1.AffectedPass.subjects:type_name -> muniment.v1.Artifact
+	30, // 31: muniment.v1.AffectedPass.results:type_name -> muniment.v1.ControlResult
+	23, // 32: muniment.v1.AffectedPass.causes:type_name -> muniment.v1.AffectedCause
+	3,  // 33: muniment.v1.GateService.Decide:input_type -> muniment.v1.DecideRequest
+	7,  // 34: muniment.v1.GateService.SubmitDecisions:input_type -> muniment.v1.SubmitDecisionsRequest
+	14, // 35: muniment.v1.GateService.GetControlSet:input_type -> muniment.v1.GetControlSetRequest
+	16, // 36: muniment.v1.GateService.Replay:input_type -> muniment.v1.ReplayRequest
+	20, // 37: muniment.v1.GateService.ListAffected:input_type -> muniment.v1.ListAffectedRequest
+	4,  // 38: muniment.v1.GateService.Decide:output_type -> muniment.v1.DecideResponse
+	8,  // 39: muniment.v1.GateService.SubmitDecisions:output_type -> muniment.v1.SubmitDecisionsResponse
+	15, // 40: muniment.v1.GateService.GetControlSet:output_type -> muniment.v1.GetControlSetResponse
+	17, // 41: muniment.v1.GateService.Replay:output_type -> muniment.v1.ReplayResponse
+	21, // 42: muniment.v1.GateService.ListAffected:output_type -> muniment.v1.ListAffectedResponse
+	38, // [38:43] is the sub-list for method output_type
+	33, // [33:38] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_gate_proto_init() }
@@ -1819,20 +2205,22 @@ func file_muniment_v1_gate_proto_init() {
 		(*DecideRequest_Time)(nil),
 	}
 	file_muniment_v1_gate_proto_msgTypes[4].OneofWrappers = []any{}
-	file_muniment_v1_gate_proto_msgTypes[12].OneofWrappers = []any{}
+	file_muniment_v1_gate_proto_msgTypes[8].OneofWrappers = []any{}
 	file_muniment_v1_gate_proto_msgTypes[16].OneofWrappers = []any{}
+	file_muniment_v1_gate_proto_msgTypes[20].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_gate_proto_rawDesc), len(file_muniment_v1_gate_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   20,
+			NumEnums:      1,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_muniment_v1_gate_proto_goTypes,
 		DependencyIndexes: file_muniment_v1_gate_proto_depIdxs,
+		EnumInfos:         file_muniment_v1_gate_proto_enumTypes,
 		MessageInfos:      file_muniment_v1_gate_proto_msgTypes,
 	}.Build()
 	File_muniment_v1_gate_proto = out.File

@@ -38,6 +38,9 @@ const (
 const (
 	// GateServiceDecideProcedure is the fully-qualified name of the GateService's Decide RPC.
 	GateServiceDecideProcedure = "/muniment.v1.GateService/Decide"
+	// GateServiceSubmitDecisionsProcedure is the fully-qualified name of the GateService's
+	// SubmitDecisions RPC.
+	GateServiceSubmitDecisionsProcedure = "/muniment.v1.GateService/SubmitDecisions"
 	// GateServiceGetControlSetProcedure is the fully-qualified name of the GateService's GetControlSet
 	// RPC.
 	GateServiceGetControlSetProcedure = "/muniment.v1.GateService/GetControlSet"
@@ -54,6 +57,11 @@ type GateServiceClient interface {
 	// gate-decision. A decision that repeats one that is still valid is counted
 	// and not recorded again.
 	Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error)
+	// SubmitDecisions records decisions that gates made without the log and kept
+	// in a spool (docs/spec/decision.md, section 10). The log makes each decision
+	// again, for the same tree size and time, and records its own if the outcome
+	// is the same. Repeating a call is harmless.
+	SubmitDecisions(context.Context, *connect.Request[v1.SubmitDecisionsRequest]) (*connect.Response[v1.SubmitDecisionsResponse], error)
 	// GetControlSet returns the control set in force. Errors: not_found (there is
 	// none).
 	GetControlSet(context.Context, *connect.Request[v1.GetControlSetRequest]) (*connect.Response[v1.GetControlSetResponse], error)
@@ -84,6 +92,12 @@ func NewGateServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(gateServiceMethods.ByName("Decide")),
 			connect.WithClientOptions(opts...),
 		),
+		submitDecisions: connect.NewClient[v1.SubmitDecisionsRequest, v1.SubmitDecisionsResponse](
+			httpClient,
+			baseURL+GateServiceSubmitDecisionsProcedure,
+			connect.WithSchema(gateServiceMethods.ByName("SubmitDecisions")),
+			connect.WithClientOptions(opts...),
+		),
 		getControlSet: connect.NewClient[v1.GetControlSetRequest, v1.GetControlSetResponse](
 			httpClient,
 			baseURL+GateServiceGetControlSetProcedure,
@@ -108,15 +122,21 @@ func NewGateServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 
 // gateServiceClient implements GateServiceClient.
 type gateServiceClient struct {
-	decide        *connect.Client[v1.DecideRequest, v1.DecideResponse]
-	getControlSet *connect.Client[v1.GetControlSetRequest, v1.GetControlSetResponse]
-	replay        *connect.Client[v1.ReplayRequest, v1.ReplayResponse]
-	listAffected  *connect.Client[v1.ListAffectedRequest, v1.ListAffectedResponse]
+	decide          *connect.Client[v1.DecideRequest, v1.DecideResponse]
+	submitDecisions *connect.Client[v1.SubmitDecisionsRequest, v1.SubmitDecisionsResponse]
+	getControlSet   *connect.Client[v1.GetControlSetRequest, v1.GetControlSetResponse]
+	replay          *connect.Client[v1.ReplayRequest, v1.ReplayResponse]
+	listAffected    *connect.Client[v1.ListAffectedRequest, v1.ListAffectedResponse]
 }
 
 // Decide calls muniment.v1.GateService.Decide.
 func (c *gateServiceClient) Decide(ctx context.Context, req *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error) {
 	return c.decide.CallUnary(ctx, req)
+}
+
+// SubmitDecisions calls muniment.v1.GateService.SubmitDecisions.
+func (c *gateServiceClient) SubmitDecisions(ctx context.Context, req *connect.Request[v1.SubmitDecisionsRequest]) (*connect.Response[v1.SubmitDecisionsResponse], error) {
+	return c.submitDecisions.CallUnary(ctx, req)
 }
 
 // GetControlSet calls muniment.v1.GateService.GetControlSet.
@@ -140,6 +160,11 @@ type GateServiceHandler interface {
 	// gate-decision. A decision that repeats one that is still valid is counted
 	// and not recorded again.
 	Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error)
+	// SubmitDecisions records decisions that gates made without the log and kept
+	// in a spool (docs/spec/decision.md, section 10). The log makes each decision
+	// again, for the same tree size and time, and records its own if the outcome
+	// is the same. Repeating a call is harmless.
+	SubmitDecisions(context.Context, *connect.Request[v1.SubmitDecisionsRequest]) (*connect.Response[v1.SubmitDecisionsResponse], error)
 	// GetControlSet returns the control set in force. Errors: not_found (there is
 	// none).
 	GetControlSet(context.Context, *connect.Request[v1.GetControlSetRequest]) (*connect.Response[v1.GetControlSetResponse], error)
@@ -166,6 +191,12 @@ func NewGateServiceHandler(svc GateServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(gateServiceMethods.ByName("Decide")),
 		connect.WithHandlerOptions(opts...),
 	)
+	gateServiceSubmitDecisionsHandler := connect.NewUnaryHandler(
+		GateServiceSubmitDecisionsProcedure,
+		svc.SubmitDecisions,
+		connect.WithSchema(gateServiceMethods.ByName("SubmitDecisions")),
+		connect.WithHandlerOptions(opts...),
+	)
 	gateServiceGetControlSetHandler := connect.NewUnaryHandler(
 		GateServiceGetControlSetProcedure,
 		svc.GetControlSet,
@@ -189,6 +220,8 @@ func NewGateServiceHandler(svc GateServiceHandler, opts ...connect.HandlerOption
 		switch r.URL.Path {
 		case GateServiceDecideProcedure:
 			gateServiceDecideHandler.ServeHTTP(w, r)
+		case GateServiceSubmitDecisionsProcedure:
+			gateServiceSubmitDecisionsHandler.ServeHTTP(w, r)
 		case GateServiceGetControlSetProcedure:
 			gateServiceGetControlSetHandler.ServeHTTP(w, r)
 		case GateServiceReplayProcedure:
@@ -206,6 +239,10 @@ type UnimplementedGateServiceHandler struct{}
 
 func (UnimplementedGateServiceHandler) Decide(context.Context, *connect.Request[v1.DecideRequest]) (*connect.Response[v1.DecideResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.GateService.Decide is not implemented"))
+}
+
+func (UnimplementedGateServiceHandler) SubmitDecisions(context.Context, *connect.Request[v1.SubmitDecisionsRequest]) (*connect.Response[v1.SubmitDecisionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.GateService.SubmitDecisions is not implemented"))
 }
 
 func (UnimplementedGateServiceHandler) GetControlSet(context.Context, *connect.Request[v1.GetControlSetRequest]) (*connect.Response[v1.GetControlSetResponse], error) {
