@@ -10,6 +10,9 @@ import (
 // sequencer forgets the first keys. One log serves for both, since it takes a
 // while to fill.
 func TestLargeLog(t *testing.T) {
+	if testing.Short() {
+		t.Skip("make test runs it; TestEverySmallSize covers small logs")
+	}
 	soak.WithoutRace(t)
 	tl := newTestLog(t, Config{TileCache: 16}) // small, so that tiles are read again from the store
 	first := tl.mustAppend(t, acme.draft("evidence"))[0]

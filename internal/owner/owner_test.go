@@ -83,6 +83,8 @@ var elsewhere = map[string]string{
 	"internal/bounded/bounded.go":                   "files that exist",
 	"internal/interrupt/interrupt.go":               "files that exist",
 	"verifiers/helm/provenance.go":                  "the system's temporary folder",
+	"controls/spool/spool.go":                       "folders of offline gates",
+	"internal/wholefile/sweep.go":                   "its callers choose",
 	"internal/wholefile/wholefile.go":               "its callers choose",
 	"ledger/pebblestore/ownerfs.go":                 "the file system of stores",
 	"proto/kinds/gen/main.go":                       "generated code",

@@ -56,7 +56,7 @@ func NewSample(t testing.TB, what string, every int) *Sample {
 	seed := Seed(t)
 	s := &Sample{every: every, rng: rand.New(rand.NewPCG(seed, uint64(every)))}
 	if testing.Short() {
-		s.every *= 5
+		s.every *= 15
 	}
 	if Full() {
 		s.every = 1

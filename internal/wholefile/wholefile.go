@@ -2,8 +2,9 @@
 // users can write to.
 //
 // A file is written under a unique name and then renamed. Neither parallel
-// writers nor the leftovers of a killed one interfere. Links are replaced, not
-// written through, and links out of the folder are not followed.
+// writers nor the leftovers of a killed one interfere, and the first write into
+// a folder removes these leftovers. Links are replaced, not written through,
+// and links out of the folder are not followed.
 package wholefile
 
 import (
@@ -23,6 +24,9 @@ import (
 )
 
 const prefix, suffix = ".muniment-", ".part"
+
+// unique returns a name that cannot be guessed.
+func unique() string { return rand.Text() }
 
 // Temporary reports whether a file name marks an unfinished file.
 func Temporary(name string) bool {
@@ -87,11 +91,12 @@ func create(root *os.Root, name string, perm fs.FileMode, write func(*os.File) e
 // whole writes and syncs a temporary file beside the name, and then finishes
 // it. If a folder is given, the file gets its owner.
 func whole(root *os.Root, name string, perm fs.FileMode, write func(*os.File) error, finish func(tmp, name string) error, folder fs.FileInfo) error {
-	tmp := filepath.Join(filepath.Dir(name), prefix+rand.Text()+suffix)
-	f, err := root.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL, perm) // less the umask
+	sweepOnce(root, filepath.Dir(name))
+	f, tmp, err := createTemporary(root, filepath.Dir(name), perm)
 	if err != nil {
 		return err
 	}
+	defer f.Close() // and unlock it, unless it is closed below
 	if folder != nil {
 		err = owner.KeepInfo(f, folder)
 	}
@@ -101,8 +106,8 @@ func whole(root *os.Root, name string, perm fs.FileMode, write func(*os.File) er
 	if err == nil {
 		err = f.Sync()
 	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
+	if runtime.GOOS == "windows" { // which renames no open file
+		err = errors.Join(err, f.Close())
 	}
 	if err == nil {
 		err = finish(tmp, name)

@@ -1,11 +1,13 @@
 package wholefile
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -177,4 +179,54 @@ func TestSaveState(t *testing.T) {
 		t.Error(err)
 	}
 	checkClean(t, dir)
+}
+
+// TestLeftovers kills a writer. The next one removes its unfinished file, and
+// keeps that of a writer in progress.
+func TestLeftovers(t *testing.T) {
+	if dir := os.Getenv("WHOLEFILE_TEST_DIR"); dir != "" {
+		err := ReplaceWith(openRoot(t, dir), "f", 0o600, func(w io.Writer) error {
+			fmt.Fprintln(w, "half")
+			fmt.Println("ready")
+			select {}
+		})
+		t.Fatal(err)
+	}
+	if !canSweep {
+		t.Skip("no locks on this system")
+	}
+	dir := t.TempDir()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestLeftovers$")
+	cmd.Env = append(os.Environ(), "WHOLEFILE_TEST_DIR="+dir)
+	out, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatal(line, err)
+	}
+	temporaries := func() int {
+		names, err := filepath.Glob(filepath.Join(dir, prefix+"*"+suffix))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	root := openRoot(t, dir)
+	if sweep(root, "."); temporaries() != 1 {
+		t.Error("the file of a writer in progress was removed")
+	}
+	if err := errors.Join(cmd.Process.Kill(), cmd.Process.Release()); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, out) // until the process has ended
+	if temporaries() != 1 {
+		t.Fatal("a killed writer leaves its file")
+	}
+	if err := ReplacePath(filepath.Join(dir, "g"), []byte("x"), 0o600); err != nil || temporaries() != 0 {
+		t.Errorf("%d leftovers after the next write, %v", temporaries(), err)
+	}
 }

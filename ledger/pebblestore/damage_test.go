@@ -258,7 +258,10 @@ func TestDamagedFiles(t *testing.T) {
 		if !rig.check(t, "nothing", "data.mark", rig.files["data.mark"]) {
 			t.Fatal("the sound store was refused")
 		}
-		cases, opened := 0, 0
+		cases, opened, cut := 0, 0, 512
+		if testing.Short() {
+			cut = 7 * 512
+		}
 		flips := soak.NewSample(t, fmt.Sprintf("flipped bytes (killed %v)", killed), 5)
 		unneeded := soak.NewSample(t, fmt.Sprintf("flipped bytes that no checkpoint needs (killed %v)", killed), 29)
 		check := func(what, path string, damaged []byte) {
@@ -283,7 +286,7 @@ func TestDamagedFiles(t *testing.T) {
 					bad[i] ^= 1 << (i % 8)
 					check(fmt.Sprintf("byte %d flipped", i), path, bad)
 				}
-				for n := 0; n < len(data); n += 512 {
+				for n := 0; n < len(data); n += cut {
 					check(fmt.Sprintf("cut to %d bytes", n), path, data[:n])
 				}
 				if len(data) > 0 {
@@ -325,7 +328,10 @@ func TestDamagedTables(t *testing.T) {
 		want[what] = text(got)
 	})
 	mustClose(t, s)
-	cases, refused, damaged := 0, 0, 0
+	cases, refused, damaged, flips := 0, 0, 0, 10
+	if testing.Short() {
+		flips = 1
+	}
 	check := func(what, path string, data []byte) {
 		t.Helper()
 		cases++
@@ -362,7 +368,7 @@ func TestDamagedTables(t *testing.T) {
 		}
 		for _, path := range paths {
 			data := rig.files[path]
-			for i := 0; i < len(data); i += 1 + len(data)/10 {
+			for i := 0; i < len(data); i += 1 + len(data)/flips {
 				bad := bytes.Clone(data)
 				bad[i] ^= 0x10
 				check(fmt.Sprintf("byte %d flipped", i), path, bad)

@@ -36,6 +36,9 @@ func TestContract(t *testing.T) {
 }
 
 func TestContractOnDisk(t *testing.T) {
+	if testing.Short() {
+		t.Skip("make test runs it; TestContract is the same in memory")
+	}
 	storetest.Run(t, func(t *testing.T) storetest.Disk {
 		dir := filepath.Join(t.TempDir(), "new", "data")
 		return func() (store.Store, error) { return Open(dir, store.Options{}) }

@@ -34,6 +34,9 @@ func TestPurge(t *testing.T) {
 		{name: "log"}, {name: "flushed", flush: true}, {name: "compacted", flush: true, compact: true},
 		{name: "restarted", flush: true, compact: true, restart: true}, {name: "log, restarted", restart: true},
 	} {
+		if testing.Short() && !c.restart {
+			continue // make test runs them
+		}
 		t.Run(c.name, func(t *testing.T) {
 			ctx := context.Background()
 			dir := t.TempDir()

@@ -89,6 +89,9 @@ func TestHarvestOfAnIncompleteIndex(t *testing.T) {
 // Each attachment of the real cosign becomes a document that its signer's key
 // verifies, wherever it is attached.
 func TestHarvestedDocuments(t *testing.T) {
+	if testing.Short() {
+		t.Skip("make test runs it, with cosign")
+	}
 	c := newCosigner(t)
 	for name, reg := range registries {
 		t.Run(name, func(t *testing.T) {

@@ -91,6 +91,9 @@ func counting(r *Report) []Finding {
 }
 
 func TestCosignTags(t *testing.T) {
+	if testing.Short() {
+		t.Skip("make test runs it, with cosign")
+	}
 	c := newCosigner(t)
 	for name, reg := range registries {
 		t.Run(name, func(t *testing.T) {
