@@ -210,7 +210,7 @@ func explainExceptions(r *munimentv1.ControlResult, all []*exception.Exception, 
 			continue
 		}
 		s := all[i].At(decided, l)
-		used = append(used, &munimentv1.UsedException{Id: id, Index: all[i].Index, Expires: timestamppb.New(s.Expires), Requester: all[i].Requester, Approvers: s.Approvers})
+		used = append(used, &munimentv1.UsedException{Id: id, Index: all[i].Index, Expires: timestamppb.New(s.Expires), Requester: all[i].Requester, Approvers: s.Approvers, Unconfirmed: s.Unconfirmed})
 	}
 	return used
 }

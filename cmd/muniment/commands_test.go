@@ -62,6 +62,7 @@ var commandLines = map[string]struct {
 	"exception request":    {args: "exception request e{n} --control SEED-CHART --glob a --expires 1d --reason x --identity-token {kim} --tenant acme"},
 	"exception revoke":     {args: "exception revoke {exception} --reason x --identity-token {ada} --tenant acme"},
 	"exception show":       {args: "exception show {exception}"},
+	"exception submit":     {args: "exception submit kept", mute: true},
 	"export":               {args: "export --since 0 -o {n}.delta"},
 	"finding burndown":     {args: "finding burndown"},
 	"finding import":       {args: "finding import findings.csv", mute: true},

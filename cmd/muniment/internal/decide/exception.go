@@ -28,6 +28,7 @@ type exceptionCmd struct {
 	Reject  exceptionRejectCmd  `cmd:"" help:"Reject an exception for good."`
 	Revoke  exceptionRevokeCmd  `cmd:"" help:"End an exception at once."`
 	Renew   exceptionRenewCmd   `cmd:"" help:"Extend an exception that is in force."`
+	Submit  exceptionSubmitCmd  `cmd:"" help:"Submit requests for break-glass that were signed without the ledger."`
 	List    exceptionListCmd    `cmd:"" help:"List exceptions with their states."`
 	Show    exceptionShowCmd    `cmd:"" help:"Show an exception with every decision about it."`
 }
@@ -271,7 +272,7 @@ type book struct {
 // from the server.
 func readExceptions(ctx context.Context, client *muniment.Client) (*book, error) {
 	b := &book{now: time.Now()}
-	entries, err := ledgerEntries(ctx, client, kindname.ExceptionRequest, kindname.ExceptionDecision, kindname.Erasure)
+	entries, err := ledgerEntries(ctx, client, kindname.KeyEvent, kindname.ExceptionRequest, kindname.ExceptionDecision, kindname.Erasure)
 	if err != nil {
 		return nil, err
 	}
@@ -321,9 +322,10 @@ func (b *book) status(x *exception.Exception) (exception.Status, exception.Limit
 
 type exceptionListCmd struct {
 	remote.Flags
-	State    string `help:"Only exceptions in this state." enum:",requested,break-glass,approved,rejected,revoked,expired" default:"" placeholder:"STATE"`
-	Expiring string `help:"Only exceptions in force that end within this time, such as 7d." placeholder:"DURATION"`
-	Control  string `help:"Only exceptions from this control." placeholder:"ID"`
+	State      string `help:"Only exceptions in this state." enum:",requested,break-glass,approved,rejected,revoked,expired,void" default:"" placeholder:"STATE"`
+	Expiring   string `help:"Only exceptions in force that end within this time, such as 7d." placeholder:"DURATION"`
+	Control    string `help:"Only exceptions from this control." placeholder:"ID"`
+	BreakGlass bool   `help:"Only break-glass that another person must still confirm or reject, whether it has ended or not."`
 	term.ResultFlags
 }
 
@@ -332,6 +334,7 @@ func (exceptionListCmd) Help() string {
 
 Examples:
   muniment exception list
+  muniment exception list --break-glass
   muniment exception list --expiring 7d --json`
 }
 
@@ -353,6 +356,7 @@ func (c *exceptionListCmd) Run(a *term.App) error {
 		r := b.row(x)
 		s, _ := b.status(x)
 		switch {
+		case c.BreakGlass && !s.Unconfirmed:
 		case c.State != "" && r.State != c.State, c.Control != "" && x.Control != c.Control:
 		case c.Expiring != "" && (!s.InForce() || s.Expires.After(until)):
 		default:
@@ -364,20 +368,24 @@ func (c *exceptionListCmd) Run(a *term.App) error {
 
 // An exceptionRow is an exception as the commands print it.
 type exceptionRow struct {
-	ID           string            `json:"id"`
-	State        string            `json:"state"`
-	Control      string            `json:"control"`
-	Findings     []string          `json:"findings,omitempty"`
-	Subjects     []string          `json:"subjects,omitempty"`
-	Globs        []string          `json:"globs,omitempty"`
-	Environments []string          `json:"environments,omitempty"`
-	Expires      string            `json:"expires,omitempty"`
-	Requester    string            `json:"requester"`
-	Approvers    []string          `json:"approvers,omitempty"`
-	Needed       int               `json:"approversNeeded"`
-	Entry        uint64            `json:"entry"`
-	Note         string            `json:"note,omitempty"`
-	Decisions    []exceptionAction `json:"decisions,omitempty"`
+	ID           string   `json:"id"`
+	State        string   `json:"state"`
+	Control      string   `json:"control"`
+	Findings     []string `json:"findings,omitempty"`
+	Subjects     []string `json:"subjects,omitempty"`
+	Globs        []string `json:"globs,omitempty"`
+	Environments []string `json:"environments,omitempty"`
+	Expires      string   `json:"expires,omitempty"`
+	Requester    string   `json:"requester"`
+	Approvers    []string `json:"approvers,omitempty"`
+	Needed       int      `json:"approversNeeded"`
+	Entry        uint64   `json:"entry"`
+	Unconfirmed  bool     `json:"unconfirmed,omitempty"` // break-glass
+	// Used is when it was used without the ledger, by the signer's clock.
+	Used      string            `json:"used,omitempty"`
+	Key       string            `json:"key,omitempty"` // that signed the request
+	Note      string            `json:"note,omitempty"`
+	Decisions []exceptionAction `json:"decisions,omitempty"`
 }
 
 type exceptionAction struct {
@@ -392,9 +400,12 @@ func (b *book) row(x *exception.Exception) *exceptionRow {
 	s, limits := b.status(x)
 	r := &exceptionRow{
 		ID: x.ID, State: string(s.State), Control: x.Control, Findings: x.Findings, Globs: x.Globs, Environments: x.Environments,
-		Requester: x.Requester, Approvers: s.Approvers, Needed: limits.Approvers, Entry: x.Index,
+		Requester: x.Requester, Approvers: s.Approvers, Needed: limits.Approvers, Entry: x.Index, Unconfirmed: s.Unconfirmed, Key: x.KeyID,
 	}
 	r.Expires = endOf(&s)
+	if !x.Used.IsZero() {
+		r.Used = x.Used.UTC().Format(term.TimeFormat)
+	}
 	for _, subject := range x.Subjects {
 		r.Subjects = append(r.Subjects, digestText(subject.Digest))
 	}
@@ -420,6 +431,9 @@ func (r *exceptionRow) Text() string {
 	}
 	if r.State == string(exception.Requested) {
 		text += fmt.Sprintf(", %d of %s", len(r.Approvers), term.Count(r.Needed, "approval"))
+	}
+	if r.Unconfirmed {
+		text += fmt.Sprintf(", by break-glass of %s: another person must confirm or reject it", term.Quoted(r.Requester))
 	}
 	if r.Note != "" {
 		text += " (" + r.Note + ")"
@@ -463,6 +477,9 @@ func (c *exceptionShowCmd) Run(a *term.App) error {
 	}
 	p := term.NewPage("%s", strings.TrimSuffix(r.Text(), "\n"))
 	p.Line("requested", "by %s in entry %d, %s", term.Quoted(x.Requester), x.Index, x.Time.UTC().Format(term.TimeFormat))
+	if r.Key != "" {
+		p.Line("signed", "with the key %s at %s, submitted by %s", term.Quoted(r.Key), r.Used, term.Quoted(x.Submitter))
+	}
 	for _, scope := range slices.Concat(r.Subjects, r.Globs) {
 		p.Line("scope", "%s", term.Quoted(scope))
 	}

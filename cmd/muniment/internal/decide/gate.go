@@ -2,6 +2,7 @@ package decide
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -31,6 +32,7 @@ const (
 type gateCmd struct {
 	subjectFlags
 	remote.Flags
+	breakGlassFlags
 	Stage       string `help:"Stage to pass, as the control set names it, such as build, promote or deploy." required:"" placeholder:"STAGE"`
 	Environment string `help:"Environment, such as production/eu. Controls can be enforced in some environments only." placeholder:"NAME"`
 	At          string `help:"Decide as of a tree size, or a time in RFC 3339. The decision is not recorded." placeholder:"SIZE|TIME"`
@@ -53,7 +55,8 @@ Examples:
   muniment gate gateway-1.7.0.tgz --stage promote
   helm template gateway | muniment gate --manifest - --stage deploy --environment production/eu
   muniment gate sha256:2cf24dba… --type image --stage deploy --at 2026-11-01T00:00:00Z
-  muniment gate dist/*.tgz --stage build --format sarif > gate.sarif`
+  muniment gate dist/*.tgz --stage build --format sarif > gate.sarif
+  muniment gate gateway-1.7.0.tgz --stage deploy --environment production/eu --break-glass --reason "outage 4711" --identity-token env --tenant acme`
 }
 
 func (c *gateCmd) Run(a *term.App) error {
@@ -64,35 +67,10 @@ func (c *gateCmd) Run(a *term.App) error {
 	if err := setAt(request, c.At); err != nil {
 		return err
 	}
-	client, err := c.Client(nil, nil)
+	report, err := c.report(a, request)
 	if err != nil {
 		return err
 	}
-	request.Tenant = client.Tenant
-	set, err := controlSet(a.Ctx, client)
-	if err != nil {
-		return err
-	}
-	subjects, unknown, err := c.resolve(a, imagePaths(set.GetSet()))
-	if err != nil {
-		return err
-	}
-	for _, s := range subjects {
-		request.Subjects = append(request.Subjects, s.GateSubject)
-	}
-	request.Explain = len(subjects) <= maxExplained
-	report := &gateReport{Stage: c.Stage, Environment: c.Environment, Decision: outcomePass, warnUnknown: set.GetSet().GetUnknownImageFields() == "warn"}
-	if len(subjects) > 0 {
-		res, err := client.Gate.Decide(a.Ctx, connect.NewRequest(request))
-		if err != nil {
-			return err
-		}
-		if n := len(res.Msg.Decisions); n != len(subjects) {
-			return fmt.Errorf("the server decided about %d of %s: upgrade it, or ask about fewer", n, term.Count(len(subjects), "artifact"))
-		}
-		report.add(subjects, res.Msg.Decisions)
-	}
-	report.addUnknown(unknown)
 	if c.Save != "" {
 		if err := report.save(a, c.Save); err != nil {
 			return err
@@ -108,6 +86,55 @@ func (c *gateCmd) Run(a *term.App) error {
 		return term.ExitWith(term.ExitNo, nil)
 	}
 	return term.ExitWith(term.ExitFailed, nil)
+}
+
+// report decides about the artifacts, or breaks the glass.
+func (c *gateCmd) report(a *term.App, request *munimentv1.DecideRequest) (*gateReport, error) {
+	if c.BreakGlass {
+		g, err := c.open(a)
+		if err != nil {
+			return nil, err
+		}
+		return g.run(request)
+	}
+	if c.Reason != "" || len(c.Control) > 0 || c.Controls != "" || c.Key != "" {
+		return nil, errors.New("--reason, --key, --control and --controls require --break-glass")
+	}
+	client, err := c.Client(nil, nil)
+	if err != nil {
+		return nil, err
+	}
+	return c.ask(a, client, request)
+}
+
+// ask asks the ledger to decide about the artifacts.
+func (c *gateCmd) ask(a *term.App, client *muniment.Client, request *munimentv1.DecideRequest) (*gateReport, error) {
+	request.Tenant, request.Subjects = client.Tenant, nil
+	set, err := controlSet(a.Ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	subjects, unknown, err := c.resolve(a, imagePaths(set.GetSet()))
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range subjects {
+		request.Subjects = append(request.Subjects, s.GateSubject)
+	}
+	request.Explain = len(subjects) <= maxExplained
+	report := &gateReport{Stage: c.Stage, Environment: c.Environment, Decision: outcomePass, warnUnknown: set.GetSet().GetUnknownImageFields() == "warn"}
+	if len(subjects) > 0 {
+		res, err := client.Gate.Decide(a.Ctx, connect.NewRequest(request))
+		if err != nil {
+			return nil, err
+		}
+		if n := len(res.Msg.Decisions); n != len(subjects) {
+			return nil, fmt.Errorf("the server decided about %d of %s: upgrade it, or ask about fewer", n, term.Count(len(subjects), "artifact"))
+		}
+		report.add(subjects, res.Msg.Decisions)
+	}
+	report.addUnknown(unknown)
+	return report, nil
 }
 
 // controlSet returns the control set in force, or nil if there is none. The
@@ -162,8 +189,13 @@ type gateReport struct {
 	Decided     string         `json:"decided,omitempty"`
 	Subjects    []gateSubject  `json:"subjects"`
 	Unknown     []unknownField `json:"unknownFields,omitempty"`
+	Offline     bool           `json:"offline,omitempty"` // without the ledger
+	BreakGlass  []glassUse     `json:"breakGlass,omitempty"`
 
 	warnUnknown bool
+	artifacts   []*subject
+	decisions   []*munimentv1.GateDecision // as artifacts
+	spool       string
 }
 
 type gateSubject struct {
@@ -216,11 +248,12 @@ type gateFound struct {
 }
 
 type gateException struct {
-	ID        string   `json:"id"`
-	Entry     uint64   `json:"entry"`
-	Expires   string   `json:"expires"`
-	Requester string   `json:"requester"`
-	Approvers []string `json:"approvers"`
+	ID          string   `json:"id"`
+	Entry       uint64   `json:"entry"`
+	Expires     string   `json:"expires"`
+	Requester   string   `json:"requester"`
+	Approvers   []string `json:"approvers"`
+	Unconfirmed bool     `json:"unconfirmed,omitempty"` // break-glass
 }
 
 type unknownField struct {
@@ -255,6 +288,7 @@ func (r *gateReport) add(subjects []*subject, decisions []*munimentv1.SubjectDec
 			out.Results = append(out.Results, newResult(c, why[c.Control], g.Decided.AsTime()))
 		}
 		r.Subjects = append(r.Subjects, out)
+		r.artifacts, r.decisions = append(r.artifacts, s), append(r.decisions, g)
 		r.Decision = worse(r.Decision, g.Decision)
 	}
 }
@@ -268,7 +302,7 @@ func newResult(c *munimentv1.ControlResult, why *munimentv1.Explanation, decided
 		out.Requirements = append(out.Requirements, gateRequirement{q.Name, q.Needs, q.Met, foundEvidence(q.Found, decided), foundEvidence(q.Ignored, decided)})
 	}
 	for _, x := range why.GetExceptions() {
-		out.Exceptions = append(out.Exceptions, gateException{x.Id, x.Index, formatTime(x.Expires), x.Requester, x.Approvers})
+		out.Exceptions = append(out.Exceptions, gateException{x.Id, x.Index, formatTime(x.Expires), x.Requester, x.Approvers, x.Unconfirmed})
 	}
 	return out
 }

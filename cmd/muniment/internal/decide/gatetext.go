@@ -38,10 +38,28 @@ func (r *gateReport) Text() string {
 	if len(r.Unknown) > 0 && !r.warnUnknown {
 		b.WriteString("  fix      add the field to image_paths in controls.yaml, or set unknown_image_fields: warn\n")
 	}
+	r.glassText(&b)
 	if len(r.Subjects) > 1 || len(r.Unknown) > 0 {
 		fmt.Fprintf(&b, "\n%s  %s\n", marks[r.Decision], r.counts())
 	}
 	return b.String()
+}
+
+// glassText lists the uses of break-glass.
+func (r *gateReport) glassText(b *strings.Builder) {
+	for _, u := range r.BreakGlass {
+		fmt.Fprintf(b, "! break-glass %s from %s until %s", u.ID, term.Quoted(u.Control), u.Expires)
+		if u.Entry != nil {
+			fmt.Fprintf(b, " (entry %d)", *u.Entry)
+		}
+		b.WriteString("\n")
+	}
+	switch {
+	case r.Offline && len(r.BreakGlass) > 0:
+		fmt.Fprintf(b, "  not decided by the ledger. Submit the signed requests later: muniment exception submit %s\n", term.Quoted(r.spool))
+	case len(r.BreakGlass) > 0:
+		b.WriteString("  another person must confirm or reject it: muniment exception approve|reject ID\n")
+	}
 }
 
 // counts returns the number of subjects for each outcome.
@@ -109,7 +127,7 @@ func (g *gateResult) text(b *strings.Builder) {
 		return
 	}
 	for _, x := range g.Exceptions {
-		detail(b, "exception", fmt.Sprintf("%s (entry %d) until %s, requested by %s, approved by %s", x.ID, x.Entry, x.Expires, x.Requester, strings.Join(x.Approvers, " and ")))
+		detail(b, "exception", x.String())
 	}
 	if g.Result == evaluate.Excepted {
 		return
@@ -125,6 +143,17 @@ func (g *gateResult) text(b *strings.Builder) {
 	if g.Owner != "" {
 		detail(b, "owner", g.Owner)
 	}
+}
+
+func (x *gateException) String() string {
+	text := fmt.Sprintf("%s (entry %d) until %s, requested by %s", x.ID, x.Entry, x.Expires, x.Requester)
+	if len(x.Approvers) > 0 {
+		text += ", approved by " + strings.Join(x.Approvers, " and ")
+	}
+	if x.Unconfirmed {
+		text += ", by break-glass: another person must confirm or reject it"
+	}
+	return text
 }
 
 // evidence lists what each requirement needs, and what was found for it.
