@@ -3,12 +3,15 @@
 # signatures, an admission policy, and receipts that verify with everything stopped.
 #
 # The evidence comes from the sigstore-go module: attestations of npm packages, signed
-# by real CI jobs. KEEP=1 leaves the server running. DEMO_DIR is the working folder
-# (default: demo-data), which each run replaces.
+# by real CI jobs. The real cosign signs the chart of step 6. The identity provider
+# of the two people in step 8 is internal/peers/issuer. KEEP=1 leaves the server
+# running. DEMO_DIR is the working folder (default: demo-data), which each run replaces.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${DEMO_DIR:-demo-data}
 muniment=$PWD/bin/muniment
+cosign=${COSIGN:-$(.ci/cosign)}
+export COSIGN_PASSWORD=
 bold=$'\e[1m'; dim=$'\e[2m'; off=$'\e[0m'
 [ -t 1 ] || { bold=; dim=; off=; }
 step() { printf '\n%s%s%s\n' "$bold" "$*" "$off"; }
@@ -16,8 +19,9 @@ step() { printf '\n%s%s%s\n' "$bold" "$*" "$off"; }
 show() {
 	local arg line=
 	for arg; do
-		[[ $arg != *' '* ]] || arg="'$arg'"
-		line+=" ${arg/#$muniment/muniment}"
+		[[ $arg != *[' *']* ]] || arg="'$arg'"
+		arg=${arg/#$muniment/muniment}
+		line+=" ${arg/#$cosign/cosign}"
 	done
 	printf '%s$%s%s\n' "$dim" "$line" "$off"
 	"$@"
@@ -28,11 +32,11 @@ if [ -e "$dir" ] && [ ! -e "$dir/.muniment-demo" ]; then
 	exit 2
 fi
 rm -rf "$dir" && mkdir -p "$dir" && touch "$dir/.muniment-demo"
-server='' witness=''
+server='' witness='' issuer=''
 stop() { # PID
 	if [ -n "$1" ]; then kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; fi
 }
-trap 'stop "$server"; stop "$witness"' EXIT
+trap 'stop "$server"; stop "$witness"; stop "$issuer"' EXIT
 # start NAME COMMAND...: starts it, and sets pid and url.
 start() {
 	local name=$1
@@ -57,6 +61,14 @@ serve() {
 
 step "1. Make a log (keys, policy, one tenant), and a witness, which another company would run"
 show "$muniment" init "$dir/data" --origin demo.muniment.example --tenant acme
+start issuer "$PWD/bin/issuer" demo.muniment.example "$dir" kim kim ada
+issuer=$pid
+# The ledger accepts the identities of Kim and Ada, and nobody else's.
+sed -i.orig "s|^tenants:|identity: {issuers: [{issuer: \"$url\", audience: [demo.muniment.example]}]}\\
+&|
+s|^    tokens:|    identities: [{name: kim, issuer: \"$url\", claims: {sub: kim}, role: admin}, {name: ada, issuer: \"$url\", claims: {sub: ada}, role: approver}]\\
+&|" "$dir/data/muniment.yaml"
+rm "$dir/data/muniment.yaml.orig"
 "$muniment" witness init "$dir/witness" --name witness.globex.example --no-post-quantum >/dev/null
 "$muniment" witness add-log "$(sed -n 's/^log //p' "$dir/data/policy")" --data "$dir/witness" >/dev/null
 start witness "$muniment" witness --data "$dir/witness" --listen 127.0.0.1:0
@@ -100,12 +112,14 @@ if show "$muniment" append "$dir/tampered.json" --receipt-dir "$dir/receipts"; t
 	exit 1
 fi
 
-step "6. Nothing unproven is deployed: an unsigned chart is blocked, and passes once it is signed"
-mkdir "$dir/gateway"
-printf 'apiVersion: v2\nname: gateway\nversion: 1.7.0\n' >"$dir/gateway/Chart.yaml"
-tar -C "$dir" -czf "$dir/gateway-1.7.0.tgz" gateway
-openssl ecparam -name prime256v1 -genkey -noout -out "$dir/release.key"
-openssl pkey -in "$dir/release.key" -pubout -out "$dir/release.pub"
+step "6. Nothing unproven is deployed: an unsigned chart is blocked"
+chart() { # NAME VERSION
+	mkdir "$dir/$1"
+	printf 'apiVersion: v2\nname: %s\nversion: %s\n' "$1" "$2" >"$dir/$1/Chart.yaml"
+	tar -C "$dir" -czf "$dir/$1-$2.tgz" "$1"
+}
+chart gateway 1.7.0
+"$cosign" generate-key-pair --output-key-prefix "$dir/release" 2>/dev/null
 keyid=$(openssl pkey -pubin -in "$dir/release.pub" -outform DER | openssl dgst -sha256 -r | cut -c-64)
 cat >"$dir/controls.yaml" <<EOF
 version: demo
@@ -119,6 +133,7 @@ controls:
     applies_to: {types: [chart]}
     check: {require: [{name: provenance, predicate_types: ["https://slsa.dev/provenance/*"], signers: [release key]}]}
     modes: [{stage: deploy, mode: enforce}]
+    exceptions: {max_days: 14, approvers: 1}
 EOF
 cat >"$dir/admission.yaml" <<EOF
 version: 1
@@ -131,33 +146,54 @@ signers:
 $(sed 's/^/        /' "$dir/release.pub")
 rules:
   - {name: provenance, kinds: [attestation], signers: [release key]}
-  - {name: controls, kinds: [control, control-set], unsigned: true}
+  - {name: decisions, kinds: [control, control-set, exception-request, exception-decision], unsigned: true}
 EOF
 show "$muniment" policy set "$dir/admission.yaml" --reason "only the release key attests charts"
 show "$muniment" control apply "$dir/controls.yaml"
-gate=("$muniment" gate "$dir/gateway-1.7.0.tgz" --stage deploy --environment production)
-blocked=0
-show "${gate[@]}" || blocked=$?
-if [ "$blocked" -ne 1 ]; then
-	echo "an unsigned chart was not blocked: this is a bug" >&2
-	exit 1
-fi
-chart=$(openssl dgst -sha256 -r "$dir/gateway-1.7.0.tgz" | cut -c-64)
-printf '{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"gateway-1.7.0.tgz","digest":{"sha256":"%s"}}],"predicateType":"https://slsa.dev/provenance/v1","predicate":{"buildDefinition":{"buildType":"https://example.com/build/v1","externalParameters":{"ref":"v1.7.0"}},"runDetails":{"builder":{"id":"https://example.com/ci"}}}}' "$chart" >"$dir/gateway.intoto.json"
-# The signature of a DSSE envelope (https://github.com/secure-systems-lab/dsse).
-type=application/vnd.in-toto+json size=$(($(wc -c <"$dir/gateway.intoto.json")))
-sig=$({ printf 'DSSEv1 %d %s %d ' "${#type}" "$type" "$size"; cat "$dir/gateway.intoto.json"; } | openssl dgst -sha256 -sign "$dir/release.key" | openssl base64 -A)
-printf '{"payloadType":"%s","payload":"%s","signatures":[{"sig":"%s"}]}' "$type" "$(openssl base64 -A -in "$dir/gateway.intoto.json")" "$sig" >"$dir/gateway.dsse.json"
-show "$muniment" append "$dir/gateway.dsse.json" --receipt-dir "$dir/gate-receipts"
-show "${gate[@]}"
+gate() { # CHART [FLAG...]
+	show "$muniment" gate "$dir/$1" --stage deploy --environment production "${@:2}"
+}
+# fails EXIT WHAT COMMAND...: the command must fail with this exit code.
+fails() {
+	local code=0
+	"${@:3}" || code=$?
+	[ "$code" -eq "$1" ] || { echo "exit code $code: $2" >&2; exit 1; }
+}
+fails 1 "an unsigned chart was not blocked: this is a bug" gate gateway-1.7.0.tgz
 
-step "7. Audit the whole log, and that the tenant's stream is complete, from what is public"
+step "7. cosign signs the chart: it passes, and cosign verifies the decision"
+echo '{"buildDefinition":{"buildType":"https://example.com/build/v1","externalParameters":{"ref":"v1.7.0"}},"runDetails":{"builder":{"id":"https://example.com/ci"}}}' >"$dir/provenance.json"
+echo '{"mediaType":"application/vnd.dev.sigstore.signingconfig.v0.2+json"}' >"$dir/signing-config.json" # no public log
+show "$cosign" attest-blob --key "$dir/release.key" --signing-config "$dir/signing-config.json" --type slsaprovenance1 \
+	--predicate "$dir/provenance.json" --bundle "$dir/gateway.sigstore.json" --yes "$dir/gateway-1.7.0.tgz" 2>"$dir/cosign.log" || { cat "$dir/cosign.log" >&2; exit 1; }
+show "$muniment" append "$dir/gateway.sigstore.json" --receipt-dir "$dir/gate-receipts"
+gate gateway-1.7.0.tgz --save "$dir/decision"
+show "$cosign" verify-blob-attestation --key "$dir/data/gate.pub" --insecure-ignore-tlog --type https://slsa.dev/verification_summary/v1 \
+	--bundle "$dir"/decision/vsa-*.json "$dir/gateway-1.7.0.tgz"
+
+step "8. A chart that cannot be signed today: Kim requests an exception of 15 seconds, and only Ada can approve it"
+chart legacy 2.0.0
+token=$MUNIMENT_TOKEN_FILE
+unset MUNIMENT_TOKEN_FILE # people sign in with their own identity
+export MUNIMENT_TENANT=acme
+show "$muniment" exception request EXC-1 --control CHART-SIGNED --glob 'legacy-*' --expires 15s --reason "the build host is replaced" --identity-token "$dir/kim.jwt"
+ends=$((SECONDS + 16))
+fails 1 "Kim approved her own exception: this is a bug" show "$muniment" exception approve EXC-1 --identity-token "$dir/kim-2.jwt"
+show "$muniment" exception approve EXC-1 --identity-token "$dir/ada.jwt"
+export MUNIMENT_TOKEN_FILE=$token
+gate legacy-2.0.0.tgz
+printf '%s... until the exception has ended ...%s\n' "$dim" "$off"
+sleep "$((ends > SECONDS ? ends - SECONDS : 0))"
+fails 1 "the exception counts after its end: this is a bug" gate legacy-2.0.0.tgz
+
+step "9. Audit the whole log, and that the tenant's stream is complete, from what is public"
 show "$muniment" audit "$MUNIMENT_SERVER" --state "$dir/audit.json" --stream-key "$dir/data/streams/acme.key"
 
-step "8. Stop log and witness, and verify every receipt offline"
+step "10. Stop log and witness, and verify every receipt offline"
 stop "$server"
 stop "$witness"
-server='' witness=''
+stop "$issuer"
+server='' witness='' issuer=''
 receipts=("$dir"/receipts/*.receipt.json)
 "$muniment" verify "${receipts[@]}" --tenant acme --kind attestation --stream-key "$dir/data/streams/acme.key" >"$dir/verified.txt"
 count=$(grep -c '✓ VERIFIED' "$dir/verified.txt")
@@ -165,7 +201,7 @@ count=$(grep -c '✓ VERIFIED' "$dir/verified.txt")
 echo "$count of ${#receipts[@]} receipts verified. One of them:"
 show "$muniment" verify "$dir/receipts/bundle-provenance.json.receipt.json" --stream-key "$dir/data/streams/acme.key"
 
-step "9. Change one byte of a receipt, and it does not verify"
+step "11. Change one byte of a receipt, and it does not verify"
 sed 's/"time":1/"time":2/' "$dir/receipts/bundle-provenance.json.receipt.json" >"$dir/forged.receipt.json"
 if show "$muniment" verify "$dir/forged.receipt.json"; then
 	echo "a forged receipt verified: this is a bug" >&2

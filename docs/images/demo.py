@@ -1,7 +1,7 @@
 """Draw docs/images/demo.svg from the output of `make demo`.
 
     pip install rich==15.0.0
-    make demo >demo.out && python3 docs/images/demo.py demo.out docs/images/demo.svg
+    make demo >demo.out 2>&1 && python3 docs/images/demo.py demo.out docs/images/demo.svg
 
 Long digests and folder names are shortened. Nothing else is changed.
 """
@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-STEPS = ("4.", "5.", "8.", "9.")
+STEPS = ("4.", "5.", "10.", "11.")
 WIDTH = 132
 THEME = TerminalTheme(
     (250, 250, 248), (36, 41, 46),
@@ -44,7 +44,7 @@ def shorten(line: str) -> str:
 
 def style(line: str) -> Text:
     text = Text(line, overflow="fold")
-    if line[:1].isdigit() and line[1:3] == ". ":
+    if re.match(r"\d+\. ", line):
         text.stylize("bold")
     elif line.startswith("$ "):
         text.stylize("blue")
@@ -59,7 +59,7 @@ def main() -> None:
     console = Console(width=WIDTH, record=True, file=open("/dev/null", "w"), force_terminal=True)
     shown = False
     for line in open(output, encoding="utf-8").read().split("\n"):
-        if re.match(r"\d\. |Done\.", line):
+        if re.match(r"\d+\. |Done\.", line):
             shown = line.startswith(STEPS)
         if shown:
             console.print(style(shorten(line)), highlight=False)
