@@ -7,10 +7,15 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/proto/kinds"
 	"muniment.dev/muniment/verifiers/dsse"
 )
@@ -84,7 +89,12 @@ func (r *exceptionRig) uses(id string) *use {
 // TestSignedBreakGlass follows requests by a key of dana, which lee has
 // registered, and which a shared token submits.
 func TestSignedBreakGlass(t *testing.T) {
-	r := newExceptionRig(t)
+	logFile, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logFile.Close()
+	r := newExceptionRig(t, func(_ *ledger.Config, c *api.Config) { c.Logger = slog.New(slog.NewTextHandler(logFile, nil)) })
 	k := newPersonalKey(t)
 	before := time.Now().Add(-time.Hour)
 	lee := r.people.token(r.testServer, "lee", "approver")
@@ -92,7 +102,7 @@ func TestSignedBreakGlass(t *testing.T) {
 		e, err := r.event(roleToken("acme", "appender"), "exception-request", r.key(), envelope)
 		return e.GetIndex(), err
 	}
-	_, err := submit(r.uses("BG-0").sign(t, k))
+	_, err = submit(r.uses("BG-0").sign(t, k))
 	wantRefusal(t, "an unregistered key", err, "submission.payload", "is not registered to a person")
 	wantRefusal(t, "a registration by a shared token", r.registers(roleToken("acme", "admin"), k, r.person("dana"), before), "submission.kind", "only people can register keys")
 	if err := r.registers(lee, k, r.person("dana"), before); err != nil {
@@ -139,6 +149,17 @@ func TestSignedBreakGlass(t *testing.T) {
 	wantRefusal(t, "the registration of a compromised key", r.registers(lee, k, r.person("dana"), before), "submission.payload", "has registered the key")
 	fresh := newPersonalKey(t)
 	r.ends(fresh, "retired", before)
+	if got := r.metrics(); !strings.Contains(got, "\nmuniment_break_glass_total 2\n") {
+		t.Error("the metric does not count two requests")
+	}
+	logged, err := os.ReadFile(logFile.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	warning := fmt.Sprintf(`level=WARN msg="break-glass: another person must confirm or reject it" tenant=acme exception=BG-1 controls=C entry=%d `, index)
+	if n := strings.Count(string(logged), warning); n != 1 {
+		t.Errorf("%d warnings %q in the log:\n%s", n, warning, logged)
+	}
 	wantRefusal(t, "the registration of a retired key", r.registers(lee, fresh, r.person("dana"), before), "submission.payload", "was retired from")
 }
 

@@ -38,6 +38,7 @@ type Metrics struct {
 	refused  *prometheus.CounterVec
 	decided  *prometheus.CounterVec // by admission policies
 	gated    *prometheus.CounterVec // by gates
+	glass    prometheus.Counter     // broken
 	turned   *prometheus.CounterVec // away
 	limited  *prometheus.CounterVec
 	waiting  prometheus.Gauge
@@ -76,6 +77,8 @@ func NewMetrics(version string) *Metrics {
 			Help: "Decisions of admission policies, by result and class of reason."}, []string{"result", "reason"}),
 		gated: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_gate_decisions_total",
 			Help: "Decisions of gates, by decision and whether an entry was recorded for it."}, []string{"decision", "recorded"}),
+		glass: prometheus.NewCounter(prometheus.CounterOpts{Name: "muniment_break_glass_total",
+			Help: "Requests for exceptions by break-glass that were recorded."}),
 		turned: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_refused_requests_total",
 			Help: "Requests that were refused before they reached a procedure, by code."}, []string{"code"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_limited_calls_total",
@@ -88,7 +91,7 @@ func NewMetrics(version string) *Metrics {
 			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
 	}
 	m.initialize(version)
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.turned, m.limited, m.waiting, m.delayed, m.rekor,
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.glass, m.turned, m.limited, m.waiting, m.delayed, m.rekor,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -112,6 +112,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.findings = &finding.Projection{Log: cfg.Ledger}
 	s.decider = &decide.Decider{Log: cfg.Ledger, Facts: decide.StoredFacts{Log: cfg.Ledger}, Exceptions: exceptions, Now: cfg.Now}
 	s.ingest.Referee = &referee{cfg.Ledger.Origin(), exceptions, s.findings, s.decider}
+	s.ingest.Recorded = s.alert
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: s.decider, Now: cfg.Now}
 	s.appends = &rpc.Appends{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Drain: s.drain, MayAppend: mayAppend, Public: s.publicOf,
 		Refused: func(ctx context.Context, err error) { s.audit.refused(ctx, s.now(), err) }}

@@ -8,6 +8,7 @@ package ingest
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -75,6 +76,8 @@ type Ingester struct {
 	// Decided is called with each decision of an admission policy, unless it is
 	// nil.
 	Decided func(*policy.Decision)
+	// Recorded is called with each new entry of a submission, unless it is nil.
+	Recorded func(who Submitter, index uint64, h *entry.Header)
 
 	parsing parseBudget
 	limits  atomic.Pointer[limits] // set by SetLimits; nil: MaxPayload and MaxStream
@@ -170,7 +173,21 @@ func (in *Ingester) appendRun(ctx context.Context, who Submitter, subs []Submiss
 	if err != nil {
 		return nil, err
 	}
+	in.report(who, drafts, results)
 	return results, nil
+}
+
+// report calls Recorded.
+func (in *Ingester) report(who Submitter, drafts []ledger.Draft, results []ledger.Result) {
+	if in.Recorded == nil {
+		return
+	}
+	for i := range results {
+		// Other errors concern only the receipt.
+		if r := &results[i]; drafts[i].Refused == nil && !r.Duplicate && !errors.Is(r.Err, ledger.ErrKeyReused) {
+			in.Recorded(who, r.Index, drafts[i].Header)
+		}
+	}
 }
 
 // accept reads a client's submission.
