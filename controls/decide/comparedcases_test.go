@@ -47,6 +47,11 @@ var comparedCaseList = []testCase{
 		w.put(nil, needsProvenance)
 		w.decision("e-1", w.request("E-1", "A", 10), "approve", kim)
 	}, nil, needsA},
+	{"an erased payload that is not a scan", func(w *world) {
+		w.put(nil, with(ctl("A", need("scan", scan, "scanner"), need("tests", testResult, "workflow")), obj{"condition": `vulnerabilities == []`}))
+		w.attest(scan, scanOf(), app.Digest, byScanner)
+		w.erase(w.attest(testResult, obj{"result": "PASSED"}, app.Digest, byWorkflow), false)
+	}, nil, "pass; A satisfied; 24h"},
 	{"a failed test without a name", func(w *world) {
 		w.put(nil, with(ctl("A", need("tests", testResult, "workflow")), obj{"condition": `!has(evidence[0].facts.test.failed)`}))
 		w.attest(testResult, obj{"result": "PASSED", "failedTests": []string{""}}, app.Digest, byWorkflow)

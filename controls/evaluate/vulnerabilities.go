@@ -56,7 +56,7 @@ func (c *Case) join() *joined {
 	for _, r := range c.selection.requirements {
 		for _, e := range r.entries {
 			switch {
-			case seen[e.Index]:
+			case seen[e.Index] || !facts.Joins(e.Header):
 				continue
 			case e.Unavailable:
 				return &joined{err: fmt.Errorf("%w: the payload of entry %d was erased", errFacts, e.Index)}

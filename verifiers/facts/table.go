@@ -16,17 +16,18 @@ type row struct {
 	mediaType string // of documents that are not signed; "" for none
 	// extract reads the predicate or document. Nil if it gives no facts.
 	extract func(*reader) error
+	joins   bool // whether it can be a scan or a VEX document
 }
 
 // table has every type of predicate that package intoto defines, and those of
 // this project's kinds that give facts.
 var table = []row{
-	{predicate: intoto.CosignVuln, extract: (*reader).cosignVuln},
-	{predicate: intoto.VulnsV01, extract: (*reader).vulns},
-	{predicate: intoto.VulnsV02, extract: (*reader).vulns},
-	{predicate: intoto.OpenVEX, extract: (*reader).openVEX},
+	{predicate: intoto.CosignVuln, extract: (*reader).cosignVuln, joins: true},
+	{predicate: intoto.VulnsV01, extract: (*reader).vulns, joins: true},
+	{predicate: intoto.VulnsV02, extract: (*reader).vulns, joins: true},
+	{predicate: intoto.OpenVEX, extract: (*reader).openVEX, joins: true},
 	{predicate: intoto.SPDX, mediaType: "application/spdx+json", extract: (*reader).spdx2},
-	{predicate: intoto.CycloneDX, mediaType: "application/vnd.cyclonedx+json", extract: (*reader).cycloneDX},
+	{predicate: intoto.CycloneDX, mediaType: "application/vnd.cyclonedx+json", extract: (*reader).cycloneDX, joins: true},
 	{predicate: intoto.SLSAProvenanceV1, extract: (*reader).provenanceV1},
 	{predicate: intoto.SLSAProvenanceV02, extract: (*reader).provenanceV02},
 	{predicate: intoto.SLSASummaryV1, extract: (*reader).summaryV1},
@@ -81,6 +82,13 @@ func rowOf(h *entry.Header) *row {
 // Expected reports whether the entry with the header has facts, unless its
 // payload was erased.
 func Expected(h *entry.Header) bool { return rowOf(h) != nil }
+
+// Joins reports whether the entry with the header can be a scan or a VEX
+// document. The facts of other entries do not matter to Unresolved.
+func Joins(h *entry.Header) bool {
+	r := rowOf(h)
+	return r != nil && r.joins
+}
 
 // Extract returns the facts of an entry that is being made, or nil if it has
 // none. The document is the statement's predicate if there is a statement, and

@@ -579,8 +579,6 @@ class Condition:
 
     @staticmethod
     def _joins(entry: Entry) -> bool:
-        if entry.facts is not None and not entry.payload_erased:
-            return bool({"scan", "vex"} & entry.facts.keys()) or "exceeded" in entry.facts
         return bool({"scan", "vex"} & set(group_types(entry.header)))
 
     def _vulnerability(self, facts: Json) -> Json:

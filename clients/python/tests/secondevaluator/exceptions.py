@@ -31,7 +31,8 @@ class Exemption:
     approvals: set[str] = field(default_factory=set)
     renewals: dict[datetime, set[str]] = field(default_factory=dict)
     approved: bool = False
-    over: bool = False  # rejected or revoked
+    over: bool = False  # rejected, revoked or void
+    requesters: set[str] = field(default_factory=set)  # and who registered the requester's key
 
     @property
     def break_glass(self) -> bool:
@@ -69,14 +70,19 @@ def requests(entries: list[Entry]) -> dict[str, Entry]:
 def exemptions(entries: list[Entry], controls: ControlSet) -> list[Exemption]:
     """Return the exceptions from controls of the set, in the order of their requests."""
     found: dict[int, Exemption] = {}
+    events = KeyEvents([e for e in entries if e.kind == "key-event"])
     for entry in requests(entries).values():
         control = controls.controls.get((entry.controls or [""])[0])
-        if control is None or not is_person(entry.submitter):
+        persons = _requesters(entry, events)
+        if control is None or not persons:
             continue
         expires = _limited(control, entry)
         exemption = Exemption(
             entry.attributes["exception"], entry.index, control.id, entry, expires
         )
+        exemption.requesters = persons
+        key = {"keyId": entry.attributes.get("keyId", "")}
+        exemption.over = bool(key["keyId"]) and events.excludes(key, entry.time)
         if exemption.break_glass:
             exemption.expires = min(expires, entry.time + BREAK_GLASS)
         if _wildcard(entry) and (not control.wildcard or control.severity == "critical"):
@@ -88,6 +94,16 @@ def exemptions(entries: list[Entry], controls: ControlSet) -> list[Exemption]:
             if exemption_or_none is not None:
                 _decide(entry, exemption_or_none, controls.controls[exemption_or_none.control])
     return list(found.values())
+
+
+def _requesters(entry: Entry, events: KeyEvents) -> set[str]:
+    """Return the requester and the person who registered the requester's key, if any."""
+    if "keyId" not in entry.attributes:
+        return {person_key(entry.submitter)} if is_person(entry.submitter) else set()
+    registration = events.registration(entry.attributes["keyId"])
+    if registration is None or registration.index > entry.index:
+        return set()
+    return {person_key(registration.attributes["person"]), person_key(registration.submitter)}
 
 
 def _limited(control: Control, entry: Entry) -> datetime:
@@ -108,7 +124,7 @@ def _decide(entry: Entry, exemption: Exemption, control: Control) -> None:
     if entry.recorded and decision not in ("reject", "revoke"):
         return
     person = person_key(entry.submitter)
-    own = person == person_key(exemption.request.submitter)
+    own = person in exemption.requesters
     match decision:
         case "revoke":
             exemption.over = True
@@ -134,6 +150,15 @@ class KeyEvents:
     def excludes(self, party: Json, time: datetime) -> bool:
         """Report whether an event excludes a signer of an entry with this time."""
         return any(self._concerns(e, party) and self._ended(e, time) for e in self.events)
+
+    def registration(self, key: str) -> Entry | None:
+        """Return the registration of a key."""
+        for event in self.events:
+            a = event.attributes
+            valid = is_person(event.submitter) and not event.recorded
+            if a.get("event") == "registered" and a.get("keyId") == key and valid:
+                return event
+        return None
 
     @staticmethod
     def _concerns(event: Entry, party: Json) -> bool:

@@ -53,6 +53,7 @@ SPELLINGS: Final = [
     "spiffe://acme.example/kim",
     "server",
 ]
+KEYS: Final = ["sha256:1", "sha256:1", "sha256:2"]
 SUBMITTERS: Final = ["token:ci", "token:ci", "token:robot-1", "token:robot-2", *PEOPLE]
 PROVENANCE: Final = "https://slsa.dev/provenance/v1"
 SCAN: Final = "https://cosign.sigstore.dev/attestation/vuln/v1"
@@ -76,7 +77,7 @@ NAME_GLOBS: Final = [
     "x",
 ]
 TYPES: Final = ["image", "image", "image", "chart", "file", "delta", "export-manifest"]
-STAGES: Final = ["build", "deploy", "deploy", "deploy", "nowhere"]
+STAGES: Final = ["build", *["deploy"] * 12, "nowhere"]
 
 CONDITIONS: Final = [
     "true || evidence.size() > 0",
@@ -193,7 +194,7 @@ class Generator:
     def about(self) -> list[Json]:
         others = [p["digest"] for p in self.parts]
         digest = self.pick(
-            [self.subject] * 6 + others * 2 + [self.digest("a"), self.digest("b"), self.digest("a")]
+            [self.subject] * 9 + others * 2 + [self.digest("a"), self.digest("b"), self.digest("a")]
         )
         found = [{"name": self.pick(["app", "x"]), "digest": digest}]
         if self.chance(10):
@@ -219,7 +220,7 @@ class Generator:
             self.parts = [
                 {"name": f"linux/{i}", "digest": self.digest(i)} for i in self.some("2345", 3)
             ]
-        if self.chance(97):
+        if self.chance(98):
             self.control_set()
         for _ in range(self.random.randint(0, 16)):
             self.tick()
@@ -297,7 +298,7 @@ class Generator:
         control: Json = {
             "id": id_,
             "title": "A control",
-            "state": "active" if self.chance(97) else "retired",
+            "state": "active" if self.chance(99) else "retired",
             "severity": self.pick(SEVERITIES),
             "modes": self.modes(),
         }
@@ -331,14 +332,14 @@ class Generator:
         return control
 
     def condition(self, evidence: bool) -> str:
-        usable = CONDITIONS if self.chance(10) else CONDITIONS[: CONDITIONS.index("false")]
+        usable = CONDITIONS if self.chance(2) else CONDITIONS[: CONDITIONS.index("false")]
         while True:
             text = str(self.pick(usable))
             if self.chance(25):
                 text = f"({text}) {self.pick(['&&', '||'])} ({self.pick(usable)})"
             if self.chance(5):
                 text = f"!({text})"
-            if evidence or self.chance(3) or not ("evidence" in text or "vulnerab" in text):
+            if evidence or self.chance(1) or not ("evidence" in text or "vulnerab" in text):
                 return text
 
     def modes(self) -> list[Json]:
@@ -382,9 +383,9 @@ class Generator:
         choices = [
             (self.attestation, 48),
             (self.finding, 10),
-            (self.request, 12),
+            (self.request, 14),
             (self.decision, 14),
-            (self.key_event, 5),
+            (self.key_event, 8),
             (self.gate_decision, 4),
             (self.other, 5),
             (self.erasure, 3),
@@ -636,8 +637,13 @@ class Generator:
         if self.chance(20):
             for position, glob in enumerate(self.some(ENVIRONMENT_GLOBS, 2)):
                 attributes[f"environment.{position + 1}"] = glob
-        if self.chance(15):
+        if self.chance(20):
             attributes["breakGlass"] = "true"
+            if self.chance(60):
+                attributes["keyId"] = self.pick(KEYS)
+                attributes["used"] = self.later(-5, 0)
+                if self.chance(50):
+                    header["submitter"] = "token:ci"
         added = self.add(header)
         self.requests.append((added["index"], attributes["exception"]))
         if self.chance(50):
@@ -665,7 +671,18 @@ class Generator:
         attributes = {n: party[n] for n in names}
         attributes["event"] = self.pick(["retired", "compromised"])
         attributes["from"] = self.later(-100, -24, -1, 0, 0, 1)
+        if self.chance(40):
+            self.key_of_person()
+            return
         self.add({"kind": "key-event", "attributes": attributes, "submitter": PEOPLE[1]})
+
+    def key_of_person(self) -> None:
+        attributes = {"keyId": self.pick(KEYS), "from": self.later(-100, -24, -1, 0, 1)}
+        attributes["event"] = self.pick(["registered"] * 4 + ["retired", "compromised"])
+        if attributes["event"] == "registered":
+            attributes["person"] = self.pick(PEOPLE)
+        submitter = self.pick([*PEOPLE, *PEOPLE, "token:admin"])
+        self.add({"kind": "key-event", "attributes": attributes, "submitter": submitter})
 
     def gate_decision(self) -> None:
         attributes = {"decision": self.pick(["pass", "blocked"]), "stage": "promote"}
