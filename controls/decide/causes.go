@@ -165,7 +165,7 @@ func (w *whyNot) cause(change Change, control string, without *evaluate.Decision
 	}
 	switch change {
 	case ControlSetChange:
-		c.Text = "the control set has changed"
+		c.Text = "another control set is in force"
 		if w.newest != nil {
 			c.Entries = []uint64{w.newest.Index}
 		}
@@ -174,7 +174,7 @@ func (w *whyNot) cause(change Change, control string, without *evaluate.Decision
 	case EvidenceChange:
 		c.Text, c.Entries = w.newEvidence(size)
 	case ExceptionChange, TimeChange:
-		c.Change, c.Text = TimeChange, "time has passed: evidence is too old, or something is overdue"
+		c.Change, c.Text = TimeChange, "evidence is too old, or something is overdue"
 		if len(held.Exceptions) > 0 {
 			c.Change = ExceptionChange
 			c.Text, c.Entries = w.exceptions(size, &held)
@@ -239,7 +239,7 @@ func (w *whyNot) newEvidence(size uint64) (text string, entries []uint64) {
 			words = append(words, fmt.Sprintf("%s (entry %d)", what, e.Index))
 		}
 	}
-	return "new evidence: " + strings.Join(shortest(words), ", "), entries
+	return strings.Join(shortest(words), ", ") + " is new", entries
 }
 
 // exceptions describes what has ended the exceptions that a result rested on.
@@ -265,7 +265,7 @@ func (w *whyNot) exceptions(size uint64, held *evaluate.Result) (text string, en
 			words = append(words, fmt.Sprintf("%s expired at %s", x.ID, used.Expires.Format(time.RFC3339)))
 		}
 	}
-	return "exception " + strings.Join(shortest(words), ", "), entries
+	return strings.Join(shortest(words), ", "), entries
 }
 
 // maxWords is the number of items that the text of a cause lists.

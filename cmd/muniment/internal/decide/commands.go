@@ -10,4 +10,5 @@ type Commands struct {
 	Policy    policyCmd    `cmd:"" group:"decide" help:"Test, lint, set or print admission policies, which decide what evidence is recorded."`
 	Signer    signerCmd    `cmd:"" group:"decide" help:"Register, retire and list signers' keys, or mark them as compromised."`
 	Trace     traceCmd     `cmd:"" group:"decide" help:"Show all evidence on an artifact as a tree."`
+	Why       whyCmd       `cmd:"" group:"decide" help:"Explain at which stages artifacts would pass now, and what is missing."`
 }

@@ -14,6 +14,7 @@ import (
 type controlCmd struct {
 	Init     controlInitCmd     `cmd:"" help:"Write a starter set of controls to a file."`
 	Validate controlValidateCmd `cmd:"" help:"Report mistakes in control sets."`
+	Replay   controlReplayCmd   `cmd:"" help:"Show what a control set would have decided, before it is put in force."`
 	Apply    controlApplyCmd    `cmd:"" help:"Put a control set in force for the tenant."`
 	List     controlListCmd     `cmd:"" help:"List the controls in force."`
 	Show     controlShowCmd     `cmd:"" help:"Show a control in force."`

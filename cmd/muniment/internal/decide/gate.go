@@ -33,10 +33,12 @@ type gateCmd struct {
 	subjectFlags
 	remote.Flags
 	breakGlassFlags
-	Stage       string `help:"Stage to pass, as the control set names it, such as build, promote or deploy." required:"" placeholder:"STAGE"`
+	Stage       string `help:"Stage to pass, as the control set names it, such as build, promote or deploy." placeholder:"STAGE"`
 	Environment string `help:"Environment, such as production/eu. Controls can be enforced in some environments only." placeholder:"NAME"`
 	At          string `help:"Decide as of a tree size, or a time in RFC 3339. The decision is not recorded." placeholder:"SIZE|TIME"`
 	DryRun      bool   `help:"Do not record the decision."`
+	Affected    bool   `help:"Instead, list what was passed before and would no longer pass, with the reasons. --stage and --environment select passes."`
+	Since       string `help:"With --affected: only passes recorded since a day, a time in RFC 3339, or how long ago, such as 90d." placeholder:"TIME|DURATION"`
 	Format      string `help:"Output: text for people, json, sarif (SARIF 2.1.0) or junit (JUnit XML)." enum:"text,json,sarif,junit" default:"text"`
 	JSON        bool   `help:"The same as --format json."`
 	Save        string `help:"Write the attestations of a pass to this folder, as Sigstore bundles named by type and digest: vsa-sha256-….json, svr-… and deployment-…. Stock cosign verifies them with the log's gate.pub." placeholder:"DIR" type:"path"`
@@ -48,7 +50,10 @@ index stands for. The ledger records each decision. The decision is the same in 
 
 Output lists, for each control, what it needs, what was found, and what is missing. Exceptions that a pass rests on are listed with their expiry.
 
-Exit code: 0 pass; 1 blocked; 2 could not decide. Treat 2 like 1: nothing that is unproven may pass.
+--affected decides again, as of now, everything that was passed before. It lists the passes that would no longer be one, because a key was compromised or
+retired, evidence such as a scan or a VEX statement was added, an exception ended, the control set changed, or time has passed. It records nothing.
+
+Exit code: 0 pass, or with --affected everything would still pass; 1 blocked, or something would not; 2 could not decide. Treat 2 like 1: nothing that is unproven may pass.
 
 Examples:
   muniment gate registry.example.com/app:1.7.0 --stage deploy --environment production/eu
@@ -56,12 +61,21 @@ Examples:
   helm template gateway | muniment gate --manifest - --stage deploy --environment production/eu
   muniment gate sha256:2cf24dba… --type image --stage deploy --at 2026-11-01T00:00:00Z
   muniment gate dist/*.tgz --stage build --format sarif > gate.sarif
+  muniment gate --affected --stage deploy --environment production/eu
   muniment gate gateway-1.7.0.tgz --stage deploy --environment production/eu --break-glass --reason "outage 4711" --identity-token env --tenant acme`
 }
 
 func (c *gateCmd) Run(a *term.App) error {
 	if c.JSON {
 		c.Format = "json"
+	}
+	switch {
+	case c.Affected:
+		return c.affected(a)
+	case c.Since != "":
+		return errors.New("--since requires --affected")
+	case c.Stage == "":
+		return errors.New("no stage specified: use --stage")
 	}
 	request := &munimentv1.DecideRequest{Stage: c.Stage, Environment: c.Environment, DryRun: c.DryRun}
 	if err := setAt(request, c.At); err != nil {
@@ -79,7 +93,12 @@ func (c *gateCmd) Run(a *term.App) error {
 	if err := report.write(a.Stdout, c.Format); err != nil {
 		return err
 	}
-	switch report.Decision {
+	return exitOf(report.Decision)
+}
+
+// exitOf returns the end of a command with the outcome.
+func exitOf(outcome string) error {
+	switch outcome {
 	case outcomePass:
 		return nil
 	case outcomeBlocked:
@@ -122,18 +141,28 @@ func (c *gateCmd) ask(a *term.App, client *muniment.Client, request *munimentv1.
 		request.Subjects = append(request.Subjects, s.GateSubject)
 	}
 	request.Explain = len(subjects) <= maxExplained
-	report := &gateReport{Stage: c.Stage, Environment: c.Environment, Decision: outcomePass, warnUnknown: set.GetSet().GetUnknownImageFields() == "warn"}
-	if len(subjects) > 0 {
-		res, err := client.Gate.Decide(a.Ctx, connect.NewRequest(request))
-		if err != nil {
-			return nil, err
-		}
-		if n := len(res.Msg.Decisions); n != len(subjects) {
-			return nil, fmt.Errorf("the server decided about %d of %s: upgrade it, or ask about fewer", n, term.Count(len(subjects), "artifact"))
-		}
-		report.add(subjects, res.Msg.Decisions)
+	report, err := newReport(a.Ctx, client, set, request, subjects)
+	if err != nil {
+		return nil, err
 	}
 	report.addUnknown(unknown)
+	return report, nil
+}
+
+// newReport asks for decisions about the subjects, and reports them.
+func newReport(ctx context.Context, client *muniment.Client, set *munimentv1.GetControlSetResponse, request *munimentv1.DecideRequest, subjects []*subject) (*gateReport, error) {
+	report := &gateReport{Stage: request.Stage, Environment: request.Environment, Decision: outcomePass, warnUnknown: set.GetSet().GetUnknownImageFields() == "warn"}
+	if len(subjects) == 0 {
+		return report, nil
+	}
+	res, err := client.Gate.Decide(ctx, connect.NewRequest(request))
+	if err != nil {
+		return nil, err
+	}
+	if n := len(res.Msg.Decisions); n != len(subjects) {
+		return nil, fmt.Errorf("the server decided about %d of %s: upgrade it, or ask about fewer", n, term.Count(len(subjects), "artifact"))
+	}
+	report.add(subjects, res.Msg.Decisions)
 	return report, nil
 }
 

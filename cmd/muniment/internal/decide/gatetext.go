@@ -18,10 +18,7 @@ var (
 // Text returns the report for people.
 func (r *gateReport) Text() string {
 	var b strings.Builder
-	at := "stage " + r.Stage
-	if r.Environment != "" {
-		at += ", environment " + term.Quoted(r.Environment)
-	}
+	at := atStage(r.Stage, r.Environment)
 	for i := range r.Subjects {
 		r.Subjects[i].text(&b, at)
 	}

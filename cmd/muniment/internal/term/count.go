@@ -12,6 +12,8 @@ func Count[N ~int | ~int64 | ~uint32 | ~uint64](n N, noun string) string {
 	}
 	if stem, ok := strings.CutSuffix(noun, "ry"); ok {
 		noun = stem + "rie"
+	} else if strings.HasSuffix(noun, "s") {
+		noun += "e"
 	}
 	return fmt.Sprintf("%d %ss", n, noun)
 }
