@@ -44,7 +44,7 @@ func TestTablesAreComplete(t *testing.T) {
 	}
 }
 
-// What the audit log shows of requests is in no field that holds a secret or a
+// The audit log shows no field of a request that contains a secret or a
 // document.
 func TestAuditShowsNoBytes(t *testing.T) {
 	for _, secret := range []protoreflect.Name{"token", "identity_token", "policy", "payload", "document", "chunk", "submission"} {

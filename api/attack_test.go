@@ -114,8 +114,8 @@ func TestInflatedRequests(t *testing.T) {
 }
 
 // A batch of millions of empty submissions is refused while it arrives, in
-// every encoding and protocol: neither the message nor what it decompresses to
-// is ever held.
+// every encoding and protocol. Neither the message nor its decompressed form is
+// ever held in full.
 func TestEmptySubmissions(t *testing.T) {
 	ts := newServer(t)
 	defer ts.unchanged()()
@@ -214,8 +214,7 @@ func TestUnreadStreams(t *testing.T) {
 	await(t, "everything to be given back", func() bool { return book.Total(limit.Answers) == 0 && book.Total(limit.Bytes) == 0 })
 }
 
-// Errors do not repeat what they are about, whatever part of a request is
-// large.
+// Errors quote no large values, whichever part of a request is large.
 func TestErrorsAreShort(t *testing.T) {
 	ts := newServer(t)
 	long := strings.Repeat("long ", 8<<10)

@@ -168,7 +168,7 @@ func (r *exceptionRig) afterLast() time.Time {
 	return time.UnixMilli(int64(r.ledger.Published().Time)).UTC().Add(time.Second).Truncate(time.Second)
 }
 
-// TestSignedBreakGlassRefused lists records that are not what they claim to be.
+// TestSignedBreakGlassRefused lists records with false claims.
 func TestSignedBreakGlassRefused(t *testing.T) {
 	r := newExceptionRig(t)
 	k, retired, other := newPersonalKey(t), newPersonalKey(t), newPersonalKey(t)

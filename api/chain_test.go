@@ -43,8 +43,8 @@ func binaryRequest(procedure string) func(m proto.Message) *http.Request {
 	}
 }
 
-// BenchmarkChain measures what a request costs before and after its handler:
-// a call that only reads memory, without a network.
+// BenchmarkChain measures the cost of a request outside of its handler, for a
+// call that only reads memory, without a network.
 func BenchmarkChain(b *testing.B) {
 	h := newServer(b).api.Handler()
 	req := binaryRequest(munimentv1connect.LedgerServiceGetCheckpointProcedure)

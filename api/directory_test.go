@@ -90,7 +90,7 @@ func TestReloadTenants(t *testing.T) {
 	check("removed", initechToken, "initech", "unauthenticated")
 	check("removed", issued, "initech", "unauthenticated")
 
-	// What the stream records is in force again with the tenant.
+	// A resumed tenant has the grants in its stream again.
 	ts.reload(func(d *api.Settings) { d.Tenants = append(d.Tenants, initech) })
 	check("added again", issued, "initech", "ok")
 	ts.mustRevoke(initechToken, "initech", "ci")

@@ -15,7 +15,7 @@ import (
 )
 
 // TestNothingAnswersFromErased uses an exception in every way that the server
-// could remember, erases it, and checks that no answer comes from it.
+// could cache, erases it, and checks that no response depends on it.
 func TestNothingAnswersFromErased(t *testing.T) {
 	later := time.Duration(0)
 	people := newCompany(t)

@@ -69,7 +69,7 @@ func (r *exceptionRig) inForce() string {
 }
 
 // wantRefusal fails the test unless the submission was refused because of the
-// field, and with the text.
+// field, with an error that contains the text.
 func wantRefusal(t *testing.T, what string, err error, field, text string) {
 	t.Helper()
 	wantCode(t, what, err, connect.CodeInvalidArgument, field)
@@ -172,7 +172,7 @@ func TestRequesterBySpelling(t *testing.T) {
 }
 
 // TestConflictingDecisions submits conflicting events at the same time, one by
-// one and in one batch. Each time one of them is recorded.
+// one and in one batch. Exactly one of them is recorded.
 func TestConflictingDecisions(t *testing.T) {
 	const n = 8
 	r := newExceptionRig(t)
@@ -226,8 +226,8 @@ func TestConflictingDecisions(t *testing.T) {
 	}
 }
 
-// TestRetriedExceptionEvents checks that a retry is recognized, although the
-// first submission has changed what is valid.
+// TestRetriedExceptionEvents checks that a retry is recognized even though the
+// first submission changed which events are valid.
 func TestRetriedExceptionEvents(t *testing.T) {
 	r := newExceptionRig(t)
 	dana, kim := r.people.token(r.testServer, "dana", "appender"), r.people.token(r.testServer, "kim", "approver")

@@ -73,8 +73,8 @@ func TestTokensOfReplicas(t *testing.T) {
 	}
 }
 
-// What a tenant exports is imported elsewhere, where the API serves the same
-// receipts and takes no appends.
+// The replica that imports a tenant's export serves the same receipts and
+// refuses appends.
 func TestExportAndReplica(t *testing.T) {
 	ts := newServer(t)
 	for i := range 5 {

@@ -13,8 +13,8 @@ import (
 	"muniment.dev/muniment/internal/peers"
 )
 
-// fsck runs Tessera's fsck on what is under a URL, and returns its output.
-// Its exit code is 0 whatever it finds.
+// fsck runs Tessera's fsck on the log below a URL, and returns its output. Its
+// exit code is always 0.
 func fsck(t *testing.T, url, vkey string) string {
 	t.Helper()
 	key := filepath.Join(t.TempDir(), "log.pub")

@@ -90,7 +90,8 @@ func TestGateAttests(t *testing.T) {
 	if !again.Repeated || fmt.Sprint(again.Decision.Attestations) != fmt.Sprint(passed) {
 		t.Errorf("repeated %t with %d attestations, want those of the entry", again.Repeated, len(again.Decision.Attestations))
 	}
-	// Evidence about a part proves nothing about what is called its index.
+	// Evidence about a part proves nothing about the digest that is claimed to
+	// be its index.
 	req := &munimentv1.DecideRequest{Tenant: "acme", Stage: "deploy", Subjects: []*munimentv1.GateSubject{imageOf("c")}}
 	req.Subjects[0].Parts = []*munimentv1.GatePart{{Platform: "linux/arm64", Digest: map[string]string{"sha256": strings.Repeat("a", 64)}}}
 	res, err := g.client().Decide(context.Background(), connect.NewRequest(req))

@@ -110,7 +110,7 @@ func TestExchange(t *testing.T) {
 	if r, err := ts.exchange("acme", i.Token(job("ref", "refs/tags/v1"))); err != nil || len(r.Kinds) != 0 {
 		t.Errorf("%v, %v", r, err)
 	}
-	// What was granted is in the log, with the claims that matched.
+	// The log records each grant, with the claims that matched.
 	e, err := ts.client(acmeToken).GetEntry(ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: "acme", Index: res.Index, IncludePayload: true}))
 	if err != nil || e.Msg.Entry.Kind != "config" || e.Msg.Entry.Submitter != "server" || e.Msg.Entry.Attributes["actor"] != identity ||
 		!strings.Contains(string(e.Msg.Payload), `\"rule\":\"ci\",\"claims\":{\"repository_id\":\"74\"}`) {
@@ -148,8 +148,8 @@ func TestExchangeRefused(t *testing.T) {
 	wantCode(t, "a ledger that takes none", err, connect.CodeUnauthenticated, "identity_token")
 }
 
-// An identity token is taken once: by whichever tenant, by one of many at once,
-// and also after a restart.
+// An identity token is accepted once, across tenants, concurrent calls and
+// restarts.
 func TestExchangeOnce(t *testing.T) {
 	i := issuer(t)
 	ts := newServer(t, takes(t, i))
@@ -205,8 +205,8 @@ func TestExchangeOnce(t *testing.T) {
 	}
 }
 
-// What was exchanged for ends after its time, and a token that could not be
-// recorded can be used again.
+// A token obtained by exchange expires. If the exchange could not be recorded,
+// the identity token can be used again.
 func TestExchangeEnds(t *testing.T) {
 	i := issuer(t)
 	var mu sync.Mutex

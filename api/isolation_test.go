@@ -31,7 +31,7 @@ import (
 // name, or of its header, which is how these tests, and the server, find it.
 var public = []protoreflect.Name{"GetInclusionProof", "GetConsistencyProof", "GetCheckpoint", "WhoAmI"}
 
-// rest is what a request of some RPCs needs beside a tenant.
+// rest contains the fields, besides the tenant, that some RPCs require.
 var rest = map[protoreflect.Name]string{
 	"Append":          `,"submission":{"kind":"attestation","mediaType":"text/plain","payload":"c3Rvd2F3YXk="}`,
 	"AppendBatch":     `,"submissions":[{"kind":"attestation","mediaType":"text/plain","payload":"c3Rvd2F3YXk="}]`,
@@ -368,7 +368,8 @@ func TestTokensExpire(t *testing.T) {
 	}
 }
 
-// Lists, streams and heads show the own entries only, whatever the filter.
+// Lists, streams and heads contain only the tenant's own entries, whatever the
+// filter.
 func TestListsKeepTenantsApart(t *testing.T) {
 	ts := newServer(t)
 	own := map[string][]uint64{}

@@ -20,8 +20,8 @@ var (
 	documented    = regexp.MustCompile("`(muniment_\\w+)`")
 )
 
-// TestMetricsAreDocumented compares what a server with everything switched on
-// registers, and what it exposes, with the table in docs/operator.md.
+// TestMetricsAreDocumented compares the metrics that a server with all features
+// registers and exposes with the table in docs/operator.md.
 func TestMetricsAreDocumented(t *testing.T) {
 	s := wholeServer(t)
 	m := s.cfg.Metrics

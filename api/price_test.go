@@ -16,8 +16,8 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// A message that is too large is inflated as far as the limit of its call, and
-// no further: what follows is damaged, which no error mentions.
+// A message over the limit is inflated only up to the limit of its call. The
+// data after that is damaged, and no error mentions the damage.
 func TestInflationStops(t *testing.T) {
 	ts := newServer(t)
 	bomb := gzipped(t, protowire.AppendBytes(protowire.AppendTag(nil, 999, protowire.BytesType), make([]byte, 64<<20)))

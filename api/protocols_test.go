@@ -79,7 +79,7 @@ func TestProtocols(t *testing.T) {
 	}
 }
 
-// What anybody can do with curl.
+// These are the calls that anyone can make with curl.
 func TestPlainJSON(t *testing.T) {
 	ts := newServer(t)
 	a := ts.post("Append", acmeToken, fmt.Sprintf(`{"tenant":"acme","submission":{"kind":"attestation","mediaType":"text/plain","payload":%q}}`, base64.StdEncoding.EncodeToString([]byte("by curl"))))

@@ -139,8 +139,7 @@ func TestEntryAndByteLimits(t *testing.T) {
 	}
 }
 
-// What counts against a day is what became an entry; a restart does not forget
-// it.
+// Recorded entries count against the day's limit, across restarts.
 func TestDailyLimits(t *testing.T) {
 	day := time.Now().UTC().Truncate(24 * time.Hour)
 	ts, _ := limited(t, limit.TenantLimits{DailyEntries: 3, DailyBytes: 100})
@@ -252,8 +251,8 @@ func (ts *testServer) atLimit() int {
 	return n
 }
 
-// What the log itself writes for a tenant counts against its day like any other
-// entry; a token can be revoked all the same.
+// Entries that the server writes for a tenant count against its day like any
+// others. A token can still be revoked when the day's limit is reached.
 func TestConfigCountsAgainstTheDay(t *testing.T) {
 	ts, c := limited(t, limit.TenantLimits{DailyEntries: 3})
 	admin := munimentv1connect.NewAdminServiceClient(ts.h2, ts.url, connect.WithInterceptors(bearer(acmeToken)))

@@ -333,7 +333,7 @@ func (ts *testServer) get(path string) httpAnswer {
 	return ts.do(ts.h1, "GET", path, "", nil, nil)
 }
 
-// metrics returns what an operator reads at /metrics.
+// metrics returns the response of /metrics to an operator.
 func (ts *testServer) metrics() string {
 	ts.t.Helper()
 	a := ts.do(ts.h1, "GET", "/metrics", operatorToken, nil, nil)
@@ -414,8 +414,8 @@ func asConnect(err error, ce **connect.Error) bool {
 	return ok
 }
 
-// wantPlain expects a message for people: without regular expressions, types
-// and time layouts.
+// wantPlain expects a message without regular expressions, types and time
+// layouts.
 func wantPlain(t testing.TB, message string) {
 	t.Helper()
 	for _, shape := range []string{"regex", "Go ", "strconv.", "2006-", "cannot unmarshal", "proto:", "proto.", "!!str", "uint64", "int32"} {

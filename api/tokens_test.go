@@ -117,8 +117,8 @@ func TestTokensAtRunTime(t *testing.T) {
 	check(newServer(t, on(ts.store)))
 }
 
-// A grant is an entry that records what was granted, by whom and why, with the
-// hash of the token but not the token.
+// A grant is an entry that records the role, the grantor, the reason and the
+// hash of the token, but not the token.
 func TestGrantsAreEntries(t *testing.T) {
 	ts := newServer(t)
 	token, err := ts.issue(&munimentv1.Grant{Id: "ci", Role: munimentv1.Role_ROLE_APPENDER})
@@ -222,8 +222,8 @@ func TestRevokingEndsStreams(t *testing.T) {
 	}
 }
 
-// A caller may draw the token itself. Its hash, which is no secret, can't be
-// used to receive what is sent with another tenant's token.
+// A caller may generate the token itself. Its hash is no secret, so it must not
+// give access to another tenant's token.
 func TestTokenDrawnByCaller(t *testing.T) {
 	ts := newServer(t)
 	issue := func(admin, tenant, id, token string) (*munimentv1.IssueTokenResponse, error) {

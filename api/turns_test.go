@@ -55,8 +55,8 @@ func TestLargeRequestsTakeTurns(t *testing.T) {
 	await(t, "all turns are given back", func() bool { held, waiting := turns.CPU.Held(); return held == 0 && waiting == 0 })
 }
 
-// TestEachTenantHasItsTurn checks that one tenant's large messages, however
-// many and in whichever form, leave the next turn but one to another tenant.
+// TestEachTenantHasItsTurn checks that after at most one further turn of a
+// tenant with large messages, another tenant gets its turn.
 func TestEachTenantHasItsTurn(t *testing.T) {
 	ts := newServer(t)
 	evidence := func(tenant string) *munimentv1.Submission {

@@ -17,8 +17,8 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// startWatch begins to watch and waits until the caller has caught up; it
-// returns what was sent until then.
+// startWatch begins to watch, waits until the caller has caught up, and returns
+// the messages received until then.
 func startWatch(t *testing.T, c munimentv1connect.LedgerServiceClient, tenant string, f *munimentv1.Filter, from uint64) (*connect.ServerStreamForClient[munimentv1.WatchEntriesResponse], []uint64) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -171,8 +171,8 @@ func TestIdleStreamOutlivesDeadlines(t *testing.T) {
 	}
 }
 
-// An entry wakes the watchers of its own stream, and no others. The ledger's
-// publish path wakes one goroutine, however many watchers there are.
+// An entry wakes only the watchers of its own stream. The ledger's publish path
+// wakes one goroutine, whatever the number of watchers.
 func TestOthersEntriesWakeNoWatcher(t *testing.T) {
 	ts := newServer(t)
 	var streams []*connect.ServerStreamForClient[munimentv1.WatchEntriesResponse]

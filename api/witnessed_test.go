@@ -119,8 +119,7 @@ func TestWaitWitnessed(t *testing.T) {
 		}
 	}
 
-	// The checkpoint that is served stays the witnessed one, while the log goes
-	// on.
+	// The served checkpoint stays the witnessed one while the log grows.
 	ws.append("acme", "four")
 	if a := ws.get("/tlog/checkpoint"); a.status != 200 || !strings.HasPrefix(string(a.body), origin+"\n3\n") || !strings.Contains(string(a.body), "— witness.example ") {
 		t.Fatalf("the served checkpoint: %d\n%s", a.status, a.body)
@@ -138,7 +137,7 @@ func TestWaitWitnessed(t *testing.T) {
 	if _, err = c.GetReceipt(ctx, connect.NewRequest(&munimentv1.GetReceiptRequest{Tenant: "acme", Index: 2, Witnessed: true})); err != nil {
 		t.Fatal(err)
 	}
-	// A server that stops answers those who wait.
+	// A server that stops responds to the calls that wait.
 	go func() {
 		_, err := c.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: sub("five"), Wait: munimentv1.AppendWait_APPEND_WAIT_WITNESSED}))
 		done <- result{err: err}

@@ -287,9 +287,9 @@ func TestHostileEvidence(t *testing.T) {
 	}
 }
 
-// What was decided before a change of the rules, and arrives after it, is
-// decided again. The change comes between the two: the observer of decisions
-// makes it.
+// A submission that is decided before a change of the rules, and arrives after
+// it, is decided again. The observer of decisions makes the change between the
+// two.
 func TestDecidedAgain(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
 	ctx := context.Background()

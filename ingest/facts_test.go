@@ -19,8 +19,8 @@ import (
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
-// checkFacts checks that the facts that were stored with an entry are those
-// that are derived from its header and payload, and returns them.
+// checkFacts checks that the stored facts of an entry equal those derived from
+// its header and payload, and returns them.
 func checkFacts(t *testing.T, in *Ingester, who Submitter, index uint64) *facts.Facts {
 	t.Helper()
 	ctx := t.Context()
@@ -58,8 +58,8 @@ func checkFacts(t *testing.T, in *Ingester, who Submitter, index uint64) *facts.
 	return f
 }
 
-// Facts that are extracted at intake, in any envelope and of any size, are
-// those that reindex derives.
+// Facts extracted at intake equal those that reindex derives, for all envelopes
+// and sizes.
 func TestFactsAtIntake(t *testing.T) {
 	s := memstore.New()
 	in, who, _ := newIngesterOn(t, s)

@@ -73,7 +73,7 @@ func TestCallsStayTogether(t *testing.T) {
 	checkLogSample(t, tl, 10, acme, globex)
 }
 
-// Results come in the order of the drafts, and a refused draft is not recorded.
+// Results have the order of the drafts, and a refused draft is not recorded.
 func TestRefusedDraftsKeepTheirPlaces(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	refused := errors.New("refused")

@@ -11,7 +11,7 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A wrongStore returns rows whose checksums are right and whose content is not.
+// A wrongStore returns rows with the right checksums and the wrong content.
 type wrongStore struct {
 	store.Store
 	skeleton, header, payload bool

@@ -187,8 +187,8 @@ func listIndexes(t testing.TB, l *Ledger, s *Stream, q Query) []uint64 {
 	}
 }
 
-// checkEntry checks what its tenant gets of an entry, that no other tenant gets
-// it, and its receipt in every form.
+// checkEntry checks the entry as its tenant reads it, that other tenants cannot
+// read it, and its receipt in every form.
 func checkEntry(t testing.TB, tl *testLog, index uint64, tree *naiveTree, tenants []*testTenant) {
 	t.Helper()
 	ctx := context.Background()

@@ -86,8 +86,8 @@ func TestReceiptOfDuplicate(t *testing.T) {
 	}
 }
 
-// What is erased is missing from entries and receipts, and what is left
-// verifies.
+// Erased parts are missing from entries and receipts, and the remaining parts
+// verify.
 func TestErased(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})

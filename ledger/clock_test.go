@@ -60,8 +60,8 @@ func TestClockIsMoved(t *testing.T) {
 	}
 }
 
-// A small step of the clock is tolerated, and the time of entries never goes
-// back.
+// A small step of the clock is tolerated, and the times of entries never
+// decrease.
 func TestClockIsAdjusted(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	start := accepted(t, tl, "first")

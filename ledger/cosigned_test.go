@@ -173,8 +173,8 @@ func TestWitnessedNowAndThen(t *testing.T) {
 	}
 }
 
-// Whatever comes as a cosigned checkpoint, only this log's published ones that
-// meet the quorum are taken.
+// Only the log's own published checkpoints that meet the quorum are accepted as
+// cosigned.
 func TestCosignRefuses(t *testing.T) {
 	ctx := context.Background()
 	wl, other := newWitnessedLog(t), newTestLog(t, Config{})
@@ -277,8 +277,8 @@ func TestHold(t *testing.T) {
 	wantErr(t, "append", err, ErrUnconfirmed)
 }
 
-// What is carried to a machine without a network is what is witnessed, and the
-// replica's receipts show it.
+// A delta carries the latest witnessed checkpoint, and the replica's receipts
+// contain it.
 func TestWitnessedReplica(t *testing.T) {
 	ctx := context.Background()
 	wl := newWitnessedLog(t)

@@ -64,7 +64,7 @@ func TestOtherEvidence(t *testing.T) {
 			}
 		}
 	}
-	// What was read from the payload does not make it other evidence.
+	// Facts extracted from the payload do not affect deduplication.
 	if r := tl.mustAppend(t, evidence(provenance)); !r[0].Duplicate || r[0].Index != 0 {
 		t.Errorf("evidence of which more was read: %+v", r[0])
 	}
@@ -261,8 +261,8 @@ func TestCancelledAppend(t *testing.T) {
 	checkLog(t, tl, acme)
 }
 
-// An entry whose caller goes away while it is committed is recorded, and the
-// caller gets its result.
+// An entry whose caller disconnects during the commit is recorded, and its
+// result is delivered.
 func TestCancelledInCommit(t *testing.T) {
 	counted := make(chan int, 8)
 	tl := newTestLog(t, Config{Observe: Observer{Recorded: func(_ entry.Hash, entries int, _ int64) { counted <- entries }}})

@@ -58,8 +58,8 @@ func importDelta(tl *testLog, s store.Store, file []byte, tenants ...*testTenant
 	return Import(context.Background(), s, bytes.NewReader(file), int64(len(file)), o)
 }
 
-// checkReplica checks that the replica shows of acme's stream what the log
-// shows at the same size, and nothing of globex's.
+// checkReplica checks that the replica contains the same entries of acme's
+// stream as the log at that size, and none of globex's.
 func checkReplica(t testing.TB, tl *testLog, s store.Store) *Ledger {
 	t.Helper()
 	ctx := context.Background()
@@ -322,7 +322,7 @@ func TestDeltaDiskFull(t *testing.T) {
 	wantErr(t, "a full disk", err, ErrDiskFull, "make room")
 }
 
-// What was erased before the export is erased in the replica.
+// Entries erased before the export are erased in the replica.
 func TestDeltaErased(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})

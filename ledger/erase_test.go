@@ -53,8 +53,7 @@ func (tl *testLog) form(t *testing.T, tt *testTenant, index uint64) receipt.Form
 	return r.Form
 }
 
-// wantSameIndex checks that the log gives exactly the projections that are
-// stored.
+// wantSameIndex checks that the log derives exactly the stored projections.
 func (tl *testLog) wantSameIndex(t *testing.T, when string) {
 	t.Helper()
 	r, err := Reindex(context.Background(), tl.store, memstore.New(), testOrigin, testDerive, false, nil)
@@ -119,8 +118,8 @@ func TestErase(t *testing.T) {
 	tl.wantSameIndex(t, "at the end")
 }
 
-// A header that holds a digest of the payload goes with it, however the digest
-// is written.
+// A header that contains a digest of the payload is erased with it, whatever
+// the digest's spelling.
 func TestEraseHeaderThatBetraysPayload(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	digest := func(payload string) []byte { b := sha256.Sum256([]byte(payload)); return b[:] }
@@ -152,7 +151,7 @@ func TestEraseHeaderThatBetraysPayload(t *testing.T) {
 }
 
 // Evidence that waits for the same commit as the erasure of an earlier copy is
-// recorded anew.
+// recorded as a new entry.
 func TestEraseAndSameEvidenceInOneBatch(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	tl.mustAppend(t, acme.draft("secret"), acme.draft("other"))
@@ -228,7 +227,7 @@ func TestRecordedErasuresAreMadeAgain(t *testing.T) {
 	tl.wantSameIndex(t, "afterwards")
 }
 
-// What is erased leaves the disk by itself, also after a restart.
+// Erased bytes leave the disk without further commands, even after a restart.
 func TestErasedIsPurged(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	tl.mustAppend(t, acme.draft("a"))
@@ -361,8 +360,8 @@ func TestLargePayload(t *testing.T) {
 	}
 }
 
-// Nothing is left of a large payload that is not recorded, and the reserve of
-// the disk holds for it, too.
+// A large payload that is not recorded leaves no file, and is refused if it
+// would use the disk's reserve.
 func TestLargePayloadRefused(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{ReserveBytes: 1000})

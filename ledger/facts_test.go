@@ -121,7 +121,7 @@ func TestFactsDamaged(t *testing.T) {
 	}
 }
 
-// An erasure deletes the facts in its own commit, whatever follows it.
+// An erasure deletes the facts in its own commit.
 func TestEraseFacts(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})

@@ -105,8 +105,8 @@ func TestFailedCommitFailsTheQueue(t *testing.T) {
 	checkLog(t, tl)
 }
 
-// A nearly full disk refuses appends before the commit, not what is already
-// recorded, and not for good.
+// A nearly full disk refuses appends before the commit. Duplicates of recorded
+// entries still succeed, and appends resume when there is space.
 func TestDiskReserve(t *testing.T) {
 	s := memstore.New()
 	var free atomic.Uint64

@@ -56,7 +56,7 @@ func testKey(i uint64) (k store.Key) {
 	return k
 }
 
-// The filter holds a few layers however many keys are added, and never lacks
+// The filter holds a few layers, whatever the number of keys, and never misses
 // one. It is loaded between any two keys, with commits that are one layer
 // behind.
 func TestFilterIsBounded(t *testing.T) {

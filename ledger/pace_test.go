@@ -70,7 +70,7 @@ func TestHeavyStreamIsPaced(t *testing.T) {
 	now = now.Add(company.ActiveFor)
 	check("when the other stream has stopped", 4, 0)
 
-	// What is closed is recorded without delay.
+	// A closed queue releases its entries without delay.
 	rowsOf(t, &q, heavy, 16_384)
 	rowsOf(t, &q, light, 10)
 	q.committed(check("in company again", 1, 1), 50*time.Millisecond)

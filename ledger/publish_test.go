@@ -106,8 +106,8 @@ func provenance(h *entry.Header) {
 	h.Signers = []entry.Signer{{Identity: "ci@example", Issuer: "https://issuer.example"}}
 }
 
-// A commit shows in the store before it is durable; no read path may tell of
-// it.
+// A commit is visible in the store before it is durable. No read path may
+// expose it.
 func TestNothingUnpublishedIsVisible(t *testing.T) {
 	for _, n := range []int{2, 254, 510} { // the commit may complete a tile
 		t.Run(fmt.Sprint("size ", n), func(t *testing.T) {
@@ -185,8 +185,8 @@ func checkUnpublished(t *testing.T, tl *testLog) {
 	}
 }
 
-// The state that a commit made and a crash undid must never have been shown,
-// and the log goes on from the one before.
+// A state whose commit was undone by a crash must never have been visible, and
+// the log continues from the state before it.
 func TestCrashBeforeDurable(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	tl.fill(t, "entry", 255)

@@ -42,8 +42,8 @@ func takeBatch(q *queue) (batch []*group) {
 	}
 }
 
-// A quiet stream's entry is in the next batch, however much another has
-// waiting, and finds room in the queue.
+// An entry of a quiet stream is in the next batch, and has room in the queue,
+// however many entries another stream has waiting.
 func TestQuietStreamGoesNext(t *testing.T) {
 	tl, blocker, release := blocked(t, Config{MaxBatchEntries: 10, MaxPendingEntries: 100})
 	var noisy []<-chan answer
@@ -194,7 +194,7 @@ func TestRowsAreCounted(t *testing.T) {
 	}
 }
 
-// An entry's rows are those that its commit writes.
+// An entry's row count is the number of rows that its commit writes.
 func TestRowsOfAnEntry(t *testing.T) {
 	tl := newTestLog(t, Config{MaxPendingRows: 50, MaxBatchRows: 50})
 	subjects := func(name string) Draft {

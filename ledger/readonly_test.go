@@ -117,7 +117,8 @@ func TestOpenReadOnly(t *testing.T) {
 	}
 }
 
-// What an entry records as erased is not served, even where the store has it.
+// Content that an entry records as erased is not served, even if the store
+// still contains it.
 func TestReadOnlyHidesErased(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})

@@ -19,8 +19,8 @@ import (
 	"muniment.dev/muniment/ledger/store/memstore"
 )
 
-// At any size a log can be closed and opened again: it is the same log, and
-// goes on as one that was never closed.
+// A log of any size can be closed and opened again. It is the same log, and
+// continues like one that was never closed.
 func TestReopenAtAnySize(t *testing.T) {
 	soak.WithoutRace(t)
 	rapid.Check(t, func(rt *rapid.T) {
@@ -56,7 +56,7 @@ func TestReopenAtAnySize(t *testing.T) {
 	})
 }
 
-// A damagedStore gives some of what is stored back with one bit changed.
+// A damagedStore returns some rows with one bit changed.
 type damagedStore struct {
 	store.Store
 	skeleton int64 // of this index; -1: none

@@ -11,8 +11,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// Callers that leave the open batch, one after the other, don't keep those that
-// stay from being recorded.
+// Callers that leave the open batch one after the other do not delay those that
+// stay.
 func TestLeaversDelayOnce(t *testing.T) {
 	const leavers = 5
 	var leave func() // of the last one that came
@@ -61,8 +61,8 @@ func TestLeaversDelayOnce(t *testing.T) {
 	checkLog(t, tl, acme, globex)
 }
 
-// What lost its place counts against the limits of the queue and of a commit,
-// however often it does.
+// Groups that lost their place count against the limits of the queue and of a
+// commit, however often that happens.
 func TestLostBatchesStayBounded(t *testing.T) {
 	tl := newTestLog(t, Config{MaxBatchEntries: 10, MaxPendingEntries: 20})
 	sizes := make(chan int)

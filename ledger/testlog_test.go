@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// A testClock is a clock that stands still until it is moved.
+// A testClock is a clock that a test advances.
 type testClock struct {
 	mu        sync.Mutex
 	wall      time.Time
@@ -243,8 +243,8 @@ func (tl *testLog) open(t *testing.T, s store.Store) {
 	}
 }
 
-// restart closes the ledger and opens it again on what the store in memory
-// would hold after a loss of power.
+// restart closes the ledger and opens it again on the content that the store in
+// memory would have after a loss of power.
 func (tl *testLog) restart(t *testing.T) {
 	t.Helper()
 	tl.Close()
@@ -303,7 +303,7 @@ func (tl *testLog) fill(t testing.TB, name string, n int) {
 	}
 }
 
-// An answer is what a call of Append came back with.
+// An answer is the result of a call of Append.
 type answer struct {
 	results []Result
 	err     error

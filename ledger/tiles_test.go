@@ -260,7 +260,7 @@ func (s *unreadableIndex) ReplaceProjections(ctx context.Context, p iter.Seq2[st
 	return s.Store.ReplaceProjections(ctx, p, heads)
 }
 
-// Index rows that can't be read are replaced like those that are wrong.
+// Unreadable index rows are replaced like wrong ones.
 func TestReindexUnreadable(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	tl.fill(t, "entry", 20)

@@ -43,7 +43,7 @@ func (s *moodyStore) fail(err error, times int) {
 	s.err, s.times, s.asked = err, times, 0
 }
 
-// A server that cannot follow the others for a while goes on when it can. It
+// A server that temporarily cannot follow the others continues when it can. It
 // stops after a deadline, and at once if the store is damaged.
 func TestFollowAsksAgain(t *testing.T) {
 	away := errors.New("connection refused")

@@ -36,7 +36,8 @@ func TestWriters(t *testing.T) {
 	}
 }
 
-// writers are servers that share a store, and what their callers saw.
+// writers are servers that share a store, with the results that their callers
+// received.
 type writers struct {
 	cluster *memstore.Cluster
 	base    *testLog // has the configuration that all servers share
@@ -152,7 +153,7 @@ func (w *writers) step(t *testing.T, rng *rand.Rand, n int) {
 	w.append(t, l, d)
 }
 
-// append appends a draft, and notes what its caller then knows.
+// append appends a draft, and notes the caller's result.
 func (w *writers) append(t *testing.T, l *Ledger, d Draft) bool {
 	results, err := l.Append(context.Background(), []Draft{d})
 	if err == nil {
@@ -254,8 +255,8 @@ func (w *writers) check(t *testing.T) {
 	tl.wantSameIndex(t, "in the end")
 }
 
-// checkEntries looks for what was recorded twice, under rules that were not in
-// force, or is back after its erasure.
+// checkEntries looks for entries that were recorded twice, recorded under rules
+// that were not in force, or restored after their erasure.
 func (w *writers) checkEntries(t *testing.T, tl *testLog, p *Published, tree *naiveTree) {
 	ctx, s := context.Background(), tl.store
 	sk, err := s.Skeletons(ctx, 0, p.Size)
@@ -355,7 +356,8 @@ func TestLeaveTheOpenBatch(t *testing.T) {
 	checkLog(t, tl, acme, globex)
 }
 
-// A draft is recorded under the rules that it was decided under, or not at all.
+// A draft is recorded under the rules under which it was decided, or not at
+// all.
 func TestOvertaken(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	ctx := context.Background()

@@ -25,8 +25,8 @@ func await(t *testing.T, what string, f func() bool) {
 	}
 }
 
-// However many connections an address opens, there is room for others, and what
-// is closed is free again.
+// An address that opens many connections leaves room for others, and closing
+// one frees its place.
 func TestAddressesShareConnections(t *testing.T) {
 	for _, c := range []struct{ max, greedy, alone int }{{100, 1, 50}, {100, 2, 33}, {100, 9, 10}, {1, 1, 1}, {3, 1, 1}} {
 		l := Bound(nil, c.max)
@@ -52,8 +52,8 @@ func TestAddressesShareConnections(t *testing.T) {
 	}
 }
 
-// A lower limit closes nothing and refuses what is new; a higher one accepts
-// again.
+// Lowering the limit closes no connections and refuses new ones. Raising it
+// accepts connections again.
 func TestSetMax(t *testing.T) {
 	l := Bound(nil, 10)
 	for i := range 10 {
@@ -75,8 +75,8 @@ func TestSetMax(t *testing.T) {
 	}
 }
 
-// TestProviderLeavesConnections checks that one IPv6 provider has half of the
-// connections at most, from however many networks.
+// TestProviderLeavesConnections checks that one IPv6 provider holds at most
+// half of the connections, however many networks it uses.
 func TestProviderLeavesConnections(t *testing.T) {
 	l := Bound(nil, 100)
 	for n := range 1000 {

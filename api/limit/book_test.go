@@ -42,8 +42,7 @@ func TestBook(t *testing.T) {
 	}
 }
 
-// Whatever is taken and given back, by many at once, the limits hold and
-// nothing is left over.
+// Under concurrent use, the limits hold, and everything taken is given back.
 func TestManyHolds(t *testing.T) {
 	b := NewBook(HeldLimits{Bytes: {Total: 100, Owner: 60}, Calls: {Owner: 3}})
 	var wg sync.WaitGroup
@@ -71,8 +70,8 @@ func TestManyHolds(t *testing.T) {
 	}
 }
 
-// TestProviderLeavesRoom checks that the networks of one IPv6 provider hold
-// half of a resource at most, however many they are.
+// TestProviderLeavesRoom checks that the networks of one IPv6 provider together
+// hold at most half of a resource.
 func TestProviderLeavesRoom(t *testing.T) {
 	b := NewBook(HeldLimits{Public: {Total: 100, Owner: 10}})
 	held := 0

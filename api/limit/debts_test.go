@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// The waiting calls of one owner continue one after the other, however many
-// there are and even if they began at the same time. Other owners do not wait.
+// The waiting calls of one owner proceed one at a time, even if they began
+// together. Other owners do not wait.
 func TestDebtorsContinueOneByOne(t *testing.T) {
 	var d Debts
 	now := time.Unix(1_800_000_000, 0)

@@ -346,7 +346,7 @@ func emptyMembers(t *testing.T, bytesOfIt int) []byte {
 	return bytes.Repeat(member, bytesOfIt/len(member))
 }
 
-// A countingBody counts what is read of it.
+// A countingBody counts the bytes that are read from it.
 type countingBody struct {
 	io.Reader
 	n int64

@@ -78,8 +78,7 @@ func TestSlowSendersAreCutOff(t *testing.T) {
 	}
 }
 
-// However the path is spelled, no request is larger than the limit, and each
-// spelling is as good as it is to Rekor.
+// The size limit applies to every spelling of a path that Rekor accepts.
 func TestSpellingsOfThePath(t *testing.T) {
 	ours, theirs := newLog(t), startPeer(t)
 	key := ecdsaKey(elliptic.P256())

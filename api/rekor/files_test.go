@@ -35,7 +35,7 @@ func newChain(t *testing.T) []byte {
 	return []byte(tsa.EncodeChain(chain))
 }
 
-// sigstore-go reads the files and finds in them what was put in.
+// sigstore-go reads the files and finds the expected keys and URLs in them.
 func TestFilesAreSigstores(t *testing.T) {
 	l := newLog(t)
 	d := describe(t, l)

@@ -42,7 +42,7 @@ import (
 
 const origin = "127.0.0.1"
 
-// A testLog is a Rekor log of ours over HTTP.
+// A testLog is a Rekor log of this project, served over HTTP.
 type testLog struct {
 	url    string
 	ledger *ledger.Ledger
@@ -86,7 +86,7 @@ func newLog(t *testing.T, edits ...func(*ledger.Config)) *testLog {
 	return &testLog{srv.URL, l, vkey, pub.(ed25519.PublicKey)}
 }
 
-// An answer is what a server said to a request.
+// An answer is a server's response to a request.
 type answer struct {
 	status   int
 	kind     string // Content-Type
@@ -271,8 +271,8 @@ func badRequests() map[string]string {
 	}
 }
 
-// Our canonical bodies are those of the real Rekor v2, byte for byte, and so
-// are our answers but for the place in the log.
+// The canonical bodies equal those of the real Rekor v2, byte for byte. So do
+// the responses, except for the index and proof.
 func TestBodiesAreRekors(t *testing.T) {
 	ours, theirs := newLog(t), startPeer(t)
 	for name, r := range requests() {

@@ -32,7 +32,7 @@ func fill(t *testing.T, l *testLog, size uint64) [][]byte {
 }
 
 // Tessera's fsck and torchwood's client, which share no code with this project,
-// read the whole log from Rekor's paths and find it sound.
+// read the whole log from Rekor's paths and verify it.
 func TestStockReadersFindTheLogSound(t *testing.T) {
 	l := newLog(t)
 	key := filepath.Join(t.TempDir(), "log.pub")

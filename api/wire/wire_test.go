@@ -173,8 +173,8 @@ func TestCheckJSON(t *testing.T) {
 	}
 }
 
-// What the scanner lets pass is decoded to no more than a fixed multiple of its
-// bytes.
+// A message that the scanner accepts is decoded into at most a fixed multiple
+// of its bytes.
 func FuzzCheck(f *testing.F) {
 	f.Add([]byte{0x12, 0x00, 0x12, 0x00})
 	f.Add([]byte(`{"tenant":"acme"}`))
@@ -191,8 +191,9 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// A message with too much in it is refused when the first excess arrives,
-// however it is cut; one that Check passes always passes.
+// A message with too many elements is refused when the first excess one
+// arrives, whatever the sizes of the reads. A message that Check accepts is
+// always accepted.
 func TestStream(t *testing.T) {
 	md := batch(0).ProtoReflect().Descriptor()
 	js := func(n int) []byte {

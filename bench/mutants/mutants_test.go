@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// A seed determines the inputs, and they reach every check.
+// A seed determines the inputs, and the inputs reach every check.
 func TestGenerate(t *testing.T) {
 	var files [2]bytes.Buffer
 	for i := range files {

@@ -15,8 +15,8 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// However much a server sends as an error, little of it is read, and a message
-// ends at its limit.
+// The client reads only a bounded part of an error response, and cuts its
+// message to a limit.
 func TestAnswersAreBounded(t *testing.T) {
 	huge := `{"code":"invalid_argument","message":"` + strings.Repeat("x", 16<<20) + `"}`
 	var zipped bytes.Buffer

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// Once the reader has seen an alert, every failure of the connection means what
-// the alert means, whichever loop of the transport reports it.
+// Once the reader has received an alert, every failure of the connection is
+// reported as that alert, whichever loop of the transport fails.
 func TestAlertOnAPlaintextConnection(t *testing.T) {
 	for _, c := range []struct {
 		name        string

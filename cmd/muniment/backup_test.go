@@ -154,7 +154,8 @@ func TestBackupIncrementsAndSecrets(t *testing.T) {
 	}
 	c.stopLog()
 	offline := c.backup(to)
-	// What an interrupted backup has left is removed, and harms no other.
+	// The leftovers of an interrupted backup are removed, and other backups are
+	// not affected.
 	if err := os.MkdirAll(filepath.Join(to, operate.PartialPrefix+"1", "files"), 0o700); err != nil {
 		t.Fatal(err)
 	}

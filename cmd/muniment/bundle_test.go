@@ -21,7 +21,7 @@ func verifyBundle(args ...string) (code int, out string) {
 	return code, b.String()
 }
 
-// want fails the test unless the command ends with the code and prints all of
+// want fails the test unless the command exits with the code and prints all of
 // the texts.
 func want(t *testing.T, what string, code int, args []string, says ...string) {
 	t.Helper()
@@ -82,8 +82,8 @@ func flip(m map[string]any, member string, at int) {
 	m[member] = base64.StdEncoding.EncodeToString(b)
 }
 
-// What the real cosign signs by a private Sigstore is verified, and nothing
-// else is.
+// A bundle that the real cosign signed with a private Sigstore is verified.
+// Altered ones are not.
 func TestBundlesOfCosign(t *testing.T) {
 	r := sigstorerig.Start(t, sigstorerig.Fulcio(), sigstorerig.TSA(), sigstorerig.Rekor())
 	artifact := r.WriteFile(t, "a.txt", "hello\n")

@@ -175,8 +175,8 @@ func inUTF16(text string) []byte {
 	return b
 }
 
-// The error for a file without a token names what the file is. Line ends around
-// a token are not part of it.
+// The error for a file without a token describes the file. Line ends around a
+// token are ignored.
 func TestTokenFiles(t *testing.T) {
 	clearEnvironment(t)
 	dir := t.TempDir()

@@ -47,7 +47,7 @@ func newCompany(t *testing.T, name string, initArgs ...string) *company {
 	return c
 }
 
-// must runs a command that must succeed, and returns what it printed.
+// must runs a command that must succeed, and returns its output.
 func (c *company) must(args ...string) string {
 	c.t.Helper()
 	out, code := c.run(args...)
@@ -209,7 +209,7 @@ func (c *company) restore(from string) {
 	}
 }
 
-// get returns what the log serves.
+// get returns the log's response.
 func (c *company) get(path string) (int, string) {
 	c.t.Helper()
 	req, err := http.NewRequest(http.MethodGet, c.log.url+path, nil)
@@ -509,8 +509,8 @@ func TestServeWithRealWitnesses(t *testing.T) {
 	c.rolledBack("it has cosigned a larger tree than this log has: 7 entries instead of 6")
 }
 
-// A log that is killed at any time is never behind what its witness and its
-// anchor have seen of it. The witness is killed, too.
+// A log that is killed at any time is never behind the checkpoints that its
+// witness and its anchor have. The witness is killed, too.
 func TestKillWitnessed(t *testing.T) {
 	c, w := newCompany(t, "east"), newCompany(t, "west")
 	w.must("witness", "add-log", c.logKey(0), "--data", w.witness)

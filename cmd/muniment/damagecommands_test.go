@@ -127,7 +127,7 @@ func TestDamagedFilesAndCommands(t *testing.T) {
 }
 
 // TestEraseDamagedEntry erases an entry with damaged rows. The erasure is
-// refused as data loss: it could leave traces of what was recorded.
+// refused as data loss, because it could leave traces of the evidence.
 func TestEraseDamagedEntry(t *testing.T) {
 	soak.WithoutRace(t)
 	r := newFsckRig(t)

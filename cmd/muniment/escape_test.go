@@ -53,8 +53,8 @@ func (w firstWrite) Write(p []byte) (int, error) {
 	return w.Writer.Write(p)
 }
 
-// Whatever names, evidence and servers contain, no command prints a character
-// that controls a terminal or reorders text.
+// No command prints a character from names, evidence or servers that controls a
+// terminal or reorders text.
 func TestNothingUnsafeIsPrinted(t *testing.T) {
 	soak.WithoutRace(t)
 	w := newWorkshop(t)

@@ -430,7 +430,7 @@ func TestFsckKinds(t *testing.T) {
 	}
 }
 
-// A rowEditor changes rows of a store, whatever they mean.
+// A rowEditor changes rows of a store without interpreting them.
 type rowEditor struct {
 	t  *testing.T
 	db *pebble.DB

@@ -135,8 +135,8 @@ func TestFsckReplica(t *testing.T) {
 	})
 }
 
-// fsck finds what the server refuses: whatever happens to the files that an
-// open depends on, fsck does not call a store sound that cannot be opened.
+// fsck never calls a store sound that the server cannot open, whatever the
+// damage to the files that opening depends on.
 func TestFsckFindsWhatIsRefused(t *testing.T) {
 	r := newFsckRig(t)
 	d, err := datadir.Load(r.dir)

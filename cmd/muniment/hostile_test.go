@@ -63,8 +63,8 @@ func writeFile(t *testing.T, name string, data []byte) {
 	}
 }
 
-// safely runs a command for people and for programs, and checks what it prints.
-// It returns the exit code.
+// safely runs a command with human-readable and with JSON output, and checks
+// both. It returns the exit code.
 func safely(t *testing.T, args ...string) int {
 	t.Helper()
 	code := 0

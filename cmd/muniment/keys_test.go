@@ -98,7 +98,7 @@ func TestKeyLifeCycle(t *testing.T) {
 		c.stopLog()
 		c.startLog()
 	}
-	// tell makes the witnesses know the log's newest key.
+	// tell configures the witnesses with the log's newest key.
 	tell := func(witnesses ...*company) {
 		t.Helper()
 		for _, w := range witnesses {
@@ -127,7 +127,7 @@ func TestKeyLifeCycle(t *testing.T) {
 	c.wantVerdicts("r0", r0, map[string]bool{unwitnessed: true, policyA: false})
 	c.wantVerdicts("r1", r1, map[string]bool{unwitnessed: true, policyA: true})
 
-	// keys A and B: the witness knows only A, and that is enough
+	// keys A and B: the witness has only A, which is enough
 	c.must("keys", "rotate", "--data", c.data)
 	restart()
 	policyB := c.keep()

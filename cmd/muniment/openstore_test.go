@@ -96,8 +96,8 @@ func growRaw(t *testing.T, s store.Store, signer note.Signer, n int) *ledger.Led
 	return l
 }
 
-// A store that may lack what was acknowledged is refused, and no file changes.
-// A missing or torn mark falls back to the anchor.
+// A store that may lack acknowledged entries is refused, and no file changes.
+// Without a usable mark, the anchor decides.
 func TestOpenStoreProves(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	skey, _, err := note.GenerateKey(rand.Reader, "log.example")

@@ -70,7 +70,7 @@ func TestReadingCommandsChangeNothing(t *testing.T) {
 			writeFolder(t, dir, before)
 		}
 	}
-	// A command that writes finishes what was interrupted.
+	// A command that writes completes an interrupted change.
 	must("witness", "init", filepath.Join(elsewhere, "witness"), "--name", "w.example")
 	w, err := operate.LoadWitnessDir(filepath.Join(elsewhere, "witness"))
 	if err != nil {

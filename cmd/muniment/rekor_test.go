@@ -78,7 +78,7 @@ func (r *rekorRig) stop() {
 	}
 }
 
-// muniment runs the program in r.Dir and returns what it printed.
+// muniment runs the program in r.Dir and returns its output.
 func (r *rekorRig) muniment(args ...string) string {
 	r.t.Helper()
 	out, err := r.tryMuniment(args...)
@@ -110,7 +110,8 @@ func (r *rekorRig) fulcioChain() string {
 	return r.WriteFile(r.t, "ca.pem", string(chain))
 }
 
-// A signer is a way to sign with cosign, and what a verifier asks of it.
+// A signer is a way to sign with cosign, with the flags that verify such
+// signatures.
 type signer struct {
 	name  string
 	sign  func() []string
@@ -200,8 +201,8 @@ func (r *rekorRig) verifyBundle(file, blob string, s signer) {
 	}
 }
 
-// verifyImage finds what is attached to the image with our command, and
-// verifies each bundle once more from its file, offline.
+// verifyImage finds the image's attachments with verify-image, and verifies
+// each bundle again from its file, offline.
 func (r *rekorRig) verifyImage(image name.Digest, s signer) {
 	r.t.Helper()
 	dir := filepath.Join(r.Dir, s.name+"-image")
@@ -390,7 +391,7 @@ func readEntry(t *testing.T, path string) map[string]any {
 }
 
 // appendBundle records a bundle as evidence, and finds it again by the digest
-// of what was signed.
+// of the signed artifact.
 func (r *rekorRig) appendBundle(file, blob string) {
 	r.t.Helper()
 	token := []string{"--server", r.server.url, "--token-file", filepath.Join(r.data, "tokens", "acme.token")}

@@ -98,8 +98,8 @@ func (r *tufRepository) publish(version int64, target []byte) {
 	}
 }
 
-// A trusted root comes from a TUF repository: signed by who may sign, whole,
-// and never an older one than before.
+// A trusted root from a TUF repository must be signed by the authorized keys,
+// complete, and not older than the present one.
 func TestTrustedRootFromTUF(t *testing.T) {
 	c := newCompany(t, "acme")
 	r := newTUFRepository(t)

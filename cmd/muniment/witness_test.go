@@ -13,8 +13,8 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 )
 
-// A log is added to the list of logs wherever that stands in witness.yaml, and
-// every other line stays as it is.
+// A log is added to the list of logs wherever the list is in witness.yaml.
+// Every other line stays unchanged.
 func TestWitnessAddLog(t *testing.T) {
 	t.Chdir(t.TempDir())
 	w := &workshop{t: t, replace: map[string]string{}}

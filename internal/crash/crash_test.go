@@ -21,7 +21,8 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// TestWithoutFunction checks that a panic goes on where nothing reports it.
+// TestWithoutFunction checks that a panic continues if no function is set to
+// report it.
 func TestWithoutFunction(t *testing.T) {
 	defer func() {
 		if v := recover(); v != "lost" {

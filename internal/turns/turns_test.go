@@ -120,8 +120,8 @@ func TestInterruption(t *testing.T) {
 	}
 }
 
-// Whatever the order in which calls begin, pass, end and are interrupted, no
-// more of them compute at a time than there are turns.
+// At no time do more calls compute than there are turns, in whatever order
+// calls begin, pass, end and are interrupted.
 func TestNoTurnIsLost(t *testing.T) {
 	const slots = 3
 	turns := New(slots)

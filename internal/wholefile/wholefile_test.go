@@ -167,7 +167,7 @@ func TestOutput(t *testing.T) {
 	}
 }
 
-// State is replaced whole, whatever is in its place.
+// SaveState replaces any file of the name as a whole.
 func TestSaveState(t *testing.T) {
 	outside, dir := t.TempDir(), t.TempDir()
 	victim, path := filepath.Join(outside, "victim"), filepath.Join(dir, "state")

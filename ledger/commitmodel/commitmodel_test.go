@@ -28,8 +28,8 @@ func TestProtocol(t *testing.T) {
 	}
 }
 
-// TestFaults leaves out one rule at a time, each of which must break the
-// invariant that it is there for.
+// TestFaults leaves out one rule at a time. The invariant that the rule
+// protects must then fail.
 func TestFaults(t *testing.T) {
 	soak.WithoutRace(t)
 	t.Parallel()

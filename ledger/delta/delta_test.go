@@ -42,7 +42,7 @@ func sealer(s note.Signer) func(string) ([]byte, error) {
 	return func(text string) ([]byte, error) { return note.Sign(&note.Note{Text: text}, s) }
 }
 
-// A sample is what a test writes and must read again.
+// A sample is data that a test writes and must read back.
 type sample struct {
 	header   Header
 	leaves   [][]byte

@@ -18,7 +18,7 @@ import (
 
 const origin = "ledger.example/log"
 
-// wantSigner checks that what the key signs, its verifier key verifies.
+// wantSigner checks that the verifier key verifies the signatures of the key.
 func wantSigner(t *testing.T, k *Key, err error) {
 	t.Helper()
 	if err != nil {

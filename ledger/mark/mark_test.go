@@ -32,8 +32,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// What is left over from a longer mark is ignored. Any other difference makes
-// the mark unusable.
+// The remainder of a longer mark is ignored. Any other difference makes the
+// mark unusable.
 func TestTorn(t *testing.T) {
 	data := Marshal(example)
 	if got, err := Parse(append(bytes.Clone(data), "left over"...)); err != nil || !reflect.DeepEqual(got, example) {

@@ -50,7 +50,7 @@ func (w *workload) hash() (h entry.Hash) {
 	return h
 }
 
-// header is what a CI job's attestation gets.
+// header returns the header of a typical attestation from a CI job.
 func (w *workload) header() []byte {
 	commitment, subject := w.hash(), w.hash()
 	return fmt.Appendf(nil, `{"origin":"log.example.com/2026","tenant":"acme-payments","kind":"attestation",`+

@@ -244,7 +244,7 @@ func TestCrashWhileErasing(t *testing.T) {
 	}
 }
 
-// checkCrashed opens what a crash left.
+// checkCrashed opens the store as the crash left it.
 func checkCrashed(fs vfs.FS, raw bool, check func(*store.State, *Store) error) error {
 	s, err := OpenFS(fs, "data", store.Options{Raw: raw, BufferBytes: 1 << 20, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {

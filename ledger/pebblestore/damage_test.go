@@ -249,7 +249,7 @@ func checkReadable(t *testing.T, what string, err error) {
 	}
 }
 
-// Whatever happens to one of the files from which the state is read, the store
+// After damage to any of the files from which the state is read, the store
 // opens in the identical state, or refuses and changes nothing.
 func TestDamagedFiles(t *testing.T) {
 	soak.WithoutRace(t)
@@ -299,8 +299,8 @@ func TestDamagedFiles(t *testing.T) {
 	}
 }
 
-// A store with a damaged table or blob file is refused, or opens, and then a
-// read returns what was written, or ErrDamaged.
+// A store with a damaged table or blob file is refused. If it opens, each read
+// returns the written data or ErrDamaged.
 func TestDamagedTables(t *testing.T) {
 	soak.WithoutRace(t)
 	rig := newDamageRig(t, false)

@@ -11,9 +11,9 @@ import (
 	"muniment.dev/muniment/ledger/store/storetest"
 )
 
-// A store is written in the oldest version that can say what is in it, so that
-// the first large payload, and nothing before, shuts out programs that would
-// not find it.
+// A store has the oldest format version that can represent its content. So the
+// first large payload, and nothing before it, excludes programs that do not
+// support large payloads.
 func TestFirstLargePayloadRaisesVersion(t *testing.T) {
 	ctx := context.Background()
 	mem := vfs.NewMem()

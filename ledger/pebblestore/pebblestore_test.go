@@ -54,9 +54,9 @@ func TestRawContract(t *testing.T) {
 	})
 }
 
-// A store is opened as what it was made for, and as nothing else, also when it
-// is empty. Their versions differ, so that a program without raw logs refuses a
-// raw one.
+// A store opens only as the kind for which it was made, even while it is empty.
+// The format versions differ, so that a program without support for raw logs
+// refuses a raw one.
 func TestKindOfStore(t *testing.T) {
 	for _, raw := range []bool{false, true} {
 		fs := memFS()
@@ -121,8 +121,8 @@ func TestMissingPermission(t *testing.T) {
 	}
 }
 
-// TestFailedSync and TestFailedWrite check that a process whose log can't be
-// written ends, and does not say that the commit went well.
+// TestFailedSync and TestFailedWrite check that the process ends when its log
+// can't be written, and does not report success.
 func TestFailedSync(t *testing.T) {
 	out, err := child(t, "fail-sync", t.TempDir())
 	if code := exitCode(err); code != 1 || !strings.Contains(out, "fatal commit error") || strings.Contains(out, "COMMIT RETURNED") {
@@ -151,7 +151,7 @@ func exitCode(err error) int {
 	return 0
 }
 
-// TestChild is what the processes do that other tests start.
+// TestChild is the body of the processes that other tests start.
 func TestChild(t *testing.T) {
 	what, dir := os.Getenv("PEBBLESTORE_CHILD"), os.Getenv("PEBBLESTORE_DIR")
 	fail := &failing{}
@@ -325,7 +325,7 @@ func TestTreeHeadBeyondSkeletons(t *testing.T) {
 	}
 }
 
-// TestErased writes what an erasure leaves.
+// TestErased writes the rows of an erasure.
 func TestErased(t *testing.T) {
 	ctx := context.Background()
 	s := mustOpen(t, memFS())

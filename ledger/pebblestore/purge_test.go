@@ -126,7 +126,7 @@ func TestPurge(t *testing.T) {
 			if err := m.Check(ctx, s); err != nil {
 				t.Fatal(err)
 			}
-			// The log goes on, over files that Pebble would have used again.
+			// The log continues, over files that Pebble would have reused.
 			for range 30 {
 				b := src.Next(20)
 				if err := s.Commit(ctx, b); err != nil {
@@ -181,7 +181,7 @@ func (n *needles) add(what string, b []byte, want bool) {
 	}
 }
 
-// search reads all files below the folder, also those whose names say nothing.
+// search reads all files below the folder, whatever their names.
 func (n *needles) search(t *testing.T, dir string) {
 	t.Helper()
 	files := 0

@@ -138,7 +138,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What was parsed can be written, and parsed to the same.
+		// A parsed receipt, written and parsed again, is the same.
 		again, err := r.AppendJSON(nil)
 		if err != nil {
 			t.Fatalf("a parsed receipt can't be written: %v", err)

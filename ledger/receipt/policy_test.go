@@ -366,8 +366,8 @@ func TestDigestVectors(t *testing.T) {
 	golden(t, "digests.json", cases)
 }
 
-// A checkpoint above the limits keeps what the policies need, and a policy
-// whose quorum cannot fit is refused before it is used.
+// A checkpoint over the limits keeps the cosignatures that the policies need. A
+// policy whose quorum cannot fit is refused before it is used.
 func TestTrimAndCheckLimits(t *testing.T) {
 	w := newWorld(t)
 	signed, err := Checkpoint{Origin: w.origin, Size: 1, Root: det[entry.Hash]("root")}.Sign(w.signer)

@@ -59,8 +59,8 @@ func (v *receiptVectors) verify(t *testing.T, c *receiptCase) (*Statement, error
 	return Verify(data, policies, o)
 }
 
-// inputs returns what the case gives to the verifier. Its error is the
-// caller's.
+// inputs returns the case's inputs for the verifier. Its error is an error of
+// the caller.
 func (v *receiptVectors) inputs(t *testing.T, c *receiptCase) (policies []*TrustPolicy, o Options, data []byte, err error) {
 	t.Helper()
 	for _, name := range c.Policies {

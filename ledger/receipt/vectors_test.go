@@ -24,7 +24,7 @@ var update = flag.Bool("update", false, "write docs/spec/vectors anew")
 
 const vectorDir = "../../docs/spec/vectors"
 
-// golden compares what the generator makes with the checked-in file.
+// golden compares the generator's output with the checked-in file.
 func golden(t *testing.T, name string, v any) {
 	t.Helper()
 	var buf bytes.Buffer

@@ -13,8 +13,8 @@ import (
 	"muniment.dev/muniment/ledger/witness"
 )
 
-// Real witnesses cosign the log, one of them with ML-DSA-44; one is killed and
-// started again in between.
+// Real witnesses cosign the log, one of them with ML-DSA-44. One is killed and
+// restarted in between.
 func TestRealWitnesses(t *testing.T) {
 	l := newTestLog(t)
 	skey, pqKey, err := fnote.GenerateMLDSAKey(origin)
@@ -35,7 +35,7 @@ func TestRealWitnesses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer omni.Close()
-	// knows the log by its post-quantum key alone
+	// has only the log's post-quantum key
 	quantum, err := witnessrig.Omniwitness(t.TempDir(), "quantum.example", true, pqKey)
 	if err != nil {
 		t.Fatal(err)
@@ -74,7 +74,7 @@ func TestRealWitnesses(t *testing.T) {
 	}
 	l.awaitWitnessed(t)
 
-	// All of them know an old copy of the log for what it is.
+	// All of them recognize an old copy of the log.
 	c.Close()
 	old := l.store.Restart()
 	l.reopen(t, old.Restart(), both, pq)

@@ -75,7 +75,7 @@ func (l *testLog) open(t *testing.T, policies ...string) {
 	t.Cleanup(l.Ledger.Close)
 }
 
-// reopen opens the log again, on the store that is there or on another.
+// reopen opens the log again, on the same store or on another.
 func (l *testLog) reopen(t *testing.T, s *memstore.Store, policies ...string) {
 	t.Helper()
 	l.Ledger.Close()
@@ -157,8 +157,8 @@ func (l *testLog) awaitWitnessed(t *testing.T) *ledger.Witnessed {
 	return l.Witnessed()
 }
 
-// A testWitness is a real witness of ours behind a handler that a test can
-// replace.
+// A testWitness is a real witness of this project behind a handler that a test
+// can replace.
 type testWitness struct {
 	*httptest.Server
 	name  string
@@ -173,8 +173,8 @@ type testWitness struct {
 	asked   [][]byte // bodies of the requests
 }
 
-// newTestWitness starts a witness that knows the log; it has an Ed25519 key,
-// and with pq an ML-DSA-44 key, too.
+// newTestWitness starts a witness that is configured with the log. It has an
+// Ed25519 key, and with pq also an ML-DSA-44 key.
 func newTestWitness(t *testing.T, l *testLog, name string, pq bool) *testWitness {
 	t.Helper()
 	w := &testWitness{name: name, dir: filepath.Join(t.TempDir(), name), log: l}

@@ -317,7 +317,8 @@ func many(t *testing.T, n int) string {
 	return text + group + "\nquorum g\n"
 }
 
-// What a hostile witness answers costs a named error and nothing else.
+// A hostile witness's response causes an error that names the witness, and
+// nothing else.
 func TestHostileWitness(t *testing.T) {
 	status := func(code int, headers ...string) http.HandlerFunc {
 		return func(rw http.ResponseWriter, r *http.Request) {

@@ -102,7 +102,7 @@ func TestStatementsOfEachAlgorithm(t *testing.T) {
 	}
 }
 
-// The algorithms that are registered are exactly those of the specification.
+// The registered algorithms are exactly those of the specification.
 func TestAlgorithms(t *testing.T) {
 	text, err := os.ReadFile("../../docs/spec/scitt.md")
 	if err != nil {

@@ -5,8 +5,7 @@ import (
 	"testing"
 )
 
-// Whatever is handed in, Verify answers with a verdict, and with yes only to
-// what the key has signed.
+// Verify returns a verdict for any input, and accepts only what the key signed.
 func FuzzVerify(f *testing.F) {
 	f.Add([]byte(`{"payloadType":"t","payload":"eA==","signatures":[{"keyid":"a","sig":"eA=="}]}`))
 	f.Add([]byte(`{"payloadType":"t","payload":"_-==","signatures":null}`))

@@ -30,8 +30,8 @@ import (
 	"muniment.dev/muniment/internal/peers"
 )
 
-// A signer signs by the library's interface, so that the envelopes are the
-// library's and not ours.
+// A signer signs through the library's interface, so that the library creates
+// the envelopes.
 type signer struct {
 	keyID string
 	sign  func(message []byte) ([]byte, error)
@@ -295,7 +295,7 @@ func TestBadKeys(t *testing.T) {
 	}
 }
 
-// An envelope that cosign signed with a key of its own making.
+// An envelope that cosign signed with a key that it generated is verified.
 func TestCosign(t *testing.T) {
 	cosign := peers.Path(t, "cosign")
 	dir := t.TempDir()

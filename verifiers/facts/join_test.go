@@ -88,8 +88,8 @@ func TestUnresolvedOfManyFindings(t *testing.T) {
 	}
 }
 
-// Statements that differ only in their qualifiers are compared one by one.
-// There is a limit to that, whatever is submitted.
+// Statements that differ only in their qualifiers are compared one by one, up
+// to a limit.
 func TestComparisonsAreLimited(t *testing.T) {
 	var b strings.Builder
 	b.WriteString(`{"statements":[{"vulnerability":"a","status":"fixed","products":["pkg:npm/p?q=0"`)

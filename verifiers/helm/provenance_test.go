@@ -259,7 +259,7 @@ func message(t testing.TB, by *openpgp.Entity, text string) []byte {
 	return b.Bytes()
 }
 
-// Reasons are in this program's words, whatever the signed YAML contains.
+// Reasons contain no text of the signed YAML.
 func TestReasonsOfProvenance(t *testing.T) {
 	e := helmrig.NewEntity(t, "A", "a@acme.example", nil)
 	k := keyring(t, serialised(t, e))

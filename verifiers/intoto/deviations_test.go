@@ -49,8 +49,8 @@ func TestDeviations(t *testing.T) {
 	}
 }
 
-// What is known of a document stays known if another part of it deviates. What
-// can be read in two ways is not used.
+// A deviating part of a document does not affect the facts of other parts.
+// Ambiguous parts are not used.
 func TestReadBesideDeviations(t *testing.T) {
 	read := func(predicate string) *Statement {
 		s, err := Read([]byte(statement(SLSAProvenanceV02, predicate)))
@@ -92,8 +92,8 @@ func TestDeviatingStatements(t *testing.T) {
 	}
 }
 
-// The number of deviations, and the length of each, are bounded, and so is the
-// time that is spent on them.
+// The number and length of deviations are bounded, and so is the time to find
+// them.
 func TestDeviationsAreBounded(t *testing.T) {
 	long := strings.Repeat("x", 100_000)
 	s, err := Read([]byte(statement(CycloneDX, `{"bomFormat":"`+long+`","specVersion":"`+long+`","components":[`+strings.Repeat(`{"hashes":7},`, 5_000)+`{}]}`)))
@@ -112,7 +112,7 @@ func TestDeviationsAreBounded(t *testing.T) {
 	}
 }
 
-// Digests come out in one spelling, whatever case they had.
+// Digests have one spelling, whatever their case in the document.
 func TestDigestsAreFolded(t *testing.T) {
 	hex := strings.Repeat("aB", 32)
 	s, err := Parse([]byte(`{"_type":"` + TypeV1 + `","predicateType":"https://slsa.dev/provenance/v0.2","subject":[{"digest":{"SHA256":"` + hex + `","gitCommit":"` + hex[:40] + `","dirHash":"h1:AbC="}}],

@@ -200,8 +200,8 @@ func manifestOf(mediaType, data string, size int64) string {
 		manifestType, 0, mediaType, sha256.Sum256([]byte(data)), size)
 }
 
-// What is attached is broken: that is a finding, and the rest is still looked
-// at.
+// A broken attachment is a finding, and the other attachments are still
+// examined.
 func TestBrokenAttachments(t *testing.T) {
 	const bundle = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	for _, test := range []struct {
@@ -250,7 +250,7 @@ func TestBrokenAttachments(t *testing.T) {
 	}
 }
 
-// Whatever is wrong with one referrer, the others are still looked at.
+// One bad referrer does not prevent the others from being examined.
 func TestUnusableReferrers(t *testing.T) {
 	good := manifestOf("application/vnd.in-toto+json", "{}", 2)
 	goodDigest := fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(good)))
@@ -314,7 +314,7 @@ func TestUnusableReferrers(t *testing.T) {
 }
 
 // Redirects and token services lead to public and allowed addresses only,
-// whatever name they have.
+// whatever their names.
 func TestAddresses(t *testing.T) {
 	for _, bad := range []string{"127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "0.0.0.0", "100.64.0.1", "198.18.0.1", "224.0.0.1", "255.255.255.255",
 		"::1", "::", "fe80::1", "fd00::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "2002:a00:1::", "2001:db8::1", "ff02::1"} {

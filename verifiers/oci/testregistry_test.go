@@ -138,7 +138,7 @@ func pushIndex(t *testing.T, host, repo string, platforms ...string) (string, []
 	return push(t, host, repo, index), images
 }
 
-// A cosigner is the real cosign with a key of its own, in a folder of its own.
+// A cosigner is the real cosign with its own key and folder.
 type cosigner struct {
 	t        *testing.T
 	bin, dir string

@@ -109,7 +109,7 @@ func encode(to func([]byte, rune) []byte, text string) string {
 	return string(b)
 }
 
-// A scanner keeps a few hundred bytes of a document, however large.
+// A scanner keeps a few hundred bytes of a document, however large it is.
 func TestScannerHolds(t *testing.T) {
 	var s Scanner
 	s.Write([]byte(`{"` + strings.Repeat("a", 1<<20) + `":"` + strings.Repeat("b", 1<<20)))
@@ -119,7 +119,7 @@ func TestScannerHolds(t *testing.T) {
 	}
 }
 
-// Noise is no JSON in another encoding, whatever its first byte.
+// Noise is not taken for JSON in another encoding, whatever its first byte.
 func TestNoise(t *testing.T) {
 	rng := rand.NewChaCha8([32]byte{1})
 	noise := make([]byte, 4096)

@@ -7,7 +7,7 @@ import (
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
-// Whatever is called a bundle gets a verdict of one sort or the other.
+// Any input gets a verdict: verified, not verified or malformed.
 func FuzzVerify(f *testing.F) {
 	for _, path := range []string{"examples/bundle-provenance.json", "examples/bundle-publish.json", bundles + "dsse.sigstore.json", bundles + "dsse-2sigs.sigstore.json", bundles + "othername.sigstore.json"} {
 		f.Add(realFile(f, path))

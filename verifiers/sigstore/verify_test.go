@@ -86,8 +86,8 @@ func wantRefused(t *testing.T, what string, err error, says string) {
 	}
 }
 
-// The trusted root that is part of the program is the one whose source
-// README.md names, and it goes on from the older one of sigstore-go.
+// The embedded trusted root has the source that README.md names, and extends
+// the older one of sigstore-go.
 func TestPublicGood(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
@@ -271,8 +271,8 @@ func TestCertificateTimestamps(t *testing.T) {
 	}
 }
 
-// What a bundle must have is said, or nothing is verified.
-func TestRequirementsAreSaid(t *testing.T) {
+// A requirement on bundles must be specified, or nothing is verified.
+func TestRequirementsMustBeSpecified(t *testing.T) {
 	k, err := dsse.ParseKey("", realFile(t, "examples/publish_key.pub"))
 	if err != nil {
 		t.Fatal(err)
@@ -280,7 +280,7 @@ func TestRequirementsAreSaid(t *testing.T) {
 	for _, c := range []struct {
 		keys bool
 		need Requirements
-		says string
+		want string
 	}{
 		{true, Requirements{}, "number of log entries not specified"},
 		{true, Requirements{LogEntries: 1, SCTs: None}, "number of timestamps not specified"},
@@ -299,8 +299,8 @@ func TestRequirementsAreSaid(t *testing.T) {
 		} else {
 			_, err = NewCertificateVerifier(PublicGood(), c.need)
 		}
-		if err == nil || errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), c.says) {
-			t.Errorf("%+v: got %v, want an error that says %q", c.need, err, c.says)
+		if err == nil || errors.Is(err, ErrNotVerified) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: got %v, want an error that says %q", c.need, err, c.want)
 		}
 	}
 	if _, err := NewKeyVerifier([]*dsse.Key{k}, nil, ForKeys); err == nil {

@@ -30,7 +30,7 @@ import (
 // sentinels are all errors that a run can end with.
 var sentinels = []error{ErrCheckpoint, ErrTruncated, ErrForked, ErrMalformed, ErrLeafMismatch, ErrBadLeaf, ErrTileMismatch, ErrRootMismatch, ErrStream, ErrUnavailable, ErrState}
 
-// checkErr checks that err wraps want and no other sentinel, and holds the
+// checkErr checks that err wraps want and no other sentinel, and contains the
 // text.
 func checkErr(t *testing.T, err, want error, text string) {
 	t.Helper()
@@ -194,7 +194,7 @@ func TestCorruption(t *testing.T) {
 	})
 }
 
-// The same for what an incremental run reads.
+// The same holds for the data that an incremental run reads.
 func TestCorruptionIncremental(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		sizes := rapid.OneOf(rapid.IntRange(1, 1500), rapid.SampledFrom([]int{65_535, 65_536, 65_600}))

@@ -177,8 +177,8 @@ func checkEvidence(t *testing.T, log *testLog, r *Report) {
 	}
 }
 
-// A key that comes later makes the run read from the first entry; the log must
-// still extend what was kept.
+// Adding a key makes the run read from the first entry. The log must still
+// extend the saved state.
 func TestStreamKeyLater(t *testing.T) {
 	log := shared.prefix(700)
 	log.entry(0)
@@ -318,7 +318,7 @@ func TestReportJSON(t *testing.T) {
 	}
 }
 
-// BenchmarkRun audits a log of 262,144 entries that lies ready in memory.
+// BenchmarkRun audits a log of 262,144 entries in memory.
 func BenchmarkRun(b *testing.B) {
 	const size = 1 << 18
 	s, policy := newServer(b, bigLog(size), size)

@@ -135,7 +135,7 @@ func (l *testLog) root(t testing.TB, size int) entry.Hash {
 	return entry.Hash(h)
 }
 
-// tile returns what an honest server has at the path when the tree has the
+// tile returns the tile that an honest server has at the path for a tree of the
 // size, or nil.
 func (l *testLog) tile(size int, path string) []byte {
 	t, err := torchwood.ParseTilePath(path)
@@ -162,8 +162,8 @@ func (l *testLog) tile(size int, path string) []byte {
 	return data
 }
 
-// A testServer serves a log at one size, as changed as a test wants it. It is a
-// Source and an http.Handler.
+// A testServer serves a log at one size, with the changes that a test makes. It
+// is a Source and an http.Handler.
 type testServer struct {
 	t      testing.TB
 	log    *testLog
@@ -274,7 +274,7 @@ func flip(i int) func([]byte) []byte {
 
 func missing([]byte) []byte { return nil }
 
-// memory is a Source that does nothing but look up.
+// memory is a Source that only looks up files in memory.
 type memory map[string][]byte
 
 func (m memory) ReadEndpoint(_ context.Context, path string, _ int64) ([]byte, error) {

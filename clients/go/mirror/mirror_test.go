@@ -32,7 +32,7 @@ import (
 	"muniment.dev/muniment/ledger/store/memstore"
 )
 
-// A testLog is a real log, served over HTTP, which a test can make lie.
+// A testLog is a real log, served over HTTP, that a test can make misbehave.
 type testLog struct {
 	*ledger.Ledger
 	t      *testing.T
@@ -157,8 +157,8 @@ func contents(t *testing.T, dir string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// checkCopy audits the folder, and what is served of it, with the auditor and
-// with Tessera's fsck.
+// checkCopy audits the folder and its HTTP server with the auditor and with
+// Tessera's fsck.
 func checkCopy(t *testing.T, l *testLog, dir string, size uint64) {
 	t.Helper()
 	local, err := audit.NewFolderSource(dir)
@@ -221,8 +221,8 @@ func TestUpdates(t *testing.T) {
 	}
 }
 
-// What a source serves wrongly gets an error with a name, and the copy stays as
-// it is; later the honest source finishes it.
+// Wrong data from a source causes an error that names it and leaves the copy
+// unchanged. An honest source can then complete the copy.
 func TestBadSources(t *testing.T) {
 	keys := newKeys(t)
 	l := newLog(t, keys)
@@ -377,8 +377,7 @@ func TestForeignFolders(t *testing.T) {
 	}
 }
 
-// Links in the folder lead nowhere else, neither for an update nor for those
-// that are served from it.
+// Neither an update nor the file server follows links out of the folder.
 func TestLinksInFolder(t *testing.T) {
 	l := newLog(t, newKeys(t))
 	l.fill(300, "all")

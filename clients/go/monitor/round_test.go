@@ -68,8 +68,7 @@ func TestSilentLog(t *testing.T) {
 	await(t, got, "other", monitor.Forked)
 }
 
-// A log that cannot be read for too long raises an alert, and so does its
-// recovery.
+// A log that cannot be read for too long raises an alert. So does its recovery.
 func TestUnread(t *testing.T) {
 	signer, policy := newSigner(t)
 	f := newFront(t)
@@ -96,8 +95,8 @@ func TestUnread(t *testing.T) {
 	}
 }
 
-// A webhook that is slow with one log's alerts does not delay those of another
-// log.
+// A webhook that is slow for one log's alerts does not delay another log's
+// alerts.
 func TestSlowWebhook(t *testing.T) {
 	_, policy := newSigner(t)
 	f := newFront(t)

@@ -9,7 +9,7 @@ import (
 	"muniment.dev/muniment/clients/go/audit"
 )
 
-// What is saved can be loaded, whatever logs put into alerts, and the gravest
+// A saved state can be loaded, whatever text logs put into alerts. The gravest
 // alerts are kept longest.
 func TestStateStaysReadable(t *testing.T) {
 	dir := t.TempDir()

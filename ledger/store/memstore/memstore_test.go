@@ -54,7 +54,8 @@ func (d decided) Commit(ctx context.Context, c *store.Commit) error {
 
 func (d decided) Close() error { return d.Member.Store.Close() }
 
-// A shared store keeps the contract, whatever the network does to its commits.
+// A shared store satisfies the contract, whatever the network does to its
+// commits.
 func TestClusterContract(t *testing.T) {
 	seed := uint64(0)
 	storetest.Run(t, func(t *testing.T) storetest.Disk {

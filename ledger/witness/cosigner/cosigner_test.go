@@ -308,8 +308,8 @@ func signed(t *testing.T, l *testLog, text string) string {
 	return string(out)
 }
 
-// What was cosigned is remembered over a restart and served to monitors; a
-// damaged memory is refused.
+// Cosigned checkpoints are remembered across restarts and served to monitors. A
+// damaged state is refused.
 func TestMemory(t *testing.T) {
 	l := newTestLog(t, "log.example")
 	l.grow(t, 50, "entry")
