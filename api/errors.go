@@ -13,6 +13,7 @@ import (
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
@@ -50,6 +51,9 @@ var codes = []struct {
 	{retention.ErrRulesChanged, connect.CodeFailedPrecondition, "rules_changed", 0},
 	{retention.ErrNoHold, connect.CodeNotFound, "no_hold", 0},
 	{decide.ErrNoSet, connect.CodeNotFound, "no_control_set", 0},
+	{spool.ErrFull, connect.CodeResourceExhausted, "spool_full", 0},
+	{spool.ErrTooLarge, connect.CodeFailedPrecondition, "spooled_too_large", 0},
+	{spool.ErrNone, connect.CodeFailedPrecondition, "no_spool", 0},
 	{ledger.ErrTooLarge, connect.CodeFailedPrecondition, "too_large", 0},
 	{ledger.ErrPageToken, connect.CodeInvalidArgument, "page_token", 0},
 	{context.Canceled, connect.CodeCanceled, "canceled", 0},

@@ -14,6 +14,7 @@ import (
 	"muniment.dev/muniment/ledger/store/memstore"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+	"muniment.dev/muniment/verifiers/facts"
 )
 
 // export reads a delta over gRPC.
@@ -33,18 +34,18 @@ func (ts *testServer) export(token, tenant string, since uint64) ([]byte, error)
 }
 
 // replica returns a server of a replica that has imported the file.
-func (ts *testServer) replica(file []byte) (*testServer, *ledger.ImportReport) {
+func (ts *testServer) replica(file []byte, edits ...func(*ledger.Config, *api.Config)) (*testServer, *ledger.ImportReport) {
 	ts.t.Helper()
 	ctx, st := context.Background(), memstore.NewRaw()
-	r, err := ledger.Import(ctx, st, bytes.NewReader(file), int64(len(file)), ledger.ImportOptions{Policy: ts.policy, Streams: []*ledger.Stream{ledger.NewStream(ts.keys["acme"])}})
+	r, err := ledger.Import(ctx, st, bytes.NewReader(file), int64(len(file)), ledger.ImportOptions{Policy: ts.policy, Derive: facts.Derive, Streams: []*ledger.Stream{ledger.NewStream(ts.keys["acme"])}})
 	if err != nil {
 		ts.t.Fatal(err)
 	}
-	there := newServer(ts.t, func(_ *ledger.Config, ac *api.Config) {
+	there := newServer(ts.t, append(edits, func(_ *ledger.Config, ac *api.Config) {
 		if ac.Ledger, err = ledger.OpenReplica(ctx, ledger.Config{Store: st}, ts.policy); err != nil {
 			ts.t.Fatal(err)
 		}
-	})
+	})...)
 	there.policy = ts.policy
 	return there, r
 }

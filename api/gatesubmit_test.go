@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,8 +13,11 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/controls/spool"
+	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -144,5 +148,78 @@ func TestSubmitTogether(t *testing.T) {
 	callers.Wait()
 	if size := ts.ledger.Published().Size; size != 4 {
 		t.Errorf("the log has %d entries, want 4", size)
+	}
+}
+
+// TestReplicaGate asks the gate of a replica. Its decisions equal those of the
+// log, are kept in the spool, and are recorded by the log.
+func TestReplicaGate(t *testing.T) {
+	ts := newServer(t)
+	g := &gateTest{ts, t, acmeToken}
+	ts.putControls(t, "1") // 0, 1
+	ts.attest(t, "a")      // 2
+	file, err := ts.export(acmeToken, "acme", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	kept, err := spool.Make(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer kept.Close()
+	there, _ := ts.replica(file, func(_ *ledger.Config, ac *api.Config) { ac.Spool = kept })
+	replica := &gateTest{there, t, acmeToken}
+	dry := func(r *munimentv1.DecideRequest) { r.DryRun = true }
+	g.want("the log", "pass, blocked", dry, "a", "b")
+	replica.want("the replica, dry", "pass, blocked", dry, "a", "b")
+	if all, err := kept.Digests(); len(all) > 0 || err != nil {
+		t.Errorf("a dry run is spooled: %s, %v", all, err)
+	}
+	replica.want("the replica", "pass, blocked", nil, "a", "b")
+	if m := there.metrics(); !strings.Contains(m, `muniment_gate_decisions_total{decision="pass",recorded="spooled"} 1`) {
+		t.Errorf("metrics: %s", m)
+	}
+	_, err = replica.client().SubmitDecisions(context.Background(), connect.NewRequest(&munimentv1.SubmitDecisionsRequest{Tenant: "acme", Decisions: [][]byte{[]byte("{}")}}))
+	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		t.Errorf("a submission to a replica: %v", err)
+	}
+
+	ts.attest(t, "b") // 3: what was blocked there would pass now
+	all, err := kept.Digests()
+	if err != nil || len(all) != 2 {
+		t.Fatal(all, err)
+	}
+	for _, digest := range all {
+		document, err := kept.Get(digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := g.submitOne(document); r.Result != munimentv1.SubmissionResult_SUBMISSION_RESULT_RECORDED {
+			t.Errorf("%s: %v", document, r)
+		}
+	}
+	without, _ := ts.replica(file)
+	_, err = (&gateTest{without, t, acmeToken}).ask(nil, "a")
+	if connect.CodeOf(err) != connect.CodeFailedPrecondition {
+		t.Errorf("a replica without a spool: %v", err)
+	}
+}
+
+func (g *gateTest) submitOne(document []byte) *munimentv1.SubmittedDecision {
+	g.t.Helper()
+	_, all := g.submit(document)
+	if len(all) != 1 {
+		g.t.Fatal("no result")
+	}
+	return all[0]
+}
+
+// attest appends evidence about an image.
+func (ts *testServer) attest(t *testing.T, hex string) {
+	t.Helper()
+	statement := fmt.Sprintf(`{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"x","digest":{"sha256":%q}}],"predicateType":"https://example.com/p/v1","predicate":{}}`, strings.Repeat(hex, 64))
+	if _, err := ts.client(acmeToken).Append(context.Background(), connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: &munimentv1.Submission{Kind: "attestation", Payload: []byte(statement)}})); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/controls/finding"
+	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
@@ -45,6 +46,9 @@ type Config struct {
 	SCITTKey *cosereceipt.Key
 	// GateKey signs the attestations of passes. Nil: they are not published.
 	GateKey *attest.Signer
+	// Spool keeps the decisions of a replica's gate. Nil: it makes only those
+	// that are not to be recorded.
+	Spool *spool.Spool
 	// RequestTimeout bounds how long a request may take to arrive and an
 	// answer, or one message of a stream, to leave; 0: two minutes.
 	RequestTimeout time.Duration

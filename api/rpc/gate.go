@@ -17,6 +17,7 @@ import (
 	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
@@ -33,6 +34,8 @@ type Gates struct {
 	Drain   Drain
 	// Key signs the attestations of passes. Nil: they are not published.
 	Key *attest.Signer
+	// Spool keeps the decisions on a replica, which cannot record them.
+	Spool *spool.Spool
 	// Decided is called for each decision, with what was done with it.
 	Decided func(decision, recorded string)
 
@@ -43,11 +46,12 @@ type Gates struct {
 const (
 	Recorded    = "yes"
 	Repeated    = "repeated" // counted, because an entry has it
+	Spooled     = "spooled"  // on a replica, to be recorded later
 	NotRecorded = "no"       // a dry run, or about the past
 )
 
 // RecordedLabels lists what is done with decisions.
-var RecordedLabels = []string{Recorded, Repeated, NotRecorded}
+var RecordedLabels = []string{Recorded, Repeated, Spooled, NotRecorded}
 
 // recordBatch is the number of decisions that one commit records.
 const recordBatch = 500
@@ -57,6 +61,7 @@ type gateCall struct {
 	*Gates
 	id       *auth.Identity
 	question decide.Question
+	subjects []*munimentv1.GateSubject
 	records  bool
 	out      []*munimentv1.SubjectDecision
 	fresh    []int // indexes in out of the decisions to record
@@ -74,7 +79,7 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 	if err := s.Limits.Take(ctx, limit.DecisionBytes*artifactsOf(req.Msg)); err != nil {
 		return nil, s.Public(err)
 	}
-	c := &gateCall{Gates: s, id: id, question: decide.Question{Stage: req.Msg.Stage, Environment: req.Msg.Environment}, records: !req.Msg.DryRun, explains: req.Msg.Explain && len(req.Msg.Subjects) <= maxExplained}
+	c := &gateCall{Gates: s, id: id, question: decide.Question{Stage: req.Msg.Stage, Environment: req.Msg.Environment}, subjects: req.Msg.Subjects, records: !req.Msg.DryRun, explains: req.Msg.Explain && len(req.Msg.Subjects) <= decide.MaxExplained}
 	switch at := req.Msg.At.(type) {
 	case *munimentv1.DecideRequest_TreeSize:
 		if at.TreeSize == 0 {
@@ -104,7 +109,7 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 		err = c.record(ctx)
 	}
 	if err == nil && c.explains {
-		err = c.explain(ctx)
+		err = c.Decider.Explain(ctx, id.Tenant.Stream, c.out, c.results)
 	}
 	if err != nil {
 		return nil, notYet(s.Public, "at", err)
@@ -154,6 +159,9 @@ func (c *gateCall) add(ctx context.Context, m *munimentv1.GateDecision, a *decid
 	if !c.records {
 		return nil
 	}
+	if c.Ledger.IsReplica() {
+		return c.spool(one)
+	}
 	page, err := c.earlier(ctx, m)
 	if err != nil {
 		return err
@@ -174,6 +182,19 @@ func (c *gateCall) add(ctx context.Context, m *munimentv1.GateDecision, a *decid
 	}
 	c.fresh, c.keys = append(c.fresh, len(c.out)-1), append(c.keys, key)
 	return c.publish(ctx, m, a)
+}
+
+// spool keeps a decision of a replica until the log records it.
+func (c *gateCall) spool(one *munimentv1.SubjectDecision) (err error) {
+	if c.Spool == nil {
+		return fmt.Errorf("keep a decision of the replica: %w: ask with dry_run", spool.ErrNone)
+	}
+	subject := c.subjects[len(c.out)-1]
+	document, err := decide.SpooledDocument(c.Ledger.Origin(), c.id.Tenant.Name, decide.GateReplica, c.id.Submitter().Identity, subject, one.Decision)
+	if err == nil {
+		one.Spooled, err = c.Spool.Put(document)
+	}
+	return err
 }
 
 // maxEarlier is the number of entries that a decision is compared with.
@@ -292,6 +313,8 @@ func (c *gateCall) recordSome(ctx context.Context, from, to int) error {
 func (c *gateCall) count() {
 	for _, one := range c.out {
 		switch {
+		case one.Spooled != "":
+			c.Decided(one.Decision.Decision, Spooled)
 		case one.Index == nil:
 			c.Decided(one.Decision.Decision, NotRecorded)
 		case one.Repeated:
@@ -312,24 +335,9 @@ func (s *Gates) GetControlSet(ctx context.Context, req *connect.Request[muniment
 	if err != nil {
 		return nil, s.Public(err)
 	}
-	res := &munimentv1.GetControlSetResponse{Set: &munimentv1.ControlSet{}, Digest: in.Digest, Index: in.Index}
-	if err := protojson.Unmarshal(in.Payload, res.Set); err != nil {
-		return nil, s.Public(fmt.Errorf("control set in entry %d: %w", in.Index, err))
-	}
-	if res.Controls, err = controlsOf(in); err != nil {
+	res, err := in.Response()
+	if err != nil {
 		return nil, s.Public(err)
 	}
 	return connect.NewResponse(res), nil
-}
-
-// controlsOf returns the controls of the control set in force, in its order.
-func controlsOf(in *decide.SetInForce) ([]*munimentv1.Control, error) {
-	all := make([]*munimentv1.Control, len(in.Controls))
-	for i, payload := range in.Controls {
-		all[i] = &munimentv1.Control{}
-		if err := protojson.Unmarshal(payload, all[i]); err != nil {
-			return nil, fmt.Errorf("control %d of the control set in entry %d: %w", i, in.Index, err)
-		}
-	}
-	return all, nil
 }

@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"slices"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 // A SetInForce is the control set in force, as its entries contain it.
@@ -17,6 +20,29 @@ type SetInForce struct {
 	Digest   string
 	Payload  []byte
 	Controls [][]byte // payloads, in the order of the set
+}
+
+// Messages returns the controls as their messages, in the order of the set.
+func (in *SetInForce) Messages() ([]*munimentv1.Control, error) {
+	all := make([]*munimentv1.Control, len(in.Controls))
+	for i, payload := range in.Controls {
+		all[i] = &munimentv1.Control{}
+		if err := protojson.Unmarshal(payload, all[i]); err != nil {
+			return nil, fmt.Errorf("control %d of the control set in entry %d: %w", i, in.Index, err)
+		}
+	}
+	return all, nil
+}
+
+// Response returns the set as the API returns it.
+func (in *SetInForce) Response() (*munimentv1.GetControlSetResponse, error) {
+	res := &munimentv1.GetControlSetResponse{Set: &munimentv1.ControlSet{}, Digest: in.Digest, Index: in.Index}
+	if err := protojson.Unmarshal(in.Payload, res.Set); err != nil {
+		return nil, fmt.Errorf("control set in entry %d: %w", in.Index, err)
+	}
+	var err error
+	res.Controls, err = in.Messages()
+	return res, err
 }
 
 // ErrNoSet reports that no control set is in force.

@@ -20,6 +20,7 @@ import (
 	"sync"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/entry"
 )
@@ -34,6 +35,8 @@ const (
 var (
 	// ErrFull reports that a spool has reached its bounds.
 	ErrFull = errors.New("the spool is full: submit its decisions to the log with muniment spool submit")
+	// ErrNone reports that there is no spool.
+	ErrNone = errors.New("no spool is configured")
 	// ErrTooLarge reports that a document exceeds MaxDocument.
 	ErrTooLarge = fmt.Errorf("the document has more than %d bytes", MaxDocument)
 	// ErrChanged reports that a file is not the document that its name names.
@@ -63,7 +66,7 @@ func Open(dir string) (*Spool, error) {
 // Make opens the spool in a folder, and makes the folder if it does not exist.
 // Its files are for its owner only.
 func Make(dir string) (*Spool, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := owner.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
 	return Open(dir)

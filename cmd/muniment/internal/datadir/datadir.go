@@ -34,6 +34,7 @@ const (
 	TokenDir     = "tokens"
 	StreamDir    = "streams"
 	OperatorDir  = "operators"
+	SpoolDir     = "spool" // of a replica: decisions that the log has not recorded yet
 )
 
 // A Config is the content of muniment.yaml. docs/operator.md and the comments

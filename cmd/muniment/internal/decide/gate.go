@@ -238,6 +238,7 @@ type gateSubject struct {
 	ValidUntil string            `json:"validUntil,omitempty"`
 	Entry      *uint64           `json:"entry,omitempty"`
 	Repeated   bool              `json:"repeated,omitempty"`
+	Spooled    string            `json:"spooled,omitempty"`
 	Results    []gateResult      `json:"results"`
 
 	attestations []string
@@ -304,7 +305,7 @@ func (r *gateReport) add(subjects []*subject, decisions []*munimentv1.SubjectDec
 		s := subjects[i]
 		out := gateSubject{
 			Name: s.Artifact.Name, Type: s.Type, Digest: s.Artifact.Digest, Where: s.Where, Decision: g.Decision, Reason: g.Reason, ValidUntil: formatTime(g.ValidUntil),
-			Entry: d.Index, Repeated: d.Repeated, Results: []gateResult{}, attestations: g.Attestations,
+			Entry: d.Index, Repeated: d.Repeated, Spooled: d.Spooled, Results: []gateResult{}, attestations: g.Attestations,
 		}
 		for _, p := range s.Parts {
 			out.Parts = append(out.Parts, strings.TrimSpace(p.Platform+" "+digestText(p.Digest)))

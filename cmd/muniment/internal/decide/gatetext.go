@@ -99,6 +99,9 @@ func (s *gateSubject) text(b *strings.Builder, at string) {
 	case s.Entry != nil:
 		line(b, "recorded", fmt.Sprintf("entry %d", *s.Entry))
 	}
+	if s.Spooled != "" {
+		line(b, "spooled", s.Spooled+", until it is submitted to the log with muniment spool submit")
+	}
 	for i := range s.Results {
 		s.Results[i].text(b)
 	}

@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
@@ -143,7 +144,13 @@ func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, r
 	metrics := api.NewMetrics(a.Version)
 	metrics.Watch(l, store.FreeBytes)
 	log.Info("this is a read-only replica: it serves the state of the last import, and accepts no appends")
-	s, err := api.New(a.Ctx, api.Config{Ledger: l, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Metrics: metrics})
+	kept, err := spool.Make(filepath.Join(c.Data, datadir.SpoolDir))
+	if err != nil {
+		l.Close()
+		return errors.Join(err, store.Close())
+	}
+	defer kept.Close()
+	s, err := api.New(a.Ctx, api.Config{Ledger: l, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Metrics: metrics, Spool: kept})
 	if err != nil {
 		l.Close()
 		return errors.Join(err, store.Close())

@@ -1,4 +1,4 @@
-package rpc
+package decide
 
 import (
 	"context"
@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// maxExplained is the number of artifacts whose decisions a call explains.
-	maxExplained = 100
+	// MaxExplained is the number of artifacts whose decisions a call explains.
+	MaxExplained = 100
 	// maxFound is the number of entries that an explanation lists for one
 	// requirement.
 	maxFound = 8
@@ -29,14 +29,15 @@ const (
 	maxAbout = 64
 )
 
-// explain adds the reasons for each result. They are for people: the decision
-// does not depend on them.
-func (c *gateCall) explain(ctx context.Context) error {
-	in, err := c.Decider.InForce(ctx, c.id.Tenant.Stream)
+// Explain adds the reasons for each result to decisions. results has those of
+// each decision. The reasons are for people: the decision does not depend on
+// them.
+func (d *Decider) Explain(ctx context.Context, s *ledger.Stream, decisions []*munimentv1.SubjectDecision, results [][]evaluate.Result) error {
+	in, err := d.InForce(ctx, s)
 	if err != nil {
 		return ctx.Err() // without a readable set, the decision's reason is all there is
 	}
-	all, err := controlsOf(in)
+	all, err := in.Messages()
 	if err != nil {
 		return err
 	}
@@ -44,15 +45,15 @@ func (c *gateCall) explain(ctx context.Context) error {
 	for _, m := range all {
 		controls[m.Id] = m
 	}
-	exceptions, err := c.Decider.Exceptions.All(ctx, c.id.Tenant.Stream)
+	exceptions, err := d.Exceptions.All(ctx, s)
 	if err != nil {
 		return err
 	}
-	for i, one := range c.out {
+	for i, one := range decisions {
 		if one.Decision.ControlSet != in.Digest {
 			continue // about the past, with controls that were replaced
 		}
-		about, err := c.about(ctx, one.Decision)
+		about, err := d.about(ctx, s, one.Decision)
 		if err != nil {
 			return err
 		}
@@ -63,7 +64,7 @@ func (c *gateCall) explain(ctx context.Context) error {
 			}
 			e := &munimentv1.Explanation{Control: m.Id, Title: m.Title, Severity: m.Severity, Owner: m.Owner, Condition: m.GetCheck().GetCondition()}
 			for _, q := range m.GetCheck().GetRequire() {
-				e.Requirements = append(e.Requirements, explainRequirement(q, outcomeOf(c.results[i][k].Requirements, q.Name), about, one.Decision.Decided.AsTime()))
+				e.Requirements = append(e.Requirements, explainRequirement(q, requirementOutcome(results[i][k].Requirements, q.Name), about, one.Decision.Decided.AsTime()))
 			}
 			e.Exceptions = explainExceptions(r, exceptions, exception.LimitsOf(m.Exceptions), one.Decision.Decided.AsTime())
 			one.Explanations = append(one.Explanations, e)
@@ -74,11 +75,11 @@ func (c *gateCall) explain(ctx context.Context) error {
 
 // about returns the newest entries about the artifacts of a decision, newest
 // first.
-func (c *gateCall) about(ctx context.Context, m *munimentv1.GateDecision) ([]*ledger.Entry, error) {
+func (d *Decider) about(ctx context.Context, s *ledger.Stream, m *munimentv1.GateDecision) ([]*ledger.Entry, error) {
 	found := map[uint64]*ledger.Entry{}
-	for _, s := range m.Subjects {
-		for alg, value := range s.Digest {
-			page, err := c.Ledger.List(ctx, c.id.Tenant.Stream, ledger.Query{Filter: ledger.Filter{Subject: entry.CanonicalDigest(alg, value).String()}, Limit: maxAbout, Below: m.GetTreeSize()})
+	for _, subject := range m.Subjects {
+		for alg, value := range subject.Digest {
+			page, err := d.Log.List(ctx, s, ledger.Query{Filter: ledger.Filter{Subject: entry.CanonicalDigest(alg, value).String()}, Limit: maxAbout, Below: m.GetTreeSize()})
 			if err != nil {
 				return nil, err
 			}
@@ -98,9 +99,10 @@ func (c *gateCall) about(ctx context.Context, m *munimentv1.GateDecision) ([]*le
 	return all, nil
 }
 
-// outcomeOf returns the outcome of a requirement. Without one, because the
-// control does not apply or was not evaluated completely, nothing is missing.
-func outcomeOf(all []evaluate.RequirementOutcome, name string) evaluate.RequirementOutcome {
+// requirementOutcome returns the outcome of a requirement. Without one, because
+// the control does not apply or was not evaluated completely, nothing is
+// missing.
+func requirementOutcome(all []evaluate.RequirementOutcome, name string) evaluate.RequirementOutcome {
 	i := slices.IndexFunc(all, func(o evaluate.RequirementOutcome) bool { return o.Name == name })
 	if i < 0 {
 		return evaluate.RequirementOutcome{Name: name, Met: true}
