@@ -10,7 +10,7 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// Every RPC has its row, and every administrative one that changes something is
+// Every RPC has its row, and each administrative RPC that changes something is
 // an act of the audit log.
 func TestTablesAreComplete(t *testing.T) {
 	declared := map[string]bool{}

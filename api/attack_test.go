@@ -36,7 +36,7 @@ func gzipped(t *testing.T, b []byte) []byte {
 	return out.Bytes()
 }
 
-// envelope puts a message into the frame of a stream or of gRPC.
+// envelope frames a message as in a stream or in gRPC.
 func envelope(compressed bool, message []byte) []byte {
 	b := make([]byte, 5, 5+len(message))
 	if compressed {
@@ -46,7 +46,7 @@ func envelope(compressed bool, message []byte) []byte {
 	return append(b, message...)
 }
 
-// eachMethod calls f for each RPC with a request that would be taken.
+// eachMethod calls f for each RPC with a valid request.
 func eachMethod(t *testing.T, f func(m protoreflect.MethodDescriptor, path string, request []byte)) {
 	protoregistry.GlobalFiles.RangeFilesByPackage("muniment.v1", func(file protoreflect.FileDescriptor) bool {
 		for i := range file.Services().Len() {
@@ -76,8 +76,8 @@ func allocated(f func()) uint64 {
 	return after.TotalAlloc - before.TotalAlloc
 }
 
-// A small compressed request that would become a large one is refused by every
-// RPC, in every protocol, before it is decoded, and nothing stays held.
+// Every RPC, in every protocol, refuses a small compressed request that
+// inflates to a large one before decoding it, and holds nothing afterwards.
 func TestInflatedRequests(t *testing.T) {
 	ts := newServer(t)
 	unknown := protowire.AppendBytes(protowire.AppendTag(nil, 999, protowire.BytesType), make([]byte, 60<<20))
@@ -160,8 +160,8 @@ func TestEmptySubmissions(t *testing.T) {
 	}
 }
 
-// Answers that are not read hold their places and bytes, no more of them than a
-// tenant may have, and nothing afterwards.
+// Unread responses hold places and bytes up to the tenant's limits, and none
+// after they end.
 func TestUnreadStreams(t *testing.T) {
 	ts := newServer(t)
 	ts.api.Book().SetLimits(limit.HeldLimits{limit.Answers: {Total: 12, Owner: 8}, limit.Bytes: {Owner: 256 << 20}})
@@ -274,8 +274,9 @@ func TestErrorsAreShort(t *testing.T) {
 	check("a tile", ts.get("/tlog/tile/"+strings.ReplaceAll(long, " ", "/")))
 }
 
-// A streamed payload that is parsed is on its tenant's account meanwhile, and
-// is refused where that is full. Nothing is left of it then.
+// The bytes of a streamed payload are accounted to its tenant while it is
+// parsed. If the account is full, the payload is refused and nothing of it
+// remains.
 func TestParsedStreamIsAccounted(t *testing.T) {
 	ts := newServer(t)
 	ts.api.Book().SetLimits(limit.HeldLimits{limit.Bytes: {Owner: 8 << 20}}) // 5 are the upload's

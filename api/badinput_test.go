@@ -101,8 +101,8 @@ func batch(n int) func(context.Context, rpcs) error {
 	}
 }
 
-// Bad input gets the right code, a message that names the field, the field in a
-// detail, and changes nothing.
+// Bad input causes the right code, a message and a detail that name the field,
+// and no change.
 func TestBadInput(t *testing.T) {
 	ts := newServer(t)
 	ctx := context.Background()
@@ -249,7 +249,7 @@ func TestMalformedRequests(t *testing.T) {
 			t.Errorf("%s: status %d: %s", name, a.status, a.body)
 		}
 	}
-	// Far too large a request is refused before it is read.
+	// A much too large request is refused before it is read.
 	req, err := http.NewRequest("POST", ts.url+"/muniment.v1.LedgerService/Append", io.LimitReader(zeros{}, 1<<40))
 	if err != nil {
 		t.Fatal(err)
@@ -294,8 +294,8 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// A result of a batch names the field that is wrong, as the error of a single
-// submission does.
+// A result of a batch names the invalid field, like the error of a single
+// submission.
 func TestBatchFields(t *testing.T) {
 	ts := newServer(t, func(lc *ledger.Config, ac *api.Config) {
 		l, err := ledger.Open(context.Background(), *lc)
@@ -408,7 +408,7 @@ func TestBatchOfGoodAndBad(t *testing.T) {
 	if n := ts.ledger.Published().Size; n != 4 {
 		t.Errorf("the log has %d entries, not 4", n)
 	}
-	// A batch of bad ones only is no error, and writes nothing.
+	// A batch of invalid submissions only is no error, and records nothing.
 	defer ts.unchanged()()
 	res, err = ts.client(acmeToken).AppendBatch(context.Background(), connect.NewRequest(&munimentv1.AppendBatchRequest{Tenant: "acme", Submissions: []*munimentv1.Submission{document(""), {}}}))
 	if err != nil || res.Msg.Results[0].GetError() == nil || res.Msg.Results[1].GetError() == nil {
@@ -416,7 +416,8 @@ func TestBatchOfGoodAndBad(t *testing.T) {
 	}
 }
 
-// A temporary refusal carries the time to retry after, in a header or trailer.
+// A temporary refusal contains the time after which to retry, in a header or
+// trailer.
 func TestRetryAfter(t *testing.T) {
 	ts := newServer(t, func(lc *ledger.Config, _ *api.Config) { lc.MaxPendingEntries = 1 })
 	ctx := context.Background()

@@ -19,7 +19,7 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// reload brings an edited copy of the settings in force.
+// reload applies an edited copy of the settings.
 func (ts *testServer) reload(edit func(*api.Settings)) {
 	ts.t.Helper()
 	d := ts.settings
@@ -124,13 +124,13 @@ func TestReloadTokens(t *testing.T) {
 		t.Errorf("a token that was removed: %s", got)
 	}
 
-	// A token of the configuration that was revoked stays revoked.
+	// A revoked token of the configuration stays revoked.
 	ts.mustRevoke(acmeToken, "acme", "appender")
 	ts.reload(func(*api.Settings) {})
 	if got := ts.code(roleToken("acme", "appender"), "acme", "d"); got != "unauthenticated" {
 		t.Errorf("a token that was revoked: %s after a reload", got)
 	}
-	// A token that was issued is not one of the configuration.
+	// An issued token is not one of the configuration.
 	issued := ts.mustIssue(acmeToken, "acme", "issued")
 	ts.reload(func(*api.Settings) {})
 	if got := ts.code(issued, "acme", "e"); got != "ok" {

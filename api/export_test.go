@@ -50,8 +50,8 @@ func (ts *testServer) replica(file []byte, edits ...func(*ledger.Config, *api.Co
 	return there, r
 }
 
-// A replica admits callers by its own configuration only: revocations reach it
-// too late, and its token IDs differ from the log's.
+// A replica admits callers by its own configuration only. Revocations would
+// reach it too late, and its token IDs differ from the log's.
 func TestTokensOfReplicas(t *testing.T) {
 	ts := newServer(t)
 	issued, err := ts.issue(&munimentv1.Grant{Id: "ci", Role: munimentv1.Role_ROLE_READER})

@@ -109,7 +109,7 @@ func TestGateAttests(t *testing.T) {
 			t.Errorf("the attestation must be about the part only: %s", s)
 		}
 	}
-	// Nor does evidence about one digest about another.
+	// Evidence about one digest proves nothing about another.
 	req.Subjects[0].Parts, req.Subjects[0].Artifact.Digest["sha512"] = nil, strings.Repeat("d", 128)
 	_, err = g.client().Decide(context.Background(), connect.NewRequest(req))
 	wantCode(t, "two digests", err, connect.CodeInvalidArgument, "subjects[0].artifact.digest")

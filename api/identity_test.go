@@ -90,8 +90,8 @@ func TestExchange(t *testing.T) {
 	if s := ts.verify("acme", appended.Msg.Appended.Receipt, []byte("from a job"), appended.Msg.Appended.Index); s.Header.Submitter != identity {
 		t.Errorf("submitter %q", s.Header.Submitter)
 	}
-	// The next job of the same workflow is the same submitter, so that its
-	// retry is recognised.
+	// The next job of the same workflow has the same submitter identity, so its
+	// retry is recognized.
 	again, err := ts.exchange("acme", i.Token(job()))
 	if err != nil {
 		t.Fatal(err)

@@ -140,8 +140,8 @@ func methods() (all []protoreflect.MethodDescriptor) {
 	return all
 }
 
-// may lists who may call what, independently of the server's own table. A new
-// RPC needs a line in both.
+// may lists the allowed roles of each RPC, independently of the server's own
+// table. A new RPC needs a line in both.
 var may = map[protoreflect.FullName]string{
 	"muniment.v1.LedgerService.Append":              "appender approver admin",
 	"muniment.v1.LedgerService.AppendBatch":         "appender approver admin",
@@ -175,8 +175,8 @@ var may = map[protoreflect.FullName]string{
 	"muniment.v1.AdminService.ListLegalHolds":       "admin",
 }
 
-// Every RPC × role × tenant: who may not, is refused, and nothing happens; who
-// may, is not refused.
+// For each RPC, role and tenant: a caller without the role is refused, and
+// nothing changes; a caller with it is not refused.
 func TestEveryRPCByRoleAndTenant(t *testing.T) {
 	ts := newServer(t)
 	ts.append("acme", "acme's")
@@ -246,7 +246,7 @@ func TestEveryRPCByRoleAndTenant(t *testing.T) {
 	}
 }
 
-// Each RPC names its tenant where the server looks for it.
+// Each RPC has its tenant in a field where the server looks for it.
 func TestEveryRPCNamesItsTenant(t *testing.T) {
 	for _, m := range methods() {
 		in := m.Input()
@@ -352,7 +352,7 @@ func TestKindsByRole(t *testing.T) {
 	}
 }
 
-// Tokens end: at their time, and when they are wrong.
+// Tokens are refused after their expiry, and if they are wrong.
 func TestTokensExpire(t *testing.T) {
 	now, token := longAgo, "mnt_acme_short"
 	ts := newServer(t, withToken(token, auth.Token{ID: "short", Role: munimentv1.Role_ROLE_READER, Expires: longAgo.Add(time.Minute)}),

@@ -7,7 +7,7 @@ import (
 	"muniment.dev/muniment/ledger"
 )
 
-// Every field that the ledger can name has a name on the wire.
+// Every field that the ledger can name has a name in requests.
 func TestLedgerFields(t *testing.T) {
 	for _, f := range ledger.Fields {
 		if ledgerFields[f] == "" {

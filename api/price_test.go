@@ -65,8 +65,8 @@ func (ts *testServer) delayed() int {
 	return 0
 }
 
-// A tenant whose calls fail over and over waits before its next ones are read,
-// in whichever way they fail. Other tenants do not.
+// The next requests of a tenant whose calls fail repeatedly wait before they
+// are read, whatever the failure. Other tenants' requests do not.
 func TestFailedCallsAreSlowed(t *testing.T) {
 	const free = 200 // failures at once
 	connectStream := map[string]string{"Content-Type": "application/connect+proto", "Connect-Content-Encoding": "gzip"}
@@ -125,7 +125,8 @@ func TestFailedCallsAreSlowed(t *testing.T) {
 	}
 }
 
-// What callers hold is in the metrics, by resource, from the start.
+// The metrics report the bytes and places that callers hold, by resource, from
+// the start.
 func TestHeldGauges(t *testing.T) {
 	ts := newServer(t)
 	hold := ts.api.Book().Open("acme")
@@ -160,7 +161,7 @@ func TestHeldGauges(t *testing.T) {
 	}
 }
 
-// A call that is refused after much of it was received costs its tenant more
+// A call that is refused after most of it was received costs its tenant more
 // than one that is refused at its beginning.
 func TestLargeFailuresCostMore(t *testing.T) {
 	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Now = stopped(time.Now()) })

@@ -189,8 +189,8 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("the metrics lack the line %s", line)
 		}
 	}
-	// Metrics and reflection need a token, also on the same machine; for the
-	// metrics a tenant's is not enough.
+	// Metrics and reflection require a token, even on the same machine. For
+	// metrics, a tenant's token is not enough.
 	for _, path := range []string{"/metrics", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"} {
 		method := map[bool]string{true: "GET", false: "POST"}[path == "/metrics"]
 		if a := ts.do(ts.h1, method, path, "", nil, nil); a.status != 401 || a.header.Get("WWW-Authenticate") != "Bearer" {

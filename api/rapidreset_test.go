@@ -120,7 +120,8 @@ func resetStreams(t *testing.T, address, path, token string, n int) int {
 			return i
 		}
 	}
-	// The server has handled the frames before this one when it answers it.
+	// The server's answer to this frame shows that it has handled the earlier
+	// ones.
 	_ = f.WritePing(false, [8]byte{1})
 	conn.(*net.TCPConn).CloseWrite()
 	<-ended

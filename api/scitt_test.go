@@ -48,8 +48,8 @@ func (ts *testServer) register(token, contentType string, body []byte) httpAnswe
 	return ts.do(ts.h1, "POST", "/entries", token, map[string]string{"Content-Type": contentType}, bytes.NewReader(body))
 }
 
-// A receipt is taken apart with a CBOR library, and verified with go-cose and
-// the published rules alone.
+// A receipt is decoded with a CBOR library, and verified with go-cose by the
+// published rules only.
 func TestReceiptByTheStandardsAlone(t *testing.T) {
 	ts, public := scittServer(t)
 	ts.append("globex", "one before")

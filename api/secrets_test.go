@@ -21,8 +21,7 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// A recorder is a transport that keeps all that the server has sent in answers
-// that are errors.
+// A recorder is a transport that keeps all error responses of the server.
 type recorder struct {
 	base http.RoundTripper
 	mu   sync.Mutex
@@ -46,8 +45,8 @@ func (r *recorder) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// No token, salt or stream key gets into logs, metrics or errors, whether calls
-// succeed or fail.
+// No token, salt or stream key appears in logs, metrics or errors, whether
+// calls succeed or fail.
 func TestSecretsStaySecret(t *testing.T) {
 	audit, i := &logBuffer{}, issuer(t)
 	ts := newServer(t, takes(t, i), func(_ *ledger.Config, c *api.Config) { c.Audit = slog.New(slog.NewJSONHandler(audit, nil)) })
@@ -90,7 +89,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		for _, opts := range [][]connect.ClientOption{nil, {connect.WithGRPC()}} {
 			c := ts.client(token, opts...)
 			for _, tenant := range []string{"acme", "globex", "initech", "?"} {
-				// Whether these succeed is the business of other tests.
+				// Other tests check whether these succeed.
 				_, _ = c.Append(ctx, request(tenant, "a payload that is secret 4"))
 				_ = batch(0)(ctx, c)
 				_ = submit(document(""))(ctx, c)

@@ -70,8 +70,7 @@ func readPayload(c munimentv1connect.LedgerServiceClient, tenant string, index u
 	return all, stream.Err()
 }
 
-// Small and large payloads go in as streams and come out as streams, in every
-// protocol.
+// Small and large payloads are appended and read as streams, in every protocol.
 func TestStreamedPayload(t *testing.T) {
 	ts := newServer(t)
 	for name, c := range map[string]munimentv1connect.LedgerServiceClient{
@@ -174,7 +173,7 @@ func TestBadStreams(t *testing.T) {
 	}
 }
 
-// A stream that breaks off, or stops, leaves nothing.
+// A stream that breaks off or stalls leaves nothing.
 func TestAbortedStream(t *testing.T) {
 	large := bytes.Repeat([]byte("large "), 500_000)
 	gone := func(ts *testServer) {
@@ -206,8 +205,8 @@ func TestAbortedStream(t *testing.T) {
 		cancel()
 		gone(ts)
 	}
-	// A stream that stops ends without a word from the client. On a machine
-	// that is too slow to send it all in time, the time is doubled.
+	// A stalled stream ends without a message from the client. On a machine
+	// that is too slow to send everything in time, the time is doubled.
 	for timeout := 300 * time.Millisecond; ; timeout *= 2 {
 		ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.RequestTimeout = timeout })
 		u, err := begin(ts, context.Background())
@@ -224,8 +223,8 @@ func TestAbortedStream(t *testing.T) {
 	}
 }
 
-// A stream counts against the tenant's day, whether its size was declared or
-// not, and not if it was recorded before.
+// A stream counts against the tenant's day, whether or not its size was
+// declared, but not if its payload is already recorded.
 func TestStreamCountsAgainstTheDay(t *testing.T) {
 	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.Tenants[0].Limits = limit.TenantLimits{DailyBytes: 5 << 20} })
 	c := ts.client(acmeToken)
@@ -249,8 +248,8 @@ func TestStreamCountsAgainstTheDay(t *testing.T) {
 	}
 }
 
-// Answers with large payloads that are not read hold no more than a tenant's
-// share of the bytes at work.
+// Unread responses with large payloads hold at most a tenant's share of the
+// bytes at work.
 func TestUnreadPayloads(t *testing.T) {
 	ts := newServer(t)
 	ts.api.Book().SetLimits(limit.HeldLimits{limit.Bytes: {Owner: 84 << 20}})

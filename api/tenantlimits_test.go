@@ -124,8 +124,8 @@ func TestEntryAndByteLimits(t *testing.T) {
 	}
 	over(t, send(900, 1), "100 bytes a second")
 	c.pass(time.Hour)
-	// A call that is larger than the burst passes when all of it is free, and
-	// is waited off.
+	// A call that is larger than the burst passes when the whole burst is
+	// available, and the next calls wait until its excess is paid off.
 	if err := send(1000, 10); err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestDailyLimits(t *testing.T) {
 	}
 }
 
-// More calls of one tenant than may be worked on at once wait, and another
+// A tenant's calls beyond its limit of concurrent calls wait, and another
 // tenant's do not wait with them.
 func TestConcurrentCalls(t *testing.T) {
 	ts, _ := limited(t, limit.TenantLimits{Concurrent: 2})
@@ -211,8 +211,8 @@ func TestConcurrentCalls(t *testing.T) {
 	}
 }
 
-// Where a limit is reached, a call waits for its turn, or for a refusal if that
-// would take too long, so that clients that don't wait cost little.
+// At a limit, a call waits for its turn. If that would take too long, it waits
+// a little and is refused, so that clients that retry at once cost little.
 func TestLimitsAreWaitedFor(t *testing.T) {
 	ts, _ := limited(t, limit.TenantLimits{Requests: 0.1, RequestBurst: 1}, func(_ *ledger.Config, c *api.Config) { c.LimitWait = 15 * time.Second })
 	if _, err := ts.whoami(acmeToken); err != nil {
@@ -280,8 +280,8 @@ func TestConfigCountsAgainstTheDay(t *testing.T) {
 	}
 }
 
-// An append whose caller goes away counts if it is recorded, and its place at
-// work is held until then.
+// An append whose caller disconnects counts if it is recorded, and holds its
+// place until then.
 func TestCancelledAppendCounts(t *testing.T) {
 	ts, _ := limited(t, limit.TenantLimits{DailyEntries: 2})
 	for i := range 2 {

@@ -192,7 +192,7 @@ func TestTlogPaths(t *testing.T) {
 			t.Errorf("GET /tlog/%s: status %d, %s", path, a.status, a.header.Get("Cache-Control"))
 		}
 	}
-	// net/http sends a path that isn't clean to the clean one, which is nothing
+	// net/http redirects an unclean path to the clean one, which does not exist
 	// here.
 	for _, path := range []string{"/tlog//checkpoint", "/tlog/tile//0/000", "/tlog/./checkpoint", "/tlog/../tlog/checkpoint"} {
 		if a := ts.get(path); a.status != http.StatusMovedPermanently && a.status != http.StatusTemporaryRedirect {
@@ -218,8 +218,8 @@ func TestClosedTlog(t *testing.T) {
 	}
 }
 
-// A tile that is not read counts against its reader's address, and a reader
-// that holds too much is asked to retry later.
+// An unread tile counts against its reader's address, and a reader that holds
+// too much is asked to retry later.
 func TestTilesAreAccounted(t *testing.T) {
 	ts := newServer(t)
 	for i := range 4 {

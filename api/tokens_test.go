@@ -164,7 +164,7 @@ func TestBadGrants(t *testing.T) {
 	}
 }
 
-// Of many that issue the same ID at once, one gets it.
+// Of many concurrent calls that issue the same ID, exactly one succeeds.
 func TestIssueConcurrently(t *testing.T) {
 	ts := newServer(t)
 	var mu sync.Mutex
@@ -192,7 +192,7 @@ func TestIssueConcurrently(t *testing.T) {
 	}
 }
 
-// A stream does not outlive the token that it was begun with.
+// A stream ends when its token does.
 func TestRevokingEndsStreams(t *testing.T) {
 	ts := newServer(t)
 	token, err := ts.issue(&munimentv1.Grant{Id: "watcher", Role: munimentv1.Role_ROLE_READER})

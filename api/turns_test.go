@@ -17,8 +17,8 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// Large requests wait for a turn, in whichever way they arrive, and small ones
-// of other tenants don't wait behind them.
+// Large requests of every form wait for a turn, and small ones of other tenants
+// don't wait behind them.
 func TestLargeRequestsTakeTurns(t *testing.T) {
 	ts := newServer(t)
 	request := func(tenant string, size int) []byte {
@@ -124,7 +124,7 @@ func TestEachTenantHasItsTurn(t *testing.T) {
 				if c.frame {
 					body = envelope(c.zip, body)
 				}
-				// Whether it is in order does not matter once it is decoded.
+				// After it is decoded, its order does not matter.
 				calls.Go(func() { ts.do(ts.h2, "POST", c.path, token, header, bytes.NewReader(body)) })
 			}
 			hostile := 8
@@ -149,7 +149,7 @@ func TestEachTenantHasItsTurn(t *testing.T) {
 	await(t, "all turns are given back", func() bool { held, waiting := turns.CPU.Held(); return held == 0 && waiting == 0 })
 }
 
-// A large request whose client goes while it waits leaves the queue.
+// A large request whose client disconnects while it waits leaves the queue.
 func TestWaitForTurnEnds(t *testing.T) {
 	ts := newServer(t)
 	defer holdEveryTurn(t)()

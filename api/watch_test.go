@@ -83,7 +83,7 @@ func TestWatch(t *testing.T) {
 					t.Errorf("from %d: got %v, want %v", from, seen, want)
 				}
 			}
-			// beyond the log: begins there when the log gets there
+			// beyond the log: begins when the log reaches it
 			ahead, _ := startWatch(t, c, "acme", nil, 11)
 			filtered, seen := startWatch(t, c, "acme", &munimentv1.Filter{Kind: "backfill-checkpoint"}, 0)
 			if len(seen) != 0 {
@@ -114,7 +114,7 @@ func TestWatch(t *testing.T) {
 }
 
 // A tenant has a bounded number of watchers. They hold few of its bytes, and
-// none that other tenants need.
+// none of other tenants.
 func TestManyWatchers(t *testing.T) {
 	ts := newServer(t, func(_ *ledger.Config, ac *api.Config) {
 		ac.Held[limit.Bytes].Total = 1 // as much as the largest request, then

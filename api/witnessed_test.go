@@ -20,7 +20,8 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// A witnessedServer has a log that asks for one witness, which the test plays.
+// A witnessedServer has a log that requires one witness, which the test
+// simulates.
 type witnessedServer struct {
 	*testServer
 	witness note.Signer
@@ -164,8 +165,8 @@ func TestNotWitnessed(t *testing.T) {
 	_, err := ws.client(acmeToken).GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{Witnessed: true}))
 	wantRetry(t, "a witnessed checkpoint", err, "no checkpoint is witnessed: not witnessed yet")
 
-	// The end of the caller's own time is not the log's failure. The client has
-	// no deadline here, so that the answer is always the server's.
+	// An expired deadline of the caller is not a failure of the log. The client
+	// has no deadline here, so the error is always the server's.
 	a := ws.do(ws.h1, "POST", munimentv1connect.LedgerServiceAppendProcedure, acmeToken, map[string]string{"Content-Type": "application/json", "Connect-Timeout-Ms": "100"},
 		strings.NewReader(`{"tenant":"acme","submission":{"kind":"attestation","mediaType":"text/plain","payload":"b25l"},"wait":"APPEND_WAIT_WITNESSED"}`))
 	if code, message, _ := a.connectError(t); code != "deadline_exceeded" {

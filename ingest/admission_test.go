@@ -311,7 +311,8 @@ func TestDecidedAgain(t *testing.T) {
 	checkRules(t, in, who)
 }
 
-// A submitter whose credentials end between decision and entry records nothing.
+// A submission whose credentials end between its decision and its entry is not
+// recorded.
 func TestCredentialsEndInBetween(t *testing.T) {
 	in, who := withAdmission(t, AdmissionConfig{})
 	ctx := context.Background()
@@ -341,7 +342,7 @@ func TestCredentialsEndInBetween(t *testing.T) {
 	}
 }
 
-// Exchanges of identity tokens change nothing for drafts that are under way.
+// Exchanges of identity tokens do not affect drafts in progress.
 func TestExchangesOvertakeNothing(t *testing.T) {
 	for name, want := range map[string]bool{PolicyConfig: true, "trusted-root/a": true, "legal-hold/x": true, "grant/ci": true, "retention": true, ExchangeType + "/00": false} {
 		h := &entry.Header{Kind: "config", Attributes: map[string]string{"name": name}}

@@ -175,7 +175,8 @@ func TestQueueBounds(t *testing.T) {
 					t.Fatal(a.err)
 				}
 			}
-			// A call that is larger than the queue is taken when nothing waits.
+			// A call that is larger than the queue is accepted when the queue
+			// is empty.
 			if r := tl.mustAppend(t, acme.drafts("large", 9)...); r[8].Index != 13 {
 				t.Errorf("the last entry is %d", r[8].Index)
 			}

@@ -9,7 +9,7 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// A receipt can be had at each size that was published, and at no other.
+// Receipts exist for each published size, and for no other.
 func TestReceiptAtEarlierSize(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})

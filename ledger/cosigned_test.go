@@ -18,7 +18,7 @@ import (
 	"muniment.dev/muniment/ledger/store/memstore"
 )
 
-// A witnessedLog is a log whose policy asks for one witness.
+// A witnessedLog is a log whose policy requires one witness.
 type witnessedLog struct {
 	*testLog
 	witness *torchwood.CosignatureSigner
@@ -137,7 +137,7 @@ func TestWitnessed(t *testing.T) {
 	wantErr(t, "wait for an entry to come", wl.AwaitWitnessed(ended, 6), ErrNotWitnessed, "entry 6 is recorded")
 }
 
-// A busy log keeps a witnessed checkpoint now and then, and always the latest.
+// A busy log keeps a witnessed checkpoint at intervals, and always the latest.
 func TestWitnessedNowAndThen(t *testing.T) {
 	ctx := context.Background()
 	wl := newWitnessedLog(t)
@@ -212,8 +212,7 @@ func TestCosignRefuses(t *testing.T) {
 	}
 }
 
-// With another policy than it was kept under, a checkpoint is not served as
-// witnessed.
+// A checkpoint that was kept under another policy is not served as witnessed.
 func TestWitnessedUnderAnotherPolicy(t *testing.T) {
 	wl := newWitnessedLog(t)
 	wl.mustAppend(t, acme.drafts("a", 1)...)

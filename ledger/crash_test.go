@@ -17,7 +17,7 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// A witnessed receipt was given to a caller, who has verified it.
+// A witnessed receipt is one that a caller received and verified.
 type witnessed struct {
 	draft Draft
 	*receipt.Statement

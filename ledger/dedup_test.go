@@ -39,7 +39,8 @@ func TestSameEvidence(t *testing.T) {
 	checkLogSample(t, tl, 50, acme, globex)
 }
 
-// Each part of what makes evidence the same makes it another when it changes.
+// Each part that identifies evidence makes it different evidence when it
+// changes.
 func TestOtherEvidence(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	evidence := func(edits ...func(*entry.Header)) Draft { return acme.draft("evidence", edits...) }
@@ -71,8 +72,8 @@ func TestOtherEvidence(t *testing.T) {
 	checkLog(t, tl, acme, globex)
 }
 
-// Racing copies give one entry, whether they meet in one batch or in many, and
-// all get a receipt of it.
+// Concurrent copies, in one batch or in many, make one entry, and all callers
+// get a receipt of it.
 func TestRacingCopies(t *testing.T) {
 	for name, cfg := range map[string]Config{"large batches": {}, "batches of one": {MaxBatchEntries: 1}} {
 		t.Run(name, func(t *testing.T) {
@@ -167,8 +168,8 @@ func TestIdempotencyKey(t *testing.T) {
 		reused(when+", other media type", acme.draft("50%", func(h *entry.Header) {
 			h.Kind, h.IdempotencyKey, h.MediaType = "backfill-checkpoint", "key", "application/json"
 		}))
-		// The policy is the log's, not the client's: a retry after it has
-		// changed is still a retry.
+		// The policy belongs to the log, not to the client: a retry after a
+		// change of the policy is still a retry.
 		if r := tl.mustAppend(t, acme.draft("50%", func(h *entry.Header) {
 			h.Kind, h.IdempotencyKey, h.AdmissionPolicy = "backfill-checkpoint", "key", testSubject
 		}))[0]; !r.Duplicate {
@@ -232,8 +233,8 @@ func TestRacingKeys(t *testing.T) {
 	checkLog(t, tl, acme)
 }
 
-// An entry whose caller goes away while it waits is not recorded, holds nothing
-// of the queue, and a retry is harmless.
+// An entry whose caller disconnects while it waits is not recorded and frees
+// its place in the queue. A retry is harmless.
 func TestCancelledAppend(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	visible, release := tl.hooks.block(t)

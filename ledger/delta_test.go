@@ -238,8 +238,8 @@ func TestDeltaEveryByte(t *testing.T) {
 	checkReplica(t, tl, s)
 }
 
-// An import that ends at any of its commits leaves the replica as it was, and
-// the same file finishes it.
+// An import that is interrupted at any of its commits leaves the replica
+// unchanged, and the same file completes it.
 func TestDeltaInterrupted(t *testing.T) {
 	soak.WithoutRace(t)
 	tl := newTestLog(t, Config{})
@@ -353,8 +353,8 @@ func TestDeltaErased(t *testing.T) {
 	}
 }
 
-// An erasure that a delta brings is made in the replica, and shows as soon as
-// anything of the delta does.
+// An erasure in a delta is applied to the replica, and is visible as soon as
+// any part of the delta is.
 func TestDeltaErases(t *testing.T) {
 	ctx := context.Background()
 	tl := newTestLog(t, Config{})

@@ -384,8 +384,8 @@ func TestLargePayloadRefused(t *testing.T) {
 			t.Error("a discarded payload can be read")
 		}
 	}
-	// The caller goes away while it waits: either the commit has it, or it is
-	// lost.
+	// The caller disconnects while it waits. The payload is either in the
+	// commit or lost.
 	free = 1 << 30
 	d := unspooled(tl.spool(t, acme, "large"))
 	cancelled, cancel := context.WithCancel(ctx)

@@ -50,8 +50,8 @@ func TestEraseTwice(t *testing.T) {
 	tl.wantSameIndex(t, "after two erasures of one entry")
 }
 
-// An identifier is kept for the life of the ledger. It must keep nothing of the
-// submissions whose keys it has computed: they may be erased.
+// An identifier is kept for the life of the ledger. It must retain nothing of
+// the submissions whose keys it computed, because they may be erased.
 func TestIdentifierKeepsNothing(t *testing.T) {
 	ids := newIdentifier(&[32]byte{1})
 	m := ids.macs.New().(*keyedMAC)

@@ -6,9 +6,9 @@ import (
 	"muniment.dev/muniment/internal/soak"
 )
 
-// The third level of tiles begins at 65,536 entries, and about then the
-// sequencer forgets the first keys. One log serves for both, since it takes a
-// while to fill.
+// The third level of tiles begins at 65,536 entries, and near that size the
+// sequencer discards the first keys. One log serves both tests, because filling
+// it takes time.
 func TestLargeLog(t *testing.T) {
 	if testing.Short() {
 		t.Skip("make test runs it; TestEverySmallSize covers small logs")

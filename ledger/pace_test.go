@@ -161,8 +161,8 @@ func TestPaceIsGradual(t *testing.T) {
 	}
 }
 
-// A stream that waits has its turn when its time has come, though nothing more
-// is put.
+// A waiting stream gets its turn when its wait ends, even if nothing more is
+// queued.
 func TestPacedStreamWakes(t *testing.T) {
 	var q queue
 	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 1 << 30, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 1 << 20})
@@ -176,7 +176,8 @@ func TestPacedStreamWakes(t *testing.T) {
 	}
 }
 
-// A caller that leaves while the sequencer takes a batch does not end it.
+// A caller that leaves while the sequencer takes a batch does not end the
+// batch.
 func TestCallersThatLeave(t *testing.T) {
 	var q queue
 	q.init(Config{MaxPendingEntries: 1 << 20, MaxPendingBytes: 1 << 40, MaxPendingRows: 1 << 30, MaxBatchEntries: 1 << 20, MaxBatchBytes: 1 << 40, MaxBatchRows: 1 << 20})

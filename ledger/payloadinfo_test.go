@@ -34,8 +34,8 @@ func (g *payloadGate) OpenPayload(ctx context.Context, index uint64) (*store.Pay
 	return g.Store.OpenPayload(ctx, index)
 }
 
-// Receipts without the payload's content, and the question whether it was
-// erased, do not read the payload.
+// Receipts without the payload's content do not read the payload. Neither does
+// the check whether it was erased.
 func TestPayloadIsNotRead(t *testing.T) {
 	ctx := context.Background()
 	gate := &payloadGate{Store: memstore.New()}

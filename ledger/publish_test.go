@@ -98,7 +98,7 @@ func sameLines(t *testing.T, when, got, want string) {
 
 const testSubject = "sha256:b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c"
 
-// provenance gives a draft all that a filter can look for.
+// provenance gives a draft every fact that a filter can match.
 func provenance(h *entry.Header) {
 	alg, digest, _ := strings.Cut(testSubject, ":")
 	h.Subjects = []entry.Subject{{Name: "app", Digest: map[string]string{alg: digest}}}
@@ -138,8 +138,8 @@ func checkUnpublished(t *testing.T, tl *testLog) {
 	}
 	sameLines(t, "before the commit is durable", observe(tl, size, testSubject, acme, globex), before)
 
-	// The look-up that comes before the queue must leave the decision to the
-	// sequencer, too.
+	// The lookup before the queue must leave the decision to the sequencer,
+	// too.
 	p, d := &pending{}, acme.draft("new evidence")
 	p.prepare(tl.ids, &d)
 	if err := tl.lookup(context.Background(), p); err != nil || p.existing || p.checked != size {

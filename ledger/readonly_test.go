@@ -35,8 +35,8 @@ func folder(t *testing.T, dir string) map[string][]byte {
 	return out
 }
 
-// A log that is open for reading only answers reads with the checkpoint that it
-// has signed before, refuses all else for the reason, and changes no file.
+// A read-only log answers reads with its last signed checkpoint, refuses
+// everything else with the reason, and changes no file.
 func TestOpenReadOnly(t *testing.T) {
 	ctx := context.Background()
 	dir := t.TempDir()

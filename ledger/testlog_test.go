@@ -57,7 +57,7 @@ func (c *testClock) pass(d time.Duration) {
 	c.monotonic += d
 }
 
-// jump moves the wall clock only, as somebody who sets it does.
+// jump moves only the wall clock, like an administrator who sets it.
 func (c *testClock) jump(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -178,7 +178,7 @@ func (tt *testTenant) drafts(name string, n int) []Draft {
 	return out
 }
 
-// A testLog is a ledger with all that a test moves or looks at.
+// A testLog is a ledger with the parts that a test changes or inspects.
 type testLog struct {
 	*Ledger
 	cfg    Config

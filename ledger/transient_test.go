@@ -115,8 +115,8 @@ func (s *lateStore) Commit(ctx context.Context, c *store.Commit) error {
 	return s.Store.Commit(ctx, c)
 }
 
-// A commit that is decided after its server has given up has its large payload,
-// although the caller discarded it.
+// A commit that is decided after its server has given up keeps its large
+// payload, although the caller discarded it.
 func TestUndecidedLargePayload(t *testing.T) {
 	s := &lateStore{Store: memstore.New()}
 	tl := newTestLogOn(t, Config{MaxUndecided: 20 * time.Millisecond}, s)
@@ -143,8 +143,8 @@ func TestUndecidedLargePayload(t *testing.T) {
 	}
 }
 
-// A payload whose commit is not proposed, because it is recorded already, can
-// be discarded.
+// A payload whose commit is not proposed, because the evidence is already
+// recorded, can be discarded.
 func TestDuplicateLargePayload(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	payload := strings.Repeat("large ", 1000)

@@ -10,7 +10,7 @@ import (
 	"muniment.dev/muniment/internal/turns"
 )
 
-// The ledger takes turns for the tenant that its callers take them for.
+// The ledger takes turns on behalf of the tenants that its callers name.
 func TestTurnsOfTheTenant(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	var held []*turns.Turn

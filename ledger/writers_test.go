@@ -321,8 +321,8 @@ func TestUndecided(t *testing.T) {
 	}
 }
 
-// A caller that leaves while its entry is placed in the open batch is answered
-// at once, and the entry is not recorded.
+// A caller that leaves while its entry is placed in the open batch gets its
+// answer at once, and the entry is not recorded.
 func TestLeaveTheOpenBatch(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	visible, release := tl.hooks.block(t)

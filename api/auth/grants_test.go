@@ -2,8 +2,8 @@ package auth
 
 import "testing"
 
-// Of two callers that revoke a grant, one does, so the failure of the other
-// can't bring it back.
+// Of two callers that revoke a grant, exactly one succeeds, so the failure of
+// the other can't restore the grant.
 func TestRevokeOnce(t *testing.T) {
 	gs := newGrants(nil)
 	g := &grant{id: "ci", Identity: Identity{Tenant: &Tenant{Name: "acme"}, hash: tokenHash{1}}}

@@ -103,7 +103,7 @@ func TestProviderLeavesConnections(t *testing.T) {
 }
 
 // Connections that send nothing, half a header or half a body are all counted,
-// and health checks of another address are answered.
+// while health checks from another address are answered.
 func TestHeldConnections(t *testing.T) {
 	srv, err := Listen("127.0.0.1:0", Site{Connections: 40, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.Copy(io.Discard, r.Body) // it was cut off

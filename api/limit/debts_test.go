@@ -47,8 +47,8 @@ func ipv6(provider, n int) string {
 }
 
 // TestFloodOfNetworks checks that failures from ever new IPv6 networks of one
-// provider neither fill the table nor cost nothing, and that real debtors stay
-// in it.
+// provider do not fill the table and are not free, and that real debtors stay
+// in the table.
 func TestFloodOfNetworks(t *testing.T) {
 	var d Debts
 	now := time.Unix(1_800_000_000, 0)

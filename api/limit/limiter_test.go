@@ -55,8 +55,8 @@ func zipped(t *testing.T, b []byte) io.Reader {
 	return &out
 }
 
-// beginning returns the beginning of a request of Append or AppendBatch, and
-// all of it where n bytes are enough for a payload.
+// beginning returns the beginning of a request of Append or AppendBatch, or all
+// of it if n bytes suffice for a payload.
 func beginning(n int) []byte {
 	if n < 10 {
 		return []byte{0x12, 0}
@@ -154,9 +154,9 @@ func eachRPC(f func(path string, m protoreflect.MethodDescriptor)) {
 	})
 }
 
-// Each call has a place and bytes on somebody's account, takes small requests
-// only unless it carries evidence, and is refused where the account is full. A
-// new RPC that streams is in the table of shapes, or this fails.
+// Each call takes a place and bytes of an account, takes only small requests
+// unless it carries evidence, and is refused if the account is full. The test
+// fails for a new streaming RPC that is not in the table of shapes.
 func TestEveryCallIsAccounted(t *testing.T) {
 	large := map[string]bool{rpc.LedgerServiceAppendProcedure: true, rpc.LedgerServiceAppendBatchProcedure: true, rpc.LedgerServiceAppendStreamProcedure: true,
 		rpc.AdminServiceSetPolicyProcedure: true, rpc.GateServiceDecideProcedure: true, rpc.GateServiceReplayProcedure: true, rpc.GateServiceSubmitDecisionsProcedure: true}
@@ -232,8 +232,8 @@ func TestEveryCallIsAccounted(t *testing.T) {
 	}
 }
 
-// A caller without credentials holds bytes on its address's account only, and
-// may send no more than an identity token needs.
+// A caller without credentials holds bytes only on its address's account, and
+// may not send more than an identity token needs.
 func TestBytesWithoutCredentials(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -267,8 +267,8 @@ func TestBytesWithoutCredentials(t *testing.T) {
 	}
 }
 
-// A tenant that holds all that it may leaves as much to the others, of each
-// resource.
+// A tenant that holds all it may leaves at least as much of each resource to
+// the others.
 func TestOneTenantLeavesRoom(t *testing.T) {
 	for _, path := range []string{rpc.LedgerServiceAppendProcedure, rpc.LedgerServiceAppendStreamProcedure, rpc.LedgerServiceGetPayloadProcedure, rpc.LedgerServiceWatchEntriesProcedure,
 		rpc.LedgerServiceListEntriesProcedure, rpc.ExportServiceExportProcedure} {

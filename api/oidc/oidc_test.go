@@ -179,8 +179,8 @@ func TestBadTokens(t *testing.T) {
 		}
 		c.pass(-retryAfter)
 	}
-	// A P-256 signature has a second form; as a token it is the same, and has
-	// the same ID.
+	// A P-256 signature has a second valid form. A token with it is the same
+	// token, with the same ID.
 	raw := i.Sign("ES256", i.Claims(ok))
 	sig, err := base64.RawURLEncoding.DecodeString(raw[strings.LastIndex(raw, ".")+1:])
 	if err != nil {
@@ -432,7 +432,7 @@ func TestRules(t *testing.T) {
 	}
 }
 
-// The algorithms that an issuer is limited to are the only ones.
+// Only the algorithms configured for an issuer are accepted.
 func TestAlgorithmsOfAnIssuer(t *testing.T) {
 	i, v, _ := start(t, func(is *Issuer) { is.Algorithms = []string{"ES256"} })
 	if _, err := v.Verify(context.Background(), i.Token(map[string]any{"aud": audience})); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), `"RS256" is not accepted: use ES256`) {

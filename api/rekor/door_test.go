@@ -37,7 +37,7 @@ func stall(t *testing.T, url string, length int) net.Conn {
 	return stalled{conn, buffered}
 }
 
-// A stalled is a connection whose first response has been read in part.
+// A stalled client has read its first response in part.
 type stalled struct {
 	net.Conn
 	r io.Reader
@@ -56,8 +56,8 @@ func TestSlowSendersHoldUpNobody(t *testing.T) {
 	send(t, "POST", l.url+"/api/v2/log/entries", sign(ecdsaKey(elliptic.P256()), crypto.SHA256, p256, "a").String()).entry(t)
 }
 
-// A body that does not arrive is not waited for, and what came of it is not
-// taken.
+// The server stops waiting for a body that does not arrive, and records no part
+// of it.
 func TestSlowSendersAreCutOff(t *testing.T) {
 	l := newLog(t)
 	h, err := rekor.NewHandler(rekor.Config{Ledger: l.ledger, Keys: describe(t, l).Keys, Logger: slog.New(slog.DiscardHandler), Arrival: time.Millisecond, Admit: everybody})
@@ -95,7 +95,7 @@ func TestSpellingsOfThePath(t *testing.T) {
 	}
 }
 
-// One address holds no more than half of the places for large requests.
+// One address holds at most half of the places for large requests.
 func TestLargeRequestsOfOneAddress(t *testing.T) {
 	l := newLog(t)
 	for range 32 {

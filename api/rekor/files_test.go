@@ -84,7 +84,7 @@ func TestFilesAreSigstores(t *testing.T) {
 	}
 }
 
-// The files carry every key of the log with its time.
+// The files contain every key of the log with its validity period.
 func TestFilesCarryAllKeys(t *testing.T) {
 	a, b := newLog(t), newLog(t)
 	d, other := describe(t, a), describe(t, b)
@@ -133,8 +133,8 @@ func TestFilesRefuseWhatCantWork(t *testing.T) {
 	}
 }
 
-// A description that contradicts itself is refused: its key IDs are what
-// clients find the log's key by.
+// A contradictory description is refused, because clients find the log's key by
+// its key IDs.
 func TestDescriptionIsChecked(t *testing.T) {
 	good := describe(t, newLog(t))
 	for name, edit := range map[string]func(*rekor.Description){

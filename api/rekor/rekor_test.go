@@ -317,8 +317,8 @@ func shape(t *testing.T, data []byte) string {
 	return string(must(json.Marshal(walk(v))))
 }
 
-// What Rekor v2 refuses is refused in the same words, and leaves the log as it
-// was.
+// Entries that Rekor v2 refuses are refused with the same message, and leave
+// the log unchanged.
 func TestRefusalsAreRekors(t *testing.T) {
 	ours, theirs := newLog(t), startPeer(t)
 	compare := func(name, method, path, body string) {
@@ -345,8 +345,8 @@ func TestRefusalsAreRekors(t *testing.T) {
 	}
 }
 
-// A leaf that no entry bundle can hold is the client's mistake here. Rekor
-// finds out when it writes, and answers 500.
+// A leaf that no entry bundle can hold is the client's error here. Rekor
+// detects it when it writes, and answers 500.
 func TestLargeRequests(t *testing.T) {
 	l := newLog(t)
 	key := ecdsaKey(elliptic.P256())
@@ -370,8 +370,8 @@ func TestLargeRequests(t *testing.T) {
 	}
 }
 
-// The same entry again is refused with the index of the first, as Rekor v2 does
-// it, whose memory of entries is shorter.
+// A repeated entry is refused with the index of the first, as in Rekor v2,
+// which remembers entries for a shorter time.
 func TestDuplicate(t *testing.T) {
 	ours, theirs := newLog(t), startPeer(t)
 	key := ecdsaKey(elliptic.P256())

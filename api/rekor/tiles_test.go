@@ -107,7 +107,7 @@ func TestTilePaths(t *testing.T) {
 	}
 }
 
-// A log that is shutting down refuses, and does not say more than that.
+// A log that is shutting down refuses requests, and gives no details.
 func TestAppendAfterClose(t *testing.T) {
 	l := newLog(t)
 	l.ledger.Close()

@@ -17,8 +17,8 @@ import (
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
-// A ledgerOfTokens takes the last token that it gave, and each identity token
-// once.
+// A ledgerOfTokens accepts the last token that it issued, and each identity
+// token once.
 type ledgerOfTokens struct {
 	munimentv1connect.UnimplementedIdentityServiceHandler
 	munimentv1connect.UnimplementedLedgerServiceHandler
@@ -123,8 +123,7 @@ func TestIdentityTokensAreExchanged(t *testing.T) {
 	}
 }
 
-// The request token of a job is sent nowhere but to an https URL, or to this
-// machine.
+// The request token of a job is sent only to an https URL or to this machine.
 func TestJobIdentity(t *testing.T) {
 	hs := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {

@@ -171,8 +171,7 @@ func TestBackupIncrementsAndSecrets(t *testing.T) {
 	}
 }
 
-// Damage to a backup does not spread to the next one that could share its
-// files.
+// A damaged backup does not damage the next one, which could share its files.
 func TestBackupAfterDamagedBackup(t *testing.T) {
 	c := withTables(t)
 	c.stopLog()

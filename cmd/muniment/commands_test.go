@@ -440,7 +440,8 @@ func registryImage(t *testing.T) string {
 	return tag.String()
 }
 
-// A token whose only copy was lost is never in force, and its ID stays free.
+// A token whose only copy was lost is not in force, and its ID remains
+// available.
 func TestLostToken(t *testing.T) {
 	w := newWorkshop(t)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)

@@ -53,8 +53,7 @@ func clearEnvironment(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 }
 
-// A connection that fails by a mistake of the user names the mistake and its
-// remedy.
+// The error for a failed connection names the user's mistake and its remedy.
 func TestConnectionErrors(t *testing.T) {
 	clearEnvironment(t)
 	t.Setenv("MUNIMENT_TOKEN", "mnt_acme_"+sampleSecret)

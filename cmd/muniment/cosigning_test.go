@@ -299,7 +299,7 @@ func TestTwoCompanies(t *testing.T) {
 		t.Fatalf("append again: exit code %d\n%s", code, out)
 	}
 
-	// An old copy of the log is read, and not appended to.
+	// An old copy of the log is readable, and accepts no appends.
 	east.stopLog()
 	old := east.copyData()
 	east.startLog()
@@ -324,8 +324,8 @@ func TestTwoCompanies(t *testing.T) {
 	west.stopLog()
 }
 
-// While no witness confirms the log, it is read but not appended to, unless the
-// operator insists.
+// Until a witness confirms the log, it is readable and accepts no appends,
+// unless the operator overrides that.
 func TestUnconfirmed(t *testing.T) {
 	c, w := newCompany(t, "east"), newCompany(t, "west")
 	w.must("witness", "add-log", c.logKey(0), "--data", w.witness)
@@ -420,7 +420,7 @@ func TestAnchors(t *testing.T) {
 	if now := storeFiles(t, c.data); !maps.EqualFunc(now, restored, bytes.Equal) {
 		t.Fatal("opening the old copy changed files of the store")
 	}
-	// Without the mark nothing proves that the store is whole.
+	// Without the mark, nothing proves that the store is whole.
 	if err := os.Remove(mark.Path(filepath.Join(c.data, datadir.StoreDir))); err != nil {
 		t.Fatal(err)
 	}

@@ -55,8 +55,8 @@ func serveSSHAgent(t *testing.T) string {
 	return ssh.FingerprintSHA256(p)
 }
 
-// keep copies the log's policy to a place where later changes don't reach it,
-// as a verifier has it.
+// keep copies the log's policy for a verifier, so that later changes do not
+// affect the copy.
 func (c *company) keep() string {
 	c.t.Helper()
 	text, err := os.ReadFile(filepath.Join(c.data, datadir.PolicyFile))

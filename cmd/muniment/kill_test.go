@@ -160,7 +160,7 @@ func (k *killTest) keep(r muniment.Result) {
 	}
 }
 
-// check compares all that was acknowledged with the log as it is now.
+// check compares all acknowledged entries with the present log.
 func (k *killTest) check(client *muniment.Client, url string) {
 	t := k.t
 	t.Helper()

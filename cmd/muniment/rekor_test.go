@@ -190,7 +190,7 @@ func TestCosignUsesOurLog(t *testing.T) {
 	}
 }
 
-// verifyBundle verifies with our command and with sigstore-go itself.
+// verifyBundle verifies with this program and with sigstore-go.
 func (r *rekorRig) verifyBundle(file, blob string, s signer) {
 	r.t.Helper()
 	r.muniment(append([]string{"verify-bundle", "--bundle", file, "--trusted-root", r.TrustedRoot, blob}, s.ours...)...)

@@ -73,9 +73,8 @@ func wantKept(t *testing.T, k *Keeper, who ingest.Submitter, index uint64) {
 	}
 }
 
-// Rules that are replaced after they were read, and before an erasure by them
-// is recorded, erase nothing any more. Reliance is asked in between, so the
-// test replaces them there.
+// Rules that are replaced before an erasure by them is recorded no longer erase
+// anything. Reliance is queried in between, so the test replaces them there.
 func TestRulesComeBetween(t *testing.T) {
 	k, who, index := newKeeper(t)
 	asked := 0
@@ -97,8 +96,8 @@ func TestRulesComeBetween(t *testing.T) {
 	wantKept(t, k, who, index)
 }
 
-// A hold that is placed after an erasure was decided, and before it is
-// recorded, is obeyed: the erasure is decided again. Reliance is asked in
+// A hold that is placed between the decision on an erasure and its entry
+// protects the entry: the erasure is decided again. Reliance is queried in
 // between, so the test places the hold there.
 func TestHoldComesBetween(t *testing.T) {
 	ctx := context.Background()

@@ -94,7 +94,7 @@ func TestLinks(t *testing.T) {
 	checkClean(t, outside)
 }
 
-// One of many writers creates a file, and the file is whole.
+// One of many writers creates the file, and the file is complete.
 func TestCreateInParallel(t *testing.T) {
 	dir := t.TempDir()
 	root := openRoot(t, dir)

@@ -283,7 +283,7 @@ func TestBadBlocks(t *testing.T) {
 	}
 }
 
-// A file that is changed between two readings is noticed.
+// A change of the file between two readings is detected.
 func TestChangedMeanwhile(t *testing.T) {
 	signer, key := newKey(t)
 	file := newSample(0, 300, PartSize/4).write(t, signer)

@@ -119,8 +119,8 @@ func BenchmarkCommit(b *testing.B) {
 		b.Run(strconv.Itoa(batch), func(b *testing.B) {
 			s := benchOpen(b, b.TempDir())
 			defer s.Close()
-			// The making of entries costs more than their commit, so the same
-			// noise comes again, under new keys.
+			// Making entries costs more than committing them, so the same noise
+			// is used again under new keys.
 			const distinct = 8
 			var commits []*store.Commit
 			for range distinct {

@@ -113,7 +113,7 @@ func dump(s *Store) (string, error) {
 	return b.String(), it.Error()
 }
 
-// A damageRig is a small store, as it was left by a clean stop, or by kill -9.
+// A damageRig is a small store after a clean stop or kill -9.
 type damageRig struct {
 	files files
 	rows  string
@@ -468,7 +468,8 @@ func TestOpenReadOnly(t *testing.T) {
 	}
 }
 
-// Prove is asked before a file is changed, and its refusal leaves them all.
+// Prove is called before any file changes, and its refusal leaves all files
+// unchanged.
 func TestProveRefuses(t *testing.T) {
 	rig := newDamageRig(t, true)
 	fs := rig.files.disk(t)

@@ -103,7 +103,7 @@ func TestMutants(t *testing.T) {
 	}
 }
 
-// A stock tool accepts the proof inside of every receipt that we accept.
+// A stock tool accepts the proof in every receipt that this package accepts.
 func TestTorchwoodAcceptsTheProofs(t *testing.T) {
 	v := readReceiptVectors(t)
 	n := 0

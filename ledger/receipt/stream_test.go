@@ -9,7 +9,7 @@ import (
 	"testing/iotest"
 )
 
-// A payload that is read gives the same verdicts as one in memory.
+// A payload from a reader gets the same verdicts as one in memory.
 func TestPayloadReader(t *testing.T) {
 	v := readReceiptVectors(t)
 	given := 0

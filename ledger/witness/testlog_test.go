@@ -222,7 +222,8 @@ func (w *testWitness) start(t *testing.T) {
 	w.w, w.handler = c, c.Handler(anybody)
 }
 
-// stop ends the witness; its address answers 502, as a proxy before it would.
+// stop ends the witness. Its address then answers 502, like a proxy in front of
+// it.
 func (w *testWitness) stop(t *testing.T) {
 	t.Helper()
 	w.replace(http.HandlerFunc(func(rw http.ResponseWriter, _ *http.Request) { rw.WriteHeader(http.StatusBadGateway) }))

@@ -36,8 +36,8 @@ func TestCosigned(t *testing.T) {
 	if s.Name != "w" || s.Size != 309 || s.Last != nil || s.Cosigned < 5 || s.Cosigned > 310 {
 		t.Errorf("status %+v", s)
 	}
-	// It survives a restart without the witness, and is a receipt that anybody
-	// verifies.
+	// It survives a restart without the witness, and is a receipt that anyone
+	// can verify.
 	w.stop(t)
 	c.Close()
 	l.reopen(t, l.store.Restart(), policy)
@@ -50,8 +50,8 @@ func TestCosigned(t *testing.T) {
 	}
 }
 
-// While a witness has a request, the log grows; then the witness is asked for
-// the newest checkpoint, and not for those between.
+// The log grows while a witness handles a request. The witness is then asked
+// for the newest checkpoint, and not for those in between.
 func TestBatching(t *testing.T) {
 	l := newTestLog(t)
 	w := newTestWitness(t, l, "w", false)
@@ -79,8 +79,8 @@ func TestBatching(t *testing.T) {
 	<-c.Confirmed()
 }
 
-// A witness that is away for a while gets a consistency proof from where it
-// was.
+// A witness that was unreachable gets a consistency proof from its last
+// checkpoint.
 func TestWitnessComesBack(t *testing.T) {
 	l := newTestLog(t)
 	w := newTestWitness(t, l, "w", false)
@@ -186,8 +186,8 @@ func TestPostQuantumWithoutWitness(t *testing.T) {
 	}
 }
 
-// An old copy of the log, and another history, are recognised before anything
-// is appended.
+// An old copy of the log, and a different history, are recognized before
+// anything is appended.
 func TestContradiction(t *testing.T) {
 	for name, c := range map[string]struct {
 		entries int // of the copy that is opened
@@ -246,7 +246,7 @@ func TestContradiction(t *testing.T) {
 	}
 }
 
-// A policy that asks for no witness is confirmed by any one that it lists.
+// If the policy requires no witness, any one that it lists can confirm the log.
 func TestConfirmedWithoutQuorum(t *testing.T) {
 	l := newTestLog(t)
 	a, b := newTestWitness(t, l, "a", false), newTestWitness(t, l, "b", false)

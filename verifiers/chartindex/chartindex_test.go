@@ -49,8 +49,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// A chart goes all the way: packed and pushed by helm, attested by cosign, and
-// proven by an index file that names the bundle.
+// A chart passes the whole way: helm packs and pushes it, cosign attests it,
+// and an index file that names the bundle proves it.
 func TestIndexOfAttestedChart(t *testing.T) {
 	w := newWorkshop(t)
 	check := w.cosignKey()
@@ -138,7 +138,7 @@ func TestIndexOfAttestedChart(t *testing.T) {
 	}
 }
 
-// A bundle that was made of the archive itself, without a registry.
+// A bundle of the archive itself is verified without a registry.
 func TestIndexOfAttestedArchive(t *testing.T) {
 	w := newWorkshop(t)
 	check := w.cosignKey()

@@ -70,7 +70,7 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// A line without an end is held up to the limit only.
+// At most the limit of a line without an end is held.
 func TestLongLine(t *testing.T) {
 	endless := &counter{}
 	if sections, err := find((&lines{r: bufio.NewReader(endless), max: 1 << 20}).next, nil); sections != nil || err != nil {

@@ -152,7 +152,7 @@ func TestLargePayload(t *testing.T) {
 	}
 }
 
-// Values that no program writes give no fact, and never a wrong one.
+// Values that no real program writes yield no fact, rather than a wrong one.
 func TestHostileValues(t *testing.T) {
 	long := strings.Repeat("x", MaxText+1)
 	for _, c := range []struct{ name, vulnerability, want string }{
@@ -213,8 +213,8 @@ func TestManyProblems(t *testing.T) {
 	}
 }
 
-// Extraction takes steps, wherever the bytes are, and ends with the error of
-// one.
+// Extraction takes steps throughout the document, and ends with the error of a
+// step.
 func TestSteps(t *testing.T) {
 	many := grype(20_000, small)
 	skipped := `{"x":[` + strings.Repeat(`{"a":{"b":[1,2,3,"some text"]}},`, 20_000) + `0],"scanner":{"result":{"matches":[]}}}`
@@ -242,8 +242,8 @@ func TestSteps(t *testing.T) {
 	}
 }
 
-// Bytes that Encode did not write are an error, and never a panic or a large
-// allocation.
+// Bytes that Encode did not write cause an error, and neither a panic nor a
+// large allocation.
 func TestDecodeDamaged(t *testing.T) {
 	f := extract(t, intoto.CosignVuln, grype(20, small))
 	good := f.Encode()

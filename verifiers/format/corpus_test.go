@@ -168,7 +168,7 @@ func TestCorpus(t *testing.T) {
 	}
 }
 
-// maxSpecimen bounds the files that are looked at, in bytes.
+// maxSpecimen bounds the files that are examined, in bytes.
 const maxSpecimen = 4 << 20
 
 // find returns the files of a module that show a format.

@@ -11,8 +11,8 @@ import (
 	"muniment.dev/muniment/internal/peers"
 )
 
-// What cosign makes of each type with a short name conforms to the type's
-// definition.
+// The predicate that cosign makes for each short type name conforms to the
+// type's definition.
 func TestTypesOfCosign(t *testing.T) {
 	cosign, dir := peers.Path(t, "cosign"), t.TempDir()
 	run := func(args ...string) {

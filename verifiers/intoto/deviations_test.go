@@ -8,8 +8,8 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// A predicate that deviates is listed member by member, and the rest of it is
-// still read.
+// A deviating predicate is listed member by member, and the rest of it is still
+// read.
 func TestDeviations(t *testing.T) {
 	for _, test := range []struct {
 		name, predicateType, predicate string
@@ -70,7 +70,7 @@ func TestReadBesideDeviations(t *testing.T) {
 	}
 }
 
-// A statement whose own members deviate is read as far as it goes.
+// A statement whose own members deviate is read as far as possible.
 func TestDeviatingStatements(t *testing.T) {
 	const types = `"_type":"` + TypeV1 + `","predicateType":"https://example.com/p"`
 	for _, test := range []struct{ data, want string }{

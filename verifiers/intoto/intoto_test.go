@@ -54,7 +54,8 @@ func TestMalformedStatements(t *testing.T) {
 	}
 }
 
-// Documents that are made to cost memory or stack: each has ten million bytes.
+// These documents are designed to exhaust memory or stack. Each has ten million
+// bytes.
 func TestHostileDocuments(t *testing.T) {
 	const size = 10_000_000
 	fill := func(s string) string { return strings.Repeat(s, size/len(s)) }

@@ -216,7 +216,7 @@ func TestCorruptionIncremental(t *testing.T) {
 	})
 }
 
-// Hostile and broken servers. Each gives its own error.
+// Each hostile or broken server causes an error of its own.
 func TestHostile(t *testing.T) {
 	// the log with another entry at an index
 	edit := func(l *testLog, at int, label string) *testLog {
@@ -492,8 +492,8 @@ func TestForbiddenPartialTiles(t *testing.T) {
 	checkErr(t, err, ErrUnavailable, "403 Forbidden; it is missing, or access to the log is restricted")
 }
 
-// A folder's files are read up to the size that the format allows, and only
-// regular ones in the folder.
+// Files of a folder are read up to the size that the format allows, and only if
+// they are regular files in the folder.
 func TestHostileFolder(t *testing.T) {
 	s, policy := newServer(t, shared, 1300)
 	dir := t.TempDir()
@@ -747,7 +747,7 @@ func TestState(t *testing.T) {
 	}
 }
 
-// The tree arithmetic against golang.org/x/mod/sumdb/tlog.
+// The tree arithmetic agrees with golang.org/x/mod/sumdb/tlog.
 func TestPeaks(t *testing.T) {
 	for _, size := range []int{1, 2, 3, 7, 255, 256, 300, 65_536, 66_000} {
 		var all []entry.Hash

@@ -100,8 +100,8 @@ func TestStream(t *testing.T) {
 	} {
 		log := layout(tc.log)
 		n := len(log.leaves)
-		// At once, and in two runs that meet at each index: the findings are
-		// the same.
+		// The findings of one run equal those of two runs that meet at each
+		// index.
 		for cut := 0; cut <= n; cut++ {
 			t.Run(fmt.Sprintf("%s/%d", tc.name, cut), func(t *testing.T) {
 				if tc.above && cut > 0 && cut < n {
@@ -202,7 +202,7 @@ func TestStreamKeyLater(t *testing.T) {
 	checkErr(t, err, ErrForked, "rewritten")
 }
 
-// Over tile borders, with a file that goes missing when the evidence is
+// The stream crosses tile borders, and a file is missing when the evidence is
 // fetched.
 func TestStreamLargeLog(t *testing.T) {
 	log := shared.prefix(200)
@@ -238,7 +238,7 @@ func TestStreamLargeLog(t *testing.T) {
 	}
 }
 
-// A random log, read in random steps, against a count by hand.
+// A random log, read in random steps, is compared with a simple count.
 func TestStreamRandom(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		// negative: somebody else's

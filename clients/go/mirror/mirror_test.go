@@ -202,7 +202,7 @@ func TestUpdates(t *testing.T) {
 			t.Errorf("asked %d times for %s", n, path)
 		}
 	}
-	// A partial tile that has become full is served from it.
+	// A partial tile whose tile is now full is served from the full one.
 	server := httptest.NewServer(mirror.Handler(dir, origin))
 	defer server.Close()
 	for path, status := range map[string]int{"tile/0/000.p/7": 200, "tile/entries/000.p/7": 200, "tile/0/999": 404, "tile/0/../checkpoint": 404, ".mirror-x": 404, "": 404} {
@@ -271,8 +271,8 @@ func TestBadSources(t *testing.T) {
 			t.Fatalf("%s: the folder has changed", tc.name)
 		}
 	}
-	// A bundle that is not its tile's is not stored; others may be, which are
-	// proven.
+	// A bundle that does not match its tile is not stored. Others, which are
+	// proven, may be.
 	for name, f := range map[string]func([]byte) []byte{"changed": flip, "truncated": truncate} {
 		l.lie(edit("tile/entries/004", f))
 		_, err := mirror.Update(t.Context(), l.source(), l.policy, dir, mirror.Options{})
@@ -348,7 +348,7 @@ func TestInterrupted(t *testing.T) {
 	checkCopy(t, l, dir, 2600)
 }
 
-// A folder that holds something else is refused, and stays as it is.
+// A folder with other content is refused, and stays unchanged.
 func TestForeignFolders(t *testing.T) {
 	l := newLog(t, newKeys(t))
 	l.fill(3, "all")

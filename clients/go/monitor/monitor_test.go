@@ -83,7 +83,7 @@ func add(t *testing.T, l *ledger.Ledger, names ...string) {
 	}
 }
 
-// A front is a URL behind which there is one log or another, or none.
+// A front is a URL that serves one log, another, or none.
 type front struct {
 	mu  sync.Mutex
 	h   http.Handler
@@ -244,7 +244,7 @@ func TestLogThatLies(t *testing.T) {
 	}
 }
 
-// A state that is damaged is an error, not a new beginning.
+// A damaged state is an error, not a fresh start.
 func TestDamagedState(t *testing.T) {
 	signer, policy := newSigner(t)
 	f := newFront(t)

@@ -72,7 +72,8 @@ func TestClusterContract(t *testing.T) {
 	})
 }
 
-// A commit that waits in BeforeReturn shows to readers and is lost by a crash.
+// A commit that waits in BeforeReturn is visible to readers, and lost in a
+// crash.
 func TestBlockedCommitShows(t *testing.T) {
 	ctx := context.Background()
 	src, before, after := storetest.NewSource(1), storetest.NewModel(), storetest.NewModel()

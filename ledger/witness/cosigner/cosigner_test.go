@@ -386,7 +386,8 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// Of many requests that continue from the same state, one is cosigned.
+// Of many concurrent requests that continue from the same state, one is
+// cosigned.
 func TestRacingRequests(t *testing.T) {
 	l := newTestLog(t, "log.example")
 	l.grow(t, 100, "entry")
