@@ -337,6 +337,42 @@ var exceptionCases = []testCase{
 		}, nil)(w)
 		w.now = 20
 	}, nil, "pass; A excepted [provenance] E-1; 5h"},
+	{"signed break-glass", signed(nil, nil), nil, "pass; A excepted [provenance] E-1; 8h"},
+	{"signed break-glass by an unregistered key", signed(func(h *entry.Header) { h.Attributes["keyId"] = "SHA256:kim" }, nil), nil, needsA},
+	{"signed break-glass by a key that is registered later", signed(func(h *entry.Header) { h.Attributes["keyId"] = "SHA256:kim" }, func(w *world, _ uint64) {
+		w.register("SHA256:kim", kim, lee)
+	}), nil, needsA},
+	{"signed break-glass by a key that a token has registered", func(w *world) {
+		w.register("SHA256:kim", kim, "token:admin")
+		signed(func(h *entry.Header) { h.Attributes["keyId"] = "SHA256:kim" }, nil)(w)
+	}, nil, needsA},
+	{"signed break-glass by a key whose registration was not admitted", func(w *world) {
+		w.register("SHA256:kim", kim, lee)
+		w.last().Admission = &entry.Admission{Result: entry.Recorded}
+		signed(func(h *entry.Header) { h.Attributes["keyId"] = "SHA256:kim" }, nil)(w)
+	}, nil, needsA},
+	{"signed break-glass that was rejected", signed(nil, func(w *world, r uint64) { w.decision("E-1", r, "reject", kim) }), nil, needsA},
+	{"signed break-glass that the holder of the key rejects", signed(nil, func(w *world, r uint64) { w.decision("E-1", r, "reject", dana) }), nil, "pass; A excepted [provenance] E-1; 8h"},
+	{"signed break-glass that the registrar of the key rejects", signed(nil, func(w *world, r uint64) { w.decision("E-1", r, "reject", lee) }), nil, "pass; A excepted [provenance] E-1; 8h"},
+	{"signed break-glass that the registrar of the key revokes", signed(nil, func(w *world, r uint64) { w.decision("E-1", r, "revoke", lee) }), nil, needsA},
+	{"a signed request that the holder and the registrar of the key approve", signed(func(h *entry.Header) { delete(h.Attributes, "breakGlass") }, approved(dana, lee)), nil, needsA},
+	{"a signed request that another person approves", signed(func(h *entry.Header) { delete(h.Attributes, "breakGlass") }, approved(kim)), nil, "pass; A excepted [provenance] E-1; 8h"},
+	{"signed break-glass by a key that was retired before", signed(nil, func(w *world, _ uint64) {
+		w.keyEvent("retired", entry.Signer{KeyID: "SHA256:dana"}, 0.5)
+	}), nil, needsA},
+	{"signed break-glass by a key that was retired at the time", signed(nil, func(w *world, _ uint64) {
+		w.keyEvent("retired", entry.Signer{KeyID: "SHA256:dana"}, 1)
+	}), nil, "pass; A excepted [provenance] E-1; 8h"},
+	{"signed break-glass by a key that was compromised at the time", signed(nil, func(w *world, r uint64) {
+		approved(kim)(w, r)
+		w.keyEvent("compromised", entry.Signer{KeyID: "SHA256:dana"}, 1)
+	}), nil, needsA},
+	{"signed break-glass by a key that was compromised later", signed(nil, func(w *world, _ uint64) {
+		w.keyEvent("compromised", entry.Signer{KeyID: "SHA256:dana"}, 1.5)
+	}), nil, "pass; A excepted [provenance] E-1; 8h"},
+	{"signed break-glass, and the compromise of another key", signed(nil, func(w *world, _ uint64) {
+		w.keyEvent("compromised", byScanner, 0)
+	}), nil, "pass; A excepted [provenance] E-1; 8h"},
 	{"of two exceptions the one that expires last", func(w *world) {
 		excepted(needsProvenance, nil, approved(kim))(w)
 		w.decision("E-2", w.request("E-2", "A", 12), "approve", kim)

@@ -306,6 +306,12 @@ func (w *world) keyEvent(event string, s entry.Signer, from float64) uint64 {
 	return w.add(entry.Header{Kind: kindname.KeyEvent, Attributes: a, Submitter: kim}, "{}")
 }
 
+// register appends the registration of a key to a person.
+func (w *world) register(keyID, person, by string) {
+	w.keyEvent("registered", entry.Signer{KeyID: keyID}, 0)
+	w.last().Attributes["person"], w.last().Submitter = person, by
+}
+
 // summary returns what matters of a decision in one line. The end of its
 // validity is in hours after the decision.
 func summary(d *evaluate.Decision) string {
