@@ -61,7 +61,7 @@ func (e *fatalError) Unwrap() error { return e.error }
 
 func fatalf(format string, args ...any) error { return &fatalError{fmt.Errorf(format, args...), false} }
 
-// errTooMany ends the reading of a document with too many deviations.
+// errTooMany stops reading a document with too many deviations.
 var errTooMany error = &fatalError{errors.New("too many deviations"), true}
 
 // decode returns a decoder for all JSON that RFC 8259 allows. It reads lone

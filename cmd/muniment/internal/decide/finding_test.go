@@ -90,7 +90,7 @@ func TestBurndown(t *testing.T) {
 		return finding.Entry{Index: n, Time: now.AddDate(0, 0, -day), Header: &entry.Header{Controls: []string{"C"}, Attributes: attributes}}
 	}
 	all, err := finding.Read([]finding.Entry{
-		report(1, "A", "open", 20, nil), report(2, "B", "open", 15, map[string]string{"due": "2026-11-20T00:00:00Z"}), report(3, "A", "resolved", 5, map[string]string{"entry.1": "2"}),
+		report(1, "A", "open", 20, nil), report(2, "B", "open", 15, map[string]string{"due": "2026-11-20T00:00:00Z"}), report(3, "A", "resolved", 5, map[string]string{"entry.1": "2", "resolution": "accepted"}),
 	})
 	if err != nil {
 		t.Fatal(err)

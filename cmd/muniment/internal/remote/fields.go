@@ -17,6 +17,7 @@ var fieldWords = map[string]string{
 	"chunk":         "payload",
 	"payload":       "payload",
 	"statement":     "statement",
+	"decisions":     "decision",
 	"content_type":  "content type",
 	"digest":        "digest",
 	"size":          "size",
