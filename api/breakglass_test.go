@@ -126,8 +126,14 @@ func TestSignedBreakGlass(t *testing.T) {
 	wantRefusal(t, "confirmation by who registered the key", r.decides("lee", "BG-1", index, "approve", ""), "submission.payload", "registered the key that signed exception BG-1")
 	_, err = r.event(roleToken("acme", "approver"), "exception-decision", r.key(), exceptionApproval("BG-1", index))
 	wantRefusal(t, "confirmation by a shared token", err, "submission.kind", "can be shared")
+	if got := r.metrics(); !strings.Contains(got, "\nmuniment_break_glass_unconfirmed 1\n") {
+		t.Error("before the rejection: the metric does not count one unconfirmed request")
+	}
 	if err := r.decides("kim", "BG-1", index, "reject", because); err != nil {
 		t.Fatal(err)
+	}
+	if got := r.metrics(); !strings.Contains(got, "\nmuniment_break_glass_unconfirmed 0\n") {
+		t.Error("after the rejection: the metric counts an unconfirmed request")
 	}
 	if got := r.inForce(); got != "" {
 		t.Errorf("after the rejection: %q is in force", got)

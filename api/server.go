@@ -127,6 +127,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		return nil, err
 	}
 	cfg.Metrics.book.Store(s.limits.Book())
+	s.watchBreakGlass()
 	recorded := s.limits.Recorded
 	cfg.Metrics.recorded.Store(&recorded)
 	return s, nil
