@@ -70,9 +70,9 @@ func (c *gateCall) submit(ctx context.Context, document []byte) (*munimentv1.Sub
 	case err != nil:
 		return refused(munimentv1.SubmissionResult_SUBMISSION_RESULT_INVALID, "%s", err), nil
 	case spooled.Log != c.Ledger.Origin():
-		return refused(munimentv1.SubmissionResult_SUBMISSION_RESULT_INVALID, "log: it is about the log %q, this is %q", spooled.Log, c.Ledger.Origin()), nil
+		return refused(munimentv1.SubmissionResult_SUBMISSION_RESULT_INVALID, "log: it is about the log %s, this is %s", spooled.Log, c.Ledger.Origin()), nil
 	case spooled.Tenant != c.id.Tenant.Name:
-		return refused(munimentv1.SubmissionResult_SUBMISSION_RESULT_INVALID, "tenant: it is about the tenant %q, you act for %q", spooled.Tenant, c.id.Tenant.Name), nil
+		return refused(munimentv1.SubmissionResult_SUBMISSION_RESULT_INVALID, "tenant: it is about the tenant %s, you act for %s", spooled.Tenant, c.id.Tenant.Name), nil
 	}
 	again, err := c.Decider.Again(ctx, c.id.Tenant.Name, c.id.Tenant.Stream, spooled)
 	switch {

@@ -51,9 +51,12 @@ func (d *Dir) LogStore() StoreKind {
 }
 
 // ReplicaStore returns the store of a replica.
-func (d *Dir) ReplicaStore() StoreKind {
+func (d *Dir) ReplicaStore() StoreKind { return ReplicaOf(d.Config.Origin) }
+
+// ReplicaOf returns the store of a replica of the log with the origin.
+func ReplicaOf(origin string) StoreKind {
 	// Small tables bound the memory of an import of many gigabytes.
-	return StoreKind{Name: StoreDir, Origin: d.Config.Origin, Replica: true, Small: true}
+	return StoreKind{Name: StoreDir, Origin: origin, Replica: true, Small: true}
 }
 
 // RekorStore returns the store of the Rekor log, whose origin is the name of

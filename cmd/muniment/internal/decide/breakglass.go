@@ -37,8 +37,8 @@ type breakGlassFlags struct {
 	Key        string   `help:"With --break-glass: file with your registered private key, in PEM, that signs the request. Required without the ledger." placeholder:"FILE" predictor:"file" type:"path"`
 	Control    []string `help:"With --break-glass, without the ledger: control that shall not apply. May be repeated." placeholder:"ID"`
 	Controls   string   `help:"With --break-glass, without the ledger: the file of the controls in force. Those that would block shall not apply." placeholder:"FILE" predictor:"file" type:"path"`
-	Policy     string   `help:"With --break-glass, without the ledger: trust policy of the log that the request is for." env:"MUNIMENT_POLICY" placeholder:"FILE" predictor:"file" type:"path"`
-	Spool      string   `help:"With --break-glass, without the ledger: folder for the signed requests." env:"MUNIMENT_SPOOL" placeholder:"DIR" type:"path"`
+	Policy     string   `help:"With --delta, or --break-glass without the ledger: trust policy of the log." env:"MUNIMENT_POLICY" placeholder:"FILE" predictor:"file" type:"path"`
+	Spool      string   `help:"With --delta, or --break-glass without the ledger: folder that keeps decisions and signed requests until they are submitted." env:"MUNIMENT_SPOOL" placeholder:"DIR" type:"path"`
 }
 
 // A glassUse is a request for an exception by break-glass.

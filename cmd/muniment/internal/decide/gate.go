@@ -33,6 +33,7 @@ type gateCmd struct {
 	subjectFlags
 	remote.Flags
 	breakGlassFlags
+	deltaFlags
 	Stage       string `help:"Stage to pass, as the control set names it, such as build, promote or deploy." placeholder:"STAGE"`
 	Environment string `help:"Environment, such as production/eu. Controls can be enforced in some environments only." placeholder:"NAME"`
 	At          string `help:"Decide as of a tree size, or a time in RFC 3339. The decision is not recorded." placeholder:"SIZE|TIME"`
@@ -50,6 +51,10 @@ index stands for. The ledger records each decision. The decision is the same in 
 
 Output lists, for each control, what it needs, what was found, and what is missing. Exceptions that a pass rests on are listed with their expiry.
 
+--delta decides offline, from files that muniment export has written, by the same rules and with the same answers. Their signature, the trust policy and the
+stream key must prove them genuine and complete, or the gate could not decide. Decisions go to the folder --spool, from which muniment spool submit sends
+them to the ledger later.
+
 --affected decides again, as of now, everything that was passed before. It lists the passes that would no longer be one, because a key was compromised or
 retired, evidence such as a scan or a VEX statement was added, an exception ended, the control set changed, or time has passed. It records nothing.
 
@@ -61,6 +66,7 @@ Examples:
   helm template gateway | muniment gate --manifest - --stage deploy --environment production/eu
   muniment gate sha256:2cf24dba… --type image --stage deploy --at 2026-11-01T00:00:00Z
   muniment gate dist/*.tgz --stage build --format sarif > gate.sarif
+  muniment gate gateway-1.7.0.tgz --stage deploy --delta acme-0.delta --policy policy --stream-key acme.key --spool spool
   muniment gate --affected --stage deploy --environment production/eu
   muniment gate gateway-1.7.0.tgz --stage deploy --environment production/eu --break-glass --reason "outage 4711" --identity-token env --tenant acme`
 }
@@ -70,6 +76,8 @@ func (c *gateCmd) Run(a *term.App) error {
 		c.Format = "json"
 	}
 	switch {
+	case len(c.Delta) > 0 && (c.Affected || c.BreakGlass):
+		return errors.New("--delta: cannot be used with --affected or --break-glass")
 	case c.Affected:
 		return c.affected(a)
 	case c.Since != "":
@@ -118,6 +126,9 @@ func (c *gateCmd) report(a *term.App, request *munimentv1.DecideRequest) (*gateR
 	}
 	if c.Reason != "" || len(c.Control) > 0 || c.Controls != "" || c.Key != "" {
 		return nil, errors.New("--reason, --key, --control and --controls require --break-glass")
+	}
+	if len(c.Delta) > 0 {
+		return c.byDelta(a, request)
 	}
 	client, err := c.Client(nil, nil)
 	if err != nil {

@@ -1,0 +1,277 @@
+package decide
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"path/filepath"
+	"time"
+
+	"connectrpc.com/connect"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/controls/spool"
+	"muniment.dev/muniment/internal/fieldrules"
+	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/mark"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+	"muniment.dev/muniment/verifiers/facts"
+)
+
+// deltaFlags make the gate decide from delta files, without the ledger.
+type deltaFlags struct {
+	Delta     []string `help:"Decide offline, from delta files: the first from size 0, and each further one from where the one before ends. Requires --policy, --stream-key, and --spool or --dry-run." placeholder:"FILE" predictor:"file" sep:"none"`
+	StreamKey string   `help:"With --delta: the tenant's stream key, which proves that nothing is missing." env:"MUNIMENT_STREAM_KEY" placeholder:"FILE" predictor:"file" type:"path"`
+}
+
+// byDelta decides from delta files. It reads them into a replica in a temporary
+// folder, so the decision takes the same path as that of a server.
+func (c *gateCmd) byDelta(a *term.App, request *munimentv1.DecideRequest) (report *gateReport, err error) {
+	keeps := !c.DryRun && request.At == nil
+	switch {
+	case c.Policy == "" || c.StreamKey == "":
+		return nil, errors.New("--delta: requires --policy and --stream-key, which prove that a delta is genuine and complete")
+	case keeps && c.Spool == "":
+		return nil, errors.New("--delta: specify --spool, a folder that keeps the decision until it is submitted to the ledger, or use --dry-run")
+	}
+	c.Offline = true
+	// leaves the rest of 256 MiB for what the store keeps outside Go's heap
+	datadir.TuneMemoryTo(100, 96<<20)
+	r, err := c.importDeltas(a)
+	if err != nil {
+		return nil, fmt.Errorf("could not decide: %w", err)
+	}
+	defer func() { err = errors.Join(err, r.close()) }()
+	tenant, err := r.tenant(a.Ctx, c.Tenant)
+	if err != nil {
+		return nil, err
+	}
+	exceptions := &exception.Projection{Log: r.ledger, Now: time.Now}
+	gate := &offlineGate{
+		decider: &decide.Decider{Log: r.ledger, Facts: decide.StoredFacts{Log: r.ledger}, Exceptions: exceptions, Now: time.Now},
+		stream:  r.stream, log: r.ledger.Origin(), caller: localUser(),
+	}
+	if keeps {
+		if gate.spool, err = spool.Make(c.Spool); err != nil {
+			return nil, fmt.Errorf("--spool: %w", err)
+		}
+		defer gate.spool.Close()
+	}
+	return c.ask(a, &muniment.Client{Tenant: tenant, Gate: gate}, request)
+}
+
+// A tempReplica is a replica in a temporary folder.
+type tempReplica struct {
+	dir    string
+	stream *ledger.Stream
+	ledger *ledger.Ledger
+	store  interface{ Close() error }
+}
+
+// close removes the replica, which contains the tenant's evidence.
+func (r *tempReplica) close() error {
+	if r.ledger != nil {
+		r.ledger.Close()
+	}
+	var err error
+	if r.store != nil {
+		err = r.store.Close()
+	}
+	return errors.Join(err, os.RemoveAll(r.dir))
+}
+
+// importReserve is the disk space in bytes that an import leaves free.
+const importReserve = 64 << 20
+
+// importDeltas verifies the deltas and imports them into a temporary folder.
+func (c *gateCmd) importDeltas(a *term.App) (_ *tempReplica, err error) {
+	policy, err := datadir.ReadPolicyFile(c.Policy)
+	if err != nil {
+		return nil, fmt.Errorf("--policy: %w", err)
+	}
+	if policy.PostQuantum() {
+		return nil, errors.New("--policy: specify the policy with the log's Ed25519 key, which signs deltas")
+	}
+	key, err := datadir.ReadStreamKey(c.StreamKey)
+	if err != nil {
+		return nil, fmt.Errorf("--stream-key: %w", err)
+	}
+	r := &tempReplica{stream: ledger.NewStream(*key)}
+	if r.dir, err = os.MkdirTemp("", "muniment-gate-"); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if err := mark.Create(filepath.Join(r.dir, datadir.StoreDir)); err != nil {
+		return nil, err
+	}
+	log := a.StoreLogger(slog.LevelWarn)
+	s, err := datadir.OpenStore(a.Ctx, r.dir, datadir.ReplicaOf(policy.Origin()), log)
+	if err != nil {
+		return nil, err
+	}
+	r.store = s
+	o := ledger.ImportOptions{Policy: policy, Streams: []*ledger.Stream{r.stream}, Derive: facts.Derive, ReserveBytes: importReserve}
+	for _, path := range c.Delta {
+		show, finish := a.ProgressFunc("verify " + filepath.Base(path))
+		o.Progress = show
+		err := func() error {
+			f, err := interrupt.Open(path)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			info, err := f.Stat()
+			if err != nil {
+				return err
+			}
+			if !info.Mode().IsRegular() {
+				return errors.New("not a regular file: it is read more than once, so copy it to disk first")
+			}
+			_, err = ledger.Import(a.Ctx, s, f, info.Size(), o)
+			return err
+		}()
+		finish()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	r.ledger, err = ledger.OpenReplica(a.Ctx, ledger.Config{Store: s, Logger: log}, policy)
+	return r, err
+}
+
+// tenant returns the tenant of the stream, which its entries name.
+func (r *tempReplica) tenant(ctx context.Context, given string) (string, error) {
+	for q := (ledger.Query{Limit: 100}); ; {
+		page, err := r.ledger.List(ctx, r.stream, q)
+		if err != nil {
+			return "", err
+		}
+		for i := range page.Entries {
+			h := page.Entries[i].Header
+			switch {
+			case h == nil: // erased
+			case given != "" && given != h.Tenant:
+				return "", fmt.Errorf("--tenant: the stream key is that of the tenant %s", h.Tenant)
+			default:
+				return h.Tenant, nil
+			}
+		}
+		if q.Token = page.Next; q.Token == "" {
+			break
+		}
+	}
+	if given == "" {
+		return "", errors.New("no entry of the stream names its tenant: use --tenant")
+	}
+	return given, nil
+}
+
+// localUser names the user of this machine.
+func localUser() string {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	if host, err := os.Hostname(); err == nil {
+		name += "@" + host
+	}
+	return name
+}
+
+// An offlineGate answers as the API's gate, without recording decisions. It
+// spools them instead, if it has a spool.
+type offlineGate struct {
+	munimentv1connect.GateServiceClient // nil: it has no other calls
+
+	decider *decide.Decider
+	stream  *ledger.Stream
+	log     string
+	caller  string
+	spool   *spool.Spool
+}
+
+// GetControlSet implements munimentv1connect.GateServiceClient.
+func (g *offlineGate) GetControlSet(ctx context.Context, _ *connect.Request[munimentv1.GetControlSetRequest]) (*connect.Response[munimentv1.GetControlSetResponse], error) {
+	in, err := g.decider.InForce(ctx, g.stream)
+	if errors.Is(err, decide.ErrNoSet) {
+		return nil, connect.NewError(connect.CodeNotFound, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	res, err := in.Response()
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(res), nil
+}
+
+// Decide implements munimentv1connect.GateServiceClient.
+func (g *offlineGate) Decide(ctx context.Context, req *connect.Request[munimentv1.DecideRequest]) (*connect.Response[munimentv1.DecideResponse], error) {
+	if err := fieldrules.Validate(req.Msg); err != nil {
+		return nil, err
+	}
+	q := &decide.Question{Stage: req.Msg.Stage, Environment: req.Msg.Environment}
+	switch at := req.Msg.At.(type) {
+	case *munimentv1.DecideRequest_TreeSize:
+		if q.At.Size = at.TreeSize; at.TreeSize == 0 {
+			return nil, errors.New("--at: a tree size must be at least 1")
+		}
+	case *munimentv1.DecideRequest_Time:
+		q.At.Time = at.Time.AsTime()
+	}
+	artifacts := make([]decide.Artifact, len(req.Msg.Subjects))
+	for i, s := range req.Msg.Subjects {
+		artifacts[i] = decide.ArtifactOf(s)
+	}
+	res := &munimentv1.DecideResponse{}
+	var results [][]evaluate.Result
+	err := g.decider.Decide(ctx, req.Msg.Tenant, g.stream, q, artifacts, func(i int, d *evaluate.Decision) error {
+		res.Decisions = append(res.Decisions, &munimentv1.SubjectDecision{Decision: decide.Message(d, q, &artifacts[i])})
+		if req.Msg.Explain {
+			results = append(results, d.Results)
+		}
+		return nil
+	})
+	if err == nil && g.spool != nil {
+		err = g.keep(ctx, req.Msg, res.Decisions)
+	}
+	if err == nil && req.Msg.Explain {
+		err = g.decider.Explain(ctx, g.stream, res.Decisions, results)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return connect.NewResponse(res), nil
+}
+
+// keep writes the decisions to the spool.
+func (g *offlineGate) keep(ctx context.Context, req *munimentv1.DecideRequest, decisions []*munimentv1.SubjectDecision) error {
+	for i, d := range decisions {
+		document, err := decide.SpooledDocument(g.log, req.Tenant, decide.GateDelta, g.caller, req.Subjects[i], d.Decision)
+		if err != nil {
+			return err
+		}
+		if d.Spooled, err = g.spool.Put(document); err != nil {
+			return fmt.Errorf("--spool: %w", err)
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
+}

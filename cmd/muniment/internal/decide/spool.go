@@ -1,0 +1,239 @@
+package decide
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/remote"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/controls/spool"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+type spoolCmd struct {
+	Submit spoolSubmitCmd `cmd:"" help:"Record the decisions of offline gates in the ledger."`
+}
+
+type spoolSubmitCmd struct {
+	Spool string `arg:"" help:"Folder with decisions, as gate --delta or the server of a replica has written them." type:"path"`
+	remote.Flags
+	term.ResultFlags
+}
+
+func (spoolSubmitCmd) Help() string {
+	return `Sends the decisions of offline gates to the ledger. The ledger makes each decision again, from the entries that the gate had and for the same time, and
+records its own. A decision that differs is refused, and both outcomes are shown. What is recorded, or repeats a recorded decision, is removed from the
+folder. The rest stays there. The command can be repeated: nothing is recorded twice. Signed requests for break-glass stay for 'muniment exception submit'.
+
+Exit code: 0 all recorded; 1 some refused; 2 no answer.
+
+Examples:
+  muniment spool submit spool --token-file acme.token
+  muniment spool submit /media/courier/spool --json`
+}
+
+// A submittedDecision is the result for one document of a spool.
+type submittedDecision struct {
+	Document string  `json:"document"` // digest
+	Result   string  `json:"result"`
+	Entry    *uint64 `json:"entry,omitempty"`
+	Subject  string  `json:"subject,omitempty"`
+	Stage    string  `json:"stage,omitempty"`
+	Decided  string  `json:"decided,omitempty"`
+	Decision string  `json:"decision,omitempty"`       // of the gate
+	Ledger   string  `json:"ledgerDecision,omitempty"` // if it differs
+	Reason   string  `json:"reason,omitempty"`
+	Results  *differ `json:"results,omitempty"`
+}
+
+// A differ has the results of both decisions, each as CONTROL: RESULT REASON.
+type differ struct {
+	Gate   []string `json:"gate"`
+	Ledger []string `json:"ledger"`
+}
+
+// Names of results that the ledger has no part in.
+const (
+	resultChanged    = "changed"
+	resultUnreadable = "unreadable"
+)
+
+// done reports whether the ledger has the decision.
+func (r *submittedDecision) done() bool { return r.Entry != nil }
+
+// Text implements term.Result.
+func (r *submittedDecision) Text() string {
+	name := r.Subject
+	if name == "" {
+		name = r.Document
+	}
+	if r.done() {
+		return fmt.Sprintf("✓ %s  %s: %s at stage %s (entry %d)\n", r.Result, term.Quoted(name), r.Decision, term.Quoted(r.Stage), *r.Entry)
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "✗ %s  %s: %s\n", r.Result, term.Quoted(name), term.Quoted(r.Reason))
+	if r.Results != nil {
+		for _, side := range []struct {
+			name string
+			all  []string
+		}{{"gate", r.Results.Gate}, {"ledger", r.Results.Ledger}} {
+			for _, one := range side.all {
+				line(&b, side.name, one)
+			}
+		}
+	}
+	line(&b, "document", r.Document)
+	return b.String()
+}
+
+// A pendingDecision is a document that is to be submitted.
+type pendingDecision struct {
+	digest  string
+	decided time.Time
+}
+
+func (c *spoolSubmitCmd) Run(a *term.App) error {
+	s, err := spool.Open(c.Spool)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	client, err := c.Client(nil, nil)
+	if err != nil {
+		return err
+	}
+	pending, rows, err := pendingDecisions(s)
+	if err != nil {
+		return err
+	}
+	refused := len(rows)
+	if err := term.PrintRows(a, c.ResultFlags, rows, ""); err != nil {
+		return err
+	}
+	if len(pending)+refused == 0 {
+		return term.PrintRows(a, c.ResultFlags, rows, "no decisions")
+	}
+	for len(pending) > 0 {
+		batch, documents, err := nextBatch(s, pending)
+		if err != nil {
+			return err
+		}
+		rows, err := submitBatch(a.Ctx, client, batch, documents)
+		if err != nil {
+			return err
+		}
+		for _, r := range rows {
+			if !r.done() {
+				refused++
+			} else if err := s.Remove(r.Document); err != nil {
+				return err
+			}
+		}
+		if err := term.PrintRows(a, c.ResultFlags, rows, ""); err != nil {
+			return err
+		}
+		pending = pending[len(batch):]
+	}
+	if refused > 0 {
+		return term.ExitWith(term.ExitNo, fmt.Errorf("%s not recorded, and kept in the spool", term.Count(refused, "decision")))
+	}
+	return nil
+}
+
+// pendingDecisions returns the decisions in the spool, the earliest first, and
+// results for files that cannot be submitted.
+func pendingDecisions(s *spool.Spool) (pending []pendingDecision, bad []*submittedDecision, err error) {
+	digests, err := s.Digests()
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, digest := range digests {
+		document, err := s.Get(digest)
+		if errors.Is(err, spool.ErrChanged) {
+			bad = append(bad, &submittedDecision{Document: digest, Result: resultChanged, Reason: err.Error()})
+			continue
+		} else if err != nil {
+			return nil, nil, err
+		}
+		if spool.Type(document) != decide.SpooledType {
+			continue
+		}
+		m, err := decide.ReadSpooled(document)
+		if err != nil {
+			bad = append(bad, &submittedDecision{Document: digest, Result: resultUnreadable, Reason: err.Error()})
+			continue
+		}
+		pending = append(pending, pendingDecision{digest, m.Decision.Decided.AsTime()})
+	}
+	slices.SortStableFunc(pending, func(a, b pendingDecision) int { return a.decided.Compare(b.decided) })
+	return pending, bad, nil
+}
+
+// Bounds of one call of SubmitDecisions.
+const (
+	batchDecisions = 100
+	batchBytes     = 2 << 20
+)
+
+// nextBatch returns the first of the pending decisions, for one call, and their
+// documents.
+func nextBatch(s *spool.Spool, pending []pendingDecision) (batch []pendingDecision, documents [][]byte, err error) {
+	bytes := 0
+	for _, p := range pending[:min(len(pending), batchDecisions)] {
+		document, err := s.Get(p.digest)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", p.digest, err)
+		}
+		if bytes += len(document); bytes > batchBytes && len(batch) > 0 {
+			break
+		}
+		batch, documents = append(batch, p), append(documents, document)
+	}
+	return batch, documents, nil
+}
+
+// submitBatch submits documents with one call.
+func submitBatch(ctx context.Context, client *muniment.Client, batch []pendingDecision, documents [][]byte) (rows []*submittedDecision, err error) {
+	res, err := client.Gate.SubmitDecisions(ctx, connect.NewRequest(&munimentv1.SubmitDecisionsRequest{Tenant: client.Tenant, Decisions: documents}))
+	if err != nil {
+		return nil, err
+	}
+	if n := len(res.Msg.Results); n != len(batch) {
+		return nil, fmt.Errorf("the server answered about %d of %s: upgrade it", n, term.Count(len(batch), "decision"))
+	}
+	for i, result := range res.Msg.Results {
+		m, err := decide.ReadSpooled(documents[i])
+		if err != nil {
+			return nil, err
+		}
+		r := &submittedDecision{
+			Document: batch[i].digest, Result: resultName(result.Result), Entry: result.Index, Subject: m.Subject.Artifact.GetName(), Stage: m.Decision.Stage,
+			Decided: formatTime(m.Decision.Decided), Decision: m.Decision.Decision, Reason: result.Reason,
+		}
+		if other := result.Decision; other != nil {
+			r.Ledger, r.Results = other.Decision, &differ{resultLines(m.Decision), resultLines(other)}
+		}
+		rows = append(rows, r)
+	}
+	return rows, nil
+}
+
+func resultName(r munimentv1.SubmissionResult) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(r.String(), "SUBMISSION_RESULT_")), "_", "-")
+}
+
+func resultLines(m *munimentv1.GateDecision) []string {
+	all := []string{strings.TrimSpace(m.Decision + " " + m.Reason)}
+	for _, r := range m.Results {
+		all = append(all, fmt.Sprintf("%s: %s, %s", r.Control, r.Result, r.Reason))
+	}
+	return all
+}
