@@ -2,6 +2,7 @@ package facts
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -123,13 +124,13 @@ func (r *reader) cycloneTools(b *bom) error {
 		err := r.object(func(name string) error {
 			switch name {
 			case "name":
-				return r.text(&t.Name)
+				return optional(r.text(&t.Name))
 			case "version":
-				return r.text(&t.Version)
+				return optional(r.text(&t.Version))
 			}
 			return errUnknown
 		})
-		if b.scan.Scanner.Name == "" {
+		if err == nil && b.scan.Scanner.Name == "" && t.Name != "" {
 			b.scan.Scanner = t
 		}
 		return optional(err)
@@ -212,9 +213,13 @@ func (r *reader) cycloneLicense(c *Component) error {
 		return err
 	}
 	for _, l := range []string{expression, id, name} {
-		if l != "" {
-			return r.short(&c.Licenses, l)
+		if l == "" {
+			continue
 		}
+		if slices.Contains(c.Licenses, l) {
+			return nil
+		}
+		return r.short(&c.Licenses, l)
 	}
 	return nil
 }
@@ -313,11 +318,11 @@ func (r *reader) assess(b *bom) {
 	}
 	r.path = here
 	// An element that is lost may have been of either sort.
-	lost := b.scan.Exceeded != "" || b.scan.Dropped > 0 || r.size > MaxSize
-	if len(b.assessed) == 0 || b.unstated || lost {
+	exceeded := b.scan.Exceeded != "" || r.size > MaxSize
+	if len(b.assessed) == 0 || b.unstated || exceeded {
 		r.out.Scan = &b.scan
 	}
-	if len(b.vex.Statements) > 0 || b.vex.Dropped > 0 || lost {
+	if len(b.vex.Statements) > 0 || b.vex.Dropped > 0 || exceeded {
 		r.out.VEX = &b.vex
 	}
 }

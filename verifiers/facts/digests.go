@@ -10,7 +10,8 @@ import (
 
 // addDigest adds a digest in its canonical form.
 func (r *reader) addDigest(all *Digests, algorithm, value string) error {
-	algorithm, value = entry.FoldDigest(algorithm, value)
+	d := entry.CanonicalDigest(algorithm, value)
+	algorithm, value = d.Algorithm(), d.Value()
 	at, found := slices.BinarySearchFunc(*all, algorithm, func(d Digest, a string) int { return strings.Compare(d.Algorithm, a) })
 	switch {
 	case found:

@@ -1,7 +1,9 @@
 """Compares the two evaluators: `python -m secondevaluator generate|compare …`.
 
-`generate SEED N FILE` writes cases, one a line. `compare CASES OUTCOMES` decides the cases and
-compares the decisions with those of the evaluator in Go, one a line (.ci/decisions).
+`generate SEED N FILE` writes cases of decisions, one a line. `compare CASES OUTCOMES` decides them
+and compares the decisions with those of the evaluator in Go, one a line (.ci/decisions).
+`documents VECTORS SEED N FILE` and `facts DOCUMENTS FACTS` do the same for facts. Problems are not
+compared, because decisions do not depend on them.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from pathlib import Path
 
 from .base import Json
 from .decide import decide
+from .documents import mutate
+from .facts import extract
 from .generate import Generator
 
 SHOWN = 5
@@ -42,6 +46,39 @@ def compare(cases: Path, outcomes: Path) -> int:
     return different
 
 
+def documents(vectors: Path, seed: int, count: int, file: Path) -> None:
+    """Write changed documents of the vectors."""
+    cases = json.loads(vectors.read_text())["facts"]
+    with file.open("w") as out:
+        for number in range(count):
+            out.write(json.dumps(mutate(cases, seed, number)) + "\n")
+
+
+def compare_facts(documents: Path, facts: Path) -> int:
+    """Compare facts. Return the number of documents with different ones."""
+    different = 0
+    counts: collections.Counter[str] = collections.Counter()
+    with documents.open() as left, facts.open() as right:
+        for line, outcome in zip(left, right, strict=True):
+            case = json.loads(line)
+            names = {"kind", "mediaType", "predicateType"} & case.keys()
+            ours = _without_problems(extract({n: case[n] for n in names}, case["document"]))
+            theirs = _without_problems(json.loads(outcome))
+            counts.update(list(ours))
+            if ours != theirs:
+                different += 1
+                if different <= SHOWN:
+                    _show(case, ours, theirs)
+    print(", ".join(f"{kind} {n}" for kind, n in sorted(counts.items())))
+    return different
+
+
+def _without_problems(facts: Json | None) -> Json:
+    return {
+        n: v for n, v in (facts or {"none": 1}).items() if n not in ("problems", "problemCount")
+    }
+
+
 def _kinds(decision: Json) -> list[str]:
     kinds = [decision["decision"], decision.get("reason", "")]
     kinds += [r["reason"] for r in decision.get("results", [])]
@@ -61,10 +98,14 @@ def main(arguments: list[str]) -> int:
         case ["generate", seed, count, file]:
             generate(int(seed), int(count), Path(file))
             return 0
-        case ["compare", cases, outcomes]:
-            different = compare(Path(cases), Path(outcomes))
+        case ["documents", vectors, seed, count, file]:
+            documents(Path(vectors), int(seed), int(count), Path(file))
+            return 0
+        case ["compare" | "facts" as command, cases, outcomes]:
+            run = compare if command == "compare" else compare_facts
+            different = run(Path(cases), Path(outcomes))
             if different:
-                print(f"the evaluators disagree about {different} cases")
+                print(f"they disagree about {different} cases")
             return 1 if different else 0
     print(__doc__, file=sys.stderr)
     return 2

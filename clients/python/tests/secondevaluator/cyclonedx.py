@@ -60,15 +60,19 @@ def read_cyclonedx(context: Context, value: Any, path: str) -> Any:
         ("metadata.timestamp", "o", time, "time"),
         ("metadata.component.bom-ref", "s", text(), "root"),
         ("metadata.component.name", "o", text(), "name"),
+        ("metadata.component.version", "s", text(), "component version"),
         ("metadata.component.purl", "o", purl_text, "purl"),
         ("metadata.component.hashes", "s", _hashes, "digests"),
         ("metadata.tools", "s", _tools, "tool"),
         ("components", "s", components, "components"),
-        ("vulnerabilities", "o", vulnerabilities, "vulnerabilities"),
+        ("vulnerabilities", "s", vulnerabilities, "vulnerabilities"),
     )(context, value, path)
     if found is LOST:
         return LOST
     groups: Json = {}
+    if "root" in found:
+        names = {"purl": "purl", "name": "name", "version": "component version"}
+        bom.refs[found["root"]] = {n: found[m] for n, m in names.items() if m in found}
     if bom.vulnerabilities is not None:
         groups = _Related(context, bom, found, path).groups()
     sbom = {n: found[n] for n in ("format", "version", "name", "time") if n in found}
@@ -81,11 +85,17 @@ def _hashes(context: Context, value: Any, path: str) -> Any:
     if found is LOST:
         return LOST
     pairs = [(h["alg"], h["content"]) for h in found if "alg" in h and "content" in h]
+    if len({hash_name(a) for a, _ in pairs}) != len(pairs):
+        return context.problem(path, "duplicate-member")
     return {hash_name(a): fold_digest(a, c)[1] for a, c in pairs} or ABSENT
 
 
 def _tools(context: Context, value: Any, path: str) -> Any:
-    each = obj(("name", "o", text(), "name"), ("version", "o", text(), "version"))
+    def each(context: Context, value: Any, path: str) -> Any:
+        rows = (("name", "o", text(), "name"), ("version", "o", text(), "version"))
+        found = obj(*rows)(context, value, path)
+        return ABSENT if found is LOST else found
+
     if isinstance(value, Obj):
         found = obj(("components", "s", items(each), "list"))(context, value, path)
         found = found if found is LOST else found.get("list", [])
@@ -100,10 +110,6 @@ def _tools(context: Context, value: Any, path: str) -> Any:
 
 
 def _components(context: Context, bom: Bom, value: Any, path: str, depth: int) -> Any:
-    if depth > MAX_DEPTH:
-        context.too_deep = True
-        return LOST
-
     def inner(context: Context, value: Any, where: str) -> Any:
         return _components(context, bom, value, where, depth + 1)
 
@@ -114,6 +120,9 @@ def _components(context: Context, bom: Bom, value: Any, path: str, depth: int) -
         return name
 
     def component(context: Context, value: Any, where: str) -> Any:
+        if depth > MAX_DEPTH:
+            context.too_deep = True
+            return LOST
         found = obj(
             ("name", "r", text(), "name"),
             ("version", "s", text(), "version"),
@@ -156,7 +165,7 @@ def _licenses(context: Context, value: Any, path: str) -> Any:
 
 def _vulnerabilities(context: Context, bom: Bom, value: Any, path: str) -> Any:
     if not isinstance(value, list):
-        return ABSENT
+        return context.problem(path, "wrong-type")
     bom.vulnerabilities = []
     rating = obj(("score", "o", score, "score"), ("severity", "o", severity, "severity"))
     affect = obj(("ref", "r", text(), "ref"))
@@ -244,7 +253,7 @@ class _Related:
             if package is None:
                 self._late(element, "unsupported", "scan")
             else:
-                found.append(base | {"package": package})
+                found.append(base | ({"package": package} if package else {}))
         return found
 
     @staticmethod

@@ -17,9 +17,7 @@ from .reader import (
     Number,
     Obj,
     Reader,
-    absent,
     boolean,
-    clean,
     elements,
     items,
     join,
@@ -27,6 +25,7 @@ from .reader import (
     obj,
     one_of,
     parse,
+    required,
     text,
     texts,
     time,
@@ -110,9 +109,16 @@ def _group(name: str, *rows: tuple[str, str, Reader, str], lists: tuple[str, ...
 # --- scan
 
 
+def _ignored(_context: Context, _value: Any, _path: str) -> Any:
+    return ABSENT
+
+
 def _fixed(context: Context, value: Any, path: str) -> Any:
-    found = texts(1 << 62)(context, value, path)
-    return found if found in (LOST, ABSENT) else ", ".join(found)
+    if not isinstance(value, list):
+        return context.problem(path, "wrong-type")
+    read = [text()(context, child, f"{path}[{i}]") for i, child in enumerate(value)]
+    found = dict.fromkeys(version for version in read if version not in (LOST, ABSENT))
+    return ", ".join(found) or ABSENT
 
 
 def _cvss(context: Context, value: Any, path: str) -> Any:
@@ -120,7 +126,7 @@ def _cvss(context: Context, value: Any, path: str) -> Any:
         return context.problem(path, "wrong-type")
     scores: list[float] = []
     for _, source in value.pairs:
-        if absent(source):
+        if source is None:
             continue
         rows = [(f"V{v}Score", "o", score, f"{v}") for v in ("2", "3", "40")]
         found = obj(*rows)(context, source, path)
@@ -173,7 +179,7 @@ def _vulnerability(read: Reader) -> Reader:
 
 def _one_severity(context: Context, value: Any, path: str) -> Any:
     word = severity(context, value, path)
-    return LOST if word is LOST else [word]
+    return word if word in (LOST, ABSENT) else [word]
 
 
 _TRIVY: Final = _vulnerability(
@@ -214,7 +220,8 @@ def _report(context: Context, value: Any, path: str) -> Any:
     version = ("descriptor.version", "o", text(), "version")
     if trivy:
         each = obj(("Vulnerabilities", "s", elements(_TRIVY, "scan"), "list"))
-        found = obj(("Results", "s", items(each), "results"), version)(context, value, path)
+        schema = ("SchemaVersion", "o", _ignored, "schema")
+        found = obj(("Results", "s", items(each), "results"), schema, version)(context, value, path)
         if found is LOST:
             return LOST
         vulnerabilities = [v for r in found.get("results", []) for v in r.get("list", [])]
@@ -253,8 +260,8 @@ def _score_or_word(context: Context, value: Any, path: str) -> Any:
     if isinstance(value, Number):
         return score(context, value, path)
     word = severity(context, value, path)
-    if word is LOST:
-        return LOST
+    if word in (LOST, ABSENT):
+        return word
     if re.fullmatch(r"\d+(\.\d+)?", value) and float(value) <= 10:
         return score(context, Number(value), path)
     return word
@@ -323,9 +330,10 @@ _STATUS: Final = ("not_affected", "affected", "fixed", "under_investigation")
 
 def _identity(inner: bool) -> Reader:
     def read(context: Context, value: Any, path: str) -> Any:
+        found: Any
         if isinstance(value, str):
-            found: Any = {"id": text()(context, value, path)}
-            found = LOST if found["id"] is LOST else found
+            name = text()(context, value, path)
+            found = LOST if name is LOST else {} if name is ABSENT else {"id": name}
         else:
             rows: list[tuple[str, str, Reader, str]] = [
                 ("@id", "s", text(), "id"),
@@ -353,7 +361,7 @@ def _identity(inner: bool) -> Reader:
 
 def _vex_vulnerability(context: Context, value: Any, path: str) -> Any:
     if isinstance(value, str):
-        name = text()(context, value, path)
+        name = required(text())(context, value, path)
         return LOST if name is LOST else {"id": name}
     rows = (("name", "s", text(), "id"), ("aliases", "s", texts(), "aliases"))
     found = obj(*rows)(context, value, path)
@@ -404,18 +412,19 @@ def _openvex(context: Context, value: Any, path: str) -> Any:
 
 
 def _references(context: Context, value: Any, path: str) -> Any:
-    if not isinstance(value, list):
-        return context.problem(path, "wrong-type")
-    for position, child in enumerate(value):
-        if absent(child):
-            continue
-        if not isinstance(child, Obj):
-            return context.problem(f"{path}[{position}]", "wrong-type")
-        if ("referenceType", "purl") in child.pairs:
-            rows = ("referenceLocator", "o", purl_text, "purl")
-            found = obj(rows)(context, child, f"{path}[{position}]")
-            return found if found is LOST else found.get("purl", ABSENT)
-    return ABSENT
+    def reference(context: Context, value: Any, where: str) -> Any:
+        read = purl_text if isinstance(value, Obj) and _is_purl(value) else _ignored
+        rows = (("referenceType", "o", text(), "type"), ("referenceLocator", "o", read, "purl"))
+        return obj(*rows)(context, value, where)
+
+    found = items(reference)(context, value, path)
+    if found is LOST:
+        return LOST
+    return next((f["purl"] for f in found if "purl" in f), ABSENT)
+
+
+def _is_purl(reference: Obj) -> bool:
+    return ("referenceType", "purl") in reference.pairs
 
 
 def _package(context: Context, value: Any, path: str) -> Any:
@@ -458,14 +467,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, Obj):
         if len({name for name, _ in value.pairs}) != len(value.pairs):
             return LOST
-        members = {clean(name): plain(member) for name, member in value.pairs}
+        members = {name: plain(member) for name, member in value.pairs}
         return LOST if any(m is LOST for m in members.values()) else members
     if isinstance(value, list):
         found = [plain(element) for element in value]
         return LOST if any(e is LOST for e in found) else found
     if isinstance(value, Number):
         return int(value.text) if re.fullmatch(r"-?\d+", value.text) else float(value)
-    return clean(value) if isinstance(value, str) else value
+    return value
 
 
 def _raw(context: Context, value: Any, path: str) -> Any:
@@ -534,16 +543,16 @@ def _provenance_02(context: Context, value: Any, path: str) -> Any:
 
 
 def _names(group: str) -> Reader:
-    return elements(text(), group)
+    return elements(required(text()), group)
 
 
 def _level(context: Context, value: Any, path: str) -> Any:
     found = text()(context, value, path)
-    return found if found is LOST else [found]
+    return found if found in (LOST, ABSENT) else [found]
 
 
 def _property(context: Context, value: Any, path: str) -> Any:
-    found = text()(context, value, path)
+    found = required(text())(context, value, path)
     return found if found is LOST else {"name": found}
 
 
@@ -553,7 +562,7 @@ def _attribute(context: Context, value: Any, path: str) -> Any:
 
     return obj(
         ("attribute", "r", text(), "name"),
-        ("target", "s", _resource, "target"),
+        ("target", "s", required(_resource), "target"),
         ("conditions", "s", unsupported, "conditions"),
     )(context, value, path)
 
@@ -573,11 +582,6 @@ def _scai(context: Context, value: Any, path: str) -> Any:
 def _percentage(value: str) -> str | None:
     match = re.fullmatch(r"(\d{1,3}(?:\.\d{1,2})?)%", value)
     return value if match and float(match[1]) <= 100 else None
-
-
-def _checkpoint_time(value: str) -> str | None:
-    pattern = r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)"
-    return value if re.fullmatch(pattern, value) else None
 
 
 def _files(context: Context, value: Any, path: str) -> Any:
@@ -661,7 +665,7 @@ TYPES: Final[list[tuple[str, list[str], Reader]]] = [
             ("entity", "r", text(), "entity"),
             ("checkpoint", "r", text(_percentage), "checkpoint"),
             ("acaScore", "r", number(0, 1), "acaScore"),
-            ("ts", "r", text(_checkpoint_time), "ts"),
+            ("ts", "r", text(), "ts"),
             ("rollbackReady", "r", boolean, "rollbackReady"),
         ),
     ),
@@ -686,6 +690,7 @@ TYPES: Final[list[tuple[str, list[str], Reader]]] = [
                 ),
                 "privacy",
             ),
+            lists=("regions", "licenses"),
         ),
     ),
 ]

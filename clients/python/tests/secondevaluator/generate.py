@@ -607,6 +607,8 @@ class Generator:
             attributes["alias.1"] = self.pick(CVES)
         if self.chance(20):
             attributes["due"] = self.later(-1, 1, 24, 400)
+        if attributes["status"] == "resolved" and self.chance(80):
+            attributes["resolution"] = "accepted"
         header: Json = {"kind": "finding", "attributes": attributes}
         if self.chance(60):
             header["subjects"] = self.about()
@@ -686,6 +688,8 @@ class Generator:
 
     def gate_decision(self) -> None:
         attributes = {"decision": self.pick(["pass", "blocked"]), "stage": "promote"}
+        if self.chance(20):
+            attributes["spooled"] = "sha256:" + "0" * 64
         header = {"kind": "gate-decision", "attributes": attributes, "submitter": "server"}
         self.add(header | {"subjects": self.about()})
 

@@ -123,6 +123,7 @@ def first_missing(node: Tree, facts: Json, path: str) -> str | None:
 
 def read_object(context: Context, node: Tree, value: Any, path: str, facts: Json) -> Any:
     """Read the members of an object into facts."""
+    value = Obj([]) if value is None else value
     if not isinstance(value, Obj):
         return context.problem(path, "wrong-type")
     seen: set[str] = set()
@@ -135,7 +136,7 @@ def read_object(context: Context, node: Tree, value: Any, path: str, facts: Json
         if name in seen:
             context.problem(where, "duplicate-member")
             lost.add(name)
-        elif absent(child):
+        elif child is None:
             pass
         elif isinstance(member, dict):
             if read_object(context, member, child, where, facts) is LOST:
@@ -167,6 +168,8 @@ def text(allowed: Callable[[str], Any] | None = None) -> Reader:
     """Return the reader of a string. allowed returns the fact, or None for a wrong value."""
 
     def read(context: Context, value: Any, path: str) -> Any:
+        if absent(value):
+            return ABSENT
         if not isinstance(value, str):
             return context.problem(path, "wrong-type")
         value = clean(value)
@@ -180,6 +183,16 @@ def text(allowed: Callable[[str], Any] | None = None) -> Reader:
     return read
 
 
+def required(read: Reader) -> Reader:
+    """Return the reader of an element that must not be absent."""
+
+    def present(context: Context, value: Any, path: str) -> Any:
+        result = read(context, value, path)
+        return context.problem(path, "missing") if result is ABSENT else result
+
+    return present
+
+
 def one_of(*values: str) -> Reader:
     """Return the reader of an enumeration."""
     return text(lambda value: value if value in values else None)
@@ -191,7 +204,7 @@ def number(low: float, high: float) -> Reader:
     def read(context: Context, value: Any, path: str) -> Any:
         if not isinstance(value, Number):
             return context.problem(path, "wrong-type")
-        if not low <= value <= high:
+        if not low <= value <= high or value == float("inf"):
             return context.problem(path, "wrong-value")
         return float(value)
 
@@ -230,8 +243,6 @@ def items(element: Reader, limit: int = 1 << 62) -> Reader:
         found: list[Any] = []
         lost = False
         for position, child in enumerate(value):
-            if absent(child):
-                continue
             result = element(context, child, f"{path}[{position}]")
             if result is LOST:
                 lost = True
@@ -268,10 +279,7 @@ def elements(element: Reader, *groups: str) -> Reader:
             return context.problem(path, "wrong-type")
         found: list[Any] = []
         for position, child in enumerate(value):
-            where = f"{path}[{position}]"
-            result = element(context, child, where) if not absent(child) else None
-            if result is None:
-                result = context.problem(where, "missing")
+            result = element(context, child, f"{path}[{position}]")
             if result is LOST:
                 context.drop(*groups)
             elif result is not ABSENT:
