@@ -116,7 +116,7 @@ func (g *glass) run(request *munimentv1.DecideRequest) (*gateReport, error) {
 	}
 	needs, err := report.needs()
 	if err != nil {
-		return report, nil //nolint:nilerr // nothing can be excepted, which the report explains
+		return report, nil // nothing can be excepted, which the report explains
 	}
 	uses, err := g.request(client, needs)
 	if err != nil {
@@ -282,7 +282,7 @@ func (g *glass) withoutLedger(why error) (*gateReport, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := g.Client(nil, nil) // for the tenant
+	tenant, err := g.tenant()
 	if err != nil {
 		return nil, err
 	}
@@ -294,7 +294,7 @@ func (g *glass) withoutLedger(why error) (*gateReport, error) {
 	report := &gateReport{Stage: g.Stage, Environment: g.Environment, Decision: outcomePass, Offline: true, spool: g.Spool, warnUnknown: true}
 	for i := range needs {
 		m := g.document(&needs[i])
-		envelope, err := g.sign(m, policy.Origin(), client.Tenant)
+		envelope, err := g.sign(m, policy.Origin(), tenant)
 		if err != nil {
 			return nil, err
 		}
@@ -311,6 +311,18 @@ func (g *glass) withoutLedger(why error) (*gateReport, error) {
 	report.add(subjects, decisions)
 	report.addUnknown(unknown)
 	return report, nil
+}
+
+// tenant returns the tenant that the flags name, or that of the credentials.
+func (g *glass) tenant() (string, error) {
+	if g.Tenant != "" {
+		return g.Tenant, nil
+	}
+	client, err := g.Client(nil, nil)
+	if err != nil {
+		return "", err
+	}
+	return client.Tenant, nil
 }
 
 // complete returns an error about the flags that break-glass needs without the
