@@ -373,6 +373,22 @@ func evidenceOf(h *entry.Header, c *contents) *policy.Evidence {
 	return ev
 }
 
+// Preview returns the header of the entry that a submission would become,
+// without a log and its salts. Without a policy no signature is verified.
+// Errors are those about single submissions, as in Ingester.Append.
+func Preview(ctx context.Context, p *policy.AdmissionPolicy, roots policy.Roots, who Submitter, s *Submission, now time.Time) (*entry.Header, error) {
+	in := &Ingester{MaxPayload: int64(len(s.Payload)), Now: func() time.Time { return now }}
+	c, err := in.accept(s)
+	if err != nil {
+		return nil, err
+	}
+	h := c.header(who, s)
+	if p != nil {
+		_, err = decide(ctx, h, &c, p, roots)
+	}
+	return h, err
+}
+
 // Try returns a policy's decision about a submission, without a log. The error
 // is a *FieldError if the submission is invalid under any policy.
 func Try(ctx context.Context, p *policy.AdmissionPolicy, roots policy.Roots, who Submitter, s *Submission, now time.Time) (*policy.Decision, error) {

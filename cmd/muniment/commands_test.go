@@ -53,6 +53,7 @@ var commandLines = map[string]struct {
 	"control init":         {args: "control init --template seed -o set{n}.yaml"},
 	"control list":         {args: "control list"},
 	"control replay":       {args: "control replay controls.yaml"},
+	"control test":         {args: "control test controls_test.yaml"},
 	"control show":         {args: "control show SEED-IMAGE"},
 	"control validate":     {args: "control validate controls.yaml"},
 	"erase":                {args: "erase {entry} --scope payload --reason x --yes"},

@@ -19,6 +19,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/controls/catalog"
+	"muniment.dev/muniment/controls/trial"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/peers"
 	"muniment.dev/muniment/internal/soak"
@@ -417,6 +418,10 @@ var docYAML = map[string]func([]byte) error{
 	},
 	"controls.yaml": func(b []byte) error {
 		_, err := catalog.Parse(b)
+		return err
+	},
+	"controls_test.yaml": func(b []byte) error {
+		_, err := trial.Parse(b, os.ReadFile)
 		return err
 	},
 }

@@ -131,7 +131,7 @@ func TestProblems(t *testing.T) {
 		"valid_for range":   {head + "valid_for: 30s\n" + controls + control("check: {"+scan+"}"), "must be a duration from 1m to 720h"},
 		"valid_for size":    {head + "valid_for: 999999999h\n" + controls + control("check: {"+scan+"}"), "must be a duration from 1m to 720h"},
 		"image fields":      {head + "unknown_image_fields: ignore\n" + controls + control("check: {"+scan+"}"), "unknown_image_fields: must be one of undecided, warn"},
-		"parameters":        {head + controls + control("parameters: {a: "+strings.Repeat("[", 40)+strings.Repeat("]", 40)+"}, check: {"+scan+"}"), "the parameters are too large"},
+		"parameters":        {head + controls + control("parameters: {a: "+strings.Repeat("[", 40)+strings.Repeat("]", 40)+"}, check: {"+scan+"}"), "too large: use fewer values"},
 		"inexact number":    {head + controls + control("parameters: {a: 9007199254740993}, check: {"+scan+"}"), "put it in quotes"},
 		"infinity":          {head + controls + control("parameters: {a: .inf}, check: {"+scan+"}"), "put it in quotes"},
 

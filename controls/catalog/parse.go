@@ -237,59 +237,7 @@ func (r *parser) parameters(n *yaml.Node, field string) *structpb.Struct {
 	if !r.Is(n, field, yaml.MappingNode, "a map") {
 		return nil
 	}
-	left := maxParameters
-	v := r.value(n, field, maxDepth, &left)
-	return v.GetStructValue()
-}
-
-func (r *parser) value(n *yaml.Node, field string, depth int, left *int) *structpb.Value {
-	if *left--; *left < 0 || depth == 0 {
-		if *left == -1 || depth == 0 {
-			r.Wrong(n, field, "the parameters are too large: use at most %d values, nested at most %d deep", maxParameters, maxDepth)
-		}
-		return structpb.NewNullValue()
-	}
-	switch n.Kind {
-	case yaml.MappingNode:
-		fields := map[string]*structpb.Value{}
-		r.Each(n, field, maxItems, func(name string, _, n *yaml.Node, f string) { fields[name] = r.value(n, f, depth-1, left) })
-		return structpb.NewStructValue(&structpb.Struct{Fields: fields})
-	case yaml.SequenceNode:
-		list := &structpb.ListValue{}
-		if !r.Is(n, field, yaml.SequenceNode, "a list") {
-			return structpb.NewNullValue()
-		}
-		for i, c := range n.Content {
-			list.Values = append(list.Values, r.value(c, fmt.Sprintf("%s[%d]", field, i), depth-1, left))
-		}
-		return structpb.NewListValue(list)
-	}
-	if !r.Is(n, field, yaml.ScalarNode, "a value") {
-		return structpb.NewNullValue()
-	}
-	return r.scalar(n, field)
-}
-
-// scalar reads a value. JSON has only doubles, so numbers that are not exact
-// doubles are refused.
-func (r *parser) scalar(n *yaml.Node, field string) *structpb.Value {
-	var flag bool
-	var number float64
-	switch tag := n.ShortTag(); {
-	case tag == "!!null":
-		return structpb.NewNullValue()
-	case tag == "!!bool" && n.Decode(&flag) == nil:
-		return structpb.NewBoolValue(flag)
-	case (tag == "!!int" || tag == "!!float") && n.Decode(&number) == nil:
-		if math.IsInf(number, 0) || math.IsNaN(number) || tag == "!!int" && math.Abs(number) >= 1<<53 {
-			r.Wrong(n, field, "JSON cannot represent the number exactly: put it in quotes")
-		}
-		return structpb.NewNumberValue(number)
-	case tag == "!!str" || tag == "!!timestamp":
-		return structpb.NewStringValue(n.Value)
-	}
-	r.Wrong(n, field, "must be a string, a number, true, false or null")
-	return structpb.NewNullValue()
+	return r.Value(n, field, maxDepth, maxParameters).GetStructValue()
 }
 
 // fieldOf returns the field of a file for a path in an entry.

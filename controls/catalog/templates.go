@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-//go:embed templates/*.yaml
+//go:embed templates/*.yaml tests/*.yaml
 var templates embed.FS
 
 // Templates returns the names of the starter sets, sorted.
@@ -31,4 +31,9 @@ func Template(name string) ([]byte, error) {
 		return nil, fmt.Errorf("no template has the name %q: use one of %s", name, strings.Join(Templates(), ", "))
 	}
 	return templates.ReadFile("templates/" + name + ".yaml")
+}
+
+// TemplateTest returns the cases of a starter set, for its test file.
+func TemplateTest(name string) ([]byte, error) {
+	return templates.ReadFile("tests/" + name + ".yaml")
 }

@@ -11,6 +11,7 @@ import (
 
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -19,8 +20,8 @@ type Change string
 
 // The changes.
 const (
-	ControlSetChange Change = "control-set"
-	KeyEventChange   Change = "key-event"
+	ControlSetChange Change = kindname.ControlSet
+	KeyEventChange   Change = kindname.KeyEvent
 	ExceptionChange  Change = "exception" // revoked, or expired
 	EvidenceChange   Change = "evidence"  // new scans, VEX statements and findings
 	TimeChange       Change = "time"      // evidence is too old, or something overdue

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
@@ -14,6 +17,7 @@ import (
 type controlCmd struct {
 	Init     controlInitCmd     `cmd:"" help:"Write a starter set of controls to a file."`
 	Validate controlValidateCmd `cmd:"" help:"Report mistakes in control sets."`
+	Test     controlTestCmd     `cmd:"" help:"Decide about example evidence with a control set, and compare with what is expected."`
 	Replay   controlReplayCmd   `cmd:"" help:"Show what a control set would have decided, before it is put in force."`
 	Apply    controlApplyCmd    `cmd:"" help:"Put a control set in force for the tenant."`
 	List     controlListCmd     `cmd:"" help:"List the controls in force."`
@@ -32,7 +36,7 @@ type controlInitCmd struct {
 }
 
 func (controlInitCmd) Help() string {
-	return `Writes a starter set of controls. Replace its signers by your own, then put it in force with
+	return `Writes a starter set of controls, and beside it a test file for 'muniment control test'. Replace its signers by your own, then put it in force with
 'muniment control apply'. Needs no server. An existing file is not overwritten.
 
 Exit code: 0 written; 2 not written.
@@ -50,14 +54,19 @@ func (c *controlInitCmd) Run(a *term.App) error {
 	if c.Output == "-" {
 		return a.WriteOutput("-", text)
 	}
-	err = a.CreateOutput(c.Output, func(f *os.File) error {
-		_, err := f.Write(text)
+	test, err := catalog.TemplateTest(c.Template)
+	if err != nil {
 		return err
-	})
-	if errors.Is(err, wholefile.ErrExists) {
-		return fmt.Errorf("--output: %s exists and is not overwritten: choose another file", c.Output)
-	} else if err != nil {
-		return fmt.Errorf("--output: %w", err)
+	}
+	testFile := strings.TrimSuffix(strings.TrimSuffix(c.Output, ".yaml"), ".yml") + testSuffix
+	test = append([]byte("controls: "+strconv.Quote(filepath.Base(c.Output))+"\n"), test...)
+	for _, out := range []struct {
+		path string
+		text []byte
+	}{{c.Output, text}, {testFile, test}} {
+		if err := c.write(a, out.path, out.text); err != nil {
+			return err
+		}
 	}
 	set, err := catalog.Parse(text)
 	if err != nil {
@@ -70,8 +79,21 @@ func (c *controlInitCmd) Run(a *term.App) error {
 			Controls int    `json:"controls"`
 		}{c.Output, c.Template, len(set.Controls)})
 	}
-	_, err = fmt.Fprintf(a.Stdout, "wrote %s with %s\n\nNext:\n  replace its signers\n  muniment control validate %[1]s\n  muniment control apply %[1]s\n", term.Quoted(c.Output), term.Count(len(set.Controls), "control"))
+	_, err = fmt.Fprintf(a.Stdout, "wrote %s with %s\n\nNext:\n  replace its signers\n  muniment control test %[3]s\n  muniment control validate %[1]s\n  muniment control apply %[1]s\n", term.Quoted(c.Output), term.Count(len(set.Controls), "control"), term.Quoted(testFile))
 	return err
+}
+
+func (c *controlInitCmd) write(a *term.App, path string, text []byte) error {
+	err := a.CreateOutput(path, func(f *os.File) error {
+		_, err := f.Write(text)
+		return err
+	})
+	if errors.Is(err, wholefile.ErrExists) {
+		return fmt.Errorf("--output: %s exists and is not overwritten: choose another file", path)
+	} else if err != nil {
+		return fmt.Errorf("--output: %w", err)
+	}
+	return nil
 }
 
 type controlValidateCmd struct {

@@ -128,6 +128,10 @@ func (r *gateReport) writeJUnit(w io.Writer) error {
 		}
 		out.Suites = append(out.Suites, suite)
 	}
+	return writeSuites(w, out)
+}
+
+func writeSuites(w io.Writer, out junitSuites) error {
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err
 	}
