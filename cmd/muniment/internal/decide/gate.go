@@ -76,6 +76,8 @@ func (c *gateCmd) Run(a *term.App) error {
 		c.Format = "json"
 	}
 	switch {
+	case c.Affected && c.BreakGlass:
+		return errors.New("--affected lists passes, and cannot be used with --break-glass")
 	case len(c.Delta) > 0 && (c.Affected || c.BreakGlass):
 		return errors.New("--delta: cannot be used with --affected or --break-glass")
 	case c.Affected:
