@@ -22,6 +22,7 @@ const (
 	decideControls = 20
 	decideSubjects = 1000
 	decideFindings = 10_000
+	decideReplayed = 10_000
 )
 
 // decides fills a log with evidence, and decides about artifacts in it.
@@ -67,6 +68,7 @@ func (b *bench) decides() {
 	}
 	s, work = timesWork(5, func(int) { ask(many...) })
 	row(fmt.Sprintf("decisions about %d artifacts in one call", decideSubjects), s.quantile(0.5).String(), ratio("goal 1s", time.Second, s.quantile(0.5))+", of its processor time "+ratio("", time.Second, work.quantile(0.5)))
+	l.decideReplay(d, artifact)
 	l.decideScan(artifact(searchArtifacts+1), ask)
 	l.close()
 }
@@ -88,6 +90,37 @@ func ratio(goal string, want, got time.Duration) string {
 		goal += ": "
 	}
 	return fmt.Sprintf("%s%.1f×", goal, want.Seconds()/got.Seconds())
+}
+
+// decideReplay records decisions, and replays them with the control set in
+// force.
+func (l *log) decideReplay(d *decide.Decider, artifact func(int) decide.Artifact) {
+	ctx, q := context.Background(), &decide.Question{Stage: "deploy"}
+	all := make([]decide.Artifact, decideReplayed)
+	for i := range all {
+		all[i] = artifact(i)
+	}
+	var recordings []ingest.Recording
+	check(d.Decide(ctx, l.who.Tenant, l.who.Stream, q, all, func(i int, one *evaluate.Decision) error {
+		recordings = append(recordings, ingest.Recording{Key: fmt.Sprint("replay ", i), Message: decide.Message(one, q, &all[i])})
+		return nil
+	}))
+	for group := range slices.Chunk(recordings, 500) {
+		_, err := l.ingest.RecordAll(ctx, l.who, kindname.GateDecision, group)
+		check(err)
+	}
+	in, err := d.InForce(ctx, l.who.Stream)
+	check(err)
+	candidate, err := decide.Candidate(in.Payload, in.Controls)
+	check(err)
+	n, start := 0, time.Now()
+	_, err = d.Replay(ctx, l.who.Tenant, l.who.Stream, &decide.Replay{Candidate: candidate, Limit: 2 * decideReplayed}, func(*decide.Replayed, decide.Span) error {
+		n++
+		return nil
+	})
+	check(err)
+	took := time.Since(start)
+	row(fmt.Sprintf("replay of %d decisions", n), took.String(), ratio("goal 30s", 30*time.Second, took))
 }
 
 // decideScan decides about an artifact with a large scan and as many VEX
