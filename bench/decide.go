@@ -105,6 +105,7 @@ func (l *log) decideReplay(d *decide.Decider, artifact func(int) decide.Artifact
 		recordings = append(recordings, ingest.Recording{Key: fmt.Sprint("replay ", i), Message: decide.Message(one, q, &all[i])})
 		return nil
 	}))
+	first := l.ledger.Published().Size // the log has others, which cannot be read
 	for group := range slices.Chunk(recordings, 500) {
 		_, err := l.ingest.RecordAll(ctx, l.who, kindname.GateDecision, group)
 		check(err)
@@ -114,8 +115,10 @@ func (l *log) decideReplay(d *decide.Decider, artifact func(int) decide.Artifact
 	candidate, err := decide.Candidate(in.Payload, in.Controls)
 	check(err)
 	n, start := 0, time.Now()
-	_, err = d.Replay(ctx, l.who.Tenant, l.who.Stream, &decide.Replay{Candidate: candidate, Limit: 2 * decideReplayed}, func(*decide.Replayed, decide.Span) error {
-		n++
+	_, err = d.Replay(ctx, l.who.Tenant, l.who.Stream, &decide.Replay{Candidate: candidate, From: first, Limit: decideReplayed}, func(r *decide.Replayed, _ decide.Span) error {
+		if r.Decision != nil {
+			n++
+		}
 		return nil
 	})
 	check(err)

@@ -137,7 +137,7 @@ func (c *whyCmd) places(ctx context.Context, client *muniment.Client, set *munim
 					known = append(known, p.environment)
 				}
 			}
-			known = append(known, literals(set.GetControls(), stage)...)
+			known = append(known, literals(set, stage)...)
 			slices.Sort(known)
 			known = slices.Compact(known)
 			more += max(0, len(known)-maxEnvironments)
@@ -157,19 +157,18 @@ func errNoStage(set *munimentv1.GetControlSetResponse) error {
 	return fmt.Errorf("%s", undecidedReasons.explain("unreadable-control-set"))
 }
 
-// literals returns the environments that the modes of controls name at a stage,
+// literals returns the environments that the control set names for a stage,
 // without patterns.
-func literals(controls []*munimentv1.Control, stage string) (all []string) {
-	for _, c := range controls {
+func literals(set *munimentv1.GetControlSetResponse, stage string) []string {
+	all := slices.Clone(set.GetSet().GetEnvironments())
+	for _, c := range set.GetControls() {
 		for _, m := range c.Modes {
-			for _, name := range m.Environments {
-				if m.Stage == stage && !strings.ContainsAny(name, `*?[]{}\`) {
-					all = append(all, name)
-				}
+			if m.Stage == stage {
+				all = append(all, m.Environments...)
 			}
 		}
 	}
-	return all
+	return slices.DeleteFunc(all, func(name string) bool { return strings.ContainsAny(name, `*?[]{}\`) })
 }
 
 // maxDecisionsRead is the number of earlier decisions about a subject that are
