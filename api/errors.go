@@ -50,6 +50,7 @@ var codes = []struct {
 	{retention.ErrHoldExists, connect.CodeFailedPrecondition, "hold_exists", 0},
 	{retention.ErrRulesChanged, connect.CodeFailedPrecondition, "rules_changed", 0},
 	{retention.ErrNoHold, connect.CodeNotFound, "no_hold", 0},
+	{decide.ErrUnreadableSet, connect.CodeFailedPrecondition, "unreadable_control_set", 0},
 	{decide.ErrNoSet, connect.CodeNotFound, "no_control_set", 0},
 	{spool.ErrFull, connect.CodeResourceExhausted, "spool_full", 0},
 	{spool.ErrTooLarge, connect.CodeFailedPrecondition, "spooled_too_large", 0},

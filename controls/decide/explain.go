@@ -2,6 +2,7 @@ package decide
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -34,10 +35,13 @@ const (
 // them.
 func (d *Decider) Explain(ctx context.Context, s *ledger.Stream, decisions []*munimentv1.SubjectDecision, results [][]evaluate.Result) error {
 	in, err := d.InForce(ctx, s)
-	if err != nil {
-		return ctx.Err() // without a readable set, the decision's reason is all there is
+	var all []*munimentv1.Control
+	if err == nil {
+		all, err = in.Messages()
 	}
-	all, err := in.Messages()
+	if errors.Is(err, ErrNoSet) || errors.Is(err, ErrUnreadableSet) {
+		return nil // the decision's reason is all there is
+	}
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -28,7 +29,7 @@ func (in *SetInForce) Messages() ([]*munimentv1.Control, error) {
 	for i, payload := range in.Controls {
 		all[i] = &munimentv1.Control{}
 		if err := protojson.Unmarshal(payload, all[i]); err != nil {
-			return nil, fmt.Errorf("control %d of the control set in entry %d: %w", i, in.Index, err)
+			return nil, &unreadableError{fmt.Errorf("control %d of the control set in entry %d: %w", i, in.Index, plain.DecodeError(err))}
 		}
 	}
 	return all, nil
@@ -38,7 +39,7 @@ func (in *SetInForce) Messages() ([]*munimentv1.Control, error) {
 func (in *SetInForce) Response() (*munimentv1.GetControlSetResponse, error) {
 	res := &munimentv1.GetControlSetResponse{Set: &munimentv1.ControlSet{}, Digest: in.Digest, Index: in.Index}
 	if err := protojson.Unmarshal(in.Payload, res.Set); err != nil {
-		return nil, fmt.Errorf("control set in entry %d: %w", in.Index, err)
+		return nil, &unreadableError{fmt.Errorf("control set in entry %d: %w", in.Index, plain.DecodeError(err))}
 	}
 	var err error
 	res.Controls, err = in.Messages()

@@ -59,6 +59,13 @@ type cachedSet struct {
 // An unreadableError reports that the control set in force cannot be applied.
 type unreadableError struct{ error }
 
+// ErrUnreadableSet reports that the control set in force cannot be applied,
+// because an entry of it is erased or invalid.
+var ErrUnreadableSet = errors.New("the control set in force cannot be read: apply it again with muniment control apply")
+
+// Is implements the interface of package errors.
+func (*unreadableError) Is(target error) bool { return target == ErrUnreadableSet }
+
 // of returns the state of the stream.
 func (ss *states) of(s *ledger.Stream) *state {
 	ss.mu.Lock()

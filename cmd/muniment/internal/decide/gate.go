@@ -179,16 +179,17 @@ func newReport(ctx context.Context, client *muniment.Client, set *munimentv1.Get
 	return report, nil
 }
 
-// controlSet returns the control set in force, or nil if there is none. The
-// decision then explains that.
+// controlSet returns the control set in force, or nil if there is none or it
+// cannot be read. The decision then explains that.
 func controlSet(ctx context.Context, client *muniment.Client) (*munimentv1.GetControlSetResponse, error) {
 	res, err := client.Gate.GetControlSet(ctx, connect.NewRequest(&munimentv1.GetControlSetRequest{Tenant: client.Tenant}))
-	if connect.CodeOf(err) == connect.CodeNotFound {
+	switch code := connect.CodeOf(err); {
+	case err == nil:
+		return res.Msg, nil
+	case code == connect.CodeNotFound, code == connect.CodeFailedPrecondition:
 		return nil, nil
-	} else if err != nil {
-		return nil, err
 	}
-	return res.Msg, nil
+	return nil, err
 }
 
 // maxExplained is the number of subjects whose results the API explains.

@@ -56,11 +56,7 @@ func (c *gateCmd) byDelta(a *term.App, request *munimentv1.DecideRequest) (repor
 	if err != nil {
 		return nil, err
 	}
-	exceptions := &exception.Projection{Log: r.ledger, Now: time.Now}
-	gate := &offlineGate{
-		decider: &decide.Decider{Log: r.ledger, Facts: decide.StoredFacts{Log: r.ledger}, Exceptions: exceptions, Now: time.Now},
-		stream:  r.stream, log: r.ledger.Origin(), caller: localUser(),
-	}
+	gate := newOfflineGate(r.ledger, r.stream, time.Now)
 	if keeps {
 		if gate.spool, err = spool.Make(c.Spool); err != nil {
 			return nil, fmt.Errorf("--spool: %w", err)
@@ -204,17 +200,26 @@ type offlineGate struct {
 	spool   *spool.Spool
 }
 
+// newOfflineGate returns a gate that decides from a replica.
+func newOfflineGate(l *ledger.Ledger, s *ledger.Stream, now func() time.Time) *offlineGate {
+	exceptions := &exception.Projection{Log: l, Now: now}
+	d := &decide.Decider{Log: l, Facts: decide.StoredFacts{Log: l}, Exceptions: exceptions, Now: now}
+	return &offlineGate{decider: d, stream: s, log: l.Origin(), caller: localUser()}
+}
+
 // GetControlSet implements munimentv1connect.GateServiceClient.
 func (g *offlineGate) GetControlSet(ctx context.Context, _ *connect.Request[munimentv1.GetControlSetRequest]) (*connect.Response[munimentv1.GetControlSetResponse], error) {
 	in, err := g.decider.InForce(ctx, g.stream)
-	if errors.Is(err, decide.ErrNoSet) {
+	var res *munimentv1.GetControlSetResponse
+	if err == nil {
+		res, err = in.Response()
+	}
+	switch {
+	case errors.Is(err, decide.ErrNoSet):
 		return nil, connect.NewError(connect.CodeNotFound, err)
-	}
-	if err != nil {
-		return nil, err
-	}
-	res, err := in.Response()
-	if err != nil {
+	case errors.Is(err, decide.ErrUnreadableSet):
+		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
+	case err != nil:
 		return nil, err
 	}
 	return connect.NewResponse(res), nil
