@@ -86,10 +86,10 @@ func (f *subjectFlags) resolve(a *term.App, paths []images.Path) ([]*subject, []
 // argument resolves a file, a digest or a reference. A file that exists is
 // never taken for a reference.
 func (r *resolver) argument(ctx context.Context, arg string) error {
-	// The name of an algorithm can contain slashes, but a reference such as
-	// registry.example.com/app:1.7 must not be taken for one.
-	alg, _, _ := strings.Cut(arg, ":")
-	if digest, err := entry.ParseDigest(arg); err == nil && !strings.Contains(alg, "/") {
+	// Algorithms and values of digests can contain slashes, but references such
+	// as registry.example.com/app:1.7 and localhost:5000/app must not be taken
+	// for digests. The digests of artifacts are hexadecimal.
+	if digest, err := entry.ParseDigest(arg); err == nil && !strings.Contains(arg, "/") {
 		if r.flags.Type == "" {
 			return fmt.Errorf("%s: a digest does not reveal what it identifies: add --type", arg)
 		}
