@@ -84,10 +84,11 @@ mutants: $(VENV)/ok clients/ts/node_modules/.installed ## compare the three veri
 decisions: $(VENV)/ok ## compare the two evaluators of decisions on N random cases (SEED=…, N=2000)
 	@PYTHON=$(VENV)/bin/python .ci/decisions $(SEED) $(N)
 
-soak: clients/ts/node_modules/.installed ## the seeded campaigns in full: mutants, damage, kills, random operations (SEED=…)
+soak: clients/ts/node_modules/.installed ## the seeded campaigns in full, and admission by policy-controller and Kyverno (SEED=…)
 	@echo "== campaigns of seed $(SEED) (again: make soak SEED=$(SEED))"
 	@MUNIMENT_SOAK=$(SEED) .ci/gotest -count=1 -timeout 3h ./ledger/store/... ./ledger/pebblestore ./ledger/receipt ./cmd/muniment \
 	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill'
+	@.ci/peers -soak; go test -tags soak -count=1 -timeout 30m ./cmd/muniment -run TestSoakScripts
 	@cd clients/ts; MUNIMENT_SOAK=$(SEED) npx vitest run test/mutants.test.ts
 	@$(MAKE) --no-print-directory mutants N=100000 SEED=$(SEED)
 	@$(MAKE) --no-print-directory decisions N=50000 SEED=$(SEED)

@@ -45,8 +45,13 @@ func TestMain(m *testing.M) {
 // witnesses run under the race detector if the tests do. Their many short
 // commands never do: it makes each start ten times slower.
 func TestScripts(t *testing.T) {
+	runScripts(t, "testdata/script")
+}
+
+// runScripts runs the scripts of a folder.
+func runScripts(t *testing.T, dir string) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/script",
+		Dir: dir,
 		Setup: func(env *testscript.Env) error {
 			dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/sigstore/sigstore-go").Output()
 			if err != nil {

@@ -100,6 +100,7 @@ func (c *gateCmd) Run(a *term.App) error {
 			return err
 		}
 	}
+	report.program = a.Version
 	if err := report.write(a.Stdout, c.Format); err != nil {
 		return err
 	}
@@ -236,6 +237,7 @@ type gateReport struct {
 	BreakGlass  []glassUse     `json:"breakGlass,omitempty"`
 
 	warnUnknown bool
+	program     string // its version
 	artifacts   []*subject
 	decisions   []*munimentv1.GateDecision // as artifacts
 	spool       string

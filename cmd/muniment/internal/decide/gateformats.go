@@ -1,9 +1,11 @@
 package decide
 
 import (
+	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"io"
+	"maps"
 	"strings"
 
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
@@ -20,6 +22,7 @@ var levels = map[string]string{"enforce": "error", "warn": "warning", "audit": "
 // are rules, and results that are not satisfied are results.
 func (r *gateReport) writeSARIF(w io.Writer) error {
 	run := sarif.NewRunWithInformationURI("muniment gate", "https://muniment.dev")
+	run.Tool.Driver.WithVersion(numeric(r.program))
 	for i := range r.Subjects {
 		s := &r.Subjects[i]
 		if len(s.Results) == 0 && s.Decision != outcomePass {
@@ -53,7 +56,51 @@ func (r *gateReport) writeSARIF(w io.Writer) error {
 	}
 	report := sarif.NewReport()
 	report.AddRun(run)
-	return report.PrettyWrite(w)
+	return writeWithoutUnset(w, report)
+}
+
+// numeric returns a version that begins with a number, as validators require,
+// also for a build without a version.
+func numeric(version string) string {
+	version = strings.TrimPrefix(version, "v")
+	if version == "" || version[0] < '0' || version[0] > '9' {
+		return strings.TrimSuffix("0.0.0-"+strings.Trim(version, "()"), "-")
+	}
+	return version
+}
+
+// writeWithoutUnset writes a report without indexes of -1. They mean that there
+// is no index, and validators ask for their removal. The library writes them
+// always.
+func writeWithoutUnset(w io.Writer, report *sarif.Report) error {
+	text, err := json.Marshal(report)
+	if err != nil {
+		return err
+	}
+	var document any
+	if err := json.Unmarshal(text, &document); err != nil {
+		return err
+	}
+	dropUnset(document)
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(document)
+}
+
+func dropUnset(v any) {
+	switch v := v.(type) {
+	case []any:
+		for _, e := range v {
+			dropUnset(e)
+		}
+	case map[string]any:
+		maps.DeleteFunc(v, func(name string, e any) bool {
+			return e == float64(-1) && (name == "index" || strings.HasSuffix(name, "Index"))
+		})
+		for _, e := range v {
+			dropUnset(e)
+		}
+	}
 }
 
 func (s *gateSubject) sarif(rule, level, text string) *sarif.Result {
