@@ -391,7 +391,11 @@ func (c *findingBurndownCmd) Run(a *term.App) error {
 	if c.JSON {
 		return term.WriteJSON(a.Stdout, b)
 	}
-	_, err = io.WriteString(a.Stdout, b.Text(burndownWidth(a.Stdout.Width())))
+	text := "no findings\n"
+	if len(all) > 0 {
+		text = b.Text(burndownWidth(a.Stdout.Width()))
+	}
+	_, err = io.WriteString(a.Stdout, text)
 	return err
 }
 

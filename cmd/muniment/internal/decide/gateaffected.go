@@ -168,6 +168,9 @@ func (r *affectedReport) Text() string {
 	if len(r.Affected) > 0 {
 		b.WriteByte('\n')
 	}
+	if r.Decided == 0 {
+		return "no recorded passes\n"
+	}
 	fmt.Fprintf(&b, "%s decided again: ", term.Count(r.Decided, "recorded pass"))
 	switch n := len(r.Affected); n {
 	case 0:
