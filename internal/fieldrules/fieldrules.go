@@ -51,6 +51,7 @@ func oneOf(values protoreflect.List) string {
 // patterns maps each regular expression in the API's rules to a message.
 var patterns = map[string]string{
 	`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`:                "must be 1 to 63 lowercase letters, digits and hyphens, with no hyphen at either end",
+	`^$|^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`:             "must be 1 to 63 lowercase letters, digits and hyphens, with no hyphen at either end",
 	`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`:              "must be 1 to 63 lowercase letters, digits, dots, underscores and hyphens, with a letter or digit at both ends",
 	`^[a-z][a-z0-9-]{0,62}$`:                              "must be 1 to 63 lowercase letters, digits and hyphens, and begin with a letter",
 	`^$|^[a-z][a-z0-9-]{0,62}$`:                           "must be 1 to 63 lowercase letters, digits and hyphens, and begin with a letter",

@@ -83,6 +83,7 @@ var elsewhere = map[string]string{
 	"internal/bounded/bounded.go":                   "files that exist",
 	"internal/interrupt/interrupt.go":               "files that exist",
 	"verifiers/helm/provenance.go":                  "the system's temporary folder",
+	"cmd/muniment/internal/decide/gatedelta.go":     "the system's temporary folder",
 	"controls/spool/spool.go":                       "folders of offline gates",
 	"internal/wholefile/sweep.go":                   "its callers choose",
 	"internal/wholefile/wholefile.go":               "its callers choose",
