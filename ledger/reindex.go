@@ -338,8 +338,8 @@ func compare(want, have iter.Seq2[store.Projection, error]) (missing, extra uint
 }
 
 // order compares in the order of Store.Projections: keys, postings, facts. Keys
-// and postings are in the order of their bytes and then of indexes, and facts
-// in that of indexes and then of bytes.
+// and postings are sorted by their bytes and then by index. Facts are sorted by
+// index and then by their bytes.
 func order(a, b *store.Projection) int {
 	sort := sortOf(a)
 	if c := cmp.Compare(sort, sortOf(b)); c != 0 {

@@ -1,5 +1,5 @@
 // Package catalog reads control sets (docs/spec/controls.md), from the file
-// that people edit and from the entries that it becomes.
+// that people edit and from the entries made of it.
 package catalog
 
 import (

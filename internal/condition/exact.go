@@ -24,9 +24,8 @@ func isExact(f float64, text string) bool {
 	return ok && exact.Cmp(new(big.Rat).SetFloat64(f)) == 0
 }
 
-// checkLiteral refuses a double in the source of a condition that stands for
-// another number than the one written, because it would be equal to a value
-// from which the written number differs.
+// checkLiteral refuses a double in the source of a condition that is rounded.
+// The rounded number could equal a value that differs from the written one.
 func (c *program) checkLiteral(x ast.Expr, source []rune, wrong func(ast.Expr, string, ...any)) {
 	f, ok := x.AsLiteral().(types.Double)
 	at, known := c.ast.SourceInfo().GetOffsetRange(x.ID())

@@ -32,7 +32,7 @@ func (r *reader) testResult() error {
 }
 
 // names reads a list of strings, which are elements of the group. An empty name
-// is missing: without it, the one test that failed could be left out.
+// counts as missing. Ignoring it could hide the one test that failed.
 func (r *reader) names(l *List, to *[]string) error {
 	return r.list(l, func(int) error {
 		var s string

@@ -182,8 +182,9 @@ func (f *Facts) finish(tooLarge bool) {
 	f.normalize()
 }
 
-// Derive returns the encoded facts of an entry, or nil if it has none. payload
-// returns the payload's content, and is called only if that is read.
+// Derive returns the encoded facts of an entry, or nil if it has none. It calls
+// payload, which returns the payload's content, only if the entry can have
+// facts.
 func Derive(ctx context.Context, h *entry.Header, payload func() ([]byte, error)) ([]byte, error) {
 	f, err := OfPayload(ctx, h, payload)
 	if f == nil || err != nil {
