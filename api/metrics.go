@@ -17,6 +17,7 @@ import (
 	grpccodes "google.golang.org/grpc/codes"
 
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/notify"
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/ingest/policy"
@@ -44,6 +45,8 @@ type Metrics struct {
 	waiting  prometheus.Gauge
 	delayed  prometheus.Counter
 	rekor    *prometheus.CounterVec
+	events   *prometheus.CounterVec // tried to be delivered to webhooks
+	notifier atomic.Pointer[notify.Notifier]
 
 	// recorded is called by the ledger for what it records; nil until there is
 	// a server.
@@ -89,9 +92,11 @@ func NewMetrics(version string) *Metrics {
 			Help: "Calls that wait because of a tenant's limit."}),
 		rekor: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_rekor_requests_total",
 			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_webhook_attempts_total",
+			Help: "Attempts to deliver an event to a webhook, by result."}, []string{"result"}),
 	}
 	m.initialize(version)
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.glass, m.turned, m.limited, m.waiting, m.delayed, m.rekor,
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.glass, m.turned, m.limited, m.waiting, m.delayed, m.rekor, m.events,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -152,6 +157,16 @@ func (m *Metrics) initialize(version string) {
 	for code := grpccodes.OK; code <= grpccodes.Unauthenticated; code++ {
 		m.rekor.WithLabelValues(code.String())
 	}
+	for _, delivered := range []bool{true, false} {
+		m.events.WithLabelValues(attemptLabel(delivered))
+	}
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_webhook_waiting_events",
+		Help: "Events that have happened and that a webhook has not received."}, func() float64 {
+		if n := m.notifier.Load(); n != nil {
+			return float64(n.Waiting())
+		}
+		return 0
+	}))
 	for _, label := range limit.Labels {
 		m.limited.WithLabelValues(label)
 	}
@@ -178,6 +193,16 @@ func (m *Metrics) Observer() ledger.Observer {
 			m.refused.WithLabelValues(reasonLabel(reason)).Inc()
 		},
 	}
+}
+
+// eventTried counts an attempt to deliver an event.
+func (m *Metrics) eventTried(delivered bool) { m.events.WithLabelValues(attemptLabel(delivered)).Inc() }
+
+func attemptLabel(delivered bool) string {
+	if delivered {
+		return "delivered"
+	}
+	return "failed"
 }
 
 // decision counts a decision of an admission policy.

@@ -19,6 +19,7 @@ import (
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/notify"
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/api/scitt"
@@ -26,6 +27,7 @@ import (
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/controls/finding"
+	"muniment.dev/muniment/controls/posture"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
@@ -65,6 +67,9 @@ type Config struct {
 	Access *slog.Logger
 	// Traces creates a span for each call. It may be nil.
 	Traces trace.TracerProvider
+	// WebhookInterval is the time between two searches for events; 0: 15
+	// seconds.
+	WebhookInterval time.Duration
 	// Now is the clock for the expiry of credentials; nil: time.Now.
 	Now func() time.Time
 }
@@ -79,6 +84,8 @@ type Server struct {
 	keeper   *retention.Keeper
 	decider  *decide.Decider
 	findings *finding.Projection
+	posture  *posture.Reader
+	notifier *notify.Notifier // nil until Webhooks is called; guarded by reloading
 	auth     *auth.Authenticator
 	settings atomic.Pointer[Settings] // complete with defaults
 	audit    *auditLog
@@ -115,6 +122,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	exceptions := &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}
 	s.findings = &finding.Projection{Log: cfg.Ledger}
 	s.decider = &decide.Decider{Log: cfg.Ledger, Facts: decide.StoredFacts{Log: cfg.Ledger}, Exceptions: exceptions, Now: cfg.Now}
+	s.posture = &posture.Reader{Decider: s.decider, Exceptions: exceptions, Findings: s.findings, Now: cfg.Now}
 	s.ingest.Referee = &referee{cfg.Ledger.Origin(), exceptions, s.findings, s.decider}
 	s.ingest.Recorded = s.alert
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: s.decider, Now: cfg.Now}
@@ -128,6 +136,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	cfg.Metrics.book.Store(s.limits.Book())
 	s.watchBreakGlass()
+	cfg.Metrics.registry.MustRegister(compliance{s})
 	recorded := s.limits.Recorded
 	cfg.Metrics.recorded.Store(&recorded)
 	return s, nil

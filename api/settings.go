@@ -5,6 +5,7 @@ import (
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/notify"
 )
 
 // Settings are the part of a Config that [Server.Reload] replaces while the
@@ -17,6 +18,11 @@ type Settings struct {
 	// A zero is the default.
 	Held       limit.HeldLimits
 	PublicTlog bool // serve /tlog/ without credentials
+	// MetricsByTenant names the tenants in the metrics about findings and
+	// exceptions.
+	MetricsByTenant bool
+	// Webhooks receive events about findings and exceptions.
+	Webhooks []notify.Hook
 }
 
 // sizes returns the limits of all callers.
@@ -39,6 +45,9 @@ func (s *Server) Reload(ctx context.Context, settings Settings) error {
 		return err
 	}
 	s.apply(settings)
+	if s.notifier != nil {
+		s.notifier.Set(settings.Webhooks)
+	}
 	s.handlers.Clear() // those of removed tenants among them
 	return nil
 }

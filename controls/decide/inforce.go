@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
@@ -109,4 +110,22 @@ func (d *Decider) inForce(ctx context.Context, s *ledger.Stream, e *ledger.Entry
 		return fmt.Sprintf("the control set in force (entry %d) contains it", newest.Index), nil
 	}
 	return "", nil
+}
+
+// Set returns the control set in force in the stream as it is applied, or nil
+// if there is none that can be read. While it stays in force, the result is the
+// same.
+func (d *Decider) Set(ctx context.Context, s *ledger.Stream) (*evaluate.Set, error) {
+	p := d.Log.Published()
+	st, err := d.current(ctx, p, s)
+	if err != nil {
+		return nil, err
+	}
+	defer st.mu.Unlock()
+	g := &gatherer{Decider: d, stream: s, size: p.Size}
+	set, err := g.setInForce(ctx, st)
+	if unreadable := (*unreadableError)(nil); errors.As(err, &unreadable) {
+		return nil, nil
+	}
+	return set, err
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"muniment.dev/muniment/internal/publicaddr"
 )
 
 // ErrAddress is wrapped by errors about redirects and token services whose
@@ -78,50 +80,11 @@ func checkAddress(address string, allowed []netip.Prefix) error {
 	if err != nil {
 		return fmt.Errorf("%w to %s: %w", ErrAddress, address, err)
 	}
-	ip := at.Addr().Unmap().WithZone("")
-	for _, p := range allowed {
-		if p.Contains(ip) {
-			return nil
-		}
-	}
-	if isPublic(ip) {
+	ip := at.Addr()
+	if publicaddr.Is(ip) || publicaddr.Allowed(ip, allowed) {
 		return nil
 	}
-	return fmt.Errorf("%w to %s: the registry redirects to an address that is not public: allow it with --allow-address if it belongs to the registry", ErrAddress, ip)
-}
-
-// special contains the blocks that are not public and that netip does not
-// recognize (https://www.iana.org/assignments/iana-ipv4-special-registry and
-// its IPv6 counterpart). It includes addresses that embed an IPv4 address,
-// which could lead to a private one.
-var special = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"),
-	netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("192.0.2.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("198.51.100.0/24"),
-	netip.MustParsePrefix("203.0.113.0/24"),
-	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("64:ff9b::/96"),
-	netip.MustParsePrefix("64:ff9b:1::/48"),
-	netip.MustParsePrefix("100::/64"),
-	netip.MustParsePrefix("2001::/23"),
-	netip.MustParsePrefix("2001:db8::/32"),
-	netip.MustParsePrefix("2002::/16"),
-	netip.MustParsePrefix("fec0::/10"),
-}
-
-func isPublic(ip netip.Addr) bool {
-	if !ip.IsGlobalUnicast() || ip.IsPrivate() {
-		return false
-	}
-	for _, p := range special {
-		if p.Contains(ip) {
-			return false
-		}
-	}
-	return true
+	return fmt.Errorf("%w to %s: the registry redirects to an address that is not public: allow it with --allow-address if it belongs to the registry", ErrAddress, ip.Unmap().WithZone(""))
 }
 
 func isLoopbackHost(hostport string) bool {
@@ -134,23 +97,6 @@ func isLoopbackHost(hostport string) bool {
 	}
 	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
 	return err == nil && ip.Unmap().IsLoopback()
-}
-
-// ParseAddresses reads addresses and prefixes such as 10.1.2.3 or 10.0.0.0/8.
-func ParseAddresses(texts []string) ([]netip.Prefix, error) {
-	var out []netip.Prefix
-	for _, s := range texts {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			ip, aerr := netip.ParseAddr(s)
-			if aerr != nil {
-				return nil, fmt.Errorf("%q is not an IP address or a prefix such as 10.0.0.0/8", s)
-			}
-			p = netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen())
-		}
-		out = append(out, p.Masked())
-	}
-	return out, nil
 }
 
 // ended reports whether an error ends a walk. Either the context ended, or the

@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
+	"muniment.dev/muniment/internal/publicaddr"
 	"muniment.dev/muniment/verifiers/dsse"
 )
 
@@ -327,7 +328,7 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%s: %v", good, err)
 		}
 	}
-	allowed, err := ParseAddresses([]string{"10.0.0.0/8", "fd00::1"})
+	allowed, err := publicaddr.Parse([]string{"10.0.0.0/8", "fd00::1"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +337,7 @@ func TestAddresses(t *testing.T) {
 			t.Errorf("%s: %v", ip, err)
 		}
 	}
-	if _, err := ParseAddresses([]string{"registry.example"}); err == nil {
+	if _, err := publicaddr.Parse([]string{"registry.example"}); err == nil {
 		t.Error("a name is an address")
 	}
 

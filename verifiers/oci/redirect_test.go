@@ -10,6 +10,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"muniment.dev/muniment/internal/publicaddr"
 )
 
 // A hopper answers by host and path, without a network.
@@ -100,7 +102,7 @@ func TestAllowedRedirect(t *testing.T) {
 			o.Transport = connectTo(t, l)
 			if allowed {
 				var err error
-				if o.Allowed, err = ParseAddresses([]string{"127.0.0.1"}); err != nil {
+				if o.Allowed, err = publicaddr.Parse([]string{"127.0.0.1"}); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/api/auth"
+	"muniment.dev/muniment/api/notify"
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/internal/bounded"
@@ -44,21 +45,25 @@ type Config struct {
 	Listen string `yaml:"listen"`
 	// HealthListen is the address of a listener that serves health checks and
 	// metrics only, or "".
-	HealthListen string          `yaml:"health_listen"`
-	PublicTlog   bool            `yaml:"public_tlog"`
-	TLS          TLSConfig       `yaml:"tls"`
-	Rekor        rekorConfig     `yaml:"rekor"`
-	Anchors      []string        `yaml:"anchors"`
-	AuditLog     string          `yaml:"audit_log"`
-	AccessLog    string          `yaml:"access_log"`
-	LogLevel     string          `yaml:"log_level"`
-	Telemetry    telemetryConfig `yaml:"telemetry"`
-	Limits       LimitsConfig    `yaml:"limits"`
+	HealthListen string `yaml:"health_listen"`
+	PublicTlog   bool   `yaml:"public_tlog"`
+	// MetricsByTenant names the tenants in the metrics about findings and
+	// exceptions.
+	MetricsByTenant bool            `yaml:"metrics_by_tenant"`
+	TLS             TLSConfig       `yaml:"tls"`
+	Rekor           rekorConfig     `yaml:"rekor"`
+	Anchors         []string        `yaml:"anchors"`
+	AuditLog        string          `yaml:"audit_log"`
+	AccessLog       string          `yaml:"access_log"`
+	LogLevel        string          `yaml:"log_level"`
+	Telemetry       telemetryConfig `yaml:"telemetry"`
+	Limits          LimitsConfig    `yaml:"limits"`
 	// Hosts are host names that requests on addresses of this machine may use,
 	// besides localhost and the origin's host.
 	Hosts     []string         `yaml:"hosts"`
 	Identity  identitySection  `yaml:"identity"`
 	Operators []OperatorConfig `yaml:"operators"`
+	Webhooks  []webhookConfig  `yaml:"webhooks"`
 	Tenants   []TenantConfig   `yaml:"tenants"`
 	Replica   bool             `yaml:"replica"`
 
@@ -123,6 +128,10 @@ listen: 127.0.0.1:7480
 # how many entries there are, and when they were added. Auditors and witnesses
 # need it. With false, it requires a token.
 public_tlog: true
+
+# The metrics about findings and exceptions count all tenants together. With
+# true, they count each by itself, and name it in the label tenant.
+# metrics_by_tenant: true
 
 # Serve HTTPS: PEM files, relative to this folder.
 # tls:
@@ -215,6 +224,16 @@ limits:
 #       provider: gitlab
 #       jwks_file: gitlab.jwks.json
 
+# Receivers of events about findings and exceptions, signed as the Standard
+# Webhooks specification defines. See docs/operator.md.
+# webhooks:
+#   - name: compliance
+#     url: https://hooks.example.com/muniment
+#     secret_file: webhooks/compliance.secret
+#     tenants: [acme]
+#     events: [exception.expiring, break-glass.used, finding.overdue]
+#     lead: 72h
+
 # Operators can read /metrics and the details of /readyz, and no evidence. This
 # file contains only the SHA-256 of a token. Add one with:
 # muniment operator add NAME --data .
@@ -237,6 +256,7 @@ type Dir struct {
 	Replica    *receipt.TrustPolicy // of the log that this is a replica of; nil for a log
 	Tenants    []auth.Tenant
 	Operators  []auth.Operator
+	webhooks   []notify.Hook
 	identities *oidc.Verifier   // nil if no issuer is configured
 	ClientCA   *x509.CertPool   // nil if client certificates are not accepted
 	Warnings   []string         // to be logged when the server starts
@@ -285,6 +305,9 @@ func Load(path string) (*Dir, error) {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)
 	}
 	if err := d.loadTenants(); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)
+	}
+	if err := d.loadWebhooks(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)
 	}
 	if err := d.loadOperators(); err != nil {

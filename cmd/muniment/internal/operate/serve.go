@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -285,6 +286,7 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 // or contradicts the log.
 func waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, second *rekorServer, w *watch, reload *reloader) error {
 	ctx, stop := context.WithCancel(ctx)
+	state := filepath.Join(reload.inForce.Path, datadir.WebhookState)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
@@ -292,7 +294,15 @@ func waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, secon
 		defer crash.Report()
 		reload.follow(ctx)
 	})
-	refused := make(chan error, 1)
+	refused := make(chan error, 2)
+	if reload.admission != nil { // a replica reports nothing
+		running.Go(func() {
+			defer crash.Report()
+			if err := reload.server.Webhooks(ctx, state); err != nil {
+				refused <- err
+			}
+		})
+	}
 	if w != nil {
 		running.Go(func() {
 			defer crash.Report()

@@ -3,6 +3,7 @@ package remote
 import (
 	"fmt"
 
+	"muniment.dev/muniment/internal/publicaddr"
 	"muniment.dev/muniment/verifiers/oci"
 )
 
@@ -14,7 +15,7 @@ type RegistryFlags struct {
 
 // Open returns the registry of a reference. It does not connect.
 func (f *RegistryFlags) Open(reference string) (*oci.Registry, error) {
-	allowed, err := oci.ParseAddresses(f.AllowAddress)
+	allowed, err := publicaddr.Parse(f.AllowAddress)
 	if err != nil {
 		return nil, fmt.Errorf("--allow-address: %w", err)
 	}
