@@ -120,7 +120,7 @@ var commandLines = map[string]struct {
 	"tenant remove":        {args: "tenant remove {tenant} --data ops"},
 	"tenant resume":        {args: "tenant resume {tenant} --data ops"},
 	"tenant suspend":       {args: "tenant suspend {tenant} --data ops"},
-	"spool submit":         {args: "spool submit spool"},
+	"spool submit":         {args: "spool submit kept", mute: true},
 	"tenant add":           {args: "tenant add t{n} --data ops"},
 	"tenant list":          {args: "tenant list --data ops"},
 	"token issue":          {args: "token issue t{n} --role reader"},
