@@ -2,6 +2,7 @@ package decide
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -116,24 +117,16 @@ func (r *replayReport) call(ctx context.Context, client *muniment.Client, reques
 	if err != nil {
 		return nil, err
 	}
-	defer stream.Close()
-	ended := false
 	var totals *munimentv1.ReplayTotals
-	for stream.Receive() {
-		m := stream.Msg()
+	err = receive(stream, show, func(m *munimentv1.ReplayResponse) *uint64 {
 		for _, d := range m.Decisions {
 			r.add(d)
 		}
 		next, totals = m.NextIndex, m.Totals
-		if ended = m.Done == m.Total || next != nil; m.Total > 1 {
-			show(m.Done, m.Total)
-		}
-	}
-	if err := stream.Err(); err != nil {
+		return next
+	})
+	if err != nil {
 		return nil, err
-	}
-	if !ended {
-		return nil, errIncomplete
 	}
 	r.Unchanged += totals.GetUnchanged()
 	r.Blocked += totals.GetBlocked()
@@ -143,7 +136,34 @@ func (r *replayReport) call(ctx context.Context, client *muniment.Client, reques
 	return next, nil
 }
 
-var errIncomplete = fmt.Errorf("the server ended the stream early: try again")
+// A partial is a message of a call about many past decisions.
+type partial[M any] interface {
+	*M
+	GetDone() uint64
+	GetTotal() uint64
+}
+
+// receive passes the messages of a stream to take, and closes it. take returns
+// where the next call continues, or nil. It is an error if the stream ends
+// before the work does.
+func receive[M any, P partial[M]](stream *connect.ServerStreamForClient[M], show func(done, total uint64), take func(*M) (next *uint64)) error {
+	defer stream.Close()
+	ended := false
+	for stream.Receive() {
+		m := P(stream.Msg())
+		next := take(stream.Msg())
+		if ended = m.GetDone() == m.GetTotal() || next != nil; m.GetTotal() > 1 {
+			show(m.GetDone(), m.GetTotal())
+		}
+	}
+	if err := stream.Err(); err != nil {
+		return err
+	}
+	if !ended {
+		return errors.New("the server ended the stream early: try again")
+	}
+	return nil
+}
 
 func (r *replayReport) add(d *munimentv1.ReplayedDecision) {
 	one := &replayedResult{pastQuestion: newQuestion(d.Type, d.Stage, d.Environment, d.Subjects), Entries: []uint64{d.Index}, Recorded: d.Recorded, Replayed: d.Replayed, Reason: d.Reason, Results: pastResults(d.Results)}

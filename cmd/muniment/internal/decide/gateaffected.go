@@ -103,23 +103,16 @@ func (r *affectedReport) call(ctx context.Context, client *muniment.Client, requ
 	if err != nil {
 		return nil, err
 	}
-	defer stream.Close()
-	ended, decided := false, uint64(0)
-	for stream.Receive() {
-		m := stream.Msg()
+	var decided uint64
+	err = receive(stream, show, func(m *munimentv1.ListAffectedResponse) *uint64 {
 		for _, p := range m.Passes {
 			r.add(p)
 		}
 		next, decided = m.NextBelow, m.Decided
-		if ended = m.Done == m.Total || next != nil; m.Total > 1 {
-			show(m.Done, m.Total)
-		}
-	}
-	if err := stream.Err(); err != nil {
+		return next
+	})
+	if err != nil {
 		return nil, err
-	}
-	if !ended {
-		return nil, errIncomplete
 	}
 	r.Decided += decided
 	return next, nil
