@@ -17,7 +17,7 @@ build: ## build bin/muniment
 	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/muniment ./cmd/muniment
 
 demo: build ## record real evidence, gate a chart, verify everything offline (KEEP=1 leaves the server up)
-	@cosign=$$(.ci/cosign) && go build -trimpath -o bin/issuer ./internal/peers/issuer && COSIGN=$$cosign deploy/demo.sh
+	@go build -trimpath -o bin/issuer ./internal/peers/issuer && deploy/demo.sh
 
 check: ## what a change needs before review: format, vet, prose, short Go tests (3 min warm)
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }

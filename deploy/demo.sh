@@ -10,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 dir=${DEMO_DIR:-demo-data}
 muniment=$PWD/bin/muniment
-cosign=${COSIGN:-$(.ci/cosign)}
+cosign=cosign # until step 6
 export COSIGN_PASSWORD=
 bold=$'\e[1m'; dim=$'\e[2m'; off=$'\e[0m'
 [ -t 1 ] || { bold=; dim=; off=; }
@@ -32,11 +32,14 @@ if [ -e "$dir" ] && [ ! -e "$dir/.muniment-demo" ]; then
 	exit 2
 fi
 rm -rf "$dir" && mkdir -p "$dir" && touch "$dir/.muniment-demo"
-server='' witness='' issuer=''
+server='' witness='' issuer='' builder=''
 stop() { # PID
 	if [ -n "$1" ]; then kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; fi
 }
-trap 'stop "$server"; stop "$witness"; stop "$issuer"' EXIT
+trap 'stop "$server"; stop "$witness"; stop "$issuer"; stop "$builder"' EXIT
+# Finds or builds cosign while the first steps run.
+.ci/cosign >"$dir/cosign.path" 2>"$dir/cosign.log" &
+builder=$!
 # start NAME COMMAND...: starts it, and sets pid and url.
 start() {
 	local name=$1
@@ -119,6 +122,8 @@ chart() { # NAME VERSION
 	tar -C "$dir" -czf "$dir/$1-$2.tgz" "$1"
 }
 chart gateway 1.7.0
+wait "$builder" || { cat "$dir/cosign.log" >&2; exit 1; }
+cosign=$(<"$dir/cosign.path")
 "$cosign" generate-key-pair --output-key-prefix "$dir/release" 2>/dev/null
 keyid=$(openssl pkey -pubin -in "$dir/release.pub" -outform DER | openssl dgst -sha256 -r | cut -c-64)
 cat >"$dir/controls.yaml" <<EOF
