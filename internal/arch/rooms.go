@@ -104,6 +104,7 @@ var Rooms = []Room{
 	{
 		Folder: "controls", Purpose: "projections of the ledger and decisions from them",
 		Imports: []string{"ledger", "verifiers", "proto", "internal"},
+		Tests:   []string{"ingest"},
 	},
 	{
 		Folder: "ingest", Purpose: "from a submission to an entry: kinds, headers, admission policy, retention",
