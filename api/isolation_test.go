@@ -280,6 +280,7 @@ var appenders = map[string]string{
 	"metric-snapshot":     "appender appender+",
 	"triage-action":       "appender appender+",
 	"verification-report": "approver appender+",
+	"vetting":             "approver appender+",
 }
 
 // Which kinds a role may append; single, in a batch, and as a stream: every

@@ -19,7 +19,7 @@ var messages = map[string]proto.Message{
 	"control-set": &munimentv1.ControlSet{}, "exception-decision": &munimentv1.ExceptionDecision{}, "exception-request": &munimentv1.ExceptionRequest{}, "key-event": &munimentv1.KeyEvent{},
 	"export-manifest": &munimentv1.ExportManifest{}, "finding": &munimentv1.Finding{}, "gate-decision": &munimentv1.GateDecision{},
 	"inventory": &munimentv1.Inventory{}, "metric-snapshot": &munimentv1.MetricSnapshot{}, "triage-action": &munimentv1.TriageAction{},
-	"verification-report": &munimentv1.VerificationReport{},
+	"verification-report": &munimentv1.VerificationReport{}, "vetting": &munimentv1.Vetting{},
 }
 
 // filled returns the canonical JSON, as a tree, of a message with all fields

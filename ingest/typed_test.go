@@ -77,6 +77,8 @@ func TestTypedKinds(t *testing.T) {
 			"from": "2026-05-03T09:00:00Z", "to": "2026-05-03T10:00:00Z", "metric:latency_p99": "84.5", "metric:cache_hit_ratio": "0.93"}},
 		"verification-report": {subjects: []entry.Subject{{Digest: sha("e")}}, attributes: map[string]string{"verdict": "not-verified", "reasonCode": "tag_mismatch",
 			"version": "1.4.0", "verifier": "muniment-python", "verifiedAt": "2026-05-04T07:00:00Z", "entry": "31"}},
+		"vetting": {subjects: []entry.Subject{{Name: "docker.io/library/debian", Digest: sha("e")}}, attributes: map[string]string{
+			"image": "docker.io/library/debian:13-slim", "vetted": "2026-05-04T09:00:00Z", "expires": "2026-08-01T00:00:00Z"}},
 		"erasure": {attributes: map[string]string{"entry": "31", "scope": "payload", "reason": "GDPR request 88", "actor": "token:acme"}},
 		"config":  {attributes: map[string]string{"name": "admission-policy", "type": "admission-policy", "digest": entry.SHA256([]byte("mode: record\n")), "reason": "first policy", "actor": "token:acme"}},
 	}
@@ -255,6 +257,10 @@ func TestTypedRules(t *testing.T) {
 		{"metric-snapshot", `"value": 84.5, `, ``, "metrics[0].value"},
 		{"verification-report", "not-verified", "dunno", "verdict"},
 		{"verification-report", "tag_mismatch", "tag mismatch", "reasonCode"},
+		{"vetting", `"expires": "2026-08-01T00:00:00Z"`, `"expires": "2026-05-04T09:00:00Z"`, "expires must be after vetted"},
+		{"vetting", `"expires": "2026-08-01T00:00:00Z"`, `"expires": "2027-08-01T00:00:00Z"`, "by at most 366 days"},
+		{"vetting", `"expires": "2026-08-01T00:00:00Z",`, ``, "expires"},
+		{"vetting", `"image": "docker.io/library/debian:13-slim",`, ``, "image"},
 		{"erasure", `"payload"`, `"all"`, "scope"},
 		{"erasure", `"index":"31",`, "", "index"},
 		{"config", `mode: record`, `mode: enforce`, "digest: does not match the document, whose digest is sha256:"},

@@ -92,6 +92,12 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 			return nil, rpcerr.Field(connect.CodeInvalidArgument, "time", "must be after the year 1")
 		}
 	}
+	if len(req.Msg.ControlSet) > 0 {
+		if c.question.Candidate, err = readCandidate(ctx, id.Tenant.Name, req.Msg); err != nil {
+			return nil, s.Public(err)
+		}
+		c.records = false
+	}
 	if err := checkDigests(req.Msg.Subjects); err != nil {
 		return nil, err
 	}

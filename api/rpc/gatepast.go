@@ -99,15 +99,21 @@ func (s *Gates) pastError(ctx context.Context, err error) error {
 	return notYet(s.Public, "since", err)
 }
 
+// A candidate is a request with a control set that is not in force.
+type candidate interface {
+	GetControlSet() []byte
+	GetControls() [][]byte
+}
+
 // readCandidate reads the candidate control set of a request. Compiling its
 // conditions takes turns with other tenants.
-func readCandidate(ctx context.Context, tenant string, m *munimentv1.ReplayRequest) (*evaluate.Set, error) {
+func readCandidate(ctx context.Context, tenant string, m candidate) (*evaluate.Set, error) {
 	turn, err := turns.CPU.Begin(ctx, tenant)
 	if err != nil {
 		return nil, err
 	}
 	defer turn.End()
-	set, err := decide.Candidate(m.ControlSet, m.Controls)
+	set, err := decide.Candidate(m.GetControlSet(), m.GetControls())
 	if err != nil {
 		return nil, rpcerr.Field(connect.CodeInvalidArgument, "control_set", "%s", err)
 	}

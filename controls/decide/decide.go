@@ -36,6 +36,8 @@ type Question struct {
 	Environment string // can be empty
 	// At is the past that is decided again. The zero value is now.
 	At Moment
+	// Candidate is applied instead of the control set in force. Nil: none.
+	Candidate *evaluate.Set
 }
 
 // A Moment is a state of the stream. With both members it is what a gate has
@@ -116,7 +118,7 @@ func (d *Decider) gatherer(ctx context.Context, s *ledger.Stream, q *Question) (
 	if err != nil {
 		return nil, err
 	}
-	g := &gatherer{Decider: d, stream: s, question: q, size: size, at: at}
+	g := &gatherer{Decider: d, stream: s, question: q, size: size, at: at, set: q.Candidate}
 	if err := g.share(ctx, p); err != nil {
 		return nil, err
 	}

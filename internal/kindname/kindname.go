@@ -21,4 +21,5 @@ const (
 	MetricSnapshot     = "metric-snapshot"     // measurements of a service over a window of time
 	TriageAction       = "triage-action"       // an action taken in response to an incident
 	VerificationReport = "verification-report" // the result of verifying a receipt
+	Vetting            = "vetting"             // the vetting of an image without provenance, until it expires
 )

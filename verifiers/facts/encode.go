@@ -223,6 +223,23 @@ func (c *coder) facts(f *Facts) {
 		c.flag(&p.RollbackReady)
 	})
 	group(c, &f.Export, (*coder).export)
+	c.lastGroup(&f.Vetting)
+}
+
+// lastGroup codes the group that was added to the encoding. It has no byte if
+// it is absent, so that older encodings remain valid.
+func (c *coder) lastGroup(v **Vetting) {
+	if c.encode && *v == nil || !c.encode && c.in == "" {
+		return
+	}
+	group(c, v, func(c *coder, v *Vetting) {
+		c.text(&v.Image)
+		value(c, &v.Vetted)
+		value(c, &v.Expires)
+	})
+	if *v == nil {
+		c.bad = true
+	}
 }
 
 func (c *coder) list(l *List) {

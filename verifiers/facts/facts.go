@@ -53,6 +53,7 @@ type Facts struct {
 	Properties *Properties `json:"properties,omitempty"`
 	Checkpoint *Checkpoint `json:"checkpoint,omitempty"`
 	Export     *Export     `json:"export,omitempty"`
+	Vetting    *Vetting    `json:"vetting,omitempty"`
 }
 
 // A Limit is a limit that was exceeded; "" is none.
@@ -356,6 +357,13 @@ type Privacy struct {
 	Spent   float64 `json:"spent"`
 	Budget  float64 `json:"budget"`
 	Delta   float64 `json:"delta,omitempty"`
+}
+
+// A Vetting is that of an image without provenance.
+type Vetting struct {
+	Image   string `json:"image"` // as REGISTRY/NAME:TAG
+	Vetted  Time   `json:"vetted"`
+	Expires Time   `json:"expires"`
 }
 
 // normalize makes the lists of groups empty rather than nil, so that they are

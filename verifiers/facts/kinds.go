@@ -129,3 +129,31 @@ func (r *reader) privacy(e *Export) error {
 	e.Privacy = p
 	return nil
 }
+
+// vetting reads a document of kind vetting.
+func (r *reader) vetting() error {
+	v := &Vetting{}
+	err := r.object(func(name string) error {
+		switch name {
+		case "image":
+			return r.text(&v.Image)
+		case "vetted":
+			return r.time(&v.Vetted)
+		case "expires":
+			return r.time(&v.Expires)
+		}
+		return errUnknown
+	})
+	switch {
+	case err != nil:
+		return err
+	case v.Image == "":
+		return r.missing("image")
+	case v.Vetted == 0:
+		return r.missing("vetted")
+	case v.Expires == 0:
+		return r.missing("expires")
+	}
+	r.out.Vetting = v
+	return nil
+}

@@ -37,6 +37,7 @@ var table = []row{
 	{predicate: intoto.SCAI, extract: (*reader).attributeReport},
 	{predicate: intoto.KindType(kindname.BackfillCheckpoint), extract: (*reader).backfillCheckpoint},
 	{predicate: intoto.KindType(kindname.ExportManifest), extract: (*reader).exportManifest},
+	{predicate: intoto.KindType(kindname.Vetting), extract: (*reader).vetting},
 
 	{predicate: intoto.SPDX3},
 	{predicate: intoto.SLSAProvenanceV01},

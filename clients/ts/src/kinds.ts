@@ -250,4 +250,18 @@ export const KINDS: readonly Kind[] = [
     relation: 'reported-by',
     summary: '{verifier}: {verdict} ({reasonCode})',
   },
+  {
+    name: 'vetting',
+    class: 'evidence',
+    author: 'approver',
+    otherAuthors: [],
+    namedAppender: true,
+    mediaType: 'application/vnd.muniment.vetting.v1+json',
+    maxBytes: 1048576,
+    keyFacts: ['image', 'vetted', 'expires'],
+    title: 'Vetting',
+    description: 'the vetting of an image without provenance, until it expires',
+    relation: 'vetted-by',
+    summary: '{image}, until {expires|day}',
+  },
 ];

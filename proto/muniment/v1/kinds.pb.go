@@ -3099,6 +3099,87 @@ func (x *Config) GetActor() string {
 	return ""
 }
 
+// A vetting of images that have no provenance of their own, such as upstream
+// base images. It is valid until it expires.
+type Vetting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The image, as REGISTRY/NAME:TAG.
+	Image   string                 `protobuf:"bytes,1,opt,name=image,proto3" json:"image,omitempty"`
+	Vetted  *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=vetted,proto3" json:"vetted,omitempty"`
+	Expires *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
+	// What was examined, and why the image may be used.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The images by digest. A statement has them as its subjects instead.
+	Subjects      []*Artifact `protobuf:"bytes,5,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Vetting) Reset() {
+	*x = Vetting{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Vetting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Vetting) ProtoMessage() {}
+
+func (x *Vetting) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Vetting.ProtoReflect.Descriptor instead.
+func (*Vetting) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Vetting) GetImage() string {
+	if x != nil {
+		return x.Image
+	}
+	return ""
+}
+
+func (x *Vetting) GetVetted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Vetted
+	}
+	return nil
+}
+
+func (x *Vetting) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *Vetting) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Vetting) GetSubjects() []*Artifact {
+	if x != nil {
+		return x.Subjects
+	}
+	return nil
+}
+
 var File_muniment_v1_kinds_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_kinds_proto_rawDesc = "" +
@@ -3595,7 +3676,19 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x05actor\x18\x05 \x01(\tB\x16\xbaH\b\xc8\x01\x01r\x03\x18\x80\x10\xb2\xed\x18\a\n" +
 	"\x05actorR\x05actor:\xb5\x01\xaa\xed\x18\xb0\x01\n" +
 	"\x06config\x10\x02\"'application/vnd.muniment.config.v1+json2\x04name2\x06digest2\x05actor:f\n" +
-	"\rConfiguration\x125a document that governs the stream from this entry on*\x1e{name}[: {reason}], by {actor}B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
+	"\rConfiguration\x125a document that governs the stream from this entry on*\x1e{name}[: {reason}], by {actor}\"\xcd\x05\n" +
+	"\aVetting\x12,\n" +
+	"\x05image\x18\x01 \x01(\tB\x16\xbaH\b\xc8\x01\x01r\x03\x18\x80\b\xb2\xed\x18\a\n" +
+	"\x05imageR\x05image\x12F\n" +
+	"\x06vetted\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampB\x12\xbaH\x03\xc8\x01\x01\xb2\xed\x18\b\n" +
+	"\x06vettedR\x06vetted\x12I\n" +
+	"\aexpires\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampB\x13\xbaH\x03\xc8\x01\x01\xb2\xed\x18\t\n" +
+	"\aexpiresR\aexpires\x12#\n" +
+	"\x06reason\x18\x04 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80@R\x06reason\x12B\n" +
+	"\bsubjects\x18\x05 \x03(\v2\x15.muniment.v1.ArtifactB\x0f\xbaH\x06\x92\x01\x03\x10\x80\x01\xb2\xed\x18\x02\x10\x01R\bsubjects:\x97\x03\xbaH\xc5\x01\x1a\xc2\x01\n" +
+	"\rvetting.order\x121expires must be after vetted, by at most 366 days\x1a~!has(this.vetted) || !has(this.expires) || (this.expires > this.vetted && this.expires - this.vetted <= duration('31622400s'))\xaa\xed\x18\xc9\x01\n" +
+	"\avetting\x10\x01\x18\x03\"(application/vnd.muniment.vetting.v1+json(\x80\x80@2\x05image2\x06vetted2\aexpires:r\n" +
+	"\aVetting\x12<the vetting of an image without provenance, until it expires\x1a\tvetted-by \t*\x1c{image}, until {expires|day}@\x01B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
 
 var (
 	file_muniment_v1_kinds_proto_rawDescOnce sync.Once
@@ -3609,7 +3702,7 @@ func file_muniment_v1_kinds_proto_rawDescGZIP() []byte {
 	return file_muniment_v1_kinds_proto_rawDescData
 }
 
-var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 38)
+var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_muniment_v1_kinds_proto_goTypes = []any{
 	(*Attestation)(nil),           // 0: muniment.v1.Attestation
 	(*BackfillCheckpoint)(nil),    // 1: muniment.v1.BackfillCheckpoint
@@ -3647,35 +3740,36 @@ var file_muniment_v1_kinds_proto_goTypes = []any{
 	(*VerificationReport)(nil),    // 33: muniment.v1.VerificationReport
 	(*Erasure)(nil),               // 34: muniment.v1.Erasure
 	(*Config)(nil),                // 35: muniment.v1.Config
-	nil,                           // 36: muniment.v1.Artifact.DigestEntry
-	nil,                           // 37: muniment.v1.ExportFile.DigestEntry
-	(*timestamppb.Timestamp)(nil), // 38: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 39: google.protobuf.Struct
+	(*Vetting)(nil),               // 36: muniment.v1.Vetting
+	nil,                           // 37: muniment.v1.Artifact.DigestEntry
+	nil,                           // 38: muniment.v1.ExportFile.DigestEntry
+	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 40: google.protobuf.Struct
 }
 var file_muniment_v1_kinds_proto_depIdxs = []int32{
-	36, // 0: muniment.v1.Artifact.digest:type_name -> muniment.v1.Artifact.DigestEntry
-	38, // 1: muniment.v1.ExportManifest.created:type_name -> google.protobuf.Timestamp
+	37, // 0: muniment.v1.Artifact.digest:type_name -> muniment.v1.Artifact.DigestEntry
+	39, // 1: muniment.v1.ExportManifest.created:type_name -> google.protobuf.Timestamp
 	4,  // 2: muniment.v1.ExportManifest.files:type_name -> muniment.v1.ExportFile
 	5,  // 3: muniment.v1.ExportManifest.privacy_budget:type_name -> muniment.v1.PrivacyBudget
 	2,  // 4: muniment.v1.ExportManifest.sources:type_name -> muniment.v1.Artifact
-	37, // 5: muniment.v1.ExportFile.digest:type_name -> muniment.v1.ExportFile.DigestEntry
-	39, // 6: muniment.v1.TriageAction.parameters:type_name -> google.protobuf.Struct
+	38, // 5: muniment.v1.ExportFile.digest:type_name -> muniment.v1.ExportFile.DigestEntry
+	40, // 6: muniment.v1.TriageAction.parameters:type_name -> google.protobuf.Struct
 	7,  // 7: muniment.v1.TriageAction.undo:type_name -> muniment.v1.UndoAction
 	8,  // 8: muniment.v1.TriageAction.correlation:type_name -> muniment.v1.Correlation
-	38, // 9: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
-	38, // 10: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
+	39, // 9: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
+	39, // 10: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
 	2,  // 11: muniment.v1.TriageAction.subjects:type_name -> muniment.v1.Artifact
-	39, // 12: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
+	40, // 12: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
 	11, // 13: muniment.v1.ExceptionRequest.scope:type_name -> muniment.v1.ExceptionScope
-	38, // 14: muniment.v1.ExceptionRequest.expires:type_name -> google.protobuf.Timestamp
+	39, // 14: muniment.v1.ExceptionRequest.expires:type_name -> google.protobuf.Timestamp
 	10, // 15: muniment.v1.ExceptionRequest.used:type_name -> muniment.v1.BreakGlassUse
-	38, // 16: muniment.v1.BreakGlassUse.time:type_name -> google.protobuf.Timestamp
+	39, // 16: muniment.v1.BreakGlassUse.time:type_name -> google.protobuf.Timestamp
 	2,  // 17: muniment.v1.ExceptionScope.subjects:type_name -> muniment.v1.Artifact
-	38, // 18: muniment.v1.ExceptionDecision.expires:type_name -> google.protobuf.Timestamp
-	38, // 19: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
+	39, // 18: muniment.v1.ExceptionDecision.expires:type_name -> google.protobuf.Timestamp
+	39, // 19: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
 	2,  // 20: muniment.v1.Finding.subjects:type_name -> muniment.v1.Artifact
-	38, // 21: muniment.v1.Finding.due:type_name -> google.protobuf.Timestamp
-	39, // 22: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
+	39, // 21: muniment.v1.Finding.due:type_name -> google.protobuf.Timestamp
+	40, // 22: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
 	15, // 23: muniment.v1.Control.sla_days:type_name -> muniment.v1.SlaDays
 	16, // 24: muniment.v1.Control.applies_to:type_name -> muniment.v1.ControlTarget
 	17, // 25: muniment.v1.Control.check:type_name -> muniment.v1.ControlCheck
@@ -3685,26 +3779,29 @@ var file_muniment_v1_kinds_proto_depIdxs = []int32{
 	22, // 29: muniment.v1.ControlSet.signers:type_name -> muniment.v1.NamedSigner
 	23, // 30: muniment.v1.ControlSet.controls:type_name -> muniment.v1.ControlReference
 	24, // 31: muniment.v1.ControlSet.image_paths:type_name -> muniment.v1.ImagePath
-	38, // 32: muniment.v1.KeyEvent.from:type_name -> google.protobuf.Timestamp
+	39, // 32: muniment.v1.KeyEvent.from:type_name -> google.protobuf.Timestamp
 	2,  // 33: muniment.v1.GateDecision.subjects:type_name -> muniment.v1.Artifact
-	38, // 34: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
+	39, // 34: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
 	27, // 35: muniment.v1.GateDecision.results:type_name -> muniment.v1.ControlResult
-	38, // 36: muniment.v1.GateDecision.valid_until:type_name -> google.protobuf.Timestamp
-	38, // 37: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
+	39, // 36: muniment.v1.GateDecision.valid_until:type_name -> google.protobuf.Timestamp
+	39, // 37: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
 	29, // 38: muniment.v1.Inventory.items:type_name -> muniment.v1.InventoryItem
 	2,  // 39: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
 	31, // 40: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
 	32, // 41: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
 	2,  // 42: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
-	38, // 43: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
-	38, // 44: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
-	38, // 45: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
+	39, // 43: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
+	39, // 44: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
+	39, // 45: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
 	2,  // 46: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
-	47, // [47:47] is the sub-list for method output_type
-	47, // [47:47] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	39, // 47: muniment.v1.Vetting.vetted:type_name -> google.protobuf.Timestamp
+	39, // 48: muniment.v1.Vetting.expires:type_name -> google.protobuf.Timestamp
+	2,  // 49: muniment.v1.Vetting.subjects:type_name -> muniment.v1.Artifact
+	50, // [50:50] is the sub-list for method output_type
+	50, // [50:50] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_kinds_proto_init() }
@@ -3733,7 +3830,7 @@ func file_muniment_v1_kinds_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_kinds_proto_rawDesc), len(file_muniment_v1_kinds_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   38,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -258,4 +258,18 @@ KINDS: tuple[Kind, ...] = (
         relation="reported-by",
         summary="{verifier}: {verdict} ({reasonCode})",
     ),
+    Kind(
+        name="vetting",
+        record_class="evidence",
+        author="approver",
+        other_authors=(),
+        named_appender=True,
+        media_type="application/vnd.muniment.vetting.v1+json",
+        max_bytes=1048576,
+        key_facts=("image", "vetted", "expires"),
+        title="Vetting",
+        description="the vetting of an image without provenance, until it expires",
+        relation="vetted-by",
+        summary="{image}, until {expires|day}",
+    ),
 )

@@ -19,7 +19,7 @@ TYPES: Final = ("image", "chart", "delta", "export-manifest", "file")
 KINDS: Final = {
     "attestation", "backfill-checkpoint", "control", "control-set", "exception-decision",
     "exception-request", "export-manifest", "finding", "gate-decision", "inventory", "key-event",
-    "metric-snapshot", "triage-action", "verification-report",
+    "metric-snapshot", "triage-action", "verification-report", "vetting",
 }  # fmt: skip
 ID: Final = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?"
 NAME: Final = r"[a-z0-9-]{1,64}"

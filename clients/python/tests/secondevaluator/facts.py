@@ -693,4 +693,14 @@ TYPES: Final[list[tuple[str, list[str], Reader]]] = [
             lists=("regions", "licenses"),
         ),
     ),
+    (
+        re.escape(KIND_TYPE) + "vetting/v1",
+        ["vetting"],
+        _group(
+            "vetting",
+            ("image", "r", text(), "image"),
+            ("vetted", "r", time, "vetted"),
+            ("expires", "r", time, "expires"),
+        ),
+    ),
 ]

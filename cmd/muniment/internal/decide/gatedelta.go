@@ -239,6 +239,12 @@ func (g *offlineGate) Decide(ctx context.Context, req *connect.Request[munimentv
 	case *munimentv1.DecideRequest_Time:
 		q.At.Time = at.Time.AsTime()
 	}
+	if len(req.Msg.ControlSet) > 0 {
+		var err error
+		if q.Candidate, err = decide.Candidate(req.Msg.ControlSet, req.Msg.Controls); err != nil {
+			return nil, err
+		}
+	}
 	artifacts := make([]decide.Artifact, len(req.Msg.Subjects))
 	for i, s := range req.Msg.Subjects {
 		artifacts[i] = decide.ArtifactOf(s)
@@ -252,7 +258,7 @@ func (g *offlineGate) Decide(ctx context.Context, req *connect.Request[munimentv
 		}
 		return nil
 	})
-	if err == nil && g.spool != nil {
+	if err == nil && g.spool != nil && q.Candidate == nil {
 		err = g.keep(ctx, req.Msg, res.Decisions)
 	}
 	if err == nil && req.Msg.Explain {
