@@ -16,6 +16,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/bounded"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 // Bounds of one input.
@@ -34,6 +35,16 @@ type Path struct {
 	APIVersion string // such as argoproj.io/v1alpha1
 	Kind       string
 	Path       string // such as spec.steps[].image
+}
+
+// PathsOf returns the places of images that a control set configures. The set
+// can be nil.
+func PathsOf(set *munimentv1.ControlSet) []Path {
+	var paths []Path
+	for _, p := range set.GetImagePaths() {
+		paths = append(paths, Path{APIVersion: p.ApiVersion, Kind: p.Kind, Path: p.Path})
+	}
+	return paths
 }
 
 // An Image is one use of an image.

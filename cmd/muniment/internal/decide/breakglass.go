@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/controls/spool"
@@ -155,7 +156,7 @@ func (r *gateReport) needs() ([]glassNeed, error) {
 				}
 			}
 			if !blocked {
-				return nil, fmt.Errorf("%s: %s", r.artifacts[i].Artifact.GetName(), undecidedReasons.explain(d.Reason))
+				return nil, fmt.Errorf("%s: %s", r.artifacts[i].Artifact.GetName(), answer.Explain(d.Reason))
 			}
 		}
 	}
@@ -226,7 +227,7 @@ func (g *glass) request(client *muniment.Client, needs []glassNeed) (uses []glas
 		if err != nil {
 			return nil, fmt.Errorf("break-glass from control %s: %w", m.Control, err)
 		}
-		uses = append(uses, glassUse{ID: m.Id, Control: m.Control, Expires: formatTime(m.Expires), Entry: &index})
+		uses = append(uses, glassUse{ID: m.Id, Control: m.Control, Expires: answer.FormatTime(m.Expires), Entry: &index})
 	}
 	return uses, nil
 }
@@ -302,7 +303,7 @@ func (g *glass) withoutLedger(why error) (*gateReport, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--spool: %w", err)
 		}
-		report.BreakGlass = append(report.BreakGlass, glassUse{ID: m.Id, Control: m.Control, Expires: formatTime(m.Expires), Spooled: digest})
+		report.BreakGlass = append(report.BreakGlass, glassUse{ID: m.Id, Control: m.Control, Expires: answer.FormatTime(m.Expires), Spooled: digest})
 	}
 	decisions := make([]*munimentv1.SubjectDecision, len(subjects))
 	for i := range subjects {

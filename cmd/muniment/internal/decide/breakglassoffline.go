@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/catalog"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/evaluate"
@@ -46,7 +47,7 @@ func (g *glass) offlineControls() (*offlineControls, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &offlineControls{set, imagePaths(&munimentv1.ControlSet{ImagePaths: parsed.ImagePaths})}, nil
+	return &offlineControls{set, images.PathsOf(&munimentv1.ControlSet{ImagePaths: parsed.ImagePaths})}, nil
 }
 
 // offlineNeeds returns the controls that would block the artifacts: those of
@@ -67,7 +68,7 @@ func (g *glass) offlineNeeds(set *offlineControls, subjects []*subject) (all []g
 			return nil, err
 		}
 		if len(d.Results) == 0 {
-			return nil, fmt.Errorf("%s: %s", term.Quoted(s.Artifact.Name), undecidedReasons.explain(d.Reason))
+			return nil, fmt.Errorf("%s: %s", term.Quoted(s.Artifact.Name), answer.Explain(d.Reason))
 		}
 		for i := range d.Results {
 			if r := &d.Results[i]; r.Mode == evaluate.Enforce && (r.Result == evaluate.NotSatisfied || r.Result == evaluate.Unclear) {

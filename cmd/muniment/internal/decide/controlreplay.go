@@ -14,6 +14,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/catalog"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -55,11 +56,11 @@ type replayReport struct {
 // A replayedResult is a change of the outcome of one question.
 type replayedResult struct {
 	pastQuestion
-	Entries  []uint64     `json:"entries"` // that record it
-	Recorded string       `json:"recorded"`
-	Replayed string       `json:"replayed,omitempty"` // absent: it could not be replayed
-	Reason   string       `json:"reason,omitempty"`
-	Results  []gateResult `json:"results"`
+	Entries  []uint64        `json:"entries"` // that record it
+	Recorded string          `json:"recorded"`
+	Replayed string          `json:"replayed,omitempty"` // absent: it could not be replayed
+	Reason   string          `json:"reason,omitempty"`
+	Results  []answer.Result `json:"results"`
 }
 
 func (c *controlReplayCmd) Run(a *term.App) error {
@@ -188,14 +189,14 @@ func (r *replayReport) Text() string {
 	for _, d := range r.Decisions {
 		fmt.Fprintf(&b, "%s  %s\n", wouldBe[d.Replayed], d.heading())
 		if d.Name != "" {
-			line(&b, "digest", digestText(d.Digest))
+			answer.Line(&b, "digest", answer.DigestText(d.Digest))
 		}
-		line(&b, "recorded", d.Recorded+" in "+entriesText(d.Entries))
+		answer.Line(&b, "recorded", d.Recorded+" in "+entriesText(d.Entries))
 		if d.Reason != "" {
-			line(&b, "reason", undecidedReasons.explain(d.Reason))
+			answer.Line(&b, "reason", answer.Explain(d.Reason))
 		}
 		for i := range d.Results {
-			d.Results[i].text(&b)
+			d.Results[i].Write(&b)
 		}
 	}
 	if len(r.Decisions) > 0 {

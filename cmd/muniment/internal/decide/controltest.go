@@ -10,6 +10,7 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/catalog"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/trial"
@@ -49,12 +50,12 @@ type trialReport struct {
 }
 
 type trialCase struct {
-	Name        string       `json:"name"`
-	OK          bool         `json:"ok"`
-	Decision    string       `json:"decision"`
-	Reason      string       `json:"reason,omitempty"`
-	Differences []string     `json:"differences,omitempty"`
-	Results     []gateResult `json:"results"`
+	Name        string          `json:"name"`
+	OK          bool            `json:"ok"`
+	Decision    string          `json:"decision"`
+	Reason      string          `json:"reason,omitempty"`
+	Differences []string        `json:"differences,omitempty"`
+	Results     []answer.Result `json:"results"`
 }
 
 func (c *controlTestCmd) Run(a *term.App) error {
@@ -210,7 +211,7 @@ func (r *trialReport) Text() string {
 			fmt.Fprintf(&b, "    %s\n", term.Quoted(d))
 		}
 		for i := range c.Results {
-			c.Results[i].text(&b)
+			c.Results[i].Write(&b)
 		}
 	}
 	fmt.Fprintf(&b, "%s: %d passed, %d failed\n", term.Count(len(r.Cases), "case"), r.Passed, r.Failed)

@@ -16,6 +16,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
@@ -407,7 +408,7 @@ func (b *book) row(x *exception.Exception) *exceptionRow {
 		r.Used = x.Used.UTC().Format(term.TimeFormat)
 	}
 	for _, subject := range x.Subjects {
-		r.Subjects = append(r.Subjects, digestText(subject.Digest))
+		r.Subjects = append(r.Subjects, answer.DigestText(subject.Digest))
 	}
 	if _, ok := b.limits[x.Control]; !ok {
 		r.Note = "no effect: the control is not in force"

@@ -14,6 +14,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/finding"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
@@ -95,7 +96,7 @@ func (r *register) days(control, severity string) (int, bool) {
 func (r *register) find(id, subject string) (*finding.Finding, error) {
 	var found []*finding.Finding
 	for _, f := range r.all {
-		if strings.EqualFold(f.ID, id) && (subject == "" || slices.ContainsFunc(f.Subjects, func(s entry.Subject) bool { return strings.Contains(digestText(s.Digest), subject) })) {
+		if strings.EqualFold(f.ID, id) && (subject == "" || slices.ContainsFunc(f.Subjects, func(s entry.Subject) bool { return strings.Contains(answer.DigestText(s.Digest), subject) })) {
 			found = append(found, f)
 		}
 	}
@@ -144,7 +145,7 @@ func (r *register) row(f *finding.Finding) *findingRow {
 		Detected: f.Detected.UTC().Format(term.TimeFormat), Evidence: n.Evidence, Entry: n.Index,
 	}
 	for _, s := range f.Subjects {
-		row.Subjects = append(row.Subjects, strings.TrimSpace(s.Name+" "+digestText(s.Digest)))
+		row.Subjects = append(row.Subjects, strings.TrimSpace(s.Name+" "+answer.DigestText(s.Digest)))
 	}
 	if due := f.Deadline(r.days); !due.IsZero() {
 		row.Due = due.UTC().Format(term.TimeFormat)

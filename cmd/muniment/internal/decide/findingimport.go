@@ -22,6 +22,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
@@ -489,9 +490,9 @@ func clipped(s string, limit int) string {
 
 func (c *findingImportCmd) preview(a *term.App, all []*munimentv1.Finding) error {
 	for _, f := range all {
-		row := &findingRow{ID: f.Id, Title: f.Title, Severity: f.Severity, Status: f.Status, Source: f.Source, Controls: f.Controls, Detected: formatTime(f.Detected), Due: formatTime(f.Due)}
+		row := &findingRow{ID: f.Id, Title: f.Title, Severity: f.Severity, Status: f.Status, Source: f.Source, Controls: f.Controls, Detected: answer.FormatTime(f.Detected), Due: answer.FormatTime(f.Due)}
 		for _, s := range f.Subjects {
-			row.Subjects = append(row.Subjects, strings.TrimSpace(s.Name+" "+digestText(s.Digest)))
+			row.Subjects = append(row.Subjects, strings.TrimSpace(s.Name+" "+answer.DigestText(s.Digest)))
 		}
 		if err := (term.ResultFlags{JSON: c.JSON}).Print(a, row); err != nil {
 			return err

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -15,6 +13,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/images"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -147,7 +146,7 @@ func (c *gateCmd) ask(a *term.App, client *muniment.Client, request *munimentv1.
 	if err != nil {
 		return nil, err
 	}
-	subjects, unknown, err := c.resolve(a, imagePaths(set.GetSet()))
+	subjects, unknown, err := c.resolve(a, images.PathsOf(set.GetSet()))
 	if err != nil {
 		return nil, err
 	}
@@ -214,27 +213,18 @@ func setAt(r *munimentv1.DecideRequest, at string) error {
 	return nil
 }
 
-// imagePaths returns the places of images that the control set configures.
-func imagePaths(set *munimentv1.ControlSet) []images.Path {
-	var paths []images.Path
-	for _, p := range set.GetImagePaths() {
-		paths = append(paths, images.Path{APIVersion: p.ApiVersion, Kind: p.Kind, Path: p.Path})
-	}
-	return paths
-}
-
 // A gateReport is the result of the command. Its JSON is stable.
 type gateReport struct {
-	Decision    string         `json:"decision"`
-	Stage       string         `json:"stage"`
-	Environment string         `json:"environment,omitempty"`
-	ControlSet  string         `json:"controlSet,omitempty"`
-	TreeSize    uint64         `json:"treeSize"`
-	Decided     string         `json:"decided,omitempty"`
-	Subjects    []gateSubject  `json:"subjects"`
-	Unknown     []unknownField `json:"unknownFields,omitempty"`
-	Offline     bool           `json:"offline,omitempty"` // without the ledger
-	BreakGlass  []glassUse     `json:"breakGlass,omitempty"`
+	Decision    string                `json:"decision"`
+	Stage       string                `json:"stage"`
+	Environment string                `json:"environment,omitempty"`
+	ControlSet  string                `json:"controlSet,omitempty"`
+	TreeSize    uint64                `json:"treeSize"`
+	Decided     string                `json:"decided,omitempty"`
+	Subjects    []gateSubject         `json:"subjects"`
+	Unknown     []answer.UnknownField `json:"unknownFields,omitempty"`
+	Offline     bool                  `json:"offline,omitempty"` // without the ledger
+	BreakGlass  []glassUse            `json:"breakGlass,omitempty"`
 
 	warnUnknown bool
 	program     string // its version
@@ -243,69 +233,10 @@ type gateReport struct {
 	spool       string
 }
 
+// A gateSubject is an artifact with the decision about it.
 type gateSubject struct {
-	Name       string            `json:"name,omitempty"`
-	Type       string            `json:"type"`
-	Digest     map[string]string `json:"digest"`
-	Parts      []string          `json:"parts,omitempty"`
-	Where      []string          `json:"where,omitempty"`
-	Decision   string            `json:"decision"`
-	Reason     string            `json:"reason,omitempty"`
-	ValidUntil string            `json:"validUntil,omitempty"`
-	Entry      *uint64           `json:"entry,omitempty"`
-	Repeated   bool              `json:"repeated,omitempty"`
-	Spooled    string            `json:"spooled,omitempty"`
-	Results    []gateResult      `json:"results"`
-
+	answer.Subject
 	attestations []string
-}
-
-type gateResult struct {
-	Control      string            `json:"control"`
-	Title        string            `json:"title,omitempty"`
-	Severity     string            `json:"severity,omitempty"`
-	Owner        string            `json:"owner,omitempty"`
-	Mode         string            `json:"mode"`
-	Result       string            `json:"result"`
-	Reason       string            `json:"reason"`
-	Missing      []string          `json:"missing,omitempty"`
-	Entries      []uint64          `json:"entries,omitempty"`
-	Condition    string            `json:"condition,omitempty"`
-	Requirements []gateRequirement `json:"requirements,omitempty"`
-	Exceptions   []gateException   `json:"exceptions,omitempty"`
-}
-
-type gateRequirement struct {
-	Name    string      `json:"name"`
-	Needs   string      `json:"needs"`
-	Met     bool        `json:"met"`
-	Found   []gateFound `json:"found,omitempty"`
-	Ignored []gateFound `json:"ignored,omitempty"`
-}
-
-type gateFound struct {
-	Entry         uint64   `json:"entry"`
-	Time          string   `json:"time"`
-	Age           string   `json:"age"`
-	Kind          string   `json:"kind"`
-	PredicateType string   `json:"predicateType,omitempty"`
-	Signers       []string `json:"signers,omitempty"`
-	Why           string   `json:"why,omitempty"`
-}
-
-type gateException struct {
-	ID          string   `json:"id"`
-	Entry       uint64   `json:"entry"`
-	Expires     string   `json:"expires"`
-	Requester   string   `json:"requester"`
-	Approvers   []string `json:"approvers"`
-	Unconfirmed bool     `json:"unconfirmed,omitempty"` // break-glass
-}
-
-type unknownField struct {
-	Resource  string `json:"resource"`
-	Field     string `json:"field"`
-	Reference string `json:"reference"`
 }
 
 // worse returns the worse of two outcomes. One that this version does not
@@ -317,81 +248,18 @@ func worse(a, b string) string {
 func (r *gateReport) add(subjects []*subject, decisions []*munimentv1.SubjectDecision) {
 	for i, d := range decisions {
 		g := d.Decision
-		r.ControlSet, r.TreeSize, r.Decided = g.GetControlSet(), g.GetTreeSize(), formatTime(g.Decided)
+		r.ControlSet, r.TreeSize, r.Decided = g.GetControlSet(), g.GetTreeSize(), answer.FormatTime(g.Decided)
 		s := subjects[i]
-		out := gateSubject{
-			Name: s.Artifact.Name, Type: s.Type, Digest: s.Artifact.Digest, Where: s.Where, Decision: g.Decision, Reason: g.Reason, ValidUntil: formatTime(g.ValidUntil),
-			Entry: d.Index, Repeated: d.Repeated, Spooled: d.Spooled, Results: []gateResult{}, attestations: g.Attestations,
-		}
-		for _, p := range s.Parts {
-			out.Parts = append(out.Parts, strings.TrimSpace(p.Platform+" "+digestText(p.Digest)))
-		}
-		why := map[string]*munimentv1.Explanation{}
-		for _, e := range d.Explanations {
-			why[e.Control] = e
-		}
-		for _, c := range g.Results {
-			out.Results = append(out.Results, newResult(c, why[c.Control], g.Decided.AsTime()))
-		}
+		out := gateSubject{answer.NewSubject(s.GateSubject, s.Where, d), g.Attestations}
 		r.Subjects = append(r.Subjects, out)
 		r.artifacts, r.decisions = append(r.artifacts, s), append(r.decisions, g)
 		r.Decision = worse(r.Decision, g.Decision)
 	}
 }
 
-func newResult(c *munimentv1.ControlResult, why *munimentv1.Explanation, decided time.Time) gateResult {
-	out := gateResult{
-		Control: c.Control, Mode: c.Mode, Result: c.Result, Reason: c.Reason, Missing: c.Missing, Entries: c.Entries,
-		Title: why.GetTitle(), Severity: why.GetSeverity(), Owner: why.GetOwner(), Condition: why.GetCondition(),
-	}
-	for _, q := range why.GetRequirements() {
-		out.Requirements = append(out.Requirements, gateRequirement{q.Name, q.Needs, q.Met, foundEvidence(q.Found, decided), foundEvidence(q.Ignored, decided)})
-	}
-	for _, x := range why.GetExceptions() {
-		out.Exceptions = append(out.Exceptions, gateException{x.Id, x.Index, formatTime(x.Expires), x.Requester, x.Approvers, x.Unconfirmed})
-	}
-	return out
-}
-
-func foundEvidence(all []*munimentv1.FoundEvidence, decided time.Time) (out []gateFound) {
-	for _, f := range all {
-		out = append(out, gateFound{f.Index, formatTime(f.Time), age(decided.Sub(f.Time.AsTime())), f.Kind, f.PredicateType, f.Signers, f.Why})
-	}
-	return out
-}
-
-// age returns a duration in its largest unit, such as 3 days.
-func age(d time.Duration) string {
-	switch {
-	case d >= 48*time.Hour:
-		return term.Count(int(d.Hours()/24), "day")
-	case d >= 2*time.Hour:
-		return term.Count(int(d.Hours()), "hour")
-	case d >= 2*time.Minute:
-		return term.Count(int(d.Minutes()), "minute")
-	}
-	return term.Count(max(int(d.Seconds()), 0), "second")
-}
-
-func formatTime(t *timestamppb.Timestamp) string {
-	if t == nil {
-		return ""
-	}
-	return t.AsTime().UTC().Format(term.TimeFormat)
-}
-
-func digestText(d map[string]string) string {
-	var all []string
-	for alg, v := range d {
-		all = append(all, alg+":"+v)
-	}
-	slices.Sort(all)
-	return strings.Join(all, " ")
-}
-
 func (r *gateReport) addUnknown(all []images.Image) {
 	for _, i := range all {
-		r.Unknown = append(r.Unknown, unknownField{i.Resource, i.Field, i.Reference})
+		r.Unknown = append(r.Unknown, answer.UnknownField{Resource: i.Resource, Field: i.Field, Reference: i.Reference})
 	}
 	if len(all) > 0 && !r.warnUnknown {
 		r.Decision = worse(r.Decision, outcomeUndecided)

@@ -13,6 +13,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -27,12 +28,12 @@ type affectedReport struct {
 // An affectedPass is a recorded pass that would no longer be one.
 type affectedPass struct {
 	pastQuestion
-	Entry    uint64        `json:"entry"`
-	Decided  string        `json:"decided"` // when it was passed
-	Decision string        `json:"decision"`
-	Reason   string        `json:"reason,omitempty"`
-	Results  []gateResult  `json:"results"`
-	Causes   []affectCause `json:"causes"`
+	Entry    uint64          `json:"entry"`
+	Decided  string          `json:"decided"` // when it was passed
+	Decision string          `json:"decision"`
+	Reason   string          `json:"reason,omitempty"`
+	Results  []answer.Result `json:"results"`
+	Causes   []affectCause   `json:"causes"`
 }
 
 type affectCause struct {
@@ -120,7 +121,7 @@ func (r *affectedReport) call(ctx context.Context, client *muniment.Client, requ
 
 // add adds a pass, unless a newer one about the same was added.
 func (r *affectedReport) add(p *munimentv1.AffectedPass) {
-	one := &affectedPass{pastQuestion: newQuestion(p.Type, p.Stage, p.Environment, p.Subjects), Entry: p.Index, Decided: formatTime(p.Decided), Decision: p.Decision, Reason: p.Reason, Results: pastResults(p.Results), Causes: []affectCause{}}
+	one := &affectedPass{pastQuestion: newQuestion(p.Type, p.Stage, p.Environment, p.Subjects), Entry: p.Index, Decided: answer.FormatTime(p.Decided), Decision: p.Decision, Reason: p.Reason, Results: pastResults(p.Results), Causes: []affectCause{}}
 	if r.seen[one.key()] {
 		return
 	}
@@ -135,25 +136,25 @@ func (r *affectedReport) add(p *munimentv1.AffectedPass) {
 func (r *affectedReport) Text() string {
 	var b strings.Builder
 	for _, p := range r.Affected {
-		fmt.Fprintf(&b, "%s  %s\n", marks[p.Decision], p.heading())
+		fmt.Fprintf(&b, "%s  %s\n", answer.Marks[p.Decision], p.heading())
 		if p.Name != "" {
-			line(&b, "digest", digestText(p.Digest))
+			answer.Line(&b, "digest", answer.DigestText(p.Digest))
 		}
-		line(&b, "passed", fmt.Sprintf("entry %d, %s", p.Entry, p.Decided))
+		answer.Line(&b, "passed", fmt.Sprintf("entry %d, %s", p.Entry, p.Decided))
 		if p.Reason != "" {
-			line(&b, "reason", undecidedReasons.explain(p.Reason))
+			answer.Line(&b, "reason", answer.Explain(p.Reason))
 		}
 		for _, c := range p.Causes {
 			if c.Control == "" {
-				line(&b, "changed", c.String())
+				answer.Line(&b, "changed", c.String())
 			}
 		}
 		for i := range p.Results {
 			g := &p.Results[i]
-			g.text(&b)
+			g.Write(&b)
 			for _, c := range p.Causes {
 				if c.Control == g.Control {
-					detail(&b, "changed", c.String())
+					answer.Detail(&b, "changed", c.String())
 				}
 			}
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/evaluate"
 )
 
@@ -26,8 +27,8 @@ func (r *gateReport) writeSARIF(w io.Writer) error {
 	for i := range r.Subjects {
 		s := &r.Subjects[i]
 		if len(s.Results) == 0 && s.Decision != outcomePass {
-			run.AddRule(s.Reason).WithName(camel(s.Reason)).WithShortDescription(sarif.NewMultiformatMessageString().WithText(undecidedReasons.explain(s.Reason)))
-			run.AddResult(s.sarif(s.Reason, "error", undecidedReasons.explain(s.Reason)))
+			run.AddRule(s.Reason).WithName(camel(s.Reason)).WithShortDescription(sarif.NewMultiformatMessageString().WithText(answer.Explain(s.Reason)))
+			run.AddResult(s.sarif(s.Reason, "error", answer.Explain(s.Reason)))
 		}
 		for _, g := range s.Results {
 			rule := run.AddRule(g.Control)
@@ -106,10 +107,10 @@ func dropUnset(v any) {
 func (s *gateSubject) sarif(rule, level, text string) *sarif.Result {
 	name := s.Name
 	if name == "" {
-		name = digestText(s.Digest)
+		name = answer.DigestText(s.Digest)
 	}
 	return sarif.NewRuleResult(rule).WithLevel(level).WithMessage(sarif.NewTextMessage(name + ": " + text)).
-		WithLocations([]*sarif.Location{logical(name + "@" + digestText(s.Digest))})
+		WithLocations([]*sarif.Location{logical(name + "@" + answer.DigestText(s.Digest))})
 }
 
 // logical returns the location of something that is not in a file.
@@ -194,16 +195,16 @@ func writeSuites(w io.Writer, out junitSuites) error {
 func (s *gateSubject) junit() junitSuite {
 	name := s.Name
 	if name == "" {
-		name = digestText(s.Digest)
+		name = answer.DigestText(s.Digest)
 	}
 	suite := junitSuite{Name: term.Escape(name)}
 	if len(s.Results) == 0 && s.Decision != outcomePass {
-		suite.add(junitCase{Name: s.Reason, ClassName: "gate", Error: &junitMessage{Message: undecidedReasons.explain(s.Reason)}})
+		suite.add(junitCase{Name: s.Reason, ClassName: "gate", Error: &junitMessage{Message: answer.Explain(s.Reason)}})
 	}
 	for i := range s.Results {
 		g := &s.Results[i]
 		var text strings.Builder
-		g.text(&text)
+		g.Write(&text)
 		c := junitCase{Name: g.Control, ClassName: g.Mode, Output: text.String()}
 		message := &junitMessage{Message: term.Escape(g.Reason), Text: text.String()}
 		switch {

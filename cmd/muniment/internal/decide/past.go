@@ -7,6 +7,7 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -44,7 +45,7 @@ func newQuestion(typ, stage, environment string, subjects []*munimentv1.Artifact
 		if i == 0 {
 			q.Name, q.Digest = s.Name, s.Digest
 		} else {
-			q.Parts = append(q.Parts, strings.TrimSpace(s.Name+" "+digestText(s.Digest)))
+			q.Parts = append(q.Parts, strings.TrimSpace(s.Name+" "+answer.DigestText(s.Digest)))
 		}
 	}
 	return q
@@ -54,35 +55,26 @@ func newQuestion(typ, stage, environment string, subjects []*munimentv1.Artifact
 func (q *pastQuestion) heading() string {
 	name := q.Name
 	if name == "" {
-		name = digestText(q.Digest)
+		name = answer.DigestText(q.Digest)
 	}
 	text := term.Quoted(name)
 	if q.Type != "" {
 		text += " (" + q.Type + ")"
 	}
-	text += " at " + atStage(q.Stage, q.Environment)
+	text += " at " + answer.AtStage(q.Stage, q.Environment)
 	return text
 }
 
 // key returns a text that is equal for equal questions.
 func (q *pastQuestion) key() string {
-	return fmt.Sprintf("%q", []string{q.heading(), digestText(q.Digest), strings.Join(q.Parts, "\n")})
-}
-
-// atStage returns a stage and environment for people.
-func atStage(stage, environment string) string {
-	at := "stage " + stage
-	if environment != "" {
-		at += ", environment " + term.Quoted(environment)
-	}
-	return at
+	return fmt.Sprintf("%q", []string{q.heading(), answer.DigestText(q.Digest), strings.Join(q.Parts, "\n")})
 }
 
 // pastResults returns results as the gate shows them, without explanations.
-func pastResults(all []*munimentv1.ControlResult) []gateResult {
-	out := []gateResult{}
+func pastResults(all []*munimentv1.ControlResult) []answer.Result {
+	out := []answer.Result{}
 	for _, r := range all {
-		out = append(out, newResult(r, nil, time.Time{}))
+		out = append(out, answer.NewResult(r, nil, time.Time{}))
 	}
 	return out
 }

@@ -12,6 +12,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/keyevent"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/kindname"
@@ -62,7 +63,7 @@ func recordKeyEvent(a *term.App, client *muniment.Client, out term.ResultFlags, 
 	if err != nil {
 		return err
 	}
-	return out.Print(a, &signerChange{Signer: m.KeyId + m.Identity, Issuer: m.Issuer, Event: m.Event, From: formatTime(m.From), Person: m.Person, Entry: index})
+	return out.Print(a, &signerChange{Signer: m.KeyId + m.Identity, Issuer: m.Issuer, Event: m.Event, From: answer.FormatTime(m.From), Person: m.Person, Entry: index})
 }
 
 // startOf returns the time of a flag, or now. Times of the ledger have

@@ -13,6 +13,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/spool"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -86,11 +87,11 @@ func (r *submittedDecision) Text() string {
 			all  []string
 		}{{"gate", r.Results.Gate}, {"ledger", r.Results.Ledger}} {
 			for _, one := range side.all {
-				line(&b, side.name, one)
+				answer.Line(&b, side.name, one)
 			}
 		}
 	}
-	line(&b, "document", r.Document)
+	answer.Line(&b, "document", r.Document)
 	return b.String()
 }
 
@@ -216,7 +217,7 @@ func submitBatch(ctx context.Context, client *muniment.Client, batch []pendingDe
 		}
 		r := &submittedDecision{
 			Document: batch[i].digest, Result: resultName(result.Result), Entry: result.Index, Subject: m.Subject.Artifact.GetName(), Stage: m.Decision.Stage,
-			Decided: formatTime(m.Decision.Decided), Decision: m.Decision.Decision, Reason: result.Reason,
+			Decided: answer.FormatTime(m.Decision.Decided), Decision: m.Decision.Decision, Reason: result.Reason,
 		}
 		if other := result.Decision; other != nil {
 			r.Ledger, r.Results = other.Decision, &differ{resultLines(m.Decision), resultLines(other)}

@@ -12,6 +12,8 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/answer"
+	"muniment.dev/muniment/controls/images"
 	"muniment.dev/muniment/internal/kindname"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -51,7 +53,7 @@ func (c *whyCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	subjects, unknown, err := c.resolve(a, imagePaths(set.GetSet()))
+	subjects, unknown, err := c.resolve(a, images.PathsOf(set.GetSet()))
 	if err != nil {
 		return err
 	}
@@ -152,9 +154,9 @@ func (c *whyCmd) places(ctx context.Context, client *muniment.Client, set *munim
 
 func errNoStage(set *munimentv1.GetControlSetResponse) error {
 	if set == nil {
-		return fmt.Errorf("%s", undecidedReasons.explain("no-control-set"))
+		return fmt.Errorf("%s", answer.Explain("no-control-set"))
 	}
-	return fmt.Errorf("%s", undecidedReasons.explain("unreadable-control-set"))
+	return fmt.Errorf("%s", answer.Explain("unreadable-control-set"))
 }
 
 // literals returns the environments that the control set names for a stage,

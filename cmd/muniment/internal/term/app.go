@@ -11,13 +11,13 @@ import (
 	"log/slog"
 	"os"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync/atomic"
 
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/internal/ownfolder"
+	"muniment.dev/muniment/internal/safetext"
 	"muniment.dev/muniment/internal/wholefile"
 )
 
@@ -95,12 +95,7 @@ func (a *App) stderrFile() (*os.File, bool) {
 }
 
 // Quoted is Escape for one field: it also escapes line feeds and tabs.
-func Quoted(s string) string {
-	if q := strconv.Quote(s); q[1:len(q)-1] != s {
-		return q
-	}
-	return s
-}
+func Quoted(s string) string { return safetext.Quoted(s) }
 
 // Indented is Escape for messages of several lines. It indents all lines but
 // the first, so that text from outside can't be taken for a line of this

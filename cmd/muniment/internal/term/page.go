@@ -3,10 +3,12 @@ package term
 import (
 	"fmt"
 	"strings"
+
+	"muniment.dev/muniment/internal/safetext"
 )
 
 // TimeFormat is RFC 3339 with the log's milliseconds.
-const TimeFormat = "2006-01-02T15:04:05.000Z"
+const TimeFormat = safetext.TimeFormat
 
 // Because adds a reason, if there is one.
 func Because(what, reason string) string {
@@ -17,12 +19,7 @@ func Because(what, reason string) string {
 }
 
 // Optional returns a text with a prefix, or nothing for the empty text.
-func Optional(prefix, s string) string {
-	if s == "" {
-		return ""
-	}
-	return prefix + Quoted(s)
-}
+func Optional(prefix, s string) string { return safetext.Optional(prefix, s) }
 
 // LineName names a document in a JSON Lines file, counted from 1.
 func LineName(file string, n int) string { return fmt.Sprintf("%s:%d", file, n) }
