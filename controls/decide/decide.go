@@ -189,6 +189,12 @@ func (d *Decider) newest(ctx context.Context, s *ledger.Stream, f ledger.Filter,
 	return found, err
 }
 
+// NewestFirst calls visit with the entries of the stream below a size that
+// match the filter, the newest first, until it returns false.
+func (d *Decider) NewestFirst(ctx context.Context, s *ledger.Stream, f ledger.Filter, size uint64, visit func(*ledger.Entry) bool) error {
+	return d.newestFirst(ctx, s, f, size, pageEntries, visit)
+}
+
 // newestFirst calls visit with the entries below a size that match the filter,
 // the newest first, until it returns false. The first page has the given number
 // of entries.

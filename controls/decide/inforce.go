@@ -22,6 +22,7 @@ type SetInForce struct {
 	Digest   string
 	Payload  []byte
 	Controls [][]byte // payloads, in the order of the set
+	Entries  []uint64 // of the controls, in the same order
 }
 
 // Messages returns the controls as their messages, in the order of the set.
@@ -52,7 +53,14 @@ var ErrNoSet = errors.New("no control set is in force: apply one with muniment c
 
 // InForce returns the control set in force in the stream.
 func (d *Decider) InForce(ctx context.Context, s *ledger.Stream) (*SetInForce, error) {
-	g, newest, err := d.newestSet(ctx, s)
+	return d.InForceAt(ctx, s, d.Log.Published().Size)
+}
+
+// InForceAt returns the control set that is in force in the stream below a
+// size.
+func (d *Decider) InForceAt(ctx context.Context, s *ledger.Stream, size uint64) (*SetInForce, error) {
+	g := &gatherer{Decider: d, stream: s, size: size}
+	newest, err := g.newestSet(ctx)
 	switch {
 	case err != nil:
 		return nil, err
@@ -64,7 +72,7 @@ func (d *Decider) InForce(ctx context.Context, s *ledger.Stream) (*SetInForce, e
 	if err != nil {
 		return nil, err
 	}
-	return &SetInForce{Index: newest.Index, Digest: entry.SHA256(payload), Payload: payload, Controls: controls}, nil
+	return &SetInForce{Index: newest.Index, Digest: entry.SHA256(payload), Payload: payload, Controls: controls, Entries: c.entries[1:]}, nil
 }
 
 // newestSet returns the entry of the control set in force now, or nil, and a

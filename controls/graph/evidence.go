@@ -42,7 +42,7 @@ func (t Time) MarshalJSON() ([]byte, error) {
 
 func newEvidence(e *munimentv1.Entry) Evidence {
 	ev := Evidence{
-		Relation: relationOf(e), Index: e.Index, Time: Time{e.Time.AsTime()}, Kind: e.Kind, PredicateType: e.PredicateType, MediaType: e.MediaType,
+		Relation: Relation(e.Kind, e.PredicateType, e.MediaType, len(e.Signers) > 0), Index: e.Index, Time: Time{e.Time.AsTime()}, Kind: e.Kind, PredicateType: e.PredicateType, MediaType: e.MediaType,
 		Verification: e.Verification, Reason: e.VerificationReason, Admission: e.Admission.GetResult(), Submitter: e.Submitter, Controls: e.Controls, Attributes: e.Attributes,
 	}
 	for _, s := range e.Signers {
@@ -83,20 +83,22 @@ var relations = append([]string{
 	string(intoto.AttestedBy), string(intoto.RecordedBy),
 }, kinds.Relations()...)
 
-func sortByRelation(all []Evidence) {
-	slices.SortStableFunc(all, func(a, b Evidence) int {
-		return slices.Index(relations, a.Relation) - slices.Index(relations, b.Relation)
+// SortByRelation sorts evidence, or views of it, by relation.
+func SortByRelation[T any](all []T, relation func(T) string) {
+	slices.SortStableFunc(all, func(a, b T) int {
+		return slices.Index(relations, relation(a)) - slices.Index(relations, relation(b))
 	})
 }
 
-func relationOf(e *munimentv1.Entry) string {
-	if k, ok := kinds.Lookup(e.Kind); ok && k.Relation != "" {
+// Relation returns the relation of artifacts to an entry about them.
+func Relation(kind, predicateType, mediaType string, signed bool) string {
+	if k, ok := kinds.Lookup(kind); ok && k.Relation != "" {
 		return k.Relation
 	}
 	switch {
-	case e.PredicateType != "":
-		return string(intoto.CategoryOf(e.PredicateType))
-	case format.Of(e.MediaType) == format.Bundle, len(e.Signers) > 0:
+	case predicateType != "":
+		return string(intoto.CategoryOf(predicateType))
+	case format.Of(mediaType) == format.Bundle, signed:
 		return string(intoto.SignedBy)
 	default:
 		return string(intoto.AttestedBy)

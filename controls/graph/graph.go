@@ -132,7 +132,7 @@ func (t *tracer) describe(ctx context.Context, node *Artifact) (*artifacts, erro
 		}
 	}
 	node.Names = slices.Sorted(maps.Keys(names))
-	sortByRelation(node.Evidence)
+	SortByRelation(node.Evidence, func(e Evidence) string { return e.Relation })
 	return materials, nil
 }
 

@@ -80,11 +80,11 @@ func (r *Reader) Events(ctx context.Context, s *ledger.Stream, lead time.Duratio
 	now := r.Now()
 	var all []Event
 	for _, x := range exceptions {
-		all = append(all, exceptionEvents(s.ID, x, x.At(now, limitsOf(set, x.Control)), now, lead)...)
+		all = append(all, exceptionEvents(s.ID, x, x.At(now, LimitsOf(set, x.Control)), now, lead)...)
 	}
 	err = r.Findings.Use(ctx, s, func(findings []*finding.Finding, _ uint64) {
 		for _, f := range findings {
-			if due := f.Deadline(days(set)); !due.IsZero() && !due.After(now) && !f.Resolved() {
+			if due := f.Deadline(Days(set)); !due.IsZero() && !due.After(now) && !f.Resolved() {
 				all = append(all, overdue(s.ID, f, due))
 			}
 		}

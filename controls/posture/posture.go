@@ -125,7 +125,7 @@ func (r *Reader) Read(ctx context.Context, s *ledger.Stream) (*Summary, error) {
 		return nil, err
 	}
 	for _, x := range exceptions {
-		status := x.At(now, limitsOf(set, x.Control))
+		status := x.At(now, LimitsOf(set, x.Control))
 		sum.Exceptions[status.State]++
 		if status.InForce() && (sum.Soonest.IsZero() || status.Expires.Before(sum.Soonest)) {
 			sum.Soonest = status.Expires
@@ -149,7 +149,7 @@ func (r *Reader) count(id entry.Hash, all []*finding.Finding, version uint64, se
 			status = finding.Open
 		}
 		c.states[FindingState{status, n.Severity}]++
-		due := f.Deadline(days(set))
+		due := f.Deadline(Days(set))
 		switch {
 		case f.Resolved() || due.IsZero():
 		case !due.After(now):
@@ -178,17 +178,18 @@ func control(set *evaluate.Set, id string) *evaluate.Control {
 	return nil
 }
 
-// limitsOf returns the limits of exceptions from a control. Without the control
-// they have no effect.
-func limitsOf(set *evaluate.Set, id string) exception.Limits {
+// LimitsOf returns the limits of exceptions from a control of a set, which can
+// be nil. Without the control they have no effect.
+func LimitsOf(set *evaluate.Set, id string) exception.Limits {
 	if c := control(set, id); c != nil {
 		return c.Exceptions
 	}
 	return exception.Limits{}
 }
 
-// days returns the days that controls allow for findings.
-func days(set *evaluate.Set) func(id, severity string) (int, bool) {
+// Days returns the days that the controls of a set, which can be nil, allow for
+// findings.
+func Days(set *evaluate.Set) func(id, severity string) (int, bool) {
 	return func(id, severity string) (int, bool) {
 		c := control(set, id)
 		if c == nil {

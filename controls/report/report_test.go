@@ -1,0 +1,28 @@
+package report
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestEmpty checks that a release of nothing is a page that passes nothing.
+func TestEmpty(t *testing.T) {
+	r := &Release{Tenant: "acme", Log: Log{Origin: "log.example"}, Time: time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)}
+	var b bytes.Buffer
+	if err := HTML(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"<h1>Evidence</h1>", "Undecided", "No artifacts are selected", "log.example"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
+func TestVisible(t *testing.T) {
+	if got := visible("a\u202eb\x00c\u200bd\te\xff"); got != "a⟨U+202E⟩b⟨U+0000⟩c⟨U+200B⟩d e\ufffd" {
+		t.Errorf("%q", got)
+	}
+}
