@@ -28,6 +28,7 @@ var kindRules = map[string]kindRule{
 	kindname.ExceptionRequest:   ruleOf(checkExceptionRequest),
 	kindname.ExportManifest:     ruleOf(checkExport),
 	kindname.GateDecision:       ruleOf(checkGateDecision),
+	kindname.Inventory:          ruleOf(checkInventory),
 	kindname.KeyEvent:           ruleOf(checkKeyEvent),
 	kindname.MetricSnapshot:     ruleOf(checkMetrics),
 }
@@ -80,6 +81,35 @@ func checkGateDecision(m *munimentv1.GateDecision, _ time.Time, _ *contents) err
 			return payloadErrorf(fmt.Sprintf("results[%d].control", i), "duplicate control %q", r.Control)
 		}
 		seen[r.Control] = true
+	}
+	return nil
+}
+
+// maxAhead is how far the clock that an inventory was observed by can be ahead
+// of the log's.
+const maxAhead = 5 * time.Minute
+
+// checkInventory refuses observations of the future, and parts that
+// do not fit together.
+func checkInventory(m *munimentv1.Inventory, now time.Time, _ *contents) error {
+	if limit := now.Add(maxAhead); m.Observed.AsTime().After(limit) {
+		return payloadErrorf("observed", "must not be later than %s, five minutes after the log's time", limit.UTC().Format(time.RFC3339))
+	}
+	if m.Observation == "" && m.Part == 0 && m.Parts == 0 {
+		if m.Retired && len(m.Items)+len(m.Unidentified) > 0 {
+			return payloadErrorf("retired", "a source that has ended has no items")
+		}
+		return nil
+	}
+	switch {
+	case m.Observation == "":
+		return payloadErrorf("observation", "is required in an inventory of several parts")
+	case m.Parts == 0:
+		return payloadErrorf("parts", "must be the number of parts")
+	case m.Part == 0 || m.Part > m.Parts:
+		return payloadErrorf("part", "must be between 1 and %d, the number of parts", m.Parts)
+	case m.Retired:
+		return payloadErrorf("retired", "a source that has ended has one inventory without parts")
 	}
 	return nil
 }

@@ -2504,7 +2504,17 @@ type Inventory struct {
 	Items  []*InventoryItem `protobuf:"bytes,4,rep,name=items,proto3" json:"items,omitempty"`
 	// exists: all artifacts that there are, which shares are computed of. runs:
 	// the artifacts that run.
-	Scope         string `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
+	Scope string `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
+	// The observation that the entry is a part of, if one entry cannot hold it.
+	// Its author chooses the text.
+	Observation string `protobuf:"bytes,6,opt,name=observation,proto3" json:"observation,omitempty"`
+	// Which part of the observation it is, from 1, and their number.
+	Part  uint32 `protobuf:"varint,7,opt,name=part,proto3" json:"part,omitempty"`
+	Parts uint32 `protobuf:"varint,8,opt,name=parts,proto3" json:"parts,omitempty"`
+	// What was seen without a digest. Coverage counts it as not attested.
+	Unidentified []*UnidentifiedItem `protobuf:"bytes,9,rep,name=unidentified,proto3" json:"unidentified,omitempty"`
+	// The source has ended: nothing will be observed there any more.
+	Retired       bool `protobuf:"varint,10,opt,name=retired,proto3" json:"retired,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2574,12 +2584,58 @@ func (x *Inventory) GetScope() string {
 	return ""
 }
 
+func (x *Inventory) GetObservation() string {
+	if x != nil {
+		return x.Observation
+	}
+	return ""
+}
+
+func (x *Inventory) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *Inventory) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *Inventory) GetUnidentified() []*UnidentifiedItem {
+	if x != nil {
+		return x.Unidentified
+	}
+	return nil
+}
+
+func (x *Inventory) GetRetired() bool {
+	if x != nil {
+		return x.Retired
+	}
+	return false
+}
+
 type InventoryItem struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Artifact *Artifact              `protobuf:"bytes,1,opt,name=artifact,proto3" json:"artifact,omitempty"`
 	// The workload that runs it, such as the name of a deployment.
-	Workload      string  `protobuf:"bytes,2,opt,name=workload,proto3" json:"workload,omitempty"`
-	Replicas      *uint32 `protobuf:"varint,3,opt,name=replicas,proto3,oneof" json:"replicas,omitempty"`
+	Workload string  `protobuf:"bytes,2,opt,name=workload,proto3" json:"workload,omitempty"`
+	Replicas *uint32 `protobuf:"varint,3,opt,name=replicas,proto3,oneof" json:"replicas,omitempty"`
+	// Type of the artifact, as controls refer to it. Absent: image.
+	Type string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	// The manifests of the platforms, if the artifact is an index of several, or
+	// the archive of a chart in a registry.
+	Parts []*InventoryPart `protobuf:"bytes,5,rep,name=parts,proto3" json:"parts,omitempty"`
+	// How a Pod uses it. Absent: as a container.
+	Use string `protobuf:"bytes,6,opt,name=use,proto3" json:"use,omitempty"`
+	// It runs in a static Pod, which no admission has decided about.
+	StaticPod bool `protobuf:"varint,7,opt,name=static_pod,json=staticPod,proto3" json:"static_pod,omitempty"`
+	// The reference by which the workload names it.
+	Declared      string `protobuf:"bytes,8,opt,name=declared,proto3" json:"declared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2635,6 +2691,183 @@ func (x *InventoryItem) GetReplicas() uint32 {
 	return 0
 }
 
+func (x *InventoryItem) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *InventoryItem) GetParts() []*InventoryPart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *InventoryItem) GetUse() string {
+	if x != nil {
+		return x.Use
+	}
+	return ""
+}
+
+func (x *InventoryItem) GetStaticPod() bool {
+	if x != nil {
+		return x.StaticPod
+	}
+	return false
+}
+
+func (x *InventoryItem) GetDeclared() string {
+	if x != nil {
+		return x.Declared
+	}
+	return ""
+}
+
+type InventoryPart struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in Artifact.
+	Digest map[string]string `protobuf:"bytes,1,rep,name=digest,proto3" json:"digest,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Such as linux/arm64.
+	Platform      string `protobuf:"bytes,2,opt,name=platform,proto3" json:"platform,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InventoryPart) Reset() {
+	*x = InventoryPart{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InventoryPart) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InventoryPart) ProtoMessage() {}
+
+func (x *InventoryPart) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InventoryPart.ProtoReflect.Descriptor instead.
+func (*InventoryPart) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *InventoryPart) GetDigest() map[string]string {
+	if x != nil {
+		return x.Digest
+	}
+	return nil
+}
+
+func (x *InventoryPart) GetPlatform() string {
+	if x != nil {
+		return x.Platform
+	}
+	return ""
+}
+
+// Something that exists or runs, of which no digest was found.
+type UnidentifiedItem struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The reference by which it is known.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Why no digest was found.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// As in InventoryItem.
+	Workload      string `protobuf:"bytes,3,opt,name=workload,proto3" json:"workload,omitempty"`
+	Type          string `protobuf:"bytes,4,opt,name=type,proto3" json:"type,omitempty"`
+	Use           string `protobuf:"bytes,5,opt,name=use,proto3" json:"use,omitempty"`
+	StaticPod     bool   `protobuf:"varint,6,opt,name=static_pod,json=staticPod,proto3" json:"static_pod,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnidentifiedItem) Reset() {
+	*x = UnidentifiedItem{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnidentifiedItem) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnidentifiedItem) ProtoMessage() {}
+
+func (x *UnidentifiedItem) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnidentifiedItem.ProtoReflect.Descriptor instead.
+func (*UnidentifiedItem) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *UnidentifiedItem) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *UnidentifiedItem) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *UnidentifiedItem) GetWorkload() string {
+	if x != nil {
+		return x.Workload
+	}
+	return ""
+}
+
+func (x *UnidentifiedItem) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *UnidentifiedItem) GetUse() string {
+	if x != nil {
+		return x.Use
+	}
+	return ""
+}
+
+func (x *UnidentifiedItem) GetStaticPod() bool {
+	if x != nil {
+		return x.StaticPod
+	}
+	return false
+}
+
 // Measurements of a service over a window of time.
 type MetricSnapshot struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -2651,7 +2884,7 @@ type MetricSnapshot struct {
 
 func (x *MetricSnapshot) Reset() {
 	*x = MetricSnapshot{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2663,7 +2896,7 @@ func (x *MetricSnapshot) String() string {
 func (*MetricSnapshot) ProtoMessage() {}
 
 func (x *MetricSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2676,7 +2909,7 @@ func (x *MetricSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricSnapshot.ProtoReflect.Descriptor instead.
 func (*MetricSnapshot) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{30}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *MetricSnapshot) GetService() string {
@@ -2724,7 +2957,7 @@ type MetricWindow struct {
 
 func (x *MetricWindow) Reset() {
 	*x = MetricWindow{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2736,7 +2969,7 @@ func (x *MetricWindow) String() string {
 func (*MetricWindow) ProtoMessage() {}
 
 func (x *MetricWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2749,7 +2982,7 @@ func (x *MetricWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricWindow.ProtoReflect.Descriptor instead.
 func (*MetricWindow) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{31}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *MetricWindow) GetFrom() *timestamppb.Timestamp {
@@ -2781,7 +3014,7 @@ type Metric struct {
 
 func (x *Metric) Reset() {
 	*x = Metric{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2793,7 +3026,7 @@ func (x *Metric) String() string {
 func (*Metric) ProtoMessage() {}
 
 func (x *Metric) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2806,7 +3039,7 @@ func (x *Metric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metric.ProtoReflect.Descriptor instead.
 func (*Metric) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{32}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Metric) GetName() string {
@@ -2859,7 +3092,7 @@ type VerificationReport struct {
 
 func (x *VerificationReport) Reset() {
 	*x = VerificationReport{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2871,7 +3104,7 @@ func (x *VerificationReport) String() string {
 func (*VerificationReport) ProtoMessage() {}
 
 func (x *VerificationReport) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2884,7 +3117,7 @@ func (x *VerificationReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerificationReport.ProtoReflect.Descriptor instead.
 func (*VerificationReport) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{33}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *VerificationReport) GetVerdict() string {
@@ -2959,7 +3192,7 @@ type Erasure struct {
 
 func (x *Erasure) Reset() {
 	*x = Erasure{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2971,7 +3204,7 @@ func (x *Erasure) String() string {
 func (*Erasure) ProtoMessage() {}
 
 func (x *Erasure) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2984,7 +3217,7 @@ func (x *Erasure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Erasure.ProtoReflect.Descriptor instead.
 func (*Erasure) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{34}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Erasure) GetIndex() uint64 {
@@ -3036,7 +3269,7 @@ type Config struct {
 
 func (x *Config) Reset() {
 	*x = Config{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[35]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3048,7 +3281,7 @@ func (x *Config) String() string {
 func (*Config) ProtoMessage() {}
 
 func (x *Config) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[35]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3061,7 +3294,7 @@ func (x *Config) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Config.ProtoReflect.Descriptor instead.
 func (*Config) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{35}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Config) GetName() string {
@@ -3117,7 +3350,7 @@ type Vetting struct {
 
 func (x *Vetting) Reset() {
 	*x = Vetting{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[36]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3129,7 +3362,7 @@ func (x *Vetting) String() string {
 func (*Vetting) ProtoMessage() {}
 
 func (x *Vetting) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[36]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3142,7 +3375,7 @@ func (x *Vetting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vetting.ProtoReflect.Descriptor instead.
 func (*Vetting) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{36}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Vetting) GetImage() string {
@@ -3583,7 +3816,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\aentries\x18\x06 \x03(\x04B\t\xbaH\x06\x92\x01\x03\x10\x80\bR\aentries\x123\n" +
 	"\n" +
 	"exceptions\x18\a \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x01R\n" +
-	"exceptions\"\xb2\x04\n" +
+	"exceptions\"\xb1\x06\n" +
 	"\tInventory\x12>\n" +
 	"\venvironment\x18\x01 \x01(\tB\x1c\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\r\n" +
 	"\venvironmentR\venvironment\x12L\n" +
@@ -3595,14 +3828,45 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x05items\x18\x04 \x03(\v2\x1a.muniment.v1.InventoryItemB\x14\xbaH\x06\x92\x01\x03\x10\x80 \xb2\xed\x18\a\n" +
 	"\x05itemsR\x05items\x127\n" +
 	"\x05scope\x18\x05 \x01(\tB!\xbaH\x13\xc8\x01\x01r\x0eR\x06existsR\x04runs\xb2\xed\x18\a\n" +
-	"\x05scopeR\x05scope:\xe7\x01\xaa\xed\x18\xe2\x01\n" +
+	"\x05scopeR\x05scope\x12;\n" +
+	"\vobservation\x18\x06 \x01(\tB\x19\xbaH\x05r\x03\x18\x80\x01\xb2\xed\x18\r\n" +
+	"\vobservationR\vobservation\x12\x1e\n" +
+	"\x04part\x18\a \x01(\rB\n" +
+	"\xb2\xed\x18\x06\n" +
+	"\x04partR\x04part\x12)\n" +
+	"\x05parts\x18\b \x01(\rB\x13\xbaH\x05*\x03\x18\x80\b\xb2\xed\x18\a\n" +
+	"\x05partsR\x05parts\x12L\n" +
+	"\funidentified\x18\t \x03(\v2\x1d.muniment.v1.UnidentifiedItemB\t\xbaH\x06\x92\x01\x03\x10\x80 R\funidentified\x12'\n" +
+	"\aretired\x18\n" +
+	" \x01(\bB\r\xb2\xed\x18\t\n" +
+	"\aretiredR\aretired:\xe7\x01\xaa\xed\x18\xe2\x01\n" +
 	"\tinventory\x10\x02\x18\x03\"*application/vnd.muniment.inventory.v1+json(\x80\x80@2\x05scope2\venvironment2\bobserved2\x05items:z\n" +
-	"\tInventory\x121the artifacts that exist or run in an environment\x1a\tlisted-in \a*-{scope} in {environment}, seen {observed|day}@\x01\"\xa4\x01\n" +
+	"\tInventory\x121the artifacts that exist or run in an environment\x1a\tlisted-in \a*-{scope} in {environment}, seen {observed|day}@\x01\"\xa3\x03\n" +
 	"\rInventoryItem\x12?\n" +
 	"\bartifact\x18\x01 \x01(\v2\x15.muniment.v1.ArtifactB\f\xbaH\x03\xc8\x01\x01\xb2\xed\x18\x02\x10\x01R\bartifact\x12$\n" +
 	"\bworkload\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\bworkload\x12\x1f\n" +
-	"\breplicas\x18\x03 \x01(\rH\x00R\breplicas\x88\x01\x01B\v\n" +
-	"\t_replicas\"\x8a\x04\n" +
+	"\breplicas\x18\x03 \x01(\rH\x00R\breplicas\x88\x01\x01\x12G\n" +
+	"\x04type\x18\x04 \x01(\tB3\xbaH0r.R\x00R\x05imageR\x05chartR\x05deltaR\x0fexport-manifestR\x04fileR\x04type\x12;\n" +
+	"\x05parts\x18\x05 \x03(\v2\x1a.muniment.v1.InventoryPartB\t\xbaH\x06\x92\x01\x03\x10\x80\x01R\x05parts\x122\n" +
+	"\x03use\x18\x06 \x01(\tB \xbaH\x1dr\x1bR\x00R\x04initR\tephemeralR\x06volumeR\x03use\x12\x1d\n" +
+	"\n" +
+	"static_pod\x18\a \x01(\bR\tstaticPod\x12$\n" +
+	"\bdeclared\x18\b \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\bdeclaredB\v\n" +
+	"\t_replicas\"\xed\x01\n" +
+	"\rInventoryPart\x12{\n" +
+	"\x06digest\x18\x01 \x03(\v2&.muniment.v1.InventoryPart.DigestEntryB;\xbaH8\x9a\x015\b\x01\x10\x10\"&r$2\"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$*\ar\x05\x10\x01\x18\x80\x04R\x06digest\x12$\n" +
+	"\bplatform\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\bplatform\x1a9\n" +
+	"\vDigestEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9a\x02\n" +
+	"\x10UnidentifiedItem\x12\x1f\n" +
+	"\x04name\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x10R\x04name\x12#\n" +
+	"\x06reason\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x06reason\x12$\n" +
+	"\bworkload\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\bworkload\x12G\n" +
+	"\x04type\x18\x04 \x01(\tB3\xbaH0r.R\x00R\x05imageR\x05chartR\x05deltaR\x0fexport-manifestR\x04fileR\x04type\x122\n" +
+	"\x03use\x18\x05 \x01(\tB \xbaH\x1dr\x1bR\x00R\x04initR\tephemeralR\x06volumeR\x03use\x12\x1d\n" +
+	"\n" +
+	"static_pod\x18\x06 \x01(\bR\tstaticPod\"\x8a\x04\n" +
 	"\x0eMetricSnapshot\x122\n" +
 	"\aservice\x18\x01 \x01(\tB\x18\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\t\n" +
 	"\aserviceR\aservice\x129\n" +
@@ -3702,7 +3966,7 @@ func file_muniment_v1_kinds_proto_rawDescGZIP() []byte {
 	return file_muniment_v1_kinds_proto_rawDescData
 }
 
-var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_muniment_v1_kinds_proto_goTypes = []any{
 	(*Attestation)(nil),           // 0: muniment.v1.Attestation
 	(*BackfillCheckpoint)(nil),    // 1: muniment.v1.BackfillCheckpoint
@@ -3734,42 +3998,45 @@ var file_muniment_v1_kinds_proto_goTypes = []any{
 	(*ControlResult)(nil),         // 27: muniment.v1.ControlResult
 	(*Inventory)(nil),             // 28: muniment.v1.Inventory
 	(*InventoryItem)(nil),         // 29: muniment.v1.InventoryItem
-	(*MetricSnapshot)(nil),        // 30: muniment.v1.MetricSnapshot
-	(*MetricWindow)(nil),          // 31: muniment.v1.MetricWindow
-	(*Metric)(nil),                // 32: muniment.v1.Metric
-	(*VerificationReport)(nil),    // 33: muniment.v1.VerificationReport
-	(*Erasure)(nil),               // 34: muniment.v1.Erasure
-	(*Config)(nil),                // 35: muniment.v1.Config
-	(*Vetting)(nil),               // 36: muniment.v1.Vetting
-	nil,                           // 37: muniment.v1.Artifact.DigestEntry
-	nil,                           // 38: muniment.v1.ExportFile.DigestEntry
-	(*timestamppb.Timestamp)(nil), // 39: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 40: google.protobuf.Struct
+	(*InventoryPart)(nil),         // 30: muniment.v1.InventoryPart
+	(*UnidentifiedItem)(nil),      // 31: muniment.v1.UnidentifiedItem
+	(*MetricSnapshot)(nil),        // 32: muniment.v1.MetricSnapshot
+	(*MetricWindow)(nil),          // 33: muniment.v1.MetricWindow
+	(*Metric)(nil),                // 34: muniment.v1.Metric
+	(*VerificationReport)(nil),    // 35: muniment.v1.VerificationReport
+	(*Erasure)(nil),               // 36: muniment.v1.Erasure
+	(*Config)(nil),                // 37: muniment.v1.Config
+	(*Vetting)(nil),               // 38: muniment.v1.Vetting
+	nil,                           // 39: muniment.v1.Artifact.DigestEntry
+	nil,                           // 40: muniment.v1.ExportFile.DigestEntry
+	nil,                           // 41: muniment.v1.InventoryPart.DigestEntry
+	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 43: google.protobuf.Struct
 }
 var file_muniment_v1_kinds_proto_depIdxs = []int32{
-	37, // 0: muniment.v1.Artifact.digest:type_name -> muniment.v1.Artifact.DigestEntry
-	39, // 1: muniment.v1.ExportManifest.created:type_name -> google.protobuf.Timestamp
+	39, // 0: muniment.v1.Artifact.digest:type_name -> muniment.v1.Artifact.DigestEntry
+	42, // 1: muniment.v1.ExportManifest.created:type_name -> google.protobuf.Timestamp
 	4,  // 2: muniment.v1.ExportManifest.files:type_name -> muniment.v1.ExportFile
 	5,  // 3: muniment.v1.ExportManifest.privacy_budget:type_name -> muniment.v1.PrivacyBudget
 	2,  // 4: muniment.v1.ExportManifest.sources:type_name -> muniment.v1.Artifact
-	38, // 5: muniment.v1.ExportFile.digest:type_name -> muniment.v1.ExportFile.DigestEntry
-	40, // 6: muniment.v1.TriageAction.parameters:type_name -> google.protobuf.Struct
+	40, // 5: muniment.v1.ExportFile.digest:type_name -> muniment.v1.ExportFile.DigestEntry
+	43, // 6: muniment.v1.TriageAction.parameters:type_name -> google.protobuf.Struct
 	7,  // 7: muniment.v1.TriageAction.undo:type_name -> muniment.v1.UndoAction
 	8,  // 8: muniment.v1.TriageAction.correlation:type_name -> muniment.v1.Correlation
-	39, // 9: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
-	39, // 10: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
+	42, // 9: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
+	42, // 10: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
 	2,  // 11: muniment.v1.TriageAction.subjects:type_name -> muniment.v1.Artifact
-	40, // 12: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
+	43, // 12: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
 	11, // 13: muniment.v1.ExceptionRequest.scope:type_name -> muniment.v1.ExceptionScope
-	39, // 14: muniment.v1.ExceptionRequest.expires:type_name -> google.protobuf.Timestamp
+	42, // 14: muniment.v1.ExceptionRequest.expires:type_name -> google.protobuf.Timestamp
 	10, // 15: muniment.v1.ExceptionRequest.used:type_name -> muniment.v1.BreakGlassUse
-	39, // 16: muniment.v1.BreakGlassUse.time:type_name -> google.protobuf.Timestamp
+	42, // 16: muniment.v1.BreakGlassUse.time:type_name -> google.protobuf.Timestamp
 	2,  // 17: muniment.v1.ExceptionScope.subjects:type_name -> muniment.v1.Artifact
-	39, // 18: muniment.v1.ExceptionDecision.expires:type_name -> google.protobuf.Timestamp
-	39, // 19: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
+	42, // 18: muniment.v1.ExceptionDecision.expires:type_name -> google.protobuf.Timestamp
+	42, // 19: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
 	2,  // 20: muniment.v1.Finding.subjects:type_name -> muniment.v1.Artifact
-	39, // 21: muniment.v1.Finding.due:type_name -> google.protobuf.Timestamp
-	40, // 22: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
+	42, // 21: muniment.v1.Finding.due:type_name -> google.protobuf.Timestamp
+	43, // 22: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
 	15, // 23: muniment.v1.Control.sla_days:type_name -> muniment.v1.SlaDays
 	16, // 24: muniment.v1.Control.applies_to:type_name -> muniment.v1.ControlTarget
 	17, // 25: muniment.v1.Control.check:type_name -> muniment.v1.ControlCheck
@@ -3779,29 +4046,32 @@ var file_muniment_v1_kinds_proto_depIdxs = []int32{
 	22, // 29: muniment.v1.ControlSet.signers:type_name -> muniment.v1.NamedSigner
 	23, // 30: muniment.v1.ControlSet.controls:type_name -> muniment.v1.ControlReference
 	24, // 31: muniment.v1.ControlSet.image_paths:type_name -> muniment.v1.ImagePath
-	39, // 32: muniment.v1.KeyEvent.from:type_name -> google.protobuf.Timestamp
+	42, // 32: muniment.v1.KeyEvent.from:type_name -> google.protobuf.Timestamp
 	2,  // 33: muniment.v1.GateDecision.subjects:type_name -> muniment.v1.Artifact
-	39, // 34: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
+	42, // 34: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
 	27, // 35: muniment.v1.GateDecision.results:type_name -> muniment.v1.ControlResult
-	39, // 36: muniment.v1.GateDecision.valid_until:type_name -> google.protobuf.Timestamp
-	39, // 37: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
+	42, // 36: muniment.v1.GateDecision.valid_until:type_name -> google.protobuf.Timestamp
+	42, // 37: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
 	29, // 38: muniment.v1.Inventory.items:type_name -> muniment.v1.InventoryItem
-	2,  // 39: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
-	31, // 40: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
-	32, // 41: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
-	2,  // 42: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
-	39, // 43: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
-	39, // 44: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
-	39, // 45: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
-	2,  // 46: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
-	39, // 47: muniment.v1.Vetting.vetted:type_name -> google.protobuf.Timestamp
-	39, // 48: muniment.v1.Vetting.expires:type_name -> google.protobuf.Timestamp
-	2,  // 49: muniment.v1.Vetting.subjects:type_name -> muniment.v1.Artifact
-	50, // [50:50] is the sub-list for method output_type
-	50, // [50:50] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	31, // 39: muniment.v1.Inventory.unidentified:type_name -> muniment.v1.UnidentifiedItem
+	2,  // 40: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
+	30, // 41: muniment.v1.InventoryItem.parts:type_name -> muniment.v1.InventoryPart
+	41, // 42: muniment.v1.InventoryPart.digest:type_name -> muniment.v1.InventoryPart.DigestEntry
+	33, // 43: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
+	34, // 44: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
+	2,  // 45: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
+	42, // 46: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
+	42, // 47: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
+	42, // 48: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
+	2,  // 49: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
+	42, // 50: muniment.v1.Vetting.vetted:type_name -> google.protobuf.Timestamp
+	42, // 51: muniment.v1.Vetting.expires:type_name -> google.protobuf.Timestamp
+	2,  // 52: muniment.v1.Vetting.subjects:type_name -> muniment.v1.Artifact
+	53, // [53:53] is the sub-list for method output_type
+	53, // [53:53] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_kinds_proto_init() }
@@ -3821,16 +4091,16 @@ func file_muniment_v1_kinds_proto_init() {
 	file_muniment_v1_kinds_proto_msgTypes[21].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[26].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[29].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[32].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[33].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[34].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[35].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[36].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_kinds_proto_rawDesc), len(file_muniment_v1_kinds_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   39,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
