@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -63,6 +64,7 @@ type gateCall struct {
 	question decide.Question
 	subjects []*munimentv1.GateSubject
 	records  bool
+	gate     string // in the spool
 	out      []*munimentv1.SubjectDecision
 	fresh    []int // indexes in out of the decisions to record
 	keys     []string
@@ -79,7 +81,7 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 	if err := s.Limits.Take(ctx, limit.DecisionBytes*artifactsOf(req.Msg)); err != nil {
 		return nil, s.Public(err)
 	}
-	c := &gateCall{Gates: s, id: id, question: decide.Question{Stage: req.Msg.Stage, Environment: req.Msg.Environment}, subjects: req.Msg.Subjects, records: !req.Msg.DryRun, explains: req.Msg.Explain && len(req.Msg.Subjects) <= decide.MaxExplained}
+	c := &gateCall{Gates: s, id: id, question: decide.Question{Stage: req.Msg.Stage, Environment: req.Msg.Environment}, subjects: req.Msg.Subjects, records: !req.Msg.DryRun, gate: cmp.Or(req.Msg.Gate, decide.GateReplica), explains: req.Msg.Explain && len(req.Msg.Subjects) <= decide.MaxExplained}
 	switch at := req.Msg.At.(type) {
 	case *munimentv1.DecideRequest_TreeSize:
 		if at.TreeSize == 0 {
@@ -196,7 +198,7 @@ func (c *gateCall) spool(one *munimentv1.SubjectDecision) (err error) {
 		return fmt.Errorf("keep a decision of the replica: %w: ask with dry_run", spool.ErrNone)
 	}
 	subject := c.subjects[len(c.out)-1]
-	document, err := decide.SpooledDocument(c.Ledger.Origin(), c.id.Tenant.Name, decide.GateReplica, c.id.Submitter().Identity, subject, one.Decision)
+	document, err := decide.SpooledDocument(c.Ledger.Origin(), c.id.Tenant.Name, c.gate, c.id.Submitter().Identity, subject, one.Decision)
 	if err == nil {
 		one.Spooled, err = c.Spool.Put(document)
 	}

@@ -23,8 +23,9 @@ const SpooledType = "https://muniment.dev/spool/gate-decision/v1"
 
 // The gates that decide without the log.
 const (
-	GateDelta   = "delta"
-	GateReplica = "replica"
+	GateDelta     = "delta"
+	GateReplica   = "replica"
+	GateAdmission = "admission" // a cluster's, which asks a replica
 )
 
 // SpooledDocument returns the document of a spool with a decision of an offline

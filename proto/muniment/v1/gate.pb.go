@@ -229,6 +229,9 @@ type DecideRequest struct {
 	DryRun bool `protobuf:"varint,7,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// Explains each result. For at most 100 subjects.
 	Explain bool `protobuf:"varint,8,opt,name=explain,proto3" json:"explain,omitempty"`
+	// The kind of gate that asks, which a replica notes in its spool. Empty: the
+	// replica's own.
+	Gate string `protobuf:"bytes,9,opt,name=gate,proto3" json:"gate,omitempty"`
 	// Decides with this control set instead of the one in force: the payload of
 	// an entry of kind control-set. Such decisions are never recorded.
 	ControlSet []byte `protobuf:"bytes,11,opt,name=control_set,json=controlSet,proto3" json:"control_set,omitempty"`
@@ -333,6 +336,13 @@ func (x *DecideRequest) GetExplain() bool {
 		return x.Explain
 	}
 	return false
+}
+
+func (x *DecideRequest) GetGate() string {
+	if x != nil {
+		return x.Gate
+	}
+	return ""
 }
 
 func (x *DecideRequest) GetControlSet() []byte {
@@ -1957,7 +1967,7 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\bplatform\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\bplatform\x1a9\n" +
 	"\vDigestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe3\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8b\x04\n" +
 	"\rDecideRequest\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x124\n" +
 	"\x05stage\x18\x02 \x01(\tB\x1e\xbaH\x1b\xc8\x01\x01r\x162\x14^$|^[a-z0-9-]{1,64}$R\x05stage\x12*\n" +
@@ -1966,7 +1976,8 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\ttree_size\x18\x05 \x01(\x04H\x00R\btreeSize\x120\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x04time\x12\x17\n" +
 	"\adry_run\x18\a \x01(\bR\x06dryRun\x12\x18\n" +
-	"\aexplain\x18\b \x01(\bR\aexplain\x12*\n" +
+	"\aexplain\x18\b \x01(\bR\aexplain\x12&\n" +
+	"\x04gate\x18\t \x01(\tB\x12\xbaH\x0fr\rR\x00R\tadmissionR\x04gate\x12*\n" +
 	"\vcontrol_set\x18\v \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\n" +
 	"controlSet\x12/\n" +
 	"\bcontrols\x18\f \x03(\fB\x13\xbaH\x10\x92\x01\r\x10\x80\b\"\bz\x06\x10\x01\x18\x80\x80@R\bcontrolsB\x04\n" +
