@@ -97,6 +97,10 @@ var Rooms = []Room{
 		ByName:  true,
 	},
 	{
+		Folder: "deploy/monitoring", Purpose: "writes the dashboards for Grafana, and tests them and the alerts",
+		Tests: []string{"clients/go", "internal"},
+	},
+	{
 		Folder: "api", Purpose: "the server's HTTP side: services, authentication, authorization, limits",
 		Imports: []string{"ingest", "controls", "ledger", "proto", "internal"},
 		Tests:   []string{"verifiers"},

@@ -28,6 +28,7 @@ const Origin = "ledger.example"
 type Server struct {
 	URL       string           // of the API. The log is under URL + "/tlog/"
 	Token     string           // of acme's administrator
+	Operator  string           // token of the operator, who reads metrics
 	Policy    []byte           // the log's policy file
 	StreamKey *entry.StreamKey // acme's
 
@@ -45,7 +46,7 @@ func Start() *Server {
 	check(err)
 	logger := slog.New(slog.DiscardHandler)
 	key := entry.StreamKey(sha256.Sum256([]byte("stream key of acme")))
-	s := &Server{Token: "mnt_acme_example", Policy: []byte(receipt.FormatTrustPolicy(vkey)), StreamKey: &key}
+	s := &Server{Token: "mnt_acme_example", Operator: "mno_example", Policy: []byte(receipt.FormatTrustPolicy(vkey)), StreamKey: &key}
 	s.ledger, err = ledger.Open(context.Background(), ledger.Config{Store: memstore.New(), Signer: signer, Fatal: check, Logger: logger})
 	check(err)
 	settings := api.Settings{MaxPayload: 16 << 20, PublicTlog: true}
@@ -53,6 +54,7 @@ func Start() *Server {
 		Name: "acme", Stream: ledger.NewStream(key),
 		Tokens: []auth.Token{{ID: "admin", Hash: sha256.Sum256([]byte(s.Token)), Role: munimentv1.Role_ROLE_ADMIN}},
 	}}
+	settings.Operators = []auth.Operator{{ID: "operator", Hash: sha256.Sum256([]byte(s.Operator))}}
 	s.api, err = api.New(context.Background(), api.Config{
 		Settings: settings, Ledger: s.ledger, Logger: logger, Metrics: api.NewMetrics("v0.0.0-example"),
 	})

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/internal/peers"
+	"muniment.dev/muniment/internal/peers/ledgerrig"
+	"muniment.dev/muniment/internal/peers/promrig"
+)
+
+// TestDashboardsAreCurrent checks that the files are what the code writes.
+func TestDashboardsAreCurrent(t *testing.T) {
+	files, err := filepath.Glob("grafana/*.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) != len(boards) {
+		t.Errorf("%d files for %d dashboards", len(files), len(boards))
+	}
+	for name, b := range boards {
+		want, err := encode(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(filepath.Join("grafana", name+".json")); err != nil || !bytes.Equal(got, want) {
+			t.Errorf("grafana/%s.json is not current (%v): go run ./deploy/monitoring", name, err)
+		}
+	}
+}
+
+// TestRules runs the unit tests of the alerts, each of which must have one.
+func TestRules(t *testing.T) {
+	out, err := exec.Command(peers.Path(t, "promtool"), "test", "rules", "rules_test.yaml").CombinedOutput()
+	if err != nil {
+		t.Errorf("promtool: %v\n%s", err, out)
+	}
+	rules, tests, page := read(t, "rules.yaml"), read(t, "rules_test.yaml"), read(t, "../../docs/monitoring.md")
+	for _, m := range regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(rules, -1) {
+		if !regexp.MustCompile(`alertname: ` + m[1] + `\n +exp_alerts:`).MatchString(tests) {
+			t.Errorf("no unit test has %s fire", m[1])
+		}
+		if !strings.Contains(tests, "alertname: "+m[1]+"}") {
+			t.Errorf("no unit test has %s stay silent", m[1])
+		}
+		if !strings.Contains(page, "### "+m[1]+"\n") {
+			t.Errorf("docs/monitoring.md does not explain %s", m[1])
+		}
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// A receiver keeps the alerts that Alertmanager sends to it.
+type receiver struct {
+	alerts chan string // name and summary
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	var message struct {
+		Alerts []struct {
+			Status              string
+			Labels, Annotations map[string]string
+		}
+	}
+	if err := json.NewDecoder(io.LimitReader(req.Body, 1<<20)).Decode(&message); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	for _, a := range message.Alerts {
+		select {
+		case r.alerts <- a.Status + " " + a.Labels["alertname"] + ": " + a.Annotations["summary"]:
+		default: // the test has ended
+		}
+	}
+}
+
+// TestWithPrometheus checks in a real Prometheus that every panel of the
+// dashboards shows something about a server with evidence, and that the alerts
+// about it reach their receiver.
+func TestWithPrometheus(t *testing.T) {
+	ledger := ledgerrig.Start()
+	t.Cleanup(ledger.Close)
+	record(t, ledger)
+	to := &receiver{alerts: make(chan string, 1024)}
+	hook := httptest.NewServer(to)
+	t.Cleanup(hook.Close)
+	dir := t.TempDir()
+	// the unit tests cover how long a condition must last
+	rules := regexp.MustCompile(`(?m)^ +for: .*\n`).ReplaceAllString(read(t, "rules.yaml"), "")
+	path := filepath.Join(dir, "rules.yaml")
+	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	rig, err := promrig.Start(ctx, promrig.Config{Dir: dir, Target: strings.TrimPrefix(ledger.URL, "http://"), Token: ledger.Operator, Rules: path, Webhook: hook.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(rig.Stop)
+	if err := rig.Await(ctx, `muniment_findings_overdue == 1`); err != nil {
+		t.Fatal(err)
+	}
+	panels := 0
+	for name, b := range boards {
+		for _, p := range b.panels {
+			panels++
+			if samples, err := rig.Query(ctx, p.expr); err != nil || len(samples) == 0 {
+				t.Errorf("dashboard %s, panel %q: %v, %v, want a sample", name, p.title, samples, err)
+			}
+		}
+	}
+	if panels == 0 {
+		t.Error("no panels")
+	}
+	wanted := map[string]bool{
+		"firing MunimentFindingsPastSLA: Findings past their deadline: 1":                                 true,
+		"firing MunimentFindingsWithoutEvidence: Only 0% of the findings are closed with linked evidence": true,
+	}
+	for len(wanted) > 0 {
+		alert := <-to.alerts
+		delete(wanted, alert)
+		if strings.Contains(alert, "MunimentDown") || strings.Contains(alert, "MunimentComplianceUnread") {
+			t.Errorf("%s, about a server that is well", alert)
+		}
+	}
+}
+
+// record records a finding that is past its deadline.
+func record(t *testing.T, ledger *ledgerrig.Server) {
+	t.Helper()
+	client, err := muniment.New(muniment.Options{Server: ledger.URL, Token: ledger.Token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, finding := range []string{`{"id":"AUD-1","title":"Charts are not signed","severity":"high","status":"open","source":"audit","detected":"2026-01-05T00:00:00Z","due":"2026-02-05T00:00:00Z","controls":["CHART-SIGNED"]}`} {
+		_, err := client.Append(context.Background(), muniment.Submission{Kind: kindname.Finding, Payload: []byte(finding), IdempotencyKey: fmt.Sprint("finding ", i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
