@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,9 @@ type Program struct {
 
 	// AnyStatus accepts a response of any status. Otherwise it must be 200.
 	AnyStatus bool
+
+	// Client probes the program. The default is http.DefaultClient.
+	Client *http.Client
 }
 
 // A Process is a running peer.
@@ -92,7 +96,7 @@ func (r *Process) probe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := cmp.Or(r.program.Client, http.DefaultClient).Do(req)
 	if err != nil {
 		return err
 	}
