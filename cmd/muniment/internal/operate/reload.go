@@ -39,35 +39,42 @@ type reloader struct {
 	ledgers   []*ledger.Ledger  // those that accept appends
 	files     []*logFile        // to be reopened
 	listeners []*edge.Listener
-	withRekor bool         // whether a Rekor log is served
-	health    string       // address of the health listener, or ""
-	cert      *certificate // of the API
-	rekorCert *certificate // of the Rekor log; nil without one
-	level     string       // from --log-level; "" for that of the configuration
+	withRekor bool               // whether a Rekor log is served
+	health    string             // address of the health listener, or ""
+	cert      *certificate       // of the API
+	rekorCert *certificate       // of the Rekor log; nil without one
+	useTLS    func(*datadir.Dir) // applies --tls-cert
+	level     string             // from --log-level; "" for that of the configuration
 }
 
-// rootsInterval is the time between two checks for replaced trusted roots.
-const rootsInterval = 2 * time.Second
+// filesInterval is the time between two checks for replaced trusted roots and
+// certificates.
+const filesInterval = 2 * time.Second
 
-// follow reloads on SIGHUP until the context ends. Replaced trusted roots are
-// applied without a signal. A folder that cannot be read changes nothing.
+// follow reloads on SIGHUP until the context ends. Replaced trusted roots and
+// certificates are applied without a signal. A folder that cannot be read
+// changes nothing.
 func (r *reloader) follow(ctx context.Context) {
 	hup, stop := onReload()
 	defer stop()
-	tick := time.NewTicker(rootsInterval)
+	tick := time.NewTicker(filesInterval)
 	defer tick.Stop()
-	for last := r.inForce.RootsState(); ; {
+	for last, lastTLS := r.inForce.RootsState(), r.tlsState(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 			err := r.reload(ctx)
 			r.report(err)
-			last = r.inForce.RootsState()
+			last, lastTLS = r.inForce.RootsState(), r.tlsState()
 		case <-tick.C:
 			if state := r.inForce.RootsState(); state != last && r.admission != nil {
 				last = state
 				r.reloadRoots()
+			}
+			if state := r.tlsState(); state != lastTLS {
+				lastTLS = state
+				r.reloadCertificate()
 			}
 		}
 	}
@@ -83,6 +90,38 @@ func (r *reloader) reloadRoots() {
 	r.logRoots(files)
 }
 
+// tlsState returns a value that changes when the certificate or its key is
+// replaced, as a renewal does.
+func (r *reloader) tlsState() string {
+	tls, state := r.inForce.Config.TLS, ""
+	for _, path := range []string{tls.Cert, tls.Key} {
+		if path == "" {
+			continue
+		}
+		if info, err := os.Stat(r.inForce.Rel(path)); err == nil {
+			state += fmt.Sprintln(path, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return state
+}
+
+// reloadCertificate applies a renewed certificate. While only one of its files
+// is replaced, they do not match, and the old pair stays in force.
+func (r *reloader) reloadCertificate() {
+	d := r.inForce
+	if err := r.cert.load(d.Config.TLS, d.Rel, d.ClientCA); err != nil {
+		r.log.Error("certificate not replaced", "err", err)
+		return
+	}
+	if r.rekorCert != nil {
+		if err := r.rekorCert.load(d.Config.TLS, d.Rel, nil); err != nil {
+			r.log.Error("certificate not replaced", "err", err)
+			return
+		}
+	}
+	r.log.Info("certificate in force", "file", d.Config.TLS.Cert)
+}
+
 func (r *reloader) logRoots(files []*ingest.RootFile) {
 	for _, f := range files {
 		r.log.Info("trusted root in force", "root", f.Name, "digest", f.Trusted.Digest())
@@ -96,6 +135,7 @@ func (r *reloader) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.useTLS(d)
 	if d.Config.Origin != r.inForce.Config.Origin || d.Config.Replica != r.inForce.Config.Replica {
 		return errors.New("origin and replica cannot change: make another data folder")
 	}

@@ -28,6 +28,8 @@ type serveCmd struct {
 	Listen            string `help:"Address to listen on. Port 0 takes a free one. Default: listen in muniment.yaml." placeholder:"HOST:PORT" env:"MUNIMENT_LISTEN"`
 	HealthListen      string `help:"Also serve health checks and metrics on this address, which has connections of its own. Default: health_listen in muniment.yaml. Without either they are served on the address of the API only." placeholder:"HOST:PORT" env:"MUNIMENT_HEALTH_LISTEN"`
 	RekorListen       string `help:"Also serve the Rekor log, made by 'muniment init --rekor-origin', on this address. Default: rekor.listen in muniment.yaml. Without either the log is off." placeholder:"HOST:PORT" env:"MUNIMENT_REKOR_LISTEN"`
+	TLSCert           string `help:"Certificate in PEM to serve HTTPS with. Default: tls.cert in muniment.yaml. The server reads changed files again." placeholder:"FILE" type:"path" and:"tls" env:"MUNIMENT_TLS_CERT"`
+	TLSKey            string `help:"Key of the certificate, in PEM. Default: tls.key in muniment.yaml." placeholder:"FILE" type:"path" and:"tls" env:"MUNIMENT_TLS_KEY"`
 	AcceptClock       bool   `help:"Accept appends although the clock is far ahead of the last entry. Check the clock first: the times of entries never decrease."`
 	AcceptUnconfirmed bool   `help:"Accept appends although the witnesses have not confirmed that this is the latest state of the log. If it is not, the log forks and is lost."`
 	LogFormat         string `help:"text or json." enum:"text,json" default:"text"`
@@ -95,12 +97,20 @@ func (c *serveCmd) load(a *term.App, log *slog.Logger) (*datadir.Dir, *reloader,
 	if err := datadir.Settle(c.Data); err != nil {
 		return nil, nil, err
 	}
-	reload := &reloader{app: a, log: log, inForce: d, started: d.Config, cert: &certificate{}, withRekor: c.RekorListen != "" || d.Config.Rekor.Listen != "", health: cmp.Or(c.HealthListen, d.Config.HealthListen)}
+	c.useTLS(d)
+	reload := &reloader{app: a, log: log, inForce: d, started: d.Config, cert: &certificate{}, useTLS: c.useTLS, withRekor: c.RekorListen != "" || d.Config.Rekor.Listen != "", health: cmp.Or(c.HealthListen, d.Config.HealthListen)}
 	if err := limitConnections(d, reload.withRekor, reload.health != ""); err != nil {
 		return nil, nil, err
 	}
 	reload.startLevel(c.LogLevel)
 	return d, reload, reload.cert.load(d.Config.TLS, d.Rel, d.ClientCA)
+}
+
+// useTLS makes the flags override the configuration.
+func (c *serveCmd) useTLS(d *datadir.Dir) {
+	if c.TLSCert != "" {
+		d.Config.TLS.Cert, d.Config.TLS.Key = c.TLSCert, c.TLSKey
+	}
 }
 
 // A logServer serves a log that takes appends, and its Rekor log.
