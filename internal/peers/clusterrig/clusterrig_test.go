@@ -7,7 +7,7 @@ import (
 	"muniment.dev/muniment/internal/peers/clusterrig"
 )
 
-// TestUsers checks that the API server knows the users and limits them.
+// TestUsers checks the groups and rights of the users.
 func TestUsers(t *testing.T) {
 	cluster, err := clusterrig.Start(t.Context(), t.TempDir())
 	if err != nil {
