@@ -105,6 +105,8 @@ var apiRoutes = map[string]capability{
 	rpc.GateServiceGetControlSetProcedure: askGate,
 	rpc.GateServiceReplayProcedure:        readEntries,
 	rpc.GateServiceListAffectedProcedure:  readEntries,
+	rpc.GateServiceListInventoryProcedure: readEntries,
+	rpc.GateServiceListCoverageProcedure:  readEntries,
 	// records what an offline gate was asked
 	rpc.GateServiceSubmitDecisionsProcedure: askGate,
 

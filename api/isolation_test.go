@@ -160,6 +160,8 @@ var may = map[protoreflect.FullName]string{
 	"muniment.v1.GateService.GetControlSet":         "appender reader approver admin",
 	"muniment.v1.GateService.Replay":                "reader approver admin",
 	"muniment.v1.GateService.ListAffected":          "reader approver admin",
+	"muniment.v1.GateService.ListInventory":         "reader approver admin",
+	"muniment.v1.GateService.ListCoverage":          "reader approver admin",
 	"muniment.v1.GateService.SubmitDecisions":       "appender reader approver admin",
 	"muniment.v1.IdentityService.ExchangeToken":     "anybody",
 	"muniment.v1.IdentityService.WhoAmI":            "appender reader approver auditor admin",

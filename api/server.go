@@ -27,6 +27,7 @@ import (
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/controls/finding"
+	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/controls/posture"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/ingest"
@@ -76,24 +77,25 @@ type Config struct {
 
 // A Server is the HTTP side of one log.
 type Server struct {
-	cfg      Config
-	now      func() time.Time
-	log      *slog.Logger
-	ledger   *ledger.Ledger
-	ingest   *ingest.Ingester
-	keeper   *retention.Keeper
-	decider  *decide.Decider
-	findings *finding.Projection
-	posture  *posture.Reader
-	notifier *notify.Notifier // nil until Webhooks is called; guarded by reloading
-	auth     *auth.Authenticator
-	settings atomic.Pointer[Settings] // complete with defaults
-	audit    *auditLog
-	limits   *limit.Limiter
-	appends  *rpc.Appends
-	watches  *rpc.Watches
-	errors   *connect.ErrorWriter
-	handlers sync.Map // tenantHandler to http.Handler
+	cfg       Config
+	now       func() time.Time
+	log       *slog.Logger
+	ledger    *ledger.Ledger
+	ingest    *ingest.Ingester
+	keeper    *retention.Keeper
+	decider   *decide.Decider
+	findings  *finding.Projection
+	posture   *posture.Reader
+	inventory *inventory.Reader
+	notifier  *notify.Notifier // nil until Webhooks is called; guarded by reloading
+	auth      *auth.Authenticator
+	settings  atomic.Pointer[Settings] // complete with defaults
+	audit     *auditLog
+	limits    *limit.Limiter
+	appends   *rpc.Appends
+	watches   *rpc.Watches
+	errors    *connect.ErrorWriter
+	handlers  sync.Map // tenantHandler to http.Handler
 
 	reloading sync.Mutex // held by Reload
 
@@ -122,6 +124,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	exceptions := &exception.Projection{Log: cfg.Ledger, Now: cfg.Now}
 	s.findings = &finding.Projection{Log: cfg.Ledger}
 	s.decider = &decide.Decider{Log: cfg.Ledger, Facts: decide.StoredFacts{Log: cfg.Ledger}, Exceptions: exceptions, Now: cfg.Now}
+	s.inventory = &inventory.Reader{Decider: s.decider, Projection: &inventory.Projection{Log: cfg.Ledger}}
 	s.posture = &posture.Reader{Decider: s.decider, Exceptions: exceptions, Findings: s.findings, Now: cfg.Now}
 	s.ingest.Referee = &referee{cfg.Ledger.Origin(), exceptions, s.findings, s.decider}
 	s.ingest.Recorded = s.alert

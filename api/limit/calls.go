@@ -77,6 +77,8 @@ var shapes = map[string]Shape{
 	rpc.GateServiceGetControlSetProcedure:   {place: Calls, bytes: listBytes, compresses: true},
 	rpc.GateServiceReplayProcedure:          {place: Answers, request: func(*Sizes) int64 { return maxSetRequest }, field: "controls", bytes: pastBytes, compresses: true},
 	rpc.GateServiceListAffectedProcedure:    {place: Answers, bytes: pastBytes, compresses: true},
+	rpc.GateServiceListInventoryProcedure:   {place: Answers, bytes: listBytes, compresses: true},
+	rpc.GateServiceListCoverageProcedure:    {place: Answers, bytes: pastBytes, compresses: true},
 	rpc.GateServiceSubmitDecisionsProcedure: {place: Calls, request: func(*Sizes) int64 { return maxSubjectsRequest }, field: "decisions", bytes: factBytes, compresses: true},
 
 	rpc.IdentityServiceExchangeTokenProcedure: {place: Public, field: "identity_token", records: true},
@@ -110,6 +112,9 @@ const (
 	// ResultBytes is what the result of one submission in a batch holds: its
 	// receipt, twice.
 	ResultBytes = 12 << 10
+	// InventoryFactor is the memory per byte of an inventory's entries while
+	// its artifacts are merged with those of others.
+	InventoryFactor = 3
 	// DecisionBytes is what the decision about one subject of a usual control
 	// set holds, twice.
 	DecisionBytes = 4 << 10

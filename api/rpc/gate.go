@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
@@ -33,6 +34,8 @@ type Gates struct {
 	Limits  *limit.Limiter
 	Public  Public
 	Drain   Drain
+	// Inventory reads what exists and runs.
+	Inventory *inventory.Reader
 	// Key signs the attestations of passes. Nil: they are not published.
 	Key *attest.Signer
 	// Spool keeps the decisions on a replica, which cannot record them.

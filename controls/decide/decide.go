@@ -34,6 +34,9 @@ type Log interface {
 type Question struct {
 	Stage       string
 	Environment string // can be empty
+	// Control is the only control that is decided about, at its first stage and
+	// whatever its mode. Empty: those of the stage.
+	Control string
 	// At is the past that is decided again. The zero value is now.
 	At Moment
 	// Candidate is applied instead of the control set in force. Nil: none.
@@ -56,6 +59,9 @@ type Artifact struct {
 var (
 	// ErrNotYet reports that a moment is not in the past.
 	ErrNotYet = errors.New("it is beyond the published log")
+	// ErrUnknownControl reports that the control set in force does not have the
+	// control of a question.
+	ErrUnknownControl = errors.New("the control set in force does not have it: see muniment control list")
 	// ErrTooEarly reports a time before entries that the decision reads.
 	ErrTooEarly = errors.New("it is before an entry of the stream that the decision reads")
 )
@@ -123,6 +129,13 @@ func (d *Decider) gatherer(ctx context.Context, s *ledger.Stream, q *Question) (
 		return nil, err
 	}
 	return g, nil
+}
+
+// StateAt returns the state that a moment stands for, as a tree size and a
+// time. Decisions of that moment are about the same state.
+func (d *Decider) StateAt(ctx context.Context, s *ledger.Stream, m Moment) (Moment, error) {
+	size, at, err := d.moment(ctx, d.Log.Published(), s, m)
+	return Moment{size, at}, err
 }
 
 // moment returns the tree size and the time of a decision.

@@ -55,10 +55,15 @@ func (g *gatherer) share(ctx context.Context, p *ledger.Published) error {
 			g.shared.Unreadable = unreadable.error
 		}
 	}
-	set := g.shared.Set
-	if set == nil {
+	if g.shared.Set == nil {
 		return nil
 	}
+	if id := g.question.Control; id != "" {
+		if g.shared.Set, g.shared.Stage = g.shared.Set.Only(id); g.shared.Set == nil {
+			return fmt.Errorf("control %s: %w", id, ErrUnknownControl)
+		}
+	}
+	set := g.shared.Set
 	for kind := range set.Kinds() {
 		g.kinds = append(g.kinds, kind)
 	}

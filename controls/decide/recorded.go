@@ -131,8 +131,11 @@ func failing(d *evaluate.Decision) (all []*evaluate.Result) {
 
 // Failing returns the results that keep a decision from a pass, at most 64, as
 // entries contain them.
-func Failing(d *evaluate.Decision) (all []*munimentv1.ControlResult) {
-	for _, r := range first(failing(d)) {
+func Failing(d *evaluate.Decision) []*munimentv1.ControlResult { return Results(failing(d)) }
+
+// Results returns the first 64 of the results as entries contain them.
+func Results(results []*evaluate.Result) (all []*munimentv1.ControlResult) {
+	for _, r := range first(results) {
 		all = append(all, resultMessage(r))
 	}
 	return all

@@ -46,6 +46,10 @@ type Result struct {
 	// in their order, to explain the result. It is empty if the control does
 	// not apply, or its evidence was not selected completely.
 	Requirements []RequirementOutcome `json:"-"`
+	// Signed reports that a requirement with signers, of the control or of one
+	// that it includes, has selected evidence for the subject, or for each of
+	// its parts.
+	Signed bool `json:"-"`
 }
 
 // A RequirementOutcome is the evidence that one requirement selects. Of a
@@ -133,6 +137,7 @@ func (h *hearing) result(c *Control, mode Mode) Result {
 	if !h.tooMany && s.err == nil {
 		r.Requirements = s.outcomes()
 	}
+	r.Signed = h.signed(c)
 	for _, m := range v.missing {
 		if len(h.part.Digest) > 0 {
 			m = h.part.Name + ": " + m
@@ -140,6 +145,21 @@ func (h *hearing) result(c *Control, mode Mode) Result {
 		r.Missing = append(r.Missing, m)
 	}
 	return r
+}
+
+// signed reports whether a requirement with signers, of the control or of one
+// that it includes, has selected evidence.
+func (h *hearing) signed(c *Control) (signed bool) {
+	if h.tooMany {
+		return false
+	}
+	c.visit(func(c *Control) {
+		s := h.selection(c)
+		for _, r := range s.requirements {
+			signed = signed || s.err == nil && len(r.Signers) > 0 && len(r.entries) > 0
+		}
+	})
+	return signed
 }
 
 // badness orders results, the best first.
@@ -150,6 +170,7 @@ func (r *Result) merge(o *Result) {
 	if badness[o.Result] > badness[r.Result] {
 		r.Result, r.Reason = o.Result, o.Reason
 	}
+	r.Signed = r.Signed && o.Signed
 	r.Missing = append(r.Missing, o.Missing[:min(len(o.Missing), max(0, maxMissingLines-len(r.Missing)))]...)
 	r.Entries = newestEntries(append(r.Entries, o.Entries...))
 	if len(o.Requirements) != len(r.Requirements) {

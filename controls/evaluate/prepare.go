@@ -62,29 +62,20 @@ func (h *hearing) addReadBy(c *Control, all map[*Evidence]bool) {
 	if h.tooMany {
 		return
 	}
-	seen := map[*Control]bool{}
-	var visit func(c *Control)
-	visit = func(c *Control) {
-		if seen[c] {
+	c.visit(func(c *Control) {
+		scans := c.Condition != nil && c.Condition.Reads("vulnerabilities")
+		if !scans && (c.Condition == nil || !c.Condition.Reads("evidence")) {
 			return
 		}
-		seen[c] = true
-		scans := c.Condition != nil && c.Condition.Reads("vulnerabilities")
-		if scans || c.Condition != nil && c.Condition.Reads("evidence") {
-			for _, r := range h.selection(c).requirements {
-				for _, e := range r.entries {
-					all[e.Evidence] = true
-				}
-				for i := 0; scans && i < len(r.aged); i++ {
-					all[r.aged[i].Evidence] = true
-				}
+		for _, r := range h.selection(c).requirements {
+			for _, e := range r.entries {
+				all[e.Evidence] = true
+			}
+			for i := 0; scans && i < len(r.aged); i++ {
+				all[r.aged[i].Evidence] = true
 			}
 		}
-		for _, in := range c.Includes {
-			visit(in)
-		}
-	}
-	visit(c)
+	})
 }
 
 // Decide makes the decision. The error reports that the meter's context ended.

@@ -143,6 +143,40 @@ func (c *Control) mode(stage, environment string) (mode Mode) {
 	return mode
 }
 
+// visit calls f with the control and with those that it includes, each once.
+func (c *Control) visit(f func(*Control)) {
+	seen := map[*Control]bool{}
+	var visit func(c *Control)
+	visit = func(c *Control) {
+		if seen[c] {
+			return
+		}
+		seen[c] = true
+		f(c)
+		for _, in := range c.Includes {
+			visit(in)
+		}
+	}
+	visit(c)
+}
+
+// Only returns a set in which one control is enforced in every environment, at
+// the stage of its first mode, and nothing else. It is nil if the set does not
+// have the control.
+func (s *Set) Only(id string) (set *Set, stage string) {
+	for _, c := range s.Controls {
+		if c.ID != id {
+			continue
+		}
+		one, only := *c, *s
+		stage = c.Modes[0].Stage
+		one.Modes = []ModeRow{{Stage: stage, Mode: Enforce}}
+		only.Controls = []*Control{&one}
+		return &only, stage
+	}
+	return nil, ""
+}
+
 // appliesTo reports whether the control applies to a subject.
 func (c *Control) appliesTo(s *Subject) bool {
 	return (len(c.Types) == 0 || slices.Contains(c.Types, s.Type)) && (len(c.Names) == 0 || s.Name == "" || anyMatch(c.Names, s.Name))

@@ -47,22 +47,12 @@ func (t *Trial) Result() (*TrialResult, error) {
 		return nil, fmt.Errorf("the check was interrupted: %w", err)
 	}
 	r := &TrialResult{Result: v.result, Reason: v.reason, Missing: v.missing, Selected: map[uint64]bool{}}
-	seen := map[*Control]bool{}
-	var visit func(c *Control)
-	visit = func(c *Control) {
-		if seen[c] {
-			return
-		}
-		seen[c] = true
+	t.control.visit(func(c *Control) {
 		for _, one := range t.hearing.selection(c).requirements {
 			for _, e := range one.entries {
 				r.Selected[e.Index] = true
 			}
 		}
-		for _, in := range c.Includes {
-			visit(in)
-		}
-	}
-	visit(t.control)
+	})
 	return r, nil
 }

@@ -1953,6 +1953,862 @@ func (x *AffectedCause) GetEntries() []uint64 {
 	return nil
 }
 
+type ListInventoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenant        string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Query         *InventoryQuery        `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInventoryRequest) Reset() {
+	*x = ListInventoryRequest{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInventoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInventoryRequest) ProtoMessage() {}
+
+func (x *ListInventoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInventoryRequest.ProtoReflect.Descriptor instead.
+func (*ListInventoryRequest) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListInventoryRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ListInventoryRequest) GetQuery() *InventoryQuery {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+// Selects inventories, and artifacts in them.
+type InventoryQuery struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Only inventories of this environment, and of this scope. Empty: all.
+	Environment string `protobuf:"bytes,1,opt,name=environment,proto3" json:"environment,omitempty"`
+	Scope       string `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	// As of a tree size or a time in the past. Neither: as of now.
+	//
+	// Types that are valid to be assigned to At:
+	//
+	//	*InventoryQuery_TreeSize
+	//	*InventoryQuery_Time
+	At isInventoryQuery_At `protobuf_oneof:"at"`
+	// The age in seconds from which an inventory is stale. 0: 48 hours for the
+	// scope runs, and 30 days for the scope exists.
+	MaxAgeSeconds uint64 `protobuf:"varint,5,opt,name=max_age_seconds,json=maxAgeSeconds,proto3" json:"max_age_seconds,omitempty"`
+	// Only artifacts of these types. Empty: all.
+	Types         []string `protobuf:"bytes,6,rep,name=types,proto3" json:"types,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InventoryQuery) Reset() {
+	*x = InventoryQuery{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InventoryQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InventoryQuery) ProtoMessage() {}
+
+func (x *InventoryQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InventoryQuery.ProtoReflect.Descriptor instead.
+func (*InventoryQuery) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *InventoryQuery) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *InventoryQuery) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *InventoryQuery) GetAt() isInventoryQuery_At {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *InventoryQuery) GetTreeSize() uint64 {
+	if x != nil {
+		if x, ok := x.At.(*InventoryQuery_TreeSize); ok {
+			return x.TreeSize
+		}
+	}
+	return 0
+}
+
+func (x *InventoryQuery) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		if x, ok := x.At.(*InventoryQuery_Time); ok {
+			return x.Time
+		}
+	}
+	return nil
+}
+
+func (x *InventoryQuery) GetMaxAgeSeconds() uint64 {
+	if x != nil {
+		return x.MaxAgeSeconds
+	}
+	return 0
+}
+
+func (x *InventoryQuery) GetTypes() []string {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+type isInventoryQuery_At interface {
+	isInventoryQuery_At()
+}
+
+type InventoryQuery_TreeSize struct {
+	TreeSize uint64 `protobuf:"varint,3,opt,name=tree_size,json=treeSize,proto3,oneof"`
+}
+
+type InventoryQuery_Time struct {
+	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3,oneof"`
+}
+
+func (*InventoryQuery_TreeSize) isInventoryQuery_At() {}
+
+func (*InventoryQuery_Time) isInventoryQuery_At() {}
+
+type ListInventoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The inventories, in the first messages.
+	Sources   []*InventorySource     `protobuf:"bytes,1,rep,name=sources,proto3" json:"sources,omitempty"`
+	Artifacts []*InventoriedArtifact `protobuf:"bytes,2,rep,name=artifacts,proto3" json:"artifacts,omitempty"`
+	// What the call has read.
+	TreeSize      uint64                 `protobuf:"varint,3,opt,name=tree_size,json=treeSize,proto3" json:"tree_size,omitempty"`
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListInventoryResponse) Reset() {
+	*x = ListInventoryResponse{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListInventoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListInventoryResponse) ProtoMessage() {}
+
+func (x *ListInventoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListInventoryResponse.ProtoReflect.Descriptor instead.
+func (*ListInventoryResponse) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *ListInventoryResponse) GetSources() []*InventorySource {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *ListInventoryResponse) GetArtifacts() []*InventoriedArtifact {
+	if x != nil {
+		return x.Artifacts
+	}
+	return nil
+}
+
+func (x *ListInventoryResponse) GetTreeSize() uint64 {
+	if x != nil {
+		return x.TreeSize
+	}
+	return 0
+}
+
+func (x *ListInventoryResponse) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
+// The newest inventory of a scope, environment and source.
+type InventorySource struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Scope       string                 `protobuf:"bytes,1,opt,name=scope,proto3" json:"scope,omitempty"`
+	Environment string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	Source      string                 `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Observed    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=observed,proto3" json:"observed,omitempty"`
+	// When its last entry was recorded.
+	Recorded  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=recorded,proto3" json:"recorded,omitempty"`
+	Submitter string                 `protobuf:"bytes,6,opt,name=submitter,proto3" json:"submitter,omitempty"`
+	// Its entries, increasing, at most 1024.
+	Entries      []uint64 `protobuf:"varint,7,rep,packed,name=entries,proto3" json:"entries,omitempty"`
+	Items        uint64   `protobuf:"varint,8,opt,name=items,proto3" json:"items,omitempty"`
+	Unidentified uint64   `protobuf:"varint,9,opt,name=unidentified,proto3" json:"unidentified,omitempty"`
+	Stale        bool     `protobuf:"varint,10,opt,name=stale,proto3" json:"stale,omitempty"`
+	// The source has ended.
+	Retired bool `protobuf:"varint,11,opt,name=retired,proto3" json:"retired,omitempty"`
+	// Why it cannot be read. Empty: it can.
+	Problem       string `protobuf:"bytes,12,opt,name=problem,proto3" json:"problem,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InventorySource) Reset() {
+	*x = InventorySource{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InventorySource) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InventorySource) ProtoMessage() {}
+
+func (x *InventorySource) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InventorySource.ProtoReflect.Descriptor instead.
+func (*InventorySource) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *InventorySource) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *InventorySource) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *InventorySource) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *InventorySource) GetObserved() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Observed
+	}
+	return nil
+}
+
+func (x *InventorySource) GetRecorded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Recorded
+	}
+	return nil
+}
+
+func (x *InventorySource) GetSubmitter() string {
+	if x != nil {
+		return x.Submitter
+	}
+	return ""
+}
+
+func (x *InventorySource) GetEntries() []uint64 {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
+func (x *InventorySource) GetItems() uint64 {
+	if x != nil {
+		return x.Items
+	}
+	return 0
+}
+
+func (x *InventorySource) GetUnidentified() uint64 {
+	if x != nil {
+		return x.Unidentified
+	}
+	return 0
+}
+
+func (x *InventorySource) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+func (x *InventorySource) GetRetired() bool {
+	if x != nil {
+		return x.Retired
+	}
+	return false
+}
+
+func (x *InventorySource) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+// An artifact with all its places in the inventories of an environment.
+type InventoriedArtifact struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Environment string                 `protobuf:"bytes,1,opt,name=environment,proto3" json:"environment,omitempty"`
+	Type        string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// Its name is the first of the names. Without a digest it was not identified.
+	Artifact *Artifact `protobuf:"bytes,3,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	// The other names by which inventories list it, at most 64.
+	Names []string    `protobuf:"bytes,4,rep,name=names,proto3" json:"names,omitempty"`
+	Parts []*GatePart `protobuf:"bytes,5,rep,name=parts,proto3" json:"parts,omitempty"`
+	// It exists, and it runs.
+	Scopes []string `protobuf:"bytes,6,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// Workloads that run it and other places, at most 16, and their number.
+	Places     []string `protobuf:"bytes,7,rep,name=places,proto3" json:"places,omitempty"`
+	PlaceCount uint64   `protobuf:"varint,8,opt,name=place_count,json=placeCount,proto3" json:"place_count,omitempty"`
+	// It runs in a static Pod.
+	StaticPod bool `protobuf:"varint,9,opt,name=static_pod,json=staticPod,proto3" json:"static_pod,omitempty"`
+	// References by which workloads name it, if they pin another digest.
+	Declared []string `protobuf:"bytes,10,rep,name=declared,proto3" json:"declared,omitempty"`
+	// Why no digest was found.
+	Unidentified  string `protobuf:"bytes,11,opt,name=unidentified,proto3" json:"unidentified,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InventoriedArtifact) Reset() {
+	*x = InventoriedArtifact{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InventoriedArtifact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InventoriedArtifact) ProtoMessage() {}
+
+func (x *InventoriedArtifact) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InventoriedArtifact.ProtoReflect.Descriptor instead.
+func (*InventoriedArtifact) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *InventoriedArtifact) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *InventoriedArtifact) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *InventoriedArtifact) GetArtifact() *Artifact {
+	if x != nil {
+		return x.Artifact
+	}
+	return nil
+}
+
+func (x *InventoriedArtifact) GetNames() []string {
+	if x != nil {
+		return x.Names
+	}
+	return nil
+}
+
+func (x *InventoriedArtifact) GetParts() []*GatePart {
+	if x != nil {
+		return x.Parts
+	}
+	return nil
+}
+
+func (x *InventoriedArtifact) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *InventoriedArtifact) GetPlaces() []string {
+	if x != nil {
+		return x.Places
+	}
+	return nil
+}
+
+func (x *InventoriedArtifact) GetPlaceCount() uint64 {
+	if x != nil {
+		return x.PlaceCount
+	}
+	return 0
+}
+
+func (x *InventoriedArtifact) GetStaticPod() bool {
+	if x != nil {
+		return x.StaticPod
+	}
+	return false
+}
+
+func (x *InventoriedArtifact) GetDeclared() []string {
+	if x != nil {
+		return x.Declared
+	}
+	return nil
+}
+
+func (x *InventoriedArtifact) GetUnidentified() string {
+	if x != nil {
+		return x.Unidentified
+	}
+	return ""
+}
+
+type ListCoverageRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Which artifacts the coverage is of.
+	Query *InventoryQuery `protobuf:"bytes,2,opt,name=query,proto3" json:"query,omitempty"`
+	// An artifact is attested if the controls that are enforced at this stage are
+	// satisfied, or this one control is.
+	Stage         string `protobuf:"bytes,3,opt,name=stage,proto3" json:"stage,omitempty"`
+	Control       string `protobuf:"bytes,4,opt,name=control,proto3" json:"control,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCoverageRequest) Reset() {
+	*x = ListCoverageRequest{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCoverageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCoverageRequest) ProtoMessage() {}
+
+func (x *ListCoverageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCoverageRequest.ProtoReflect.Descriptor instead.
+func (*ListCoverageRequest) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListCoverageRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ListCoverageRequest) GetQuery() *InventoryQuery {
+	if x != nil {
+		return x.Query
+	}
+	return nil
+}
+
+func (x *ListCoverageRequest) GetStage() string {
+	if x != nil {
+		return x.Stage
+	}
+	return ""
+}
+
+func (x *ListCoverageRequest) GetControl() string {
+	if x != nil {
+		return x.Control
+	}
+	return ""
+}
+
+type ListCoverageResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The artifacts that are not attested.
+	Gaps []*CoverageGap `protobuf:"bytes,1,rep,name=gaps,proto3" json:"gaps,omitempty"`
+	// In the last message: the inventories, and the counts.
+	Sources    []*InventorySource     `protobuf:"bytes,2,rep,name=sources,proto3" json:"sources,omitempty"`
+	Counts     []*CoverageCount       `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty"`
+	TreeSize   uint64                 `protobuf:"varint,4,opt,name=tree_size,json=treeSize,proto3" json:"tree_size,omitempty"`
+	AsOf       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	ControlSet string                 `protobuf:"bytes,6,opt,name=control_set,json=controlSet,proto3" json:"control_set,omitempty"`
+	// Artifacts decided about, and those to decide about.
+	Done  uint64 `protobuf:"varint,7,opt,name=done,proto3" json:"done,omitempty"`
+	Total uint64 `protobuf:"varint,8,opt,name=total,proto3" json:"total,omitempty"`
+	// In the last message: why there is no answer, such as a stale inventory.
+	// Empty: there is one.
+	Problems      []string `protobuf:"bytes,9,rep,name=problems,proto3" json:"problems,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCoverageResponse) Reset() {
+	*x = ListCoverageResponse{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCoverageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCoverageResponse) ProtoMessage() {}
+
+func (x *ListCoverageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCoverageResponse.ProtoReflect.Descriptor instead.
+func (*ListCoverageResponse) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListCoverageResponse) GetGaps() []*CoverageGap {
+	if x != nil {
+		return x.Gaps
+	}
+	return nil
+}
+
+func (x *ListCoverageResponse) GetSources() []*InventorySource {
+	if x != nil {
+		return x.Sources
+	}
+	return nil
+}
+
+func (x *ListCoverageResponse) GetCounts() []*CoverageCount {
+	if x != nil {
+		return x.Counts
+	}
+	return nil
+}
+
+func (x *ListCoverageResponse) GetTreeSize() uint64 {
+	if x != nil {
+		return x.TreeSize
+	}
+	return 0
+}
+
+func (x *ListCoverageResponse) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
+func (x *ListCoverageResponse) GetControlSet() string {
+	if x != nil {
+		return x.ControlSet
+	}
+	return ""
+}
+
+func (x *ListCoverageResponse) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *ListCoverageResponse) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ListCoverageResponse) GetProblems() []string {
+	if x != nil {
+		return x.Problems
+	}
+	return nil
+}
+
+// The coverage of the artifacts of a type in an environment.
+type CoverageCount struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Environment string                 `protobuf:"bytes,1,opt,name=environment,proto3" json:"environment,omitempty"`
+	Type        string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	Inventoried uint64                 `protobuf:"varint,3,opt,name=inventoried,proto3" json:"inventoried,omitempty"`
+	Attested    uint64                 `protobuf:"varint,4,opt,name=attested,proto3" json:"attested,omitempty"`
+	// Of those that are not attested: artifacts with exceptions, and those about
+	// which nothing could be decided.
+	Excepted      uint64 `protobuf:"varint,5,opt,name=excepted,proto3" json:"excepted,omitempty"`
+	Undecided     uint64 `protobuf:"varint,6,opt,name=undecided,proto3" json:"undecided,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CoverageCount) Reset() {
+	*x = CoverageCount{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CoverageCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CoverageCount) ProtoMessage() {}
+
+func (x *CoverageCount) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CoverageCount.ProtoReflect.Descriptor instead.
+func (*CoverageCount) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *CoverageCount) GetEnvironment() string {
+	if x != nil {
+		return x.Environment
+	}
+	return ""
+}
+
+func (x *CoverageCount) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *CoverageCount) GetInventoried() uint64 {
+	if x != nil {
+		return x.Inventoried
+	}
+	return 0
+}
+
+func (x *CoverageCount) GetAttested() uint64 {
+	if x != nil {
+		return x.Attested
+	}
+	return 0
+}
+
+func (x *CoverageCount) GetExcepted() uint64 {
+	if x != nil {
+		return x.Excepted
+	}
+	return 0
+}
+
+func (x *CoverageCount) GetUndecided() uint64 {
+	if x != nil {
+		return x.Undecided
+	}
+	return 0
+}
+
+// An artifact that is not attested.
+type CoverageGap struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Artifact *InventoriedArtifact   `protobuf:"bytes,1,opt,name=artifact,proto3" json:"artifact,omitempty"`
+	// Code of the reason: unidentified, not-satisfied, undecided, excepted,
+	// no-control or unsigned.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// The reason of a decision without results.
+	Detail string `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	// The results that keep it from being attested, at most 64.
+	Results       []*ControlResult `protobuf:"bytes,4,rep,name=results,proto3" json:"results,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CoverageGap) Reset() {
+	*x = CoverageGap{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CoverageGap) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CoverageGap) ProtoMessage() {}
+
+func (x *CoverageGap) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CoverageGap.ProtoReflect.Descriptor instead.
+func (*CoverageGap) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *CoverageGap) GetArtifact() *InventoriedArtifact {
+	if x != nil {
+		return x.Artifact
+	}
+	return nil
+}
+
+func (x *CoverageGap) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *CoverageGap) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *CoverageGap) GetResults() []*ControlResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
 var File_muniment_v1_gate_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_gate_proto_rawDesc = "" +
@@ -2113,7 +2969,80 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\acontrol\x18\x01 \x01(\tR\acontrol\x12\x16\n" +
 	"\x06change\x18\x02 \x01(\tR\x06change\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\x12\x18\n" +
-	"\aentries\x18\x04 \x03(\x04R\aentries*\xef\x01\n" +
+	"\aentries\x18\x04 \x03(\x04R\aentries\"\x91\x01\n" +
+	"\x14ListInventoryRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x121\n" +
+	"\x05query\x18\x02 \x01(\v2\x1b.muniment.v1.InventoryQueryR\x05query\"\xc5\x02\n" +
+	"\x0eInventoryQuery\x12*\n" +
+	"\venvironment\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\venvironment\x12+\n" +
+	"\x05scope\x18\x02 \x01(\tB\x15\xbaH\x12r\x10R\x00R\x06existsR\x04runsR\x05scope\x12\x1d\n" +
+	"\ttree_size\x18\x03 \x01(\x04H\x00R\btreeSize\x120\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x04time\x123\n" +
+	"\x0fmax_age_seconds\x18\x05 \x01(\x04B\v\xbaH\b2\x06\x18\x80\x86\xb0\x96\x01R\rmaxAgeSeconds\x12N\n" +
+	"\x05types\x18\x06 \x03(\tB8\xbaH5\x92\x012\x10\x05\".r,R\x05imageR\x05chartR\x05deltaR\x0fexport-manifestR\x04fileR\x05typesB\x04\n" +
+	"\x02at\"\xdd\x01\n" +
+	"\x15ListInventoryResponse\x126\n" +
+	"\asources\x18\x01 \x03(\v2\x1c.muniment.v1.InventorySourceR\asources\x12>\n" +
+	"\tartifacts\x18\x02 \x03(\v2 .muniment.v1.InventoriedArtifactR\tartifacts\x12\x1b\n" +
+	"\ttree_size\x18\x03 \x01(\x04R\btreeSize\x12/\n" +
+	"\x05as_of\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\x8d\x03\n" +
+	"\x0fInventorySource\x12\x14\n" +
+	"\x05scope\x18\x01 \x01(\tR\x05scope\x12 \n" +
+	"\venvironment\x18\x02 \x01(\tR\venvironment\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x126\n" +
+	"\bobserved\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\bobserved\x126\n" +
+	"\brecorded\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\brecorded\x12\x1c\n" +
+	"\tsubmitter\x18\x06 \x01(\tR\tsubmitter\x12\x18\n" +
+	"\aentries\x18\a \x03(\x04R\aentries\x12\x14\n" +
+	"\x05items\x18\b \x01(\x04R\x05items\x12\"\n" +
+	"\funidentified\x18\t \x01(\x04R\funidentified\x12\x14\n" +
+	"\x05stale\x18\n" +
+	" \x01(\bR\x05stale\x12\x18\n" +
+	"\aretired\x18\v \x01(\bR\aretired\x12\x18\n" +
+	"\aproblem\x18\f \x01(\tR\aproblem\"\xf1\x02\n" +
+	"\x13InventoriedArtifact\x12 \n" +
+	"\venvironment\x18\x01 \x01(\tR\venvironment\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x121\n" +
+	"\bartifact\x18\x03 \x01(\v2\x15.muniment.v1.ArtifactR\bartifact\x12\x14\n" +
+	"\x05names\x18\x04 \x03(\tR\x05names\x12+\n" +
+	"\x05parts\x18\x05 \x03(\v2\x15.muniment.v1.GatePartR\x05parts\x12\x16\n" +
+	"\x06scopes\x18\x06 \x03(\tR\x06scopes\x12\x16\n" +
+	"\x06places\x18\a \x03(\tR\x06places\x12\x1f\n" +
+	"\vplace_count\x18\b \x01(\x04R\n" +
+	"placeCount\x12\x1d\n" +
+	"\n" +
+	"static_pod\x18\t \x01(\bR\tstaticPod\x12\x1a\n" +
+	"\bdeclared\x18\n" +
+	" \x03(\tR\bdeclared\x12\"\n" +
+	"\funidentified\x18\v \x01(\tR\funidentified\"\xe7\x01\n" +
+	"\x13ListCoverageRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x121\n" +
+	"\x05query\x18\x02 \x01(\v2\x1b.muniment.v1.InventoryQueryR\x05query\x121\n" +
+	"\x05stage\x18\x03 \x01(\tB\x1b\xbaH\x18r\x162\x14^$|^[a-z0-9-]{1,64}$R\x05stage\x12\"\n" +
+	"\acontrol\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x01R\acontrol\"\xe5\x02\n" +
+	"\x14ListCoverageResponse\x12,\n" +
+	"\x04gaps\x18\x01 \x03(\v2\x18.muniment.v1.CoverageGapR\x04gaps\x126\n" +
+	"\asources\x18\x02 \x03(\v2\x1c.muniment.v1.InventorySourceR\asources\x122\n" +
+	"\x06counts\x18\x03 \x03(\v2\x1a.muniment.v1.CoverageCountR\x06counts\x12\x1b\n" +
+	"\ttree_size\x18\x04 \x01(\x04R\btreeSize\x12/\n" +
+	"\x05as_of\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\x12\x1f\n" +
+	"\vcontrol_set\x18\x06 \x01(\tR\n" +
+	"controlSet\x12\x12\n" +
+	"\x04done\x18\a \x01(\x04R\x04done\x12\x14\n" +
+	"\x05total\x18\b \x01(\x04R\x05total\x12\x1a\n" +
+	"\bproblems\x18\t \x03(\tR\bproblems\"\xbd\x01\n" +
+	"\rCoverageCount\x12 \n" +
+	"\venvironment\x18\x01 \x01(\tR\venvironment\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12 \n" +
+	"\vinventoried\x18\x03 \x01(\x04R\vinventoried\x12\x1a\n" +
+	"\battested\x18\x04 \x01(\x04R\battested\x12\x1a\n" +
+	"\bexcepted\x18\x05 \x01(\x04R\bexcepted\x12\x1c\n" +
+	"\tundecided\x18\x06 \x01(\x04R\tundecided\"\xb1\x01\n" +
+	"\vCoverageGap\x12<\n" +
+	"\bartifact\x18\x01 \x01(\v2 .muniment.v1.InventoriedArtifactR\bartifact\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x124\n" +
+	"\aresults\x18\x04 \x03(\v2\x1a.muniment.v1.ControlResultR\aresults*\xef\x01\n" +
 	"\x10SubmissionResult\x12!\n" +
 	"\x1dSUBMISSION_RESULT_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aSUBMISSION_RESULT_RECORDED\x10\x01\x12\x1b\n" +
@@ -2121,13 +3050,15 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\x1aSUBMISSION_RESULT_REPEATED\x10\x03\x12\x1d\n" +
 	"\x19SUBMISSION_RESULT_DIFFERS\x10\x04\x12\x1d\n" +
 	"\x19SUBMISSION_RESULT_INVALID\x10\x05\x12\x1d\n" +
-	"\x19SUBMISSION_RESULT_NOT_YET\x10\x062\xa7\x03\n" +
+	"\x19SUBMISSION_RESULT_NOT_YET\x10\x062\xd8\x04\n" +
 	"\vGateService\x12A\n" +
 	"\x06Decide\x12\x1a.muniment.v1.DecideRequest\x1a\x1b.muniment.v1.DecideResponse\x12\\\n" +
 	"\x0fSubmitDecisions\x12#.muniment.v1.SubmitDecisionsRequest\x1a$.muniment.v1.SubmitDecisionsResponse\x12[\n" +
 	"\rGetControlSet\x12!.muniment.v1.GetControlSetRequest\x1a\".muniment.v1.GetControlSetResponse\"\x03\x90\x02\x01\x12C\n" +
 	"\x06Replay\x12\x1a.muniment.v1.ReplayRequest\x1a\x1b.muniment.v1.ReplayResponse0\x01\x12U\n" +
-	"\fListAffected\x12 .muniment.v1.ListAffectedRequest\x1a!.muniment.v1.ListAffectedResponse0\x01B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
+	"\fListAffected\x12 .muniment.v1.ListAffectedRequest\x1a!.muniment.v1.ListAffectedResponse0\x01\x12X\n" +
+	"\rListInventory\x12!.muniment.v1.ListInventoryRequest\x1a\".muniment.v1.ListInventoryResponse0\x01\x12U\n" +
+	"\fListCoverage\x12 .muniment.v1.ListCoverageRequest\x1a!.muniment.v1.ListCoverageResponse0\x01B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
 
 var (
 	file_muniment_v1_gate_proto_rawDescOnce sync.Once
@@ -2142,7 +3073,7 @@ func file_muniment_v1_gate_proto_rawDescGZIP() []byte {
 }
 
 var file_muniment_v1_gate_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_muniment_v1_gate_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_muniment_v1_gate_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_muniment_v1_gate_proto_goTypes = []any{
 	(SubmissionResult)(0),           // 0: muniment.v1.SubmissionResult
 	(*GateSubject)(nil),             // 1: muniment.v1.GateSubject
@@ -2168,63 +3099,92 @@ var file_muniment_v1_gate_proto_goTypes = []any{
 	(*ListAffectedResponse)(nil),    // 21: muniment.v1.ListAffectedResponse
 	(*AffectedPass)(nil),            // 22: muniment.v1.AffectedPass
 	(*AffectedCause)(nil),           // 23: muniment.v1.AffectedCause
-	nil,                             // 24: muniment.v1.GatePart.DigestEntry
-	(*Artifact)(nil),                // 25: muniment.v1.Artifact
-	(*timestamppb.Timestamp)(nil),   // 26: google.protobuf.Timestamp
-	(*GateDecision)(nil),            // 27: muniment.v1.GateDecision
-	(*ControlSet)(nil),              // 28: muniment.v1.ControlSet
-	(*Control)(nil),                 // 29: muniment.v1.Control
-	(*ControlResult)(nil),           // 30: muniment.v1.ControlResult
+	(*ListInventoryRequest)(nil),    // 24: muniment.v1.ListInventoryRequest
+	(*InventoryQuery)(nil),          // 25: muniment.v1.InventoryQuery
+	(*ListInventoryResponse)(nil),   // 26: muniment.v1.ListInventoryResponse
+	(*InventorySource)(nil),         // 27: muniment.v1.InventorySource
+	(*InventoriedArtifact)(nil),     // 28: muniment.v1.InventoriedArtifact
+	(*ListCoverageRequest)(nil),     // 29: muniment.v1.ListCoverageRequest
+	(*ListCoverageResponse)(nil),    // 30: muniment.v1.ListCoverageResponse
+	(*CoverageCount)(nil),           // 31: muniment.v1.CoverageCount
+	(*CoverageGap)(nil),             // 32: muniment.v1.CoverageGap
+	nil,                             // 33: muniment.v1.GatePart.DigestEntry
+	(*Artifact)(nil),                // 34: muniment.v1.Artifact
+	(*timestamppb.Timestamp)(nil),   // 35: google.protobuf.Timestamp
+	(*GateDecision)(nil),            // 36: muniment.v1.GateDecision
+	(*ControlSet)(nil),              // 37: muniment.v1.ControlSet
+	(*Control)(nil),                 // 38: muniment.v1.Control
+	(*ControlResult)(nil),           // 39: muniment.v1.ControlResult
 }
 var file_muniment_v1_gate_proto_depIdxs = []int32{
-	25, // 0: muniment.v1.GateSubject.artifact:type_name -> muniment.v1.Artifact
+	34, // 0: muniment.v1.GateSubject.artifact:type_name -> muniment.v1.Artifact
 	2,  // 1: muniment.v1.GateSubject.parts:type_name -> muniment.v1.GatePart
-	24, // 2: muniment.v1.GatePart.digest:type_name -> muniment.v1.GatePart.DigestEntry
+	33, // 2: muniment.v1.GatePart.digest:type_name -> muniment.v1.GatePart.DigestEntry
 	1,  // 3: muniment.v1.DecideRequest.subjects:type_name -> muniment.v1.GateSubject
-	26, // 4: muniment.v1.DecideRequest.time:type_name -> google.protobuf.Timestamp
+	35, // 4: muniment.v1.DecideRequest.time:type_name -> google.protobuf.Timestamp
 	5,  // 5: muniment.v1.DecideResponse.decisions:type_name -> muniment.v1.SubjectDecision
-	27, // 6: muniment.v1.SubjectDecision.decision:type_name -> muniment.v1.GateDecision
+	36, // 6: muniment.v1.SubjectDecision.decision:type_name -> muniment.v1.GateDecision
 	10, // 7: muniment.v1.SubjectDecision.explanations:type_name -> muniment.v1.Explanation
 	1,  // 8: muniment.v1.SpooledDecision.subject:type_name -> muniment.v1.GateSubject
-	27, // 9: muniment.v1.SpooledDecision.decision:type_name -> muniment.v1.GateDecision
+	36, // 9: muniment.v1.SpooledDecision.decision:type_name -> muniment.v1.GateDecision
 	9,  // 10: muniment.v1.SubmitDecisionsResponse.results:type_name -> muniment.v1.SubmittedDecision
 	0,  // 11: muniment.v1.SubmittedDecision.result:type_name -> muniment.v1.SubmissionResult
-	27, // 12: muniment.v1.SubmittedDecision.decision:type_name -> muniment.v1.GateDecision
+	36, // 12: muniment.v1.SubmittedDecision.decision:type_name -> muniment.v1.GateDecision
 	11, // 13: muniment.v1.Explanation.requirements:type_name -> muniment.v1.RequirementExplanation
 	13, // 14: muniment.v1.Explanation.exceptions:type_name -> muniment.v1.UsedException
 	12, // 15: muniment.v1.RequirementExplanation.found:type_name -> muniment.v1.FoundEvidence
 	12, // 16: muniment.v1.RequirementExplanation.ignored:type_name -> muniment.v1.FoundEvidence
-	26, // 17: muniment.v1.FoundEvidence.time:type_name -> google.protobuf.Timestamp
-	26, // 18: muniment.v1.UsedException.expires:type_name -> google.protobuf.Timestamp
-	28, // 19: muniment.v1.GetControlSetResponse.set:type_name -> muniment.v1.ControlSet
-	29, // 20: muniment.v1.GetControlSetResponse.controls:type_name -> muniment.v1.Control
-	26, // 21: muniment.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
+	35, // 17: muniment.v1.FoundEvidence.time:type_name -> google.protobuf.Timestamp
+	35, // 18: muniment.v1.UsedException.expires:type_name -> google.protobuf.Timestamp
+	37, // 19: muniment.v1.GetControlSetResponse.set:type_name -> muniment.v1.ControlSet
+	38, // 20: muniment.v1.GetControlSetResponse.controls:type_name -> muniment.v1.Control
+	35, // 21: muniment.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
 	19, // 22: muniment.v1.ReplayResponse.decisions:type_name -> muniment.v1.ReplayedDecision
 	18, // 23: muniment.v1.ReplayResponse.totals:type_name -> muniment.v1.ReplayTotals
-	26, // 24: muniment.v1.ReplayedDecision.decided:type_name -> google.protobuf.Timestamp
-	25, // 25: muniment.v1.ReplayedDecision.subjects:type_name -> muniment.v1.Artifact
-	30, // 26: muniment.v1.ReplayedDecision.results:type_name -> muniment.v1.ControlResult
-	26, // 27: muniment.v1.ListAffectedRequest.since:type_name -> google.protobuf.Timestamp
+	35, // 24: muniment.v1.ReplayedDecision.decided:type_name -> google.protobuf.Timestamp
+	34, // 25: muniment.v1.ReplayedDecision.subjects:type_name -> muniment.v1.Artifact
+	39, // 26: muniment.v1.ReplayedDecision.results:type_name -> muniment.v1.ControlResult
+	35, // 27: muniment.v1.ListAffectedRequest.since:type_name -> google.protobuf.Timestamp
 	22, // 28: muniment.v1.ListAffectedResponse.passes:type_name -> muniment.v1.AffectedPass
-	26, // 29: muniment.v1.AffectedPass.decided:type_name -> google.protobuf.Timestamp
-	25, // 30: muniment.v1.AffectedPass.subjects:type_name -> muniment.v1.Artifact
-	30, // 31: muniment.v1.AffectedPass.results:type_name -> muniment.v1.ControlResult
+	35, // 29: muniment.v1.AffectedPass.decided:type_name -> google.protobuf.Timestamp
+	34, // 30: muniment.v1.AffectedPass.subjects:type_name -> muniment.v1.Artifact
+	39, // 31: muniment.v1.AffectedPass.results:type_name -> muniment.v1.ControlResult
 	23, // 32: muniment.v1.AffectedPass.causes:type_name -> muniment.v1.AffectedCause
-	3,  // 33: muniment.v1.GateService.Decide:input_type -> muniment.v1.DecideRequest
-	7,  // 34: muniment.v1.GateService.SubmitDecisions:input_type -> muniment.v1.SubmitDecisionsRequest
-	14, // 35: muniment.v1.GateService.GetControlSet:input_type -> muniment.v1.GetControlSetRequest
-	16, // 36: muniment.v1.GateService.Replay:input_type -> muniment.v1.ReplayRequest
-	20, // 37: muniment.v1.GateService.ListAffected:input_type -> muniment.v1.ListAffectedRequest
-	4,  // 38: muniment.v1.GateService.Decide:output_type -> muniment.v1.DecideResponse
-	8,  // 39: muniment.v1.GateService.SubmitDecisions:output_type -> muniment.v1.SubmitDecisionsResponse
-	15, // 40: muniment.v1.GateService.GetControlSet:output_type -> muniment.v1.GetControlSetResponse
-	17, // 41: muniment.v1.GateService.Replay:output_type -> muniment.v1.ReplayResponse
-	21, // 42: muniment.v1.GateService.ListAffected:output_type -> muniment.v1.ListAffectedResponse
-	38, // [38:43] is the sub-list for method output_type
-	33, // [33:38] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	25, // 33: muniment.v1.ListInventoryRequest.query:type_name -> muniment.v1.InventoryQuery
+	35, // 34: muniment.v1.InventoryQuery.time:type_name -> google.protobuf.Timestamp
+	27, // 35: muniment.v1.ListInventoryResponse.sources:type_name -> muniment.v1.InventorySource
+	28, // 36: muniment.v1.ListInventoryResponse.artifacts:type_name -> muniment.v1.InventoriedArtifact
+	35, // 37: muniment.v1.ListInventoryResponse.as_of:type_name -> google.protobuf.Timestamp
+	35, // 38: muniment.v1.InventorySource.observed:type_name -> google.protobuf.Timestamp
+	35, // 39: muniment.v1.InventorySource.recorded:type_name -> google.protobuf.Timestamp
+	34, // 40: muniment.v1.InventoriedArtifact.artifact:type_name -> muniment.v1.Artifact
+	2,  // 41: muniment.v1.InventoriedArtifact.parts:type_name -> muniment.v1.GatePart
+	25, // 42: muniment.v1.ListCoverageRequest.query:type_name -> muniment.v1.InventoryQuery
+	32, // 43: muniment.v1.ListCoverageResponse.gaps:type_name -> muniment.v1.CoverageGap
+	27, // 44: muniment.v1.ListCoverageResponse.sources:type_name -> muniment.v1.InventorySource
+	31, // 45: muniment.v1.ListCoverageResponse.counts:type_name -> muniment.v1.CoverageCount
+	35, // 46: muniment.v1.ListCoverageResponse.as_of:type_name -> google.protobuf.Timestamp
+	28, // 47: muniment.v1.CoverageGap.artifact:type_name -> muniment.v1.InventoriedArtifact
+	39, // 48: muniment.v1.CoverageGap.results:type_name -> muniment.v1.ControlResult
+	3,  // 49: muniment.v1.GateService.Decide:input_type -> muniment.v1.DecideRequest
+	7,  // 50: muniment.v1.GateService.SubmitDecisions:input_type -> muniment.v1.SubmitDecisionsRequest
+	14, // 51: muniment.v1.GateService.GetControlSet:input_type -> muniment.v1.GetControlSetRequest
+	16, // 52: muniment.v1.GateService.Replay:input_type -> muniment.v1.ReplayRequest
+	20, // 53: muniment.v1.GateService.ListAffected:input_type -> muniment.v1.ListAffectedRequest
+	24, // 54: muniment.v1.GateService.ListInventory:input_type -> muniment.v1.ListInventoryRequest
+	29, // 55: muniment.v1.GateService.ListCoverage:input_type -> muniment.v1.ListCoverageRequest
+	4,  // 56: muniment.v1.GateService.Decide:output_type -> muniment.v1.DecideResponse
+	8,  // 57: muniment.v1.GateService.SubmitDecisions:output_type -> muniment.v1.SubmitDecisionsResponse
+	15, // 58: muniment.v1.GateService.GetControlSet:output_type -> muniment.v1.GetControlSetResponse
+	17, // 59: muniment.v1.GateService.Replay:output_type -> muniment.v1.ReplayResponse
+	21, // 60: muniment.v1.GateService.ListAffected:output_type -> muniment.v1.ListAffectedResponse
+	26, // 61: muniment.v1.GateService.ListInventory:output_type -> muniment.v1.ListInventoryResponse
+	30, // 62: muniment.v1.GateService.ListCoverage:output_type -> muniment.v1.ListCoverageResponse
+	56, // [56:63] is the sub-list for method output_type
+	49, // [49:56] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_gate_proto_init() }
@@ -2241,13 +3201,17 @@ func file_muniment_v1_gate_proto_init() {
 	file_muniment_v1_gate_proto_msgTypes[8].OneofWrappers = []any{}
 	file_muniment_v1_gate_proto_msgTypes[16].OneofWrappers = []any{}
 	file_muniment_v1_gate_proto_msgTypes[20].OneofWrappers = []any{}
+	file_muniment_v1_gate_proto_msgTypes[24].OneofWrappers = []any{
+		(*InventoryQuery_TreeSize)(nil),
+		(*InventoryQuery_Time)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_gate_proto_rawDesc), len(file_muniment_v1_gate_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   24,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

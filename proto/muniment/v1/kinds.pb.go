@@ -2634,7 +2634,8 @@ type InventoryItem struct {
 	Use string `protobuf:"bytes,6,opt,name=use,proto3" json:"use,omitempty"`
 	// It runs in a static Pod, which no admission has decided about.
 	StaticPod bool `protobuf:"varint,7,opt,name=static_pod,json=staticPod,proto3" json:"static_pod,omitempty"`
-	// The reference by which the workload names it.
+	// The reference in the workload's specification, if it pins another digest
+	// than the one that runs.
 	Declared      string `protobuf:"bytes,8,opt,name=declared,proto3" json:"declared,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

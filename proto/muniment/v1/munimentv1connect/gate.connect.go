@@ -49,6 +49,12 @@ const (
 	// GateServiceListAffectedProcedure is the fully-qualified name of the GateService's ListAffected
 	// RPC.
 	GateServiceListAffectedProcedure = "/muniment.v1.GateService/ListAffected"
+	// GateServiceListInventoryProcedure is the fully-qualified name of the GateService's ListInventory
+	// RPC.
+	GateServiceListInventoryProcedure = "/muniment.v1.GateService/ListInventory"
+	// GateServiceListCoverageProcedure is the fully-qualified name of the GateService's ListCoverage
+	// RPC.
+	GateServiceListCoverageProcedure = "/muniment.v1.GateService/ListCoverage"
 )
 
 // GateServiceClient is a client for the muniment.v1.GateService service.
@@ -73,6 +79,13 @@ type GateServiceClient interface {
 	// the passes that would no longer be one, each with its causes. It records
 	// nothing. A call reads at most 100,000 recorded passes.
 	ListAffected(context.Context, *connect.Request[v1.ListAffectedRequest]) (*connect.ServerStreamForClient[v1.ListAffectedResponse], error)
+	// ListInventory sends what the newest inventories list
+	// (docs/spec/controls.md, section 7).
+	ListInventory(context.Context, *connect.Request[v1.ListInventoryRequest]) (*connect.ServerStreamForClient[v1.ListInventoryResponse], error)
+	// ListCoverage decides which of the artifacts that the newest inventories
+	// list are attested, and sends the others by name
+	// (docs/spec/controls.md, section 7). It records nothing.
+	ListCoverage(context.Context, *connect.Request[v1.ListCoverageRequest]) (*connect.ServerStreamForClient[v1.ListCoverageResponse], error)
 }
 
 // NewGateServiceClient constructs a client for the muniment.v1.GateService service. By default, it
@@ -117,6 +130,18 @@ func NewGateServiceClient(httpClient connect.HTTPClient, baseURL string, opts ..
 			connect.WithSchema(gateServiceMethods.ByName("ListAffected")),
 			connect.WithClientOptions(opts...),
 		),
+		listInventory: connect.NewClient[v1.ListInventoryRequest, v1.ListInventoryResponse](
+			httpClient,
+			baseURL+GateServiceListInventoryProcedure,
+			connect.WithSchema(gateServiceMethods.ByName("ListInventory")),
+			connect.WithClientOptions(opts...),
+		),
+		listCoverage: connect.NewClient[v1.ListCoverageRequest, v1.ListCoverageResponse](
+			httpClient,
+			baseURL+GateServiceListCoverageProcedure,
+			connect.WithSchema(gateServiceMethods.ByName("ListCoverage")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -127,6 +152,8 @@ type gateServiceClient struct {
 	getControlSet   *connect.Client[v1.GetControlSetRequest, v1.GetControlSetResponse]
 	replay          *connect.Client[v1.ReplayRequest, v1.ReplayResponse]
 	listAffected    *connect.Client[v1.ListAffectedRequest, v1.ListAffectedResponse]
+	listInventory   *connect.Client[v1.ListInventoryRequest, v1.ListInventoryResponse]
+	listCoverage    *connect.Client[v1.ListCoverageRequest, v1.ListCoverageResponse]
 }
 
 // Decide calls muniment.v1.GateService.Decide.
@@ -154,6 +181,16 @@ func (c *gateServiceClient) ListAffected(ctx context.Context, req *connect.Reque
 	return c.listAffected.CallServerStream(ctx, req)
 }
 
+// ListInventory calls muniment.v1.GateService.ListInventory.
+func (c *gateServiceClient) ListInventory(ctx context.Context, req *connect.Request[v1.ListInventoryRequest]) (*connect.ServerStreamForClient[v1.ListInventoryResponse], error) {
+	return c.listInventory.CallServerStream(ctx, req)
+}
+
+// ListCoverage calls muniment.v1.GateService.ListCoverage.
+func (c *gateServiceClient) ListCoverage(ctx context.Context, req *connect.Request[v1.ListCoverageRequest]) (*connect.ServerStreamForClient[v1.ListCoverageResponse], error) {
+	return c.listCoverage.CallServerStream(ctx, req)
+}
+
 // GateServiceHandler is an implementation of the muniment.v1.GateService service.
 type GateServiceHandler interface {
 	// Decide decides about artifacts and records the decisions as entries of kind
@@ -176,6 +213,13 @@ type GateServiceHandler interface {
 	// the passes that would no longer be one, each with its causes. It records
 	// nothing. A call reads at most 100,000 recorded passes.
 	ListAffected(context.Context, *connect.Request[v1.ListAffectedRequest], *connect.ServerStream[v1.ListAffectedResponse]) error
+	// ListInventory sends what the newest inventories list
+	// (docs/spec/controls.md, section 7).
+	ListInventory(context.Context, *connect.Request[v1.ListInventoryRequest], *connect.ServerStream[v1.ListInventoryResponse]) error
+	// ListCoverage decides which of the artifacts that the newest inventories
+	// list are attested, and sends the others by name
+	// (docs/spec/controls.md, section 7). It records nothing.
+	ListCoverage(context.Context, *connect.Request[v1.ListCoverageRequest], *connect.ServerStream[v1.ListCoverageResponse]) error
 }
 
 // NewGateServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -216,6 +260,18 @@ func NewGateServiceHandler(svc GateServiceHandler, opts ...connect.HandlerOption
 		connect.WithSchema(gateServiceMethods.ByName("ListAffected")),
 		connect.WithHandlerOptions(opts...),
 	)
+	gateServiceListInventoryHandler := connect.NewServerStreamHandler(
+		GateServiceListInventoryProcedure,
+		svc.ListInventory,
+		connect.WithSchema(gateServiceMethods.ByName("ListInventory")),
+		connect.WithHandlerOptions(opts...),
+	)
+	gateServiceListCoverageHandler := connect.NewServerStreamHandler(
+		GateServiceListCoverageProcedure,
+		svc.ListCoverage,
+		connect.WithSchema(gateServiceMethods.ByName("ListCoverage")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/muniment.v1.GateService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case GateServiceDecideProcedure:
@@ -228,6 +284,10 @@ func NewGateServiceHandler(svc GateServiceHandler, opts ...connect.HandlerOption
 			gateServiceReplayHandler.ServeHTTP(w, r)
 		case GateServiceListAffectedProcedure:
 			gateServiceListAffectedHandler.ServeHTTP(w, r)
+		case GateServiceListInventoryProcedure:
+			gateServiceListInventoryHandler.ServeHTTP(w, r)
+		case GateServiceListCoverageProcedure:
+			gateServiceListCoverageHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -255,4 +315,12 @@ func (UnimplementedGateServiceHandler) Replay(context.Context, *connect.Request[
 
 func (UnimplementedGateServiceHandler) ListAffected(context.Context, *connect.Request[v1.ListAffectedRequest], *connect.ServerStream[v1.ListAffectedResponse]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.GateService.ListAffected is not implemented"))
+}
+
+func (UnimplementedGateServiceHandler) ListInventory(context.Context, *connect.Request[v1.ListInventoryRequest], *connect.ServerStream[v1.ListInventoryResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.GateService.ListInventory is not implemented"))
+}
+
+func (UnimplementedGateServiceHandler) ListCoverage(context.Context, *connect.Request[v1.ListCoverageRequest], *connect.ServerStream[v1.ListCoverageResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.GateService.ListCoverage is not implemented"))
 }

@@ -1,0 +1,120 @@
+package inventory
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+
+	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
+)
+
+// maxEntries is the number of entries that a look into the past reads.
+const maxEntries = 200_000
+
+// A Projection has the newest inventories of each stream. It reads new entries
+// when it is used, and goroutines can share it.
+type Projection struct {
+	Log exception.Log
+
+	mu      sync.Mutex
+	streams map[entry.Hash]*stream
+}
+
+// A stream has the inventories of one stream.
+type stream struct {
+	mu         sync.Mutex // guards the fields below; held while entries are read
+	register   *register
+	next       uint64 // first index not yet searched for inventories
+	nextErased uint64 // first index not yet searched for erasures
+}
+
+// compare orders keys by environment, scope and source.
+func (k Key) compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.Environment, o.Environment), cmp.Compare(k.Scope, o.Scope), cmp.Compare(k.Source, o.Source))
+}
+
+// Newest returns the newest observation of each source up to a tree size, by
+// environment, scope and source. They must not be changed.
+func (p *Projection) Newest(ctx context.Context, s *ledger.Stream, size uint64) ([]*Observation, error) {
+	published := p.Log.Published()
+	st := p.stream(s)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if err := p.refresh(ctx, published, s, st); err != nil {
+		return nil, fmt.Errorf("read inventories: %w", err)
+	}
+	newest := st.register.newest()
+	if slices.ContainsFunc(newest, func(o *Observation) bool { return slices.Max(o.Entries) >= size }) {
+		return p.past(ctx, published, s, size)
+	}
+	return newest, nil
+}
+
+func (p *Projection) stream(s *ledger.Stream) *stream {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	st := p.streams[s.ID]
+	if st == nil {
+		st = &stream{register: newRegister()}
+		if p.streams == nil {
+			p.streams = map[entry.Hash]*stream{}
+		}
+		p.streams[s.ID] = st
+	}
+	return st
+}
+
+// refresh adds new entries. If the header of one that counts was erased, all
+// are read again, because an older one can count in its place.
+func (p *Projection) refresh(ctx context.Context, published *ledger.Published, s *ledger.Stream, st *stream) error {
+	for e, err := range exception.Entries(ctx, p.Log, published, s, ledger.Filter{Kind: ledger.ErasureKind}, &st.nextErased) {
+		if err != nil {
+			return err
+		}
+		if e.Header.Attributes["scope"] == ledger.ScopePayload {
+			continue // which is noticed when it is read
+		}
+		index, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
+		if err != nil {
+			return fmt.Errorf("entry %d: invalid entry %q", e.Index, e.Header.Attributes["entry"])
+		}
+		if index < st.next && st.register.lists(index) {
+			st.register, st.next = newRegister(), 0
+		}
+	}
+	for e, err := range exception.Entries(ctx, p.Log, published, s, ledger.Filter{Kind: kindname.Inventory}, &st.next) {
+		if err == nil {
+			err = st.register.add(e)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// past returns the newest observations of a state in the past.
+func (p *Projection) past(ctx context.Context, published *ledger.Published, s *ledger.Stream, size uint64) ([]*Observation, error) {
+	r, next, n := newRegister(), uint64(0), 0
+	for e, err := range exception.Entries(ctx, p.Log, published, s, ledger.Filter{Kind: kindname.Inventory}, &next) {
+		if err != nil {
+			return nil, fmt.Errorf("read inventories: %w", err)
+		}
+		if e.Index >= size {
+			break
+		}
+		if n++; n > maxEntries {
+			return nil, fmt.Errorf("%w: more than %d inventories before size %d", ErrTooMuch, maxEntries, size)
+		}
+		if err := r.add(e); err != nil {
+			return nil, err
+		}
+	}
+	return r.newest(), nil
+}

@@ -1,0 +1,157 @@
+package inventory
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"muniment.dev/muniment/ledger"
+)
+
+// Scopes of inventories.
+const (
+	Exists = "exists"
+	Runs   = "runs"
+)
+
+// Bounds of what is kept in memory for a stream.
+const (
+	maxPending = 8      // incomplete observations of one source
+	maxSources = 10_000 // of one stream
+	maxParts   = 1024   // of one observation
+)
+
+// A Key identifies a source in a scope and environment.
+type Key struct{ Scope, Environment, Source string }
+
+// An Observation is what a source has observed at one time. It consists of
+// entries of kind inventory.
+type Observation struct {
+	Key
+	Submitter string
+	Observed  time.Time // not later than its first entry
+	Recorded  time.Time // when its last entry was
+	Retired   bool      // the source has ended
+	// Entries has an index for each part. A part without one is 0 in an
+	// observation that is not complete.
+	Entries []uint64
+
+	id      string
+	bytes   uint64 // of the payloads
+	missing int
+	has     []bool // the parts
+}
+
+// A register has the newest observation of each source, as a function of the
+// entries that it has read.
+type register struct{ sources map[Key]*source }
+
+// A source has the observations of one source that matter.
+type source struct {
+	newest  *Observation
+	pending []*Observation // not complete, the newest last
+}
+
+func newRegister() *register { return &register{map[Key]*source{}} }
+
+// add adds an entry of kind inventory. Entries are added in their order.
+func (r *register) add(e *ledger.Entry) error {
+	h := e.Header
+	if h.NotAdmitted() {
+		return nil
+	}
+	a := h.Attributes
+	key := Key{a["scope"], a["environment"], a["source"]}
+	s := r.sources[key]
+	if s == nil {
+		if len(r.sources) == maxSources {
+			return fmt.Errorf("entry %d: more than %d sources of inventories: give each cluster, registry and release one name", e.Index, maxSources)
+		}
+		s = &source{}
+		r.sources[key] = s
+	}
+	at := time.UnixMilli(int64(e.Skeleton.Time)).UTC()
+	observed, err := time.Parse(time.RFC3339Nano, a["observed"])
+	if err != nil {
+		return fmt.Errorf("entry %d: invalid time %q", e.Index, a["observed"])
+	}
+	if observed.After(at) {
+		observed = at
+	}
+	part, parts, err := partOf(a)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	o := s.observation(h.Submitter, a["observation"], parts)
+	if o == nil {
+		o = &Observation{Key: key, Submitter: h.Submitter, Observed: observed.UTC(), Retired: a["retired"] == "true", Entries: make([]uint64, parts), id: a["observation"], missing: parts, has: make([]bool, parts)}
+		s.pending = append(s.pending, o)
+	}
+	if !o.has[part] {
+		o.has[part], o.missing = true, o.missing-1
+	}
+	if observed.Before(o.Observed) { // parts that differ are as old as the oldest
+		o.Observed = observed.UTC()
+	}
+	o.Entries[part], o.Recorded = e.Index, at
+	o.bytes += h.Payload.Size
+	if o.missing == 0 {
+		s.newest = o
+		s.pending = slices.DeleteFunc(s.pending, func(p *Observation) bool { return p == o })
+	}
+	if n := len(s.pending) - maxPending; n > 0 {
+		s.pending = slices.Delete(s.pending, 0, n)
+	}
+	return nil
+}
+
+// partOf returns the part that an entry is, from 0, and the number of parts.
+func partOf(a map[string]string) (part, parts int, err error) {
+	if a["parts"] == "" {
+		return 0, 1, nil
+	}
+	part, err = strconv.Atoi(a["part"])
+	if err == nil {
+		parts, err = strconv.Atoi(a["parts"])
+	}
+	if err != nil || part < 1 || part > parts || parts > maxParts {
+		return 0, 0, fmt.Errorf("invalid part %q of %q", a["part"], a["parts"])
+	}
+	return part - 1, parts, nil
+}
+
+// observation returns the incomplete observation that a part belongs to, or
+// nil. An entry without an observation is one by itself.
+func (s *source) observation(submitter, id string, parts int) *Observation {
+	if id == "" {
+		return nil
+	}
+	for _, o := range s.pending {
+		if o.Submitter == submitter && o.id == id && len(o.Entries) == parts {
+			return o
+		}
+	}
+	return nil
+}
+
+// newest returns the newest observations, by environment, scope and source.
+func (r *register) newest() (all []*Observation) {
+	for _, s := range r.sources {
+		if s.newest != nil {
+			all = append(all, s.newest)
+		}
+	}
+	slices.SortFunc(all, func(a, b *Observation) int { return a.Key.compare(b.Key) })
+	return all
+}
+
+// lists reports whether an entry is part of an observation that is kept.
+func (r *register) lists(index uint64) bool {
+	for _, s := range r.sources {
+		if s.newest != nil && slices.Contains(s.newest.Entries, index) || slices.ContainsFunc(s.pending, func(o *Observation) bool { return slices.Contains(o.Entries, index) }) {
+			return true
+		}
+	}
+	return false
+}
