@@ -39,7 +39,16 @@ func (k *checker) wrong(field, format string, args ...any) {
 	k.problems = append(k.problems, problem{field: field, message: fmt.Sprintf(format, args...)})
 }
 
-// check checks a set against docs/spec/controls.md.
+// Problems returns what in the set contradicts docs/spec/controls.md. Lines and
+// columns are those in the text of the field, and 0 for the field itself.
+func (s *Set) Problems() []Problem {
+	var all []Problem
+	for _, p := range check(s) {
+		all = append(all, Problem{Field: p.field, Line: p.line, Column: p.column, Message: p.message})
+	}
+	return all
+}
+
 func check(s *Set) []problem {
 	k := &checker{set: s}
 	k.fields()

@@ -28,7 +28,7 @@ const (
 
 // Parse parses a file. The error is an *Error with the problems of the file.
 func Parse(text []byte) (*Set, error) {
-	r := &parser{Document: strictyaml.Document{Noun: "control set", Columns: true}, set: &Set{}}
+	r := &parser{Reader{&strictyaml.Document{Noun: "control set", Columns: true}}, &Set{}}
 	switch {
 	case len(text) > MaxSize:
 		r.Wrong(nil, "", "%d bytes, above the limit of %d", len(text), MaxSize)
@@ -42,12 +42,12 @@ func Parse(text []byte) (*Set, error) {
 	if err := r.Err(); err != nil {
 		return nil, err
 	}
-	for _, p := range check(r.set) {
-		at := r.At(p.field)
-		if p.line > 0 {
-			at = r.Place(at, p.line, p.column)
+	for _, p := range r.set.Problems() {
+		at := r.At(p.Field)
+		if p.Line > 0 {
+			at = r.Place(at, p.Line, p.Column)
 		}
-		r.Wrong(at, p.field, "%s", p.message)
+		r.Wrong(at, p.Field, "%s", p.Message)
 	}
 	if err := r.Err(); err != nil {
 		return nil, err
@@ -56,9 +56,12 @@ func Parse(text []byte) (*Set, error) {
 }
 
 type parser struct {
-	strictyaml.Document
+	Reader
 	set *Set
 }
+
+// A Reader reads parts of control sets. Baselines contain some of them, too.
+type Reader struct{ *strictyaml.Document }
 
 type reader = func(n *yaml.Node, field string)
 
@@ -72,7 +75,7 @@ func (r *parser) read(root *yaml.Node) {
 				r.Wrong(n, f, "must not be empty: omit it, and decisions can be about any environment")
 			}
 		},
-		"signers":  func(n *yaml.Node, f string) { r.Each(n, f, maxSigners, r.signer) },
+		"signers":  func(n *yaml.Node, f string) { s.Signers = r.Signers(n, f) },
 		"controls": func(n *yaml.Node, f string) { r.List(n, f, maxControls, r.control) },
 		"valid_for": func(n *yaml.Node, f string) {
 			s.ValidSeconds = r.seconds(n, f, time.Minute, 720*time.Hour)
@@ -88,7 +91,13 @@ func (r *parser) read(root *yaml.Node) {
 	})
 }
 
-func (r *parser) signer(name string, _, n *yaml.Node, field string) {
+// Signers reads a map from names to signers.
+func (r Reader) Signers(n *yaml.Node, field string) (all []*Signer) {
+	r.Each(n, field, maxSigners, func(name string, _, n *yaml.Node, f string) { all = append(all, r.signer(name, n, f)) })
+	return all
+}
+
+func (r Reader) signer(name string, n *yaml.Node, field string) *Signer {
 	s := &Signer{Name: name}
 	r.Members(n, field, map[string]reader{
 		"identity":        r.into(&s.Identity),
@@ -98,7 +107,7 @@ func (r *parser) signer(name string, _, n *yaml.Node, field string) {
 		"keys":            r.all(&s.KeyIds),
 		"submitters":      r.all(&s.Submitters),
 	})
-	r.set.Signers = append(r.set.Signers, s)
+	return s
 }
 
 func (r *parser) control(n *yaml.Node, field string) {
@@ -125,7 +134,7 @@ func (r *parser) control(n *yaml.Node, field string) {
 		"check": func(n *yaml.Node, f string) {
 			c.Check = &Check{}
 			r.Members(n, f, map[string]reader{
-				"require":   func(n *yaml.Node, f string) { r.List(n, f, maxItems, r.requirement(c.Check)) },
+				"require":   func(n *yaml.Node, f string) { c.Check.Require = r.Requirements(n, f) },
 				"condition": r.into(&c.Check.Condition),
 			})
 		},
@@ -144,8 +153,9 @@ func (r *parser) control(n *yaml.Node, field string) {
 	r.set.Controls = append(r.set.Controls, c)
 }
 
-func (r *parser) requirement(of *Check) reader {
-	return func(n *yaml.Node, field string) {
+// Requirements reads a list of requirements.
+func (r Reader) Requirements(n *yaml.Node, field string) (all []*Requirement) {
+	r.List(n, field, maxItems, func(n *yaml.Node, field string) {
 		q := &Requirement{}
 		r.Members(n, field, map[string]reader{
 			"name":            r.into(&q.Name),
@@ -160,8 +170,9 @@ func (r *parser) requirement(of *Check) reader {
 			},
 			"optional": r.boolean(&q.Optional),
 		})
-		of.Require = append(of.Require, q)
-	}
+		all = append(all, q)
+	})
+	return all
 }
 
 func (r *parser) mode(of *Control) reader {
@@ -172,21 +183,21 @@ func (r *parser) mode(of *Control) reader {
 	}
 }
 
-func (r *parser) into(to *string) reader {
+func (r Reader) into(to *string) reader {
 	return func(n *yaml.Node, f string) { *to = r.Text(n, f) }
 }
 
-func (r *parser) all(to *[]string) reader {
+func (r Reader) all(to *[]string) reader {
 	return func(n *yaml.Node, f string) {
 		*to = r.Texts(n, f, maxItems, func(string) error { return nil })
 	}
 }
 
-func (r *parser) boolean(to *bool) reader {
+func (r Reader) boolean(to *bool) reader {
 	return func(n *yaml.Node, f string) { *to = r.Boolean(n, f) }
 }
 
-func (r *parser) number(to **uint32, low, high int) reader {
+func (r Reader) number(to **uint32, low, high int) reader {
 	return func(n *yaml.Node, f string) {
 		v := uint32(r.Number(n, f, low, high))
 		*to = &v
@@ -194,7 +205,7 @@ func (r *parser) number(to **uint32, low, high int) reader {
 }
 
 // seconds reads a duration.
-func (r *parser) seconds(n *yaml.Node, field string, low, high time.Duration) uint64 {
+func (r Reader) seconds(n *yaml.Node, field string, low, high time.Duration) uint64 {
 	text := r.Text(n, field)
 	if text == "" {
 		return 0

@@ -54,6 +54,20 @@ func (d *Document) Place(n *yaml.Node, line, column int) *yaml.Node {
 	return at
 }
 
+// Offset returns the offset in bytes of a node in the document's text.
+func (d *Document) Offset(n *yaml.Node) int {
+	at := 0
+	for _, b := range lineBreak.FindAllStringIndex(d.text, n.Line-1) {
+		at = b[1]
+	}
+	if n.Line == 1 && strings.HasPrefix(d.text, byteOrderMark) {
+		at = len(byteOrderMark) // columns do not count it
+	}
+	return at + bytesOf(d.text[at:], n.Column-1)
+}
+
+const byteOrderMark = "\ufeff"
+
 // offset returns the byte offset of a line and column.
 func offset(s string, line, column int) int {
 	at := 0

@@ -58,6 +58,7 @@ type Document struct {
 
 	Problems []Problem
 
+	text   string
 	lines  []string
 	places map[string]*yaml.Node // of the values, by field
 }
@@ -95,7 +96,8 @@ func (d *Document) Err() error {
 
 // Parse returns the root of the one document in text, or nil.
 func (d *Document) Parse(text []byte) *yaml.Node {
-	d.lines = lineBreak.Split(string(text), -1)
+	d.text = string(text)
+	d.lines = lineBreak.Split(d.text, -1)
 	dec := yaml.NewDecoder(strings.NewReader(string(text)))
 	var root, more yaml.Node
 	switch err := dec.Decode(&root); {

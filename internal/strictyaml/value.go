@@ -9,7 +9,7 @@ import (
 )
 
 // maxMembers is the number of members of a map in a value.
-const maxMembers = 1024
+const maxMembers = 16 << 10
 
 // Value reads any value that JSON can represent, up to a depth and a number of
 // values.
