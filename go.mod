@@ -68,6 +68,8 @@ require (
 
 require github.com/grafana/grafana-foundation-sdk/go v0.0.22
 
+require github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
+
 require (
 	dario.cat/mergo v1.0.1 // indirect
 	github.com/Microsoft/go-winio v0.6.2 // indirect

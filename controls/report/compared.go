@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -117,7 +118,7 @@ func (g *gathering) describing(ctx context.Context, digests map[string]string) (
 		if c := compareBools(!verified(a), !verified(b)); c != 0 {
 			return c
 		}
-		return int(int64(b.Index) - int64(a.Index))
+		return cmp.Compare(b.Index, a.Index)
 	})
 	for _, e := range candidates {
 		if sbom != nil && build != nil {

@@ -25,18 +25,22 @@ import (
 	"muniment.dev/muniment/verifiers/facts"
 )
 
+// newEvidence returns an entry as evidence.
+func newEvidence(e *ledger.Entry) *Evidence {
+	h := e.Header
+	return &Evidence{Entry: e.Index, Time: timeOf(e), Header: h, Relation: graph.Relation(h.Kind, h.PredicateType, h.MediaType, len(h.Signers) > 0)}
+}
+
 // addEvidence adds an entry about an artifact.
-func (g *gathering) addEvidence(ctx context.Context, artifact int, e *ledger.Entry) error {
+func (g *gathering) addEvidence(artifact int, e *ledger.Entry) {
 	one := g.evidence[e.Index]
 	if one == nil {
-		h := e.Header
-		one = &Evidence{Entry: e.Index, Time: timeOf(e), Header: h, Relation: graph.Relation(h.Kind, h.PredicateType, h.MediaType, len(h.Signers) > 0)}
+		one = newEvidence(e)
 		g.evidence[e.Index] = one
 	}
 	if n := len(one.Artifacts); n == 0 || one.Artifacts[n-1] != artifact {
 		one.Artifacts = append(one.Artifacts, artifact)
 	}
-	return nil
 }
 
 // addExceptions adds the exceptions that cover one of the artifacts, or all if

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -182,7 +183,7 @@ func (g *gathering) addArtifacts(ctx context.Context) error {
 			}
 		}
 		a.Evidence = slices.Sorted(maps.Keys(about))
-		slices.SortFunc(a.Recorded, func(x, y Recorded) int { return int(int64(y.Entry) - int64(x.Entry)) })
+		slices.SortFunc(a.Recorded, func(x, y Recorded) int { return cmp.Compare(y.Entry, x.Entry) })
 		g.release.Artifacts = append(g.release.Artifacts, a)
 	}
 	for _, index := range slices.Sorted(maps.Keys(g.evidence)) {
@@ -212,6 +213,40 @@ func (g *gathering) addDecisions(ctx context.Context) error {
 		}
 	}
 	r.count()
+	return g.addCited(ctx)
+}
+
+// addCited adds the entries that decisions rest on and that are no evidence
+// about the artifacts so far.
+func (g *gathering) addCited(ctx context.Context) error {
+	r := g.release
+	cited := map[uint64]bool{}
+	for i := range r.Artifacts {
+		for _, d := range r.Artifacts[i].Decisions {
+			for k := range d.Results {
+				for _, e := range d.Results[k].Entries {
+					cited[e] = true
+				}
+			}
+		}
+	}
+	for _, index := range slices.Sorted(maps.Keys(cited)) {
+		if g.evidence[index] != nil {
+			continue
+		}
+		e, err := g.Decider.Log.Entry(ctx, g.Stream, index)
+		if err != nil {
+			return fmt.Errorf("entry %d: %w", index, err)
+		}
+		if e.Header == nil {
+			continue // erased meanwhile
+		}
+		one := newEvidence(e)
+		one.Artifacts = g.about(e.Header.Subjects)
+		g.evidence[index] = one
+		r.Evidence = append(r.Evidence, *one)
+	}
+	slices.SortFunc(r.Evidence, func(a, b Evidence) int { return cmp.Compare(a.Entry, b.Entry) })
 	return nil
 }
 
@@ -284,7 +319,7 @@ func (g *gathering) addAbout(ctx context.Context, i int, a *Artifact, digest ent
 			}
 		case kindname.Attestation, kindname.ExportManifest:
 			about[e.Index] = true
-			return g.addEvidence(ctx, i, e)
+			g.addEvidence(i, e)
 		}
 		return nil
 	})
