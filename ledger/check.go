@@ -127,7 +127,7 @@ func Inspect(ctx context.Context, s store.Log, origin string, replica bool) (*In
 		return nil, fmt.Errorf("load the log: %w", err)
 	}
 	if replica {
-		if st.Root, st.Size, err = replicaHead(ctx, s); err != nil {
+		if st.Root, st.Size, err = replicaHead(ctx, s, st.Size); err != nil {
 			return nil, err
 		}
 	}
@@ -170,8 +170,8 @@ func inspectLeaves(ctx context.Context, s store.Log, st *store.State, log entry.
 	return &Inspection{Size: st.Size, Root: st.Root, RootAt: rootAt}
 }
 
-func replicaHead(ctx context.Context, s store.Log) (entry.Hash, uint64, error) {
-	signed, size, err := lastCheckpoint(ctx, s)
+func replicaHead(ctx context.Context, s store.Log, limit uint64) (entry.Hash, uint64, error) {
+	signed, size, err := lastCheckpoint(ctx, s, limit)
 	if err != nil || size == 0 {
 		return entry.Hash{}, 0, err
 	}

@@ -178,14 +178,15 @@ func holds(text []byte, sums []sum) bool {
 	})
 }
 
-// undoneErasures returns the recorded erasures whose openings are in the store.
-func (l *Ledger) undoneErasures(ctx context.Context, streams []store.StreamHead, size uint64) (again []store.Erasure, err error) {
+// undoneErasures returns the erasures recorded by the entries from ≤ index < size
+// whose openings are in the store.
+func (l *Ledger) undoneErasures(ctx context.Context, streams []store.StreamHead, from, size uint64) (again []store.Erasure, err error) {
 	for _, h := range streams {
 		list, err := l.store.Postings(ctx, term(h.StreamID, kindField, ErasureKind))
 		if err != nil {
 			return nil, indexDamage(err, l.replica)
 		}
-		again, err = l.undone(ctx, again, h.StreamID, list, size)
+		again, err = l.undone(ctx, again, h.StreamID, list, from, size)
 		if err := errors.Join(err, list.Close()); err != nil {
 			return nil, err
 		}
@@ -193,21 +194,25 @@ func (l *Ledger) undoneErasures(ctx context.Context, streams []store.StreamHead,
 	return again, nil
 }
 
-// reapplyErasures repeats the recorded erasures whose openings are in the
-// store.
-func (l *Ledger) reapplyErasures(ctx context.Context, streams []store.StreamHead, size uint64) error {
-	again, err := l.undoneErasures(ctx, streams, size)
+// reapplyErasures repeats the erasures recorded by the entries from ≤ index <
+// size whose openings are in the store.
+func (l *Ledger) reapplyErasures(ctx context.Context, streams []store.StreamHead, from, size uint64) error {
+	again, err := l.undoneErasures(ctx, streams, from, size)
 	if err != nil || len(again) == 0 {
 		return err
 	}
-	l.log.Warn("openings recorded as erased are in the store; erasing them again", "entries", len(again))
+	if l.replica {
+		l.log.Info("erasing what the log has erased", "entries", len(again))
+	} else {
+		l.log.Warn("openings recorded as erased are in the store; erasing them again", "entries", len(again))
+	}
 	return l.store.Erase(ctx, again)
 }
 
 // undone appends the erasures recorded by the listed entries whose openings are
 // in the store.
-func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream entry.Hash, list store.Postings, size uint64) ([]store.Erasure, error) {
-	for at := uint64(0); ; at++ {
+func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream entry.Hash, list store.Postings, from, size uint64) ([]store.Erasure, error) {
+	for at := from; ; at++ {
 		var ok bool
 		var err error
 		if at, ok, err = list.SeekGE(at); err != nil || !ok || at >= size {

@@ -48,6 +48,9 @@ type ImportOptions struct {
 	// Progress is called with the bytes read in the first pass over the file.
 	// It may be nil.
 	Progress func(done, total uint64)
+
+	// tags of earlier imports by stream, which this one extends; may be nil
+	tables map[entry.Hash]*entry.TagTable
 }
 
 // An ImportReport describes the content of an imported delta.
@@ -72,23 +75,44 @@ type ImportReport struct {
 // Errors: ErrDamaged and ErrFormat of package delta, ErrGap, ErrReplay,
 // ErrForked, ErrDelta; ErrDiskFull.
 func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o ImportOptions) (*ImportReport, error) {
-	im := &importer{store: s, o: o, tables: map[entry.Hash]*entry.TagTable{}}
+	report, streams, err := importFile(ctx, s, file, size, o)
+	if err != nil {
+		return nil, err
+	}
+	// Opening the replica repeats erasures as well, but only this removes their
+	// bytes from the disk.
+	st, err := s.Follow(ctx, 0)
+	if err == nil {
+		err = erase(ctx, s, &store.State{Size: report.To, Secret: st.Secret}, streams)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the delta is imported, but openings that it records as erased are still on disk: %w; start the server to erase them", err)
+	}
+	return report, nil
+}
+
+// importFile imports a delta, except for the erasures recorded in its streams.
+func importFile(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o ImportOptions) (*ImportReport, []store.StreamHead, error) {
+	im := &importer{store: s, o: o, tables: o.tables}
+	if im.tables == nil {
+		im.tables = map[entry.Hash]*entry.TagTable{}
+	}
 	var err error
 	if im.state, err = s.Follow(ctx, 0); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !im.state.Raw {
-		return nil, errors.New("not the store of a replica: deltas are imported into a folder made by muniment replica init")
+		return nil, nil, errors.New("not the store of a replica: deltas are imported into a folder made by muniment replica init")
 	}
 	if im.heads, err = s.StreamHeads(ctx); err != nil {
-		return nil, indexDamage(err, true)
+		return nil, nil, indexDamage(err, true)
 	}
-	if im.kept, im.from, err = lastCheckpoint(ctx, s); err != nil {
-		return nil, err
+	if im.kept, im.from, err = lastCheckpoint(ctx, s, im.state.Size); err != nil {
+		return nil, nil, err
 	}
 	f, err := delta.Check(file, size, o.Policy.LogKey(), o.Progress)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() {
 		for _, w := range im.large { // in no commit
@@ -98,20 +122,14 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 	report := &ImportReport{Resumed: im.state.Size - im.from, Digest: f.Digest}
 	for _, write := range []bool{false, true} {
 		if err := im.read(ctx, f, write, report); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	// Opening the replica repeats erasures as well, but only this removes their
-	// bytes from the disk.
-	imported := &store.State{Size: report.To, Secret: im.state.Secret}
 	var streams []store.StreamHead
 	for id := range im.streams {
 		streams = append(streams, store.StreamHead{StreamID: id})
 	}
-	if err := erase(ctx, s, imported, streams); err != nil {
-		return nil, fmt.Errorf("the delta is imported, but openings that it records as erased are still on disk: %w; start the server to erase them", err)
-	}
-	return report, nil
+	return report, streams, nil
 }
 
 // An importer is one import. The fields from write on belong to one pass over

@@ -10,27 +10,32 @@ import (
 
 	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
 
 // A Ledger is one log. Its methods may be called from many goroutines.
 type Ledger struct {
-	cfg      Config
-	store    store.Store
-	raw      bool // the entries are raw leaves
-	replica  bool // see replica.go
-	readOnly bool // see readonly.go
-	ids      *identifier
-	log      *slog.Logger
-	origin   entry.OriginHash
-	tiles    *tileCache
-	keys     *keyFilter
-	queue    queue
-	clock    *clockGuard
+	cfg       Config
+	store     store.Store
+	raw       bool                           // the entries are raw leaves
+	replica   bool                           // see replica.go; with it go the next four fields
+	follows   *receipt.TrustPolicy           // of the log that this is a replica of
+	known     atomic.Int64                   // see AsOf; Unix milliseconds
+	importing chan struct{}                  // capacity 1; full during an import
+	tables    map[entry.Hash]*entry.TagTable // of imports, by stream; belongs to the import
+	readOnly  bool                           // see readonly.go
+	ids       *identifier
+	log       *slog.Logger
+	origin    entry.OriginHash
+	tiles     *tileCache
+	keys      *keyFilter
+	queue     queue
+	clock     *clockGuard
 
-	published atomic.Pointer[Published] // swapped by the committer only
+	published atomic.Pointer[Published] // swapped by the committer or an import only
 	// entry.Hash of a stream → uint64, see Grown; written by the committer
-	// only
+	// or an import only
 	grown     sync.Map
 	reserve   atomic.Uint64         // ReserveBytes in force
 	failure   atomic.Pointer[error] // set once, when a commit failed
@@ -80,7 +85,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)
 	l.reserve.Store(cfg.ReserveBytes)
-	if err := l.reapplyErasures(ctx, streams, st.Size); err != nil {
+	if err := l.reapplyErasures(ctx, streams, 0, st.Size); err != nil {
 		return nil, fmt.Errorf("repeat recorded erasures: %w", err)
 	}
 	t, err := loadTree(ctx, cfg.Store, st, l.origin)

@@ -87,7 +87,7 @@ func (l *Ledger) hideErased(ctx context.Context, st *store.State) error {
 	if err != nil {
 		return indexDamage(err, false)
 	}
-	undone, err := l.undoneErasures(ctx, streams, st.Size)
+	undone, err := l.undoneErasures(ctx, streams, 0, st.Size)
 	if err != nil || len(undone) == 0 {
 		return err
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -17,11 +19,14 @@ import (
 // A replica is a copy of a log on a machine that cannot reach it. It has the
 // leaves of all entries and the records of some streams, imported from deltas.
 // Its published state is the checkpoint of the last completely imported delta.
-// It has no signing key and accepts no appends.
+// It has no signing key and accepts no appends. It can grow while it is open.
 
 // ErrReplica reports that only the log itself, not a replica, can do what was
 // requested.
 var ErrReplica = errors.New("this is a read-only replica of the log: append to the log itself")
+
+// ErrEmptyReplica reports that a replica has no state to serve.
+var ErrEmptyReplica = errors.New("no import has completed yet: run muniment import FILE --data FOLDER")
 
 // OpenReplica opens the published state of a replica. The checkpoint must
 // satisfy the policy. An empty replica is an error.
@@ -35,47 +40,20 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 	if !st.Raw {
 		return nil, errors.New("load the replica: not the store of a replica")
 	}
-	signed, size, err := lastCheckpoint(ctx, cfg.Store)
-	if err != nil {
-		return nil, fmt.Errorf("load the replica: %w", err)
-	}
-	if size == 0 {
-		return nil, errors.New("load the replica: no import has completed yet: run muniment import FILE --data FOLDER")
-	}
-	head, _, err := policy.VerifyCheckpoint(signed)
-	if err != nil {
-		return nil, fmt.Errorf("load the replica: %w", err)
-	}
-	l := &Ledger{cfg: cfg, store: cfg.Store, raw: true, replica: true, origin: entry.HashOrigin(policy.Origin()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
-		done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{})}
-	l.queue.init(cfg)
-	l.reserve.Store(cfg.ReserveBytes)
-	close(l.done) // there is no sequencer
-	streams, err := cfg.Store.StreamHeads(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("load the replica: %w", indexDamage(err, true))
-	}
-	if err := l.reapplyErasures(ctx, streams, size); err != nil {
-		return nil, fmt.Errorf("repeat recorded erasures: %w", err)
-	}
-	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
-	t, err := loadTree(ctx, cfg.Store, &store.State{Raw: true, Size: size}, l.origin)
-	if err != nil {
-		return nil, fmt.Errorf("load the tree: %w", err)
-	}
-	if root := t.root(); root != head.Root {
-		return nil, wrongRoot(root, head.Root)
-	}
-	if err := l.store.Mark(&store.Checkpoint{Size: size, Signed: signed}); err != nil {
-		return nil, fmt.Errorf("mark the checkpoint of size %d as published: %w", size, err)
-	}
-	l.published.Store(&Published{Size: size, Root: head.Root, Checkpoint: signed, Superseded: make(chan struct{}), edges: t.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
 	if policy.RequiresWitness() {
-		l.cfg.Quorum = func(signed []byte) error {
+		cfg.Quorum = func(signed []byte) error {
 			_, _, err := policy.VerifyCheckpoint(signed)
 			return err
 		}
-		l.serveWitnessed(head, signed)
+	}
+	l := &Ledger{cfg: cfg, store: cfg.Store, raw: true, replica: true, follows: policy, origin: entry.HashOrigin(policy.Origin()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
+		done: make(chan struct{}), purge: make(chan struct{}, 1), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), importing: make(chan struct{}, 1)}
+	l.queue.init(cfg)
+	l.reserve.Store(cfg.ReserveBytes)
+	close(l.done) // there is no sequencer
+	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
+	if err := l.publishImported(ctx); err != nil {
+		return nil, fmt.Errorf("load the replica: %w", err)
 	}
 	purging, stop := context.WithCancel(context.WithoutCancel(ctx))
 	l.stopPurge = stop
@@ -86,11 +64,147 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 	return l, nil
 }
 
+// publishImported publishes the state of the last complete import.
+func (l *Ledger) publishImported(ctx context.Context) error {
+	st, err := l.store.Follow(ctx, 0)
+	if err != nil {
+		return err
+	}
+	signed, size, err := lastCheckpoint(ctx, l.store, st.Size)
+	if err != nil {
+		return err
+	}
+	if size == 0 {
+		return ErrEmptyReplica
+	}
+	head, _, err := l.follows.VerifyCheckpoint(signed)
+	if err != nil {
+		return err
+	}
+	streams, err := l.store.StreamHeads(ctx)
+	if err != nil {
+		return indexDamage(err, true)
+	}
+	from := uint64(0)
+	if p := l.published.Load(); p != nil {
+		from = p.Size // those before it were repeated then
+	}
+	if err := l.reapplyErasures(ctx, streams, from, size); err != nil {
+		return fmt.Errorf("repeat recorded erasures: %w", err)
+	}
+	t, err := loadTree(ctx, l.store, &store.State{Raw: true, Size: size}, l.origin)
+	if err != nil {
+		return fmt.Errorf("load the tree: %w", err)
+	}
+	if root := t.root(); root != head.Root {
+		return wrongRoot(root, head.Root)
+	}
+	newest, err := l.newestTime(ctx, streams, size)
+	if err != nil {
+		return err
+	}
+	if err := l.store.Mark(&store.Checkpoint{Size: size, Signed: signed}); err != nil {
+		return fmt.Errorf("mark the checkpoint of size %d as published: %w", size, err)
+	}
+	for _, s := range streams { // before waiters for the new state wake up
+		l.grown.Store(s.StreamID, size)
+	}
+	old := l.published.Swap(&Published{Size: size, Root: head.Root, Checkpoint: signed, Superseded: make(chan struct{}), edges: t.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
+	l.known.Store(max(newest, l.known.Load()))
+	if old != nil {
+		close(old.Superseded)
+	}
+	if l.cfg.Quorum != nil {
+		l.serveWitnessed(head, signed)
+	}
+	return nil
+}
+
+// newestTime returns the time of the newest entry of the streams.
+func (l *Ledger) newestTime(ctx context.Context, streams []store.StreamHead, size uint64) (newest int64, err error) {
+	for _, s := range streams {
+		list, err := l.store.Postings(ctx, streamTerm(s.StreamID))
+		if err != nil {
+			return 0, err
+		}
+		index, ok, err := list.SeekLE(size - 1)
+		list.Close()
+		if err != nil {
+			return 0, err
+		}
+		if !ok {
+			continue
+		}
+		sk, err := l.store.Skeletons(ctx, index, index+1)
+		if err != nil {
+			return 0, fmt.Errorf("entry %d: %w", index, err)
+		}
+		newest = max(newest, int64(sk[0].Time))
+	}
+	return newest, nil
+}
+
+// Import adds a delta to an open replica, as the function Import does to a
+// store, and publishes its state: calls under way finish with the state they
+// began with, and later ones see the new one. The policy of the options is that
+// of the replica. An import waits for another one to end.
+func (l *Ledger) Import(ctx context.Context, file io.ReaderAt, size int64, o ImportOptions) (*ImportReport, error) {
+	if !l.replica {
+		return nil, errors.New("this is a log, not a replica: nothing is imported into it")
+	}
+	select {
+	case l.importing <- struct{}{}:
+		defer func() { <-l.importing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if l.tables == nil {
+		l.tables = map[entry.Hash]*entry.TagTable{}
+	}
+	o.Policy, o.tables = l.follows, l.tables
+	report, _, err := importFile(ctx, l.store, file, size, o)
+	if err != nil {
+		return nil, err
+	}
+	ctx = context.WithoutCancel(ctx) // the new state is on disk
+	if err := l.publishImported(ctx); err != nil {
+		return nil, fmt.Errorf("the delta is imported, but cannot be served: %w", err)
+	}
+	select {
+	case l.purge <- struct{}{}:
+	default: // it is about to look anyway
+	}
+	return report, nil
+}
+
+// AsOf returns the time up to which the ledger knows its log. A log knows all
+// of itself, so that is now. A replica knows the log up to the time of its
+// newest entry, or to a later time that Confirm was given.
+func (l *Ledger) AsOf() time.Time {
+	switch {
+	case l.replica:
+		return time.UnixMilli(l.known.Load()).UTC()
+	case l.readOnly:
+		return time.UnixMilli(int64(l.Published().Time)).UTC()
+	}
+	return time.Now().UTC()
+}
+
+// Confirm notes that the log of this replica had no entry beyond the size at a
+// time. It does nothing if the replica has another size by now.
+func (l *Ledger) Confirm(size uint64, at time.Time) {
+	l.importing <- struct{}{}
+	defer func() { <-l.importing }()
+	if l.Published().Size == size {
+		l.known.Store(max(at.UnixMilli(), l.known.Load()))
+	}
+}
+
 // erase repeats the erasures recorded in the streams, and returns when the
 // erased bytes have left the disk.
 func erase(ctx context.Context, s store.Store, st *store.State, streams []store.StreamHead) error {
 	l := &Ledger{store: s, replica: true, ids: newIdentifier(&st.Secret), log: slog.New(slog.DiscardHandler)}
-	if err := l.reapplyErasures(ctx, streams, st.Size); err != nil {
+	if err := l.reapplyErasures(ctx, streams, 0, st.Size); err != nil {
 		return fmt.Errorf("repeat recorded erasures: %w", err)
 	}
 	if s.Unpurged() == 0 {
@@ -103,18 +217,22 @@ func erase(ctx context.Context, s store.Store, st *store.State, streams []store.
 func (l *Ledger) IsReplica() bool { return l.replica }
 
 // lastCheckpoint returns the latest stored checkpoint and its size, or size 0
-// if there is none. A replica has one checkpoint per delta.
-func lastCheckpoint(ctx context.Context, s store.Log) (signed []byte, size uint64, err error) {
-	for {
-		cp, err := s.Checkpoint(ctx, size+1)
-		if errors.Is(err, store.ErrNotFound) {
-			return signed, size, nil
-		}
-		if err != nil {
+// if there is none. A replica has one checkpoint for each delta, none of them
+// beyond the limit. There can be a million, so this searches by halves.
+func lastCheckpoint(ctx context.Context, s store.Log, limit uint64) (signed []byte, size uint64, err error) {
+	for size < limit {
+		middle := size + (limit-size+1)/2
+		cp, err := s.Checkpoint(ctx, middle) // the first of at least this size
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			limit = middle - 1
+		case err != nil:
 			return nil, 0, err
+		default:
+			signed, size = cp.Signed, cp.Size
 		}
-		signed, size = cp.Signed, cp.Size
 	}
+	return signed, size, nil
 }
 
 // noSigner has the name of a log but not its private key.
