@@ -178,8 +178,8 @@ func holds(text []byte, sums []sum) bool {
 	})
 }
 
-// undoneErasures returns the erasures recorded by the entries from ≤ index < size
-// whose openings are in the store.
+// undoneErasures returns the erasures recorded by the entries from ≤ index <
+// size whose openings are in the store.
 func (l *Ledger) undoneErasures(ctx context.Context, streams []store.StreamHead, from, size uint64) (again []store.Erasure, err error) {
 	for _, h := range streams {
 		list, err := l.store.Postings(ctx, term(h.StreamID, kindField, ErasureKind))

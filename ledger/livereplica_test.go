@@ -47,7 +47,7 @@ func TestImportWhileServing(t *testing.T) {
 			for ctx.Err() == nil {
 				p := l.Published()
 				head, err := l.StreamHead(ctx, p, acme.stream)
-				if ctx.Err() == nil && (err != nil || head.Entries != p.Size/2) { // mix alternates between two streams
+				if ctx.Err() == nil && (err != nil || head.Entries != p.Size/2) {
 					t.Errorf("at size %d: %+v, %v", p.Size, head, err)
 					return
 				}

@@ -177,9 +177,9 @@ func (l *Ledger) Import(ctx context.Context, file io.ReaderAt, size int64, o Imp
 	return report, nil
 }
 
-// AsOf returns the time up to which the ledger knows its log. A log knows all
-// of itself, so that is now. A replica knows the log up to the time of its
-// newest entry, or to a later time that Confirm was given.
+// AsOf returns the time up to which the ledger is known to be complete. For a
+// log that is now. For a replica it is the time of its newest entry, or a later
+// one that Confirm was given.
 func (l *Ledger) AsOf() time.Time {
 	switch {
 	case l.replica:

@@ -11,6 +11,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
@@ -84,6 +85,7 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 	if err := s.Limits.Take(ctx, limit.DecisionBytes*artifactsOf(req.Msg)); err != nil {
 		return nil, s.Public(err)
 	}
+	asOf, size := s.Ledger.AsOf(), s.Ledger.Published().Size
 	c := &gateCall{Gates: s, id: id, question: decide.Question{Stage: req.Msg.Stage, Environment: req.Msg.Environment}, subjects: req.Msg.Subjects, records: !req.Msg.DryRun, gate: cmp.Or(req.Msg.Gate, decide.GateReplica), explains: req.Msg.Explain && len(req.Msg.Subjects) <= decide.MaxExplained}
 	switch at := req.Msg.At.(type) {
 	case *munimentv1.DecideRequest_TreeSize:
@@ -126,7 +128,7 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 		return nil, notYet(s.Public, "at", err)
 	}
 	c.count()
-	return connect.NewResponse(&munimentv1.DecideResponse{Decisions: c.out}), nil
+	return connect.NewResponse(&munimentv1.DecideResponse{Decisions: c.out, TreeSize: size, AsOf: timestamppb.New(asOf)}), nil
 }
 
 // notYet returns the error that the caller sees, which names the field if the

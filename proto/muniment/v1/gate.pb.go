@@ -378,7 +378,14 @@ func (*DecideRequest_Time) isDecideRequest_At() {}
 type DecideResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One for each subject, in the order of the request.
-	Decisions     []*SubjectDecision `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	Decisions []*SubjectDecision `protobuf:"bytes,1,rep,name=decisions,proto3" json:"decisions,omitempty"`
+	// The tree size that the server had when the call began. It has decided from
+	// this state or a later one.
+	TreeSize uint64 `protobuf:"varint,2,opt,name=tree_size,json=treeSize,proto3" json:"tree_size,omitempty"`
+	// The time up to which the server knew the log at that size: the time of the
+	// call on the log itself. On a replica it is when the log last confirmed that
+	// it had no other entries, or the time of the replica's newest entry.
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -416,6 +423,20 @@ func (*DecideResponse) Descriptor() ([]byte, []int) {
 func (x *DecideResponse) GetDecisions() []*SubjectDecision {
 	if x != nil {
 		return x.Decisions
+	}
+	return nil
+}
+
+func (x *DecideResponse) GetTreeSize() uint64 {
+	if x != nil {
+		return x.TreeSize
+	}
+	return 0
+}
+
+func (x *DecideResponse) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
 	}
 	return nil
 }
@@ -2837,9 +2858,11 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\vcontrol_set\x18\v \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\n" +
 	"controlSet\x12/\n" +
 	"\bcontrols\x18\f \x03(\fB\x13\xbaH\x10\x92\x01\r\x10\x80\b\"\bz\x06\x10\x01\x18\x80\x80@R\bcontrolsB\x04\n" +
-	"\x02at\"L\n" +
+	"\x02at\"\x9a\x01\n" +
 	"\x0eDecideResponse\x12:\n" +
-	"\tdecisions\x18\x01 \x03(\v2\x1c.muniment.v1.SubjectDecisionR\tdecisions\"\xe1\x01\n" +
+	"\tdecisions\x18\x01 \x03(\v2\x1c.muniment.v1.SubjectDecisionR\tdecisions\x12\x1b\n" +
+	"\ttree_size\x18\x02 \x01(\x04R\btreeSize\x12/\n" +
+	"\x05as_of\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\xe1\x01\n" +
 	"\x0fSubjectDecision\x125\n" +
 	"\bdecision\x18\x01 \x01(\v2\x19.muniment.v1.GateDecisionR\bdecision\x12\x19\n" +
 	"\x05index\x18\x02 \x01(\x04H\x00R\x05index\x88\x01\x01\x12\x1a\n" +
@@ -3123,68 +3146,69 @@ var file_muniment_v1_gate_proto_depIdxs = []int32{
 	1,  // 3: muniment.v1.DecideRequest.subjects:type_name -> muniment.v1.GateSubject
 	35, // 4: muniment.v1.DecideRequest.time:type_name -> google.protobuf.Timestamp
 	5,  // 5: muniment.v1.DecideResponse.decisions:type_name -> muniment.v1.SubjectDecision
-	36, // 6: muniment.v1.SubjectDecision.decision:type_name -> muniment.v1.GateDecision
-	10, // 7: muniment.v1.SubjectDecision.explanations:type_name -> muniment.v1.Explanation
-	1,  // 8: muniment.v1.SpooledDecision.subject:type_name -> muniment.v1.GateSubject
-	36, // 9: muniment.v1.SpooledDecision.decision:type_name -> muniment.v1.GateDecision
-	9,  // 10: muniment.v1.SubmitDecisionsResponse.results:type_name -> muniment.v1.SubmittedDecision
-	0,  // 11: muniment.v1.SubmittedDecision.result:type_name -> muniment.v1.SubmissionResult
-	36, // 12: muniment.v1.SubmittedDecision.decision:type_name -> muniment.v1.GateDecision
-	11, // 13: muniment.v1.Explanation.requirements:type_name -> muniment.v1.RequirementExplanation
-	13, // 14: muniment.v1.Explanation.exceptions:type_name -> muniment.v1.UsedException
-	12, // 15: muniment.v1.RequirementExplanation.found:type_name -> muniment.v1.FoundEvidence
-	12, // 16: muniment.v1.RequirementExplanation.ignored:type_name -> muniment.v1.FoundEvidence
-	35, // 17: muniment.v1.FoundEvidence.time:type_name -> google.protobuf.Timestamp
-	35, // 18: muniment.v1.UsedException.expires:type_name -> google.protobuf.Timestamp
-	37, // 19: muniment.v1.GetControlSetResponse.set:type_name -> muniment.v1.ControlSet
-	38, // 20: muniment.v1.GetControlSetResponse.controls:type_name -> muniment.v1.Control
-	35, // 21: muniment.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
-	19, // 22: muniment.v1.ReplayResponse.decisions:type_name -> muniment.v1.ReplayedDecision
-	18, // 23: muniment.v1.ReplayResponse.totals:type_name -> muniment.v1.ReplayTotals
-	35, // 24: muniment.v1.ReplayedDecision.decided:type_name -> google.protobuf.Timestamp
-	34, // 25: muniment.v1.ReplayedDecision.subjects:type_name -> muniment.v1.Artifact
-	39, // 26: muniment.v1.ReplayedDecision.results:type_name -> muniment.v1.ControlResult
-	35, // 27: muniment.v1.ListAffectedRequest.since:type_name -> google.protobuf.Timestamp
-	22, // 28: muniment.v1.ListAffectedResponse.passes:type_name -> muniment.v1.AffectedPass
-	35, // 29: muniment.v1.AffectedPass.decided:type_name -> google.protobuf.Timestamp
-	34, // 30: muniment.v1.AffectedPass.subjects:type_name -> muniment.v1.Artifact
-	39, // 31: muniment.v1.AffectedPass.results:type_name -> muniment.v1.ControlResult
-	23, // 32: muniment.v1.AffectedPass.causes:type_name -> muniment.v1.AffectedCause
-	25, // 33: muniment.v1.ListInventoryRequest.query:type_name -> muniment.v1.InventoryQuery
-	35, // 34: muniment.v1.InventoryQuery.time:type_name -> google.protobuf.Timestamp
-	27, // 35: muniment.v1.ListInventoryResponse.sources:type_name -> muniment.v1.InventorySource
-	28, // 36: muniment.v1.ListInventoryResponse.artifacts:type_name -> muniment.v1.InventoriedArtifact
-	35, // 37: muniment.v1.ListInventoryResponse.as_of:type_name -> google.protobuf.Timestamp
-	35, // 38: muniment.v1.InventorySource.observed:type_name -> google.protobuf.Timestamp
-	35, // 39: muniment.v1.InventorySource.recorded:type_name -> google.protobuf.Timestamp
-	34, // 40: muniment.v1.InventoriedArtifact.artifact:type_name -> muniment.v1.Artifact
-	2,  // 41: muniment.v1.InventoriedArtifact.parts:type_name -> muniment.v1.GatePart
-	25, // 42: muniment.v1.ListCoverageRequest.query:type_name -> muniment.v1.InventoryQuery
-	32, // 43: muniment.v1.ListCoverageResponse.gaps:type_name -> muniment.v1.CoverageGap
-	27, // 44: muniment.v1.ListCoverageResponse.sources:type_name -> muniment.v1.InventorySource
-	31, // 45: muniment.v1.ListCoverageResponse.counts:type_name -> muniment.v1.CoverageCount
-	35, // 46: muniment.v1.ListCoverageResponse.as_of:type_name -> google.protobuf.Timestamp
-	28, // 47: muniment.v1.CoverageGap.artifact:type_name -> muniment.v1.InventoriedArtifact
-	39, // 48: muniment.v1.CoverageGap.results:type_name -> muniment.v1.ControlResult
-	3,  // 49: muniment.v1.GateService.Decide:input_type -> muniment.v1.DecideRequest
-	7,  // 50: muniment.v1.GateService.SubmitDecisions:input_type -> muniment.v1.SubmitDecisionsRequest
-	14, // 51: muniment.v1.GateService.GetControlSet:input_type -> muniment.v1.GetControlSetRequest
-	16, // 52: muniment.v1.GateService.Replay:input_type -> muniment.v1.ReplayRequest
-	20, // 53: muniment.v1.GateService.ListAffected:input_type -> muniment.v1.ListAffectedRequest
-	24, // 54: muniment.v1.GateService.ListInventory:input_type -> muniment.v1.ListInventoryRequest
-	29, // 55: muniment.v1.GateService.ListCoverage:input_type -> muniment.v1.ListCoverageRequest
-	4,  // 56: muniment.v1.GateService.Decide:output_type -> muniment.v1.DecideResponse
-	8,  // 57: muniment.v1.GateService.SubmitDecisions:output_type -> muniment.v1.SubmitDecisionsResponse
-	15, // 58: muniment.v1.GateService.GetControlSet:output_type -> muniment.v1.GetControlSetResponse
-	17, // 59: muniment.v1.GateService.Replay:output_type -> muniment.v1.ReplayResponse
-	21, // 60: muniment.v1.GateService.ListAffected:output_type -> muniment.v1.ListAffectedResponse
-	26, // 61: muniment.v1.GateService.ListInventory:output_type -> muniment.v1.ListInventoryResponse
-	30, // 62: muniment.v1.GateService.ListCoverage:output_type -> muniment.v1.ListCoverageResponse
-	56, // [56:63] is the sub-list for method output_type
-	49, // [49:56] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	35, // 6: muniment.v1.DecideResponse.as_of:type_name -> google.protobuf.Timestamp
+	36, // 7: muniment.v1.SubjectDecision.decision:type_name -> muniment.v1.GateDecision
+	10, // 8: muniment.v1.SubjectDecision.explanations:type_name -> muniment.v1.Explanation
+	1,  // 9: muniment.v1.SpooledDecision.subject:type_name -> muniment.v1.GateSubject
+	36, // 10: muniment.v1.SpooledDecision.decision:type_name -> muniment.v1.GateDecision
+	9,  // 11: muniment.v1.SubmitDecisionsResponse.results:type_name -> muniment.v1.SubmittedDecision
+	0,  // 12: muniment.v1.SubmittedDecision.result:type_name -> muniment.v1.SubmissionResult
+	36, // 13: muniment.v1.SubmittedDecision.decision:type_name -> muniment.v1.GateDecision
+	11, // 14: muniment.v1.Explanation.requirements:type_name -> muniment.v1.RequirementExplanation
+	13, // 15: muniment.v1.Explanation.exceptions:type_name -> muniment.v1.UsedException
+	12, // 16: muniment.v1.RequirementExplanation.found:type_name -> muniment.v1.FoundEvidence
+	12, // 17: muniment.v1.RequirementExplanation.ignored:type_name -> muniment.v1.FoundEvidence
+	35, // 18: muniment.v1.FoundEvidence.time:type_name -> google.protobuf.Timestamp
+	35, // 19: muniment.v1.UsedException.expires:type_name -> google.protobuf.Timestamp
+	37, // 20: muniment.v1.GetControlSetResponse.set:type_name -> muniment.v1.ControlSet
+	38, // 21: muniment.v1.GetControlSetResponse.controls:type_name -> muniment.v1.Control
+	35, // 22: muniment.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
+	19, // 23: muniment.v1.ReplayResponse.decisions:type_name -> muniment.v1.ReplayedDecision
+	18, // 24: muniment.v1.ReplayResponse.totals:type_name -> muniment.v1.ReplayTotals
+	35, // 25: muniment.v1.ReplayedDecision.decided:type_name -> google.protobuf.Timestamp
+	34, // 26: muniment.v1.ReplayedDecision.subjects:type_name -> muniment.v1.Artifact
+	39, // 27: muniment.v1.ReplayedDecision.results:type_name -> muniment.v1.ControlResult
+	35, // 28: muniment.v1.ListAffectedRequest.since:type_name -> google.protobuf.Timestamp
+	22, // 29: muniment.v1.ListAffectedResponse.passes:type_name -> muniment.v1.AffectedPass
+	35, // 30: muniment.v1.AffectedPass.decided:type_name -> google.protobuf.Timestamp
+	34, // 31: muniment.v1.AffectedPass.subjects:type_name -> muniment.v1.Artifact
+	39, // 32: muniment.v1.AffectedPass.results:type_name -> muniment.v1.ControlResult
+	23, // 33: muniment.v1.AffectedPass.causes:type_name -> muniment.v1.AffectedCause
+	25, // 34: muniment.v1.ListInventoryRequest.query:type_name -> muniment.v1.InventoryQuery
+	35, // 35: muniment.v1.InventoryQuery.time:type_name -> google.protobuf.Timestamp
+	27, // 36: muniment.v1.ListInventoryResponse.sources:type_name -> muniment.v1.InventorySource
+	28, // 37: muniment.v1.ListInventoryResponse.artifacts:type_name -> muniment.v1.InventoriedArtifact
+	35, // 38: muniment.v1.ListInventoryResponse.as_of:type_name -> google.protobuf.Timestamp
+	35, // 39: muniment.v1.InventorySource.observed:type_name -> google.protobuf.Timestamp
+	35, // 40: muniment.v1.InventorySource.recorded:type_name -> google.protobuf.Timestamp
+	34, // 41: muniment.v1.InventoriedArtifact.artifact:type_name -> muniment.v1.Artifact
+	2,  // 42: muniment.v1.InventoriedArtifact.parts:type_name -> muniment.v1.GatePart
+	25, // 43: muniment.v1.ListCoverageRequest.query:type_name -> muniment.v1.InventoryQuery
+	32, // 44: muniment.v1.ListCoverageResponse.gaps:type_name -> muniment.v1.CoverageGap
+	27, // 45: muniment.v1.ListCoverageResponse.sources:type_name -> muniment.v1.InventorySource
+	31, // 46: muniment.v1.ListCoverageResponse.counts:type_name -> muniment.v1.CoverageCount
+	35, // 47: muniment.v1.ListCoverageResponse.as_of:type_name -> google.protobuf.Timestamp
+	28, // 48: muniment.v1.CoverageGap.artifact:type_name -> muniment.v1.InventoriedArtifact
+	39, // 49: muniment.v1.CoverageGap.results:type_name -> muniment.v1.ControlResult
+	3,  // 50: muniment.v1.GateService.Decide:input_type -> muniment.v1.DecideRequest
+	7,  // 51: muniment.v1.GateService.SubmitDecisions:input_type -> muniment.v1.SubmitDecisionsRequest
+	14, // 52: muniment.v1.GateService.GetControlSet:input_type -> muniment.v1.GetControlSetRequest
+	16, // 53: muniment.v1.GateService.Replay:input_type -> muniment.v1.ReplayRequest
+	20, // 54: muniment.v1.GateService.ListAffected:input_type -> muniment.v1.ListAffectedRequest
+	24, // 55: muniment.v1.GateService.ListInventory:input_type -> muniment.v1.ListInventoryRequest
+	29, // 56: muniment.v1.GateService.ListCoverage:input_type -> muniment.v1.ListCoverageRequest
+	4,  // 57: muniment.v1.GateService.Decide:output_type -> muniment.v1.DecideResponse
+	8,  // 58: muniment.v1.GateService.SubmitDecisions:output_type -> muniment.v1.SubmitDecisionsResponse
+	15, // 59: muniment.v1.GateService.GetControlSet:output_type -> muniment.v1.GetControlSetResponse
+	17, // 60: muniment.v1.GateService.Replay:output_type -> muniment.v1.ReplayResponse
+	21, // 61: muniment.v1.GateService.ListAffected:output_type -> muniment.v1.ListAffectedResponse
+	26, // 62: muniment.v1.GateService.ListInventory:output_type -> muniment.v1.ListInventoryResponse
+	30, // 63: muniment.v1.GateService.ListCoverage:output_type -> muniment.v1.ListCoverageResponse
+	57, // [57:64] is the sub-list for method output_type
+	50, // [50:57] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_gate_proto_init() }
