@@ -22,6 +22,7 @@ import (
 	"strings"
 
 	"github.com/ProtonMail/go-crypto/openpgp"
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -160,8 +161,9 @@ func envelopeScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o600))
 }
 
-// pgpkey NAME: writes NAME.sec and NAME.gpg, the secret and public key of a new
-// PGP identity.
+// pgpkey NAME: writes the secret key of a new PGP identity to NAME.sec, its
+// public key to NAME.gpg and in armor to NAME.asc, and its fingerprint to
+// NAME.fpr.
 func pgpKeyScript(ts *testscript.TestScript, neg bool, args []string) {
 	e, err := openpgp.NewEntity(args[0], "", args[0]+"@acme.example", nil)
 	ts.Check(err)
@@ -170,6 +172,14 @@ func pgpKeyScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(e.Serialize(&public))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".sec"), secret.Bytes(), 0o600))
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".gpg"), public.Bytes(), 0o600))
+	var armored bytes.Buffer
+	w, err := armor.Encode(&armored, openpgp.PublicKeyType, nil)
+	ts.Check(err)
+	_, err = w.Write(public.Bytes())
+	ts.Check(err)
+	ts.Check(w.Close())
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".asc"), append(armored.Bytes(), '\n'), 0o600))
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]+".fpr"), fmt.Appendf(nil, "%x", e.PrimaryKey.Fingerprint), 0o600))
 }
 
 // digestof FILE NAME: puts sha256: and the file's digest into an environment

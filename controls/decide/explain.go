@@ -173,7 +173,7 @@ func whyIgnored(q *munimentv1.Requirement, e *ledger.Entry, decided time.Time) s
 // parties returns the signers of an entry, or its submitter.
 func parties(h *entry.Header) (all []string) {
 	for _, s := range h.Signers {
-		if text := strings.TrimSpace(s.Identity + s.KeyID); text != "" {
+		if text := strings.TrimSpace(s.Identity + " " + s.KeyID); text != "" {
 			all = append(all, text)
 		}
 	}
