@@ -30,7 +30,7 @@ test: lint peers test-go test-python test-ts mutants decisions ## install what i
 	@echo "all tests passed"
 
 generate: $(TOOLS)/buf ## write the generated code anew
-	@.ci/generate
+	@.ci/generate; .ci/manifests
 
 lint: $(TOOLS)/buf $(TOOLS)/staticcheck lint-python lint-ts ## formats, vet, staticcheck, prose, proto rules, generated code
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }

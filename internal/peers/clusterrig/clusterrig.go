@@ -37,22 +37,48 @@ var (
 	Admin = User{"admin", []string{"system:masters"}}
 	// Platform has the role cluster-admin.
 	Platform = User{"platform", []string{"platform"}}
-	// Developer has the role edit in all namespaces.
+	// Developer has the role edit in all namespaces, and can add ephemeral
+	// containers.
 	Developer = User{"developer", []string{"developers"}}
-	// OnCall has the role edit in all namespaces, and is the only member of the
-	// group break-glass.
+	// OnCall has the same rights, and is the only member of the group
+	// break-glass.
 	OnCall = User{"oncall", []string{"developers", "break-glass"}}
 )
 
 var users = []User{Admin, Platform, Developer, OnCall}
 
-// roles binds groups to roles of the cluster. The role edit is empty, because
-// no controller fills it from the roles that it consists of.
-var roles = []struct{ group, role string }{
-	{"platform", "cluster-admin"},
-	{"developers", "system:aggregate-to-edit"},
-	{"developers", "system:aggregate-to-view"},
-}
+// roles are the objects that give the groups their rights. The role edit is
+// empty, because no controller fills it from the roles that it consists of.
+const roles = `
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: rig-debug}
+rules: [{apiGroups: [""], resources: [pods/ephemeralcontainers], verbs: [get, patch, update]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: rig-platform}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: platform}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: rig-edit}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:aggregate-to-edit}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: developers}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: rig-view}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: system:aggregate-to-view}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: developers}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: rig-debug}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: rig-debug}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: developers}]
+`
 
 // A Cluster is a running control plane.
 type Cluster struct {
@@ -174,10 +200,8 @@ func writeKey(path string) error {
 }
 
 func (c *Cluster) bindRoles(ctx context.Context) error {
-	for i, r := range roles {
-		if out, err := c.Kubectl(ctx, "", "create", "clusterrolebinding", fmt.Sprintf("rig-%d", i), "--clusterrole", r.role, "--group", r.group); err != nil {
-			return fmt.Errorf("%w\n%s", err, out)
-		}
+	if out, err := c.Kubectl(ctx, roles, "create", "-f", "-"); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
 	}
 	return nil
 }
