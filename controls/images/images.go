@@ -16,6 +16,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -52,7 +53,7 @@ type Image struct {
 	Reference string
 	Resource  string // such as Deployment/web
 	Field     string // such as spec.template.spec.containers[0].image
-	Line      int    // in the input, from 1
+	Line      int    // in the input, from 1; 0 for JSON
 }
 
 // Found is the result of reading manifests.
@@ -69,11 +70,7 @@ func Read(r io.Reader, paths []Path) (*Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &scan{paths: map[[2]string][][]string{}, found: &Found{}}
-	for _, p := range paths {
-		key := [2]string{p.APIVersion, p.Kind}
-		s.paths[key] = append(s.paths[key], Split(p.Path))
-	}
+	s := newScan(paths)
 	dec := yaml.NewDecoder(strings.NewReader(string(text)))
 	for {
 		var doc yaml.Node
@@ -137,6 +134,15 @@ type scan struct {
 	paths map[[2]string][][]string // of other types, by API version and kind
 	found *Found
 	nodes int
+}
+
+func newScan(paths []Path) *scan {
+	s := &scan{paths: map[[2]string][][]string{}, found: &Found{}}
+	for _, p := range paths {
+		key := [2]string{p.APIVersion, p.Kind}
+		s.paths[key] = append(s.paths[key], Split(p.Path))
+	}
+	return s
 }
 
 func (s *scan) resource(n *yaml.Node, depth int) error {
@@ -376,4 +382,19 @@ func text(n *yaml.Node, name string) string {
 		return c.Value
 	}
 	return ""
+}
+
+// pinning are the algorithms by which container runtimes identify images.
+var pinning = []string{"sha256", "sha384", "sha512"}
+
+// Pinned returns the name and the digest of a reference, such as
+// registry.example.com/app:1.7@sha256:…. Without a valid digest it reports
+// false: what a tag stands for can change.
+func Pinned(reference string) (name, digest string, ok bool) {
+	name, at, found := strings.Cut(strings.TrimPrefix(reference, "oci://"), "@")
+	d, err := entry.ParseDigest(at)
+	if !found || name == "" || err != nil || !slices.Contains(pinning, d.Algorithm()) {
+		return name, "", false
+	}
+	return name, d.String(), true
 }

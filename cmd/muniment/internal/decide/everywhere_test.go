@@ -50,8 +50,8 @@ type recordedCase struct {
 }
 
 // TestOneAnswerEverywhere asks every gate about each of the recorded cases: the
-// log's API, the API of a replica, delta files, and the command with each of
-// them. The answers are those that the evaluator gave without a ledger.
+// log's API, the API of a replica, delta files, the command with each of them,
+// and the admission of a cluster. The answers are those that the evaluator gave without a ledger.
 func TestOneAnswerEverywhere(t *testing.T) {
 	file, err := os.ReadFile("../../../../controls/decide/testdata/worlds.json")
 	if err != nil {
@@ -59,14 +59,19 @@ func TestOneAnswerEverywhere(t *testing.T) {
 	}
 	lines := bufio.NewScanner(bytes.NewReader(file))
 	lines.Buffer(nil, len(file))
-	n := 0
+	n, admitted := 0, 0
 	for ; lines.Scan(); n++ {
 		c := &recordedCase{}
 		if err := json.Unmarshal(lines.Bytes(), c); err != nil {
 			t.Fatal(err)
 		}
-		t.Run(c.Name, func(t *testing.T) { newCaseRig(t, c).compare() })
+		t.Run(c.Name, func(t *testing.T) {
+			if newCaseRig(t, c).compare() {
+				admitted++
+			}
+		})
 	}
+	checkAdmitted(t, admitted)
 	if n < 100 {
 		t.Errorf("%d cases, want at least 100", n)
 	}
@@ -195,8 +200,9 @@ func (r *caseRig) append(s *ledger.Stream, h *entry.Header, payload string, eras
 	r.must(results[0].Err)
 }
 
-// compare asks all gates.
-func (r *caseRig) compare() {
+// compare asks all gates. It reports whether the admission of a cluster was one
+// of them.
+func (r *caseRig) compare() (admitted bool) {
 	r.t.Helper()
 	online := r.serve(r.log, nil)
 	if len(r.c.Subject.Digest) > 1 { // evidence about one proves nothing about another
@@ -204,7 +210,7 @@ func (r *caseRig) compare() {
 		if connect.CodeOf(err) != connect.CodeInvalidArgument {
 			r.t.Errorf("several digests: %v", err)
 		}
-		return
+		return false
 	}
 	r.check("API", online, true)
 
@@ -216,14 +222,19 @@ func (r *caseRig) compare() {
 	defer kept.Close()
 	there := r.serve(replica, kept)
 	r.check("replica", there, true)
-	spooled := r.check("recording replica", there, false)
+	spooled := []string{r.check("recording replica", there, false)}
+	byAdmission := r.admit(there, kept)
+	if byAdmission != "" {
+		spooled = append(spooled, byAdmission)
+	}
 
 	offline := newOfflineGate(r.replica(delta.Bytes()), r.acme, r.clock.time)
 	offline.spool = kept
 	client := &muniment.Client{Tenant: "acme", Gate: offline}
 	r.check("delta", client, true)
-	alsoSpooled := r.check("recording delta", client, false)
-	r.submit(online, kept, spooled, alsoSpooled)
+	spooled = append(spooled, r.check("recording delta", client, false))
+	r.submit(online, kept, spooled...)
+	return byAdmission != ""
 }
 
 // replica returns a replica of the log.
@@ -271,6 +282,9 @@ func (r *caseRig) check(what string, client *muniment.Client, dry bool) string {
 		return ""
 	}
 	got := res.Msg.Decisions[0]
+	if res.Msg.TreeSize != r.want.GetTreeSize() || res.Msg.AsOf.AsTime().After(r.clock.time()) {
+		r.t.Errorf("%s: tree size %d as of %s", what, res.Msg.TreeSize, res.Msg.AsOf.AsTime())
+	}
 	if !proto.Equal(got.Decision, r.want) {
 		r.t.Errorf("%s:\ngot  %v\nwant %v", what, got.Decision, r.want)
 	}
@@ -314,9 +328,11 @@ func (r *caseRig) submit(client *muniment.Client, kept *spool.Spool, digests ...
 	if !r.want.ValidUntil.AsTime().After(r.want.Decided.AsTime()) {
 		second = munimentv1.SubmissionResult_SUBMISSION_RESULT_RECORDED
 	}
-	for i, want := range []munimentv1.SubmissionResult{munimentv1.SubmissionResult_SUBMISSION_RESULT_RECORDED, second} {
-		if got := res.Msg.Results[i]; got.Result != want {
+	want := munimentv1.SubmissionResult_SUBMISSION_RESULT_RECORDED
+	for _, got := range res.Msg.Results {
+		if got.Result != want {
 			r.t.Errorf("submitted: %v, want %v", got, want)
 		}
+		want = second
 	}
 }
