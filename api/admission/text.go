@@ -120,7 +120,7 @@ func (v *verdict) brief() []string {
 }
 
 // advice returns what people are warned of although the image passes: failing
-// controls that only warn, and break-glass that nobody has confirmed.
+// controls that only warn, and unconfirmed break-glass.
 func (v *verdict) advice() []string {
 	if v.decided == nil || v.problem != "" {
 		return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
@@ -249,9 +250,10 @@ func (g *offlineGate) Decide(ctx context.Context, req *connect.Request[munimentv
 	for i, s := range req.Msg.Subjects {
 		artifacts[i] = decide.ArtifactOf(s)
 	}
-	res := &munimentv1.DecideResponse{}
+	res := &munimentv1.DecideResponse{AsOf: timestamppb.New(time.UnixMilli(int64(g.decider.Log.Published().Time)))}
 	var results [][]evaluate.Result
 	err := g.decider.Decide(ctx, req.Msg.Tenant, g.stream, q, artifacts, func(i int, d *evaluate.Decision) error {
+		res.TreeSize = d.Size
 		res.Decisions = append(res.Decisions, &munimentv1.SubjectDecision{Decision: decide.Message(d, q, &artifacts[i])})
 		if req.Msg.Explain {
 			results = append(results, d.Results)
