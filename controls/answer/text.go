@@ -168,8 +168,11 @@ func (f *Found) String() string {
 }
 
 // fix returns what to do about a result that is not satisfied.
-func (g *Result) fix() string {
-	code, _, _ := strings.Cut(g.Reason, ":")
+func (g *Result) fix() string { return Fix(g.Reason) }
+
+// Fix returns what to do about a result with the reason, or "".
+func Fix(reason string) string {
+	code, _, _ := strings.Cut(reason, ":")
 	return fixes[code]
 }
 

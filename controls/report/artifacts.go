@@ -22,11 +22,11 @@ type artifactView struct {
 }
 
 type evidenceView struct {
-	Relation, Summary, State string
-	Entry                    uint64
-	Time                     moment
-	Erased                   bool
-	Receipt                  receipt
+	Relation, What, By, State string
+	Entry                     uint64
+	Time                      moment
+	Erased                    bool
+	Receipt                   receipt
 }
 
 type recordedView struct {
@@ -67,7 +67,10 @@ func (v *viewer) artifact(i int, detailed bool) *artifactView {
 	}
 	for p, d := range a.Decisions {
 		look := looks[string(d.Decision)]
-		out.Outcomes = append(out.Outcomes, verdict{Name: v.Release.Places[p].String(), Class: look.class, Mark: look.mark})
+		if Idle(d) {
+			look = looks[string(NotApplicable)]
+		}
+		out.Outcomes = append(out.Outcomes, verdict{Name: v.Release.Places[p].String(), Class: look.class, Mark: look.mark, Word: strings.ToLower(look.word)})
 	}
 	for n, index := range slices.Backward(a.Evidence) {
 		if len(out.Evidence) == maxEvidences {
@@ -78,7 +81,7 @@ func (v *viewer) artifact(i int, detailed bool) *artifactView {
 			out.Evidence = append(out.Evidence, v.evidence(e))
 		}
 	}
-	graph.SortByRelation(out.Evidence, func(e evidenceView) string { return e.Relation })
+	graph.SortByRelation(out.Evidence, func(e evidenceView) string { return strings.ReplaceAll(e.Relation, " ", "-") })
 	for n, r := range a.Recorded {
 		if n == 5 {
 			break
@@ -103,7 +106,7 @@ func (v *viewer) evidenceAt(index uint64) *Evidence {
 }
 
 func (v *viewer) evidence(e *Evidence) evidenceView {
-	out := evidenceView{Relation: e.Relation, Summary: e.Summary(), Entry: e.Entry, Time: at(e.Time), Erased: e.Erased, Receipt: v.receipt(e.Entry)}
+	out := evidenceView{Relation: strings.ReplaceAll(e.Relation, "-", " "), What: e.what(), By: e.by(), Entry: e.Entry, Time: at(e.Time), Erased: e.Erased, Receipt: v.receipt(e.Entry)}
 	var state []string
 	h := e.Header
 	if len(h.Signers) > 0 || h.PredicateType != "" {
@@ -121,15 +124,31 @@ func (v *viewer) evidence(e *Evidence) evidenceView {
 
 // Summary returns one line about the evidence. It is untrusted text.
 func (e *Evidence) Summary() string {
+	if by := e.by(); by != "" {
+		return e.what() + " by " + by
+	}
+	return e.what()
+}
+
+// what returns what the evidence is.
+func (e *Evidence) what() string {
 	h := e.Header
 	if k, ok := kinds.Lookup(h.Kind); ok && k.Relation != "" {
 		return k.Summary(h.Attributes, h.Controls)
 	}
-	what := h.PredicateType
-	if what == "" {
-		what, _, _ = strings.Cut(h.MediaType, ";")
+	if h.PredicateType != "" {
+		return h.PredicateType
 	}
-	return what + " by " + strings.Join(e.Parties(), " and ")
+	what, _, _ := strings.Cut(h.MediaType, ";")
+	return what
+}
+
+// by returns the parties behind the evidence, unless its summary has them.
+func (e *Evidence) by() string {
+	if k, ok := kinds.Lookup(e.Header.Kind); ok && k.Relation != "" {
+		return ""
+	}
+	return strings.Join(e.Parties(), " and ")
 }
 
 // Parties returns the signers of the evidence or, without any, its submitter.

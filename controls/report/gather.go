@@ -12,6 +12,7 @@ import (
 
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
@@ -37,6 +38,8 @@ type Source struct {
 	Stream  *ledger.Stream
 	Tenant  string
 	Origin  string // of the log
+	// Inventories has the inventories of streams. Nil: they are read again.
+	Inventories *inventory.Projection
 }
 
 // A Selection is what a release consists of.
@@ -47,7 +50,8 @@ type Selection struct {
 	// Since is the time from which events without artifacts are shown.
 	Since time.Time
 	// Stage and Environment limit the places that are decided about. By
-	// default, they are all that the control set or gates have named.
+	// default, they are all that the control set or gates have named, and
+	// coverage is that of the stage deploy or, without it, of the last stage.
 	Stage, Environment string
 	// Previous is the release that this one is compared with.
 	Previous *Previous
@@ -72,7 +76,7 @@ func Gather(ctx context.Context, src *Source, size uint64, at time.Time, sel *Se
 		digests: map[entry.Digest][]int{}, evidence: map[uint64]*Evidence{}, named: map[Place]bool{},
 	}
 	for _, step := range []func(context.Context) error{
-		g.addControls, g.addArtifacts, g.addDecisions, g.addExceptions, g.addFindings, g.addEvents, g.addErased, g.addAnalyses, g.addDifferences,
+		g.addControls, g.addArtifacts, g.addDecisions, g.addExceptions, g.addFindings, g.addEvents, g.addCoverage, g.addErased, g.addAnalyses, g.addDifferences,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

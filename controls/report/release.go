@@ -23,7 +23,8 @@ import (
 )
 
 // A Release is everything that reports show about artifacts, as of one state of
-// a stream. Gather fills it, except for Log, Files, Coverage and Members. Lists
+// a stream. Gather fills it, except for Log, Files, Members and
+// Commands. Lists
 // have the order in which they are shown, and an Entry is the index of an entry
 // below Log.Size.
 type Release struct {
@@ -51,7 +52,11 @@ type Release struct {
 	LeftOut     []LeftOut
 	Differences *difference.Release // nil: there is no previous release
 
-	Coverage []Coverage      // by kind; nil: not known
+	Coverage    []Coverage // by environment and type
+	Inventories []uint64   // entries that the coverage is computed from
+	// Unknown is why the coverage is not known or incomplete, a sentence each.
+	Unknown []string
+
 	Files    map[uint64]File // of entries, in the bundle
 	Members  []Member        // further files of the bundle
 	Commands []Command       // that check the bundle
@@ -243,14 +248,16 @@ type LeftOut struct {
 	Limit int    // the newest are shown
 }
 
-// A Coverage is the share of the artifacts of one kind that are attested.
+// A Coverage is the share of the artifacts of one type in an environment that
+// are attested (docs/spec/controls.md, section 7).
 type Coverage struct {
-	Kind        string // such as "containers"
+	Kind        string // such as "container images"
+	Environment string
+	Stage       string
 	Attested    int
 	Inventoried int
 	Gaps        []Gap
-	MoreGaps    int      // that are not listed
-	Inventories []uint64 // the entries that it is computed from
+	MoreGaps    int // that are not listed
 }
 
 // A Gap is an artifact that an inventory names and that lacks evidence.
@@ -261,20 +268,42 @@ type Gap struct {
 	Reason string
 }
 
-// Outcome returns the worst outcome of all artifacts at a place.
-func (r *Release) Outcome(place int) evaluate.Outcome {
-	all := make([]evaluate.Outcome, 0, len(r.Artifacts))
+// Idle reports whether no control applies to an artifact at a place, so that
+// there is nothing to decide about.
+func Idle(d *evaluate.Decision) bool { return d.Reason == evaluate.NothingApplies }
+
+// Outcome returns the worst outcome of the artifact at all places. Those at
+// which no control applies do not matter, unless there are no others.
+func (a *Artifact) Outcome() evaluate.Outcome { return combined(a.Decisions) }
+
+// Outcome returns the worst outcome of all artifacts at a place. Those to which
+// no control applies do not matter, unless there are no others.
+func (r *Release) Outcome(place int) evaluate.Outcome { return combined(r.at(place)) }
+
+// at returns the decisions about a place.
+func (r *Release) at(place int) []*evaluate.Decision {
+	all := make([]*evaluate.Decision, 0, len(r.Artifacts))
 	for i := range r.Artifacts {
-		all = append(all, r.Artifacts[i].Decisions[place].Decision)
+		all = append(all, r.Artifacts[i].Decisions[place])
+	}
+	return all
+}
+
+func combined(decisions []*evaluate.Decision) evaluate.Outcome {
+	var all []evaluate.Outcome
+	for _, d := range decisions {
+		if !Idle(d) {
+			all = append(all, d.Decision)
+		}
 	}
 	return evaluate.Combine(all...)
 }
 
-// Verdict returns the worst outcome of all artifacts at all places.
+// Verdict returns the worst outcome of all artifacts.
 func (r *Release) Verdict() evaluate.Outcome {
-	all := make([]evaluate.Outcome, 0, len(r.Places))
-	for i := range r.Places {
-		all = append(all, r.Outcome(i))
+	all := make([]evaluate.Outcome, 0, len(r.Artifacts))
+	for i := range r.Artifacts {
+		all = append(all, r.Artifacts[i].Outcome())
 	}
 	return evaluate.Combine(all...)
 }
@@ -323,10 +352,8 @@ func (r *Release) Entries() []uint64 {
 	for i := range r.Evidence {
 		all[r.Evidence[i].Entry] = true
 	}
-	for i := range r.Coverage {
-		for _, e := range r.Coverage[i].Inventories {
-			all[e] = true
-		}
+	for _, e := range r.Inventories {
+		all[e] = true
 	}
 	r.addEvents(all)
 	return slices.Sorted(maps.Keys(all))

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/exception"
 )
 
@@ -23,8 +24,9 @@ type exceptionRow struct {
 	Receipt                   receipt
 	Expires                   moment
 	Left                      string
-	Requester                 string
-	Approvers, Scope          []string
+	Requester                 person
+	Approvers                 []person
+	Scope                     []string
 	Reason                    string
 }
 
@@ -68,7 +70,7 @@ func (v *viewer) exceptionRow(x *Exception) exceptionRow {
 		expires = x.Request.Expires
 	}
 	row := exceptionRow{Class: classOfException(x), ID: x.ID, State: string(x.State), Control: x.Control, Entry: x.Index, Receipt: v.receipt(x.Index), Expires: at(expires), Left: distance(expires, v.Release.Time),
-		Requester: cmp.Or(x.Requester, x.Submitter), Approvers: x.Approvers, Reason: x.Reason}
+		Requester: personOf(cmp.Or(x.Requester, x.Submitter)), Approvers: personsOf(x.Approvers), Reason: x.Reason}
 	if x.Unconfirmed {
 		row.State += ", not confirmed"
 	}
@@ -145,6 +147,7 @@ func (v *viewer) findingRow(f *Finding) findingRow {
 	row := findingRow{Class: "unclear", ID: f.ID, Title: f.Title, Severity: f.Severity, Status: string(f.Status), Receipt: v.receipt(f.Newest().Index), Owners: f.Owners, Controls: f.Newest().Controls}
 	if !f.Due.IsZero() && !f.Resolved() {
 		due := at(f.Due)
+		due.Text = f.Due.Format("2 Jan 2006")
 		row.Due, row.Left = &due, distance(f.Due, v.Release.Time)
 	}
 	switch {
@@ -157,22 +160,24 @@ func (v *viewer) findingRow(f *Finding) findingRow {
 }
 
 type coverageView struct {
-	Class, Kind, Share, Sentence string
-	Width                        string // of 100
-	Gaps                         []Gap
-	More                         string
+	Class, Title, Share, Sentence string
+	Width                         string // of 100
+	Gaps                          []Gap
+	More                          string
 }
 
 func (v *viewer) addCoverage() {
+	look := looks[string(evaluate.Undecided)]
+	v.view.Unknown, v.NotKnown = v.Release.Unknown, verdict{Class: look.class, Mark: look.mark}
 	for i := range v.Release.Coverage {
 		c := &v.Release.Coverage[i]
-		out := coverageView{Class: "bad", Kind: c.Kind, Share: "–", Width: "0", Sentence: "No inventory names any."}
+		out := coverageView{Class: "bad", Title: c.Kind + " in " + c.Environment, Share: "–", Width: "0", Sentence: "No inventory names any."}
 		if c.Inventoried > 0 {
 			// Only all of them are 100 %.
 			tenths := c.Attested * 1000 / c.Inventoried
 			out.Width = fmt.Sprintf("%d.%d", tenths/10, tenths%10)
 			out.Share = out.Width + " %"
-			out.Sentence = fmt.Sprintf("%s of %s attested.", number(c.Attested), number(c.Inventoried))
+			out.Sentence = fmt.Sprintf("%s of %s attested for the stage %s.", number(c.Attested), number(c.Inventoried), c.Stage)
 			if c.Attested >= c.Inventoried {
 				out.Class, out.Share = "good", "100 %"
 			}
@@ -252,13 +257,14 @@ func controlRowOf(c *Control, requirement string) controlRow {
 	}
 	var parts []string
 	for _, s := range Statuses {
-		if n := c.Counts[s]; n > 0 && s != c.Status {
-			parts = append(parts, fmt.Sprintf("%s %s", number(n), strings.ToLower(looks[string(s)].word)))
-		} else if n > 0 {
-			parts = append(parts, number(n))
+		if n := c.Counts[s]; n > 0 && s != NotApplicable {
+			parts = append(parts, number(n)+" "+strings.ToLower(looks[string(s)].word))
 		}
 	}
-	if len(parts) > 0 && c.Status != NotApplicable {
+	switch {
+	case len(parts) == 1:
+		row.Counts = count(c.Counts[c.Status], "artifact")
+	case len(parts) > 1:
 		row.Counts = strings.Join(parts, ", ")
 	}
 	return row

@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"fmt"
 	"html/template"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
 
+	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/internal/safetext"
 )
 
 // Bounds of the page. The worst and newest come first.
@@ -42,6 +45,8 @@ type view struct {
 	Exceptions        *exceptionsView
 	Findings          *findingsView
 	Coverage          []coverageView
+	Unknown           []string // about the coverage
+	NotKnown          verdict  // marks them
 	SetSentence       string
 	Frameworks        []*framework
 	ArtifactsSentence string
@@ -53,7 +58,7 @@ type view struct {
 	Commands []Command
 	Trust    []string
 	Keys     []string
-	Members  []Member
+	Members  []memberView
 	Limits   string
 }
 
@@ -63,6 +68,26 @@ type moment struct{ Text, Machine string }
 func at(t time.Time) moment {
 	t = t.UTC()
 	return moment{t.Format("2 Jan 2006, 15:04 UTC"), t.Format("2006-01-02T15:04:05.999Z")}
+}
+
+// A person is a submitter. A person's issuer is shown below the name, which it
+// gives its meaning.
+type person struct{ Name, Issuer string }
+
+func personOf(submitter string) person {
+	if rest, ok := strings.CutPrefix(submitter, "oidc:"); ok {
+		if issuer, name, ok := strings.Cut(rest, "#"); ok && name != "" {
+			return person{name, issuer}
+		}
+	}
+	return person{Name: submitter}
+}
+
+func personsOf(submitters []string) (all []person) {
+	for _, s := range submitters {
+		all = append(all, personOf(s))
+	}
+	return all
 }
 
 // A link is an entry of the table of contents.
@@ -76,8 +101,22 @@ type receipt struct {
 
 func (v *viewer) receipt(entry uint64) receipt {
 	f := v.Files[entry]
-	return receipt{entry, f.Receipt, f.Payload}
+	if v.erased[entry] {
+		f.Payload = ""
+	}
+	return receipt{entry, href(f.Receipt), href(f.Payload)}
 }
+
+// href returns a relative reference to a file of the bundle, or "".
+func href(name string) string {
+	if name == "" {
+		return ""
+	}
+	return (&url.URL{Path: name}).String()
+}
+
+// A memberView is a further file of the bundle.
+type memberView struct{ Href, Name, About string }
 
 // A verdict is an outcome with words.
 type verdict struct{ Name, Class, Mark, Word, Sentence string }
@@ -100,20 +139,23 @@ type viewer struct {
 	*Release
 	view
 	outcomes []evaluate.Outcome // the worst of each artifact
+	erased   map[uint64]bool    // entries
 }
 
 func newView(r *Release) *view {
-	v := &viewer{Release: r}
+	v := &viewer{Release: r, erased: map[uint64]bool{}}
 	v.view = view{
 		Policy: policy, Style: template.CSS(style), Title: r.title(), Tenant: r.Tenant, Origin: r.Log.Origin, Size: r.Log.Size, Root: r.Log.Root, Time: at(r.Time), Selection: r.Selection,
-		Commands: r.Commands, Trust: r.Log.Trust, Keys: r.Log.Keys, Members: r.Members,
+		Commands: r.Commands, Trust: r.Log.Trust, Keys: r.Log.Keys,
+	}
+	for _, m := range r.Members {
+		v.view.Members = append(v.view.Members, memberView{href(m.Name), m.Name, m.About})
+	}
+	for i := range r.Erased {
+		v.erased[r.Erased[i].Entry] = true
 	}
 	for i := range r.Artifacts {
-		var all []evaluate.Outcome
-		for _, d := range r.Artifacts[i].Decisions {
-			all = append(all, d.Decision)
-		}
-		v.outcomes = append(v.outcomes, evaluate.Combine(all...))
+		v.outcomes = append(v.outcomes, r.Artifacts[i].Outcome())
 	}
 	v.addVerdict()
 	v.addBlocking()
@@ -157,39 +199,68 @@ func (v *viewer) addVerdict() {
 	case len(v.Release.Places) == 0:
 		v.view.Verdict.Sentence = "No control set is in force that could be applied, so nothing is decided."
 	default:
-		v.view.Verdict.Sentence = v.counted(v.outcomes, "at every stage")
+		v.view.Verdict.Sentence = v.sentence()
 	}
 	for i, p := range v.Release.Places {
-		outcome := v.Outcome(i)
-		look := looks[string(outcome)]
-		var all []evaluate.Outcome
-		for k := range v.Release.Artifacts {
-			all = append(all, v.Release.Artifacts[k].Decisions[i].Decision)
-		}
-		v.view.Places = append(v.view.Places, verdict{Name: p.String(), Class: look.class, Mark: look.mark, Sentence: v.counted(all, "")})
+		look := looks[string(v.Outcome(i))]
+		v.view.Places = append(v.view.Places, verdict{Name: p.String(), Class: look.class, Mark: look.mark, Word: strings.ToLower(look.word), Sentence: counted(v.at(i))})
 	}
 }
 
-// counted counts outcomes in a sentence.
-func (v *viewer) counted(all []evaluate.Outcome, where string) string {
-	counts := map[evaluate.Outcome]int{}
-	for _, o := range all {
+// sentence counts the artifacts by their outcomes.
+func (v *viewer) sentence() string {
+	counts, total := map[evaluate.Outcome]int{}, len(v.outcomes)
+	for _, o := range v.outcomes {
 		counts[o]++
 	}
-	if n := counts[evaluate.Pass]; n == len(all) {
+	is := func(n int, what string) string {
 		if n == 1 {
-			return strings.TrimSpace("the artifact passes " + where)
+			return "1 is " + what
 		}
-		return strings.TrimSpace(fmt.Sprintf("all %s artifacts pass %s", number(n), where))
+		return number(n) + " are " + what
+	}
+	if n := counts[evaluate.Pass]; n == total {
+		if n == 1 {
+			return "The artifact passes every stage at which a control applies to it."
+		}
+		return fmt.Sprintf("All %s artifacts pass every stage at which a control applies to them.", number(n))
+	}
+	var parts []string
+	if n := counts[evaluate.Blocked]; n > 0 {
+		parts = append(parts, is(n, "blocked"))
+	}
+	if n := counts[evaluate.Undecided]; n > 0 {
+		parts = append(parts, is(n, "undecided"))
+	}
+	if n := counts[evaluate.Pass]; n > 0 {
+		parts = append(parts, fmt.Sprintf("%s pass", number(n)))
+		if n == 1 {
+			parts[len(parts)-1] = "1 passes"
+		}
+	}
+	return fmt.Sprintf("Of %s, %s.", count(total, "artifact"), strings.Join(parts, ", "))
+}
+
+// counted counts the decisions about one place.
+func counted(all []*evaluate.Decision) string {
+	counts, idle := map[evaluate.Outcome]int{}, 0
+	for _, d := range all {
+		if Idle(d) {
+			idle++
+		} else {
+			counts[d.Decision]++
+		}
 	}
 	var parts []string
 	for _, o := range []evaluate.Outcome{evaluate.Blocked, evaluate.Undecided, evaluate.Pass} {
 		if n := counts[o]; n > 0 {
-			word := map[evaluate.Outcome]string{evaluate.Blocked: "blocked", evaluate.Undecided: "undecided", evaluate.Pass: "passed"}[o]
-			parts = append(parts, number(n)+" "+word)
+			parts = append(parts, number(n)+" "+map[evaluate.Outcome]string{evaluate.Blocked: "blocked", evaluate.Undecided: "undecided", evaluate.Pass: "passed"}[o])
 		}
 	}
-	return fmt.Sprintf("of %s: %s", count(len(all), "artifact"), strings.Join(parts, ", "))
+	if idle > 0 {
+		parts = append(parts, "no control applies to "+number(idle))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // A blocking is a control that keeps artifacts from passing.
@@ -203,8 +274,8 @@ type blocking struct {
 
 // A reason is why a control keeps artifacts from passing, at some places.
 type reason struct {
-	Artifacts, Places, Reason string
-	Missing                   []string
+	Artifacts, Places, Reason, Fix string
+	Missing                        []string
 }
 
 // addBlocking adds the enforced controls that do not hold, the worst first.
@@ -258,7 +329,7 @@ func (v *viewer) blocking(c *Control) *blocking {
 			b.More = fmt.Sprintf("%s left out.", count(len(order)-i, "further reason"))
 			break
 		}
-		b.Reasons = append(b.Reasons, reason{some(artifacts[k], 6), "at " + some(places[k], 6), k.reason, lines[k]})
+		b.Reasons = append(b.Reasons, reason{Artifacts: some(artifacts[k], 6), Places: some(places[k], 6), Reason: k.reason, Fix: answer.Fix(k.reason), Missing: lines[k]})
 	}
 	return b
 }
@@ -270,21 +341,27 @@ func (v *viewer) addReasons() {
 	var order []string
 	for i := range v.Release.Artifacts {
 		for p, d := range v.Release.Artifacts[i].Decisions {
-			if d.Reason == "" {
+			code, _, _ := strings.Cut(d.Reason, ":")
+			if d.Reason == "" || Idle(d) && !v.idle(i) {
 				continue
 			}
-			if artifacts[d.Reason] == nil {
-				order = append(order, d.Reason)
+			if artifacts[code] == nil {
+				order = append(order, code)
 			}
-			artifacts[d.Reason] = addOnce(artifacts[d.Reason], v.name(i))
-			places[d.Reason] = addOnce(places[d.Reason], v.Release.Places[p].String())
+			artifacts[code] = addOnce(artifacts[code], v.name(i))
+			places[code] = addOnce(places[code], v.Release.Places[p].String())
 		}
 	}
 	look := looks[string(evaluate.Undecided)]
 	for _, r := range order {
 		v.Blocking = append(v.Blocking, &blocking{Class: look.class, Mark: look.mark, Title: "Could not be decided", What: count(len(artifacts[r]), "artifact"),
-			Reasons: []reason{{some(artifacts[r], 6), "at " + some(places[r], 6), r, nil}}})
+			Reasons: []reason{{Artifacts: some(artifacts[r], 6), Places: some(places[r], 6), Reason: answer.Explain(r)}}})
 	}
+}
+
+// idle reports whether no control applies to an artifact at any place.
+func (v *viewer) idle(i int) bool {
+	return !slices.ContainsFunc(v.Release.Artifacts[i].Decisions, func(d *evaluate.Decision) bool { return !Idle(d) })
 }
 
 // name returns the name of an artifact, or its digest without one.
@@ -312,15 +389,10 @@ func some(all []string, most int) string {
 
 func join(a, b string) string { return strings.TrimSpace(a + " " + b) }
 
-// count returns a number with a noun, which is in the plural unless it is 1.
+// count returns a number with commas and its noun.
 func count(n int, noun string) string {
-	switch {
-	case n == 1:
-		return "1 " + noun
-	case strings.HasSuffix(noun, "y"):
-		return number(n) + " " + strings.TrimSuffix(noun, "y") + "ies"
-	}
-	return number(n) + " " + noun + "s"
+	_, words, _ := strings.Cut(safetext.Count(n, noun), " ")
+	return number(n) + " " + words
 }
 
 // number returns a number with commas.
@@ -360,7 +432,7 @@ func (v *viewer) addContents() {
 	add(len(v.Blocking) > 0, "blocking", "What blocks", len(v.Blocking))
 	add(v.view.Exceptions != nil, "exceptions", "Exceptions", len(v.Release.Exceptions))
 	add(v.view.Findings != nil, "findings", "Findings", len(v.Release.Findings))
-	add(len(v.view.Coverage) > 0, "coverage", "Coverage", 0)
+	add(len(v.view.Coverage)+len(v.view.Unknown) > 0, "coverage", "Coverage", 0)
 	add(true, "controls", "Controls", len(v.Release.Controls))
 	add(true, "artifacts", "Artifacts", len(v.Release.Artifacts))
 	add(v.view.Differences != nil, "differences", "Changes", 0)

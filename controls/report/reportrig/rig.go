@@ -170,6 +170,11 @@ func (r *Rig) Erase(index uint64, reason string) {
 	r.Append(&entry.Header{Kind: kindname.Erasure, MediaType: k.MediaType, Attributes: k.Header(m).Attributes, Submitter: "log"}, payload, plan)
 }
 
+// Note returns the header of an entry that is about nothing.
+func Note() *entry.Header {
+	return &entry.Header{Kind: kindname.Attestation, MediaType: "application/json"}
+}
+
 // Digest returns the SHA-256 of a text as a digest set.
 func Digest(text string) map[string]string {
 	sum := sha256.Sum256([]byte(text))

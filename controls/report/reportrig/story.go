@@ -210,6 +210,7 @@ func (r *Rig) operations(after []decide.Artifact) {
 	p99, hits := 182.4, 0.93
 	r.Record(kindname.MetricSnapshot, &munimentv1.MetricSnapshot{Service: "gateway", Window: &munimentv1.MetricWindow{From: timestamppb.New(r.now.Add(-time.Hour)), To: timestamppb.New(r.now)}, Metrics: []*munimentv1.Metric{{Name: "latency_p99", Value: &p99, Unit: "ms"}, {Name: "cache_hit_ratio", Value: &hits, Unit: "ratio"}},
 		Subjects: []*munimentv1.Artifact{{Name: after[0].Name, Digest: after[0].Digest}}}, "token:monitor")
+	r.inventories(after)
 	index := uint64(12)
 	r.Record(kindname.VerificationReport, &munimentv1.VerificationReport{Verdict: "verified", ReasonCode: "ok", Version: "1.6.0", Verifier: "muniment-python", Index: &index}, "oidc:https://id.globex.example#ops")
 	trace := r.Attest(&after[0], "https://in-toto.io/attestation/runtime-trace/v0.1", map[string]any{"monitor": map[string]any{"type": "https://example.com/trace"}, "monitorLog": map[string]any{}}, workflow)
@@ -220,6 +221,20 @@ func (r *Rig) operations(after []decide.Artifact) {
 		r.Record(kindname.GateDecision, &munimentv1.GateDecision{Stage: "deploy", Environment: "production", Decision: outcome, Type: after[i].Type, Subjects: []*munimentv1.Artifact{{Name: after[i].Name, Digest: after[i].Digest}}, Decided: timestamppb.New(r.now), TreeSize: &size,
 			ControlSet: "sha256:" + Digest("set")["sha256"], Inputs: "sha256:" + Digest("inputs")["sha256"], ValidUntil: timestamppb.New(r.now.Add(24 * time.Hour))}, "log")
 	}
+}
+
+// inventories records what the release consists of and what runs. A container
+// that no one has attested runs, too.
+func (r *Rig) inventories(after []decide.Artifact) {
+	list := func(scope, environment, source string, artifacts ...decide.Artifact) {
+		m := &munimentv1.Inventory{Environment: environment, Observed: timestamppb.New(r.now), Source: source, Scope: scope}
+		for _, a := range artifacts {
+			m.Items = append(m.Items, &munimentv1.InventoryItem{Type: a.Type, Artifact: &munimentv1.Artifact{Name: a.Name, Digest: a.Digest}})
+		}
+		r.Record(kindname.Inventory, m, "token:inventory")
+	}
+	list("exists", "1.7.0", "release.yaml", after...)
+	list("runs", "production", "cluster eu-1", after[0], after[1], artifactOf("image", "debug-shell", "latest"))
 }
 
 func text(s string) *string { return &s }
