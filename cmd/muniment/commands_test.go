@@ -72,6 +72,7 @@ var commandLines = map[string]struct {
 	"finding set":          {args: "finding set F-1 in-progress"},
 	"finding show":         {args: "finding show F-1"},
 	"fsck":                 {args: "fsck --data {restored}"},
+	"fetch-chart":          {args: "fetch-chart oci://127.0.0.1:1/gateway:1.7.0 --stage deploy", mute: true, code: term.ExitFailed},
 	"gate":                 {args: "gate hello.txt --stage deploy", code: term.ExitFailed},
 	"get":                  {args: "get 1"},
 	"help":                 {args: "help exit-codes"},

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -100,6 +101,14 @@ func startDistribution(ts *testscript.TestScript) string {
 	ts.Check(err)
 	ts.Defer(p.Stop)
 	return host
+}
+
+// filehost DIR: serves the files of a folder over HTTP until the script ends,
+// and sets FILEHOST to the URL.
+func fileHostScript(ts *testscript.TestScript, neg bool, args []string) {
+	s := httptest.NewServer(http.FileServer(http.Dir(ts.MkAbs(args[0]))))
+	ts.Defer(s.Close)
+	ts.Setenv("FILEHOST", s.URL)
 }
 
 // attach REF MEDIATYPE FILE: attaches a file to a manifest, as a referrer.

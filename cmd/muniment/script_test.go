@@ -63,6 +63,11 @@ func runScripts(t *testing.T, dir string) {
 				return err
 			}
 			env.Setenv("FIELD", field)
+			deploy, err := filepath.Abs("../../deploy")
+			if err != nil {
+				return err
+			}
+			env.Setenv("DEPLOY", deploy)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("GORACE", raceOptions)
@@ -72,7 +77,7 @@ func runScripts(t *testing.T, dir string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"issuer": issuerScript, "idtoken": idTokenScript, "certificates": certificatesScript,
-			"peer": peerScript, "registry": registryScript, "attach": attachScript, "envelope": envelopeScript, "pgpkey": pgpKeyScript, "digestof": digestOfScript, "pipe": pipeScript, "remotedigest": remoteDigestScript,
+			"peer": peerScript, "registry": registryScript, "attach": attachScript, "filehost": fileHostScript, "envelope": envelopeScript, "pgpkey": pgpKeyScript, "digestof": digestOfScript, "pipe": pipeScript, "remotedigest": remoteDigestScript,
 			"bigfile": bigFileScript, "lines": linesScript, "statementlines": statementLinesScript, "peakmemory": peakMemoryScript, "plainprogram": plainProgramScript, "files": filesScript, "abortedupload": abortedUploadScript, "killserver": killServerScript, "metric": metricScript,
 			"serve": serveScript, "stopserver": stopScript, "hup": hupScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script, "newest": newestScript, "flip": flipScript,
 			"cluster": clusterScript, "witnesskey": witnessKeyScript, "witness": witnessScript, "logkey": logKeyScript,
