@@ -101,6 +101,8 @@ var apiRoutes = map[string]capability{
 
 	rpc.ExportServiceExportProcedure: readEntries,
 
+	rpc.BundleServiceCreateBundleProcedure: readEntries,
+
 	rpc.GateServiceDecideProcedure:        askGate,
 	rpc.GateServiceGetControlSetProcedure: askGate,
 	rpc.GateServiceReplayProcedure:        readEntries,

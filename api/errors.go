@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/controls/bundle"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/ingest"
@@ -52,6 +53,11 @@ var codes = []struct {
 	{retention.ErrNoHold, connect.CodeNotFound, "no_hold", 0},
 	{decide.ErrUnreadableSet, connect.CodeFailedPrecondition, "unreadable_control_set", 0},
 	{decide.ErrNoSet, connect.CodeNotFound, "no_control_set", 0},
+	{bundle.ErrSelection, connect.CodeInvalidArgument, "bundle_selection", 0},
+	{bundle.ErrNoRelease, connect.CodeNotFound, "no_release", 0},
+	{bundle.ErrEarly, connect.CodeInvalidArgument, "bundle_time", 0},
+	{rpc.ErrNoGateKey, connect.CodeFailedPrecondition, "no_gate_key", 0},
+	{rpc.ErrNoPolicy, connect.CodeFailedPrecondition, "no_policy", 0},
 	{spool.ErrFull, connect.CodeResourceExhausted, "spool_full", 0},
 	{spool.ErrTooLarge, connect.CodeFailedPrecondition, "spooled_too_large", 0},
 	{spool.ErrNone, connect.CodeFailedPrecondition, "no_spool", 0},

@@ -156,6 +156,7 @@ var may = map[protoreflect.FullName]string{
 	"muniment.v1.LedgerService.GetConsistencyProof": "appender reader approver auditor admin",
 	"muniment.v1.LedgerService.GetCheckpoint":       "appender reader approver auditor admin",
 	"muniment.v1.ExportService.Export":              "reader approver admin",
+	"muniment.v1.BundleService.CreateBundle":        "reader approver admin",
 	"muniment.v1.GateService.Decide":                "appender reader approver admin",
 	"muniment.v1.GateService.GetControlSet":         "appender reader approver admin",
 	"muniment.v1.GateService.Replay":                "reader approver admin",

@@ -34,6 +34,7 @@ import (
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/cosereceipt"
+	"muniment.dev/muniment/ledger/receipt"
 )
 
 // A Config configures a Server.
@@ -49,6 +50,8 @@ type Config struct {
 	SCITTKey *cosereceipt.Key
 	// GateKey signs the attestations of passes. Nil: they are not published.
 	GateKey *attest.Signer
+	// Policy is the trust policy of the log, for bundles. Nil: it creates none.
+	Policy *receipt.TrustPolicy
 	// Spool keeps the decisions of a replica's gate. Nil: it makes only those
 	// that are not to be recorded.
 	Spool *spool.Spool

@@ -67,6 +67,22 @@ type ImportReport struct {
 	Digest  entry.Hash `json:"-"`
 }
 
+// A Growth is the growth of a log, with the records of some of its streams, as
+// a delta file carries it. A *delta.Reader is a Growth.
+type Growth interface {
+	// Start returns the header, the signed checkpoint, and the consistency
+	// proof.
+	Start() (*delta.Header, []byte, []entry.Hash)
+	// Next returns the next bundle of leaves, or io.EOF. The records of the
+	// previous one have been read.
+	Next() (*delta.Bundle, error)
+	// Record returns the next record of the last bundle, or nil.
+	Record() (*delta.Record, error)
+	// Payload calls f with the parts of the last record's payload.
+	Payload(rec *delta.Record, f func(part []byte) error) error
+	Close()
+}
+
 // Import adds a delta to a replica's store. It verifies everything before the
 // first write, by docs/spec/delta.md section 4. The last write publishes the
 // new size. An interrupted import leaves the published state unchanged, and the
@@ -79,6 +95,25 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 	if err != nil {
 		return nil, err
 	}
+	return report, eraseImported(ctx, s, report, streams)
+}
+
+// ImportGrowth is Import from another source, which open opens once for each
+// pass over it.
+func ImportGrowth(ctx context.Context, s store.Store, open func() (Growth, error), o ImportOptions) (*ImportReport, error) {
+	im, err := newImporter(ctx, s, o)
+	if err != nil {
+		return nil, err
+	}
+	report, streams, err := im.run(ctx, open, &ImportReport{})
+	if err != nil {
+		return nil, err
+	}
+	return report, eraseImported(ctx, s, report, streams)
+}
+
+// eraseImported repeats the erasures that imported streams record.
+func eraseImported(ctx context.Context, s store.Store, report *ImportReport, streams []store.StreamHead) error {
 	// Opening the replica repeats erasures as well, but only this removes their
 	// bytes from the disk.
 	st, err := s.Follow(ctx, 0)
@@ -86,42 +121,54 @@ func Import(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o 
 		err = erase(ctx, s, &store.State{Size: report.To, Secret: st.Secret}, streams)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the delta is imported, but openings that it records as erased are still on disk: %w; start the server to erase them", err)
+		return fmt.Errorf("the delta is imported, but openings that it records as erased are still on disk: %w; start the server to erase them", err)
 	}
-	return report, nil
+	return nil
 }
 
 // importFile imports a delta, except for the erasures recorded in its streams.
 func importFile(ctx context.Context, s store.Store, file io.ReaderAt, size int64, o ImportOptions) (*ImportReport, []store.StreamHead, error) {
-	im := &importer{store: s, o: o, tables: o.tables}
-	if im.tables == nil {
-		im.tables = map[entry.Hash]*entry.TagTable{}
-	}
-	var err error
-	if im.state, err = s.Follow(ctx, 0); err != nil {
-		return nil, nil, err
-	}
-	if !im.state.Raw {
-		return nil, nil, errors.New("not the store of a replica: deltas are imported into a folder made by muniment replica init")
-	}
-	if im.heads, err = s.StreamHeads(ctx); err != nil {
-		return nil, nil, indexDamage(err, true)
-	}
-	if im.kept, im.from, err = lastCheckpoint(ctx, s, im.state.Size); err != nil {
+	im, err := newImporter(ctx, s, o)
+	if err != nil {
 		return nil, nil, err
 	}
 	f, err := delta.Check(file, size, o.Policy.LogKey(), o.Progress)
 	if err != nil {
 		return nil, nil, err
 	}
+	open := func() (Growth, error) { return f.Open() }
+	return im.run(ctx, open, &ImportReport{Digest: f.Digest})
+}
+
+func newImporter(ctx context.Context, s store.Store, o ImportOptions) (*importer, error) {
+	im := &importer{store: s, o: o, tables: o.tables}
+	if im.tables == nil {
+		im.tables = map[entry.Hash]*entry.TagTable{}
+	}
+	var err error
+	if im.state, err = s.Follow(ctx, 0); err != nil {
+		return nil, err
+	}
+	if !im.state.Raw {
+		return nil, errors.New("not the store of a replica: deltas are imported into a folder made by muniment replica init")
+	}
+	if im.heads, err = s.StreamHeads(ctx); err != nil {
+		return nil, indexDamage(err, true)
+	}
+	im.kept, im.from, err = lastCheckpoint(ctx, s, im.state.Size)
+	return im, err
+}
+
+// run reads the growth twice: to check it, and to write it.
+func (im *importer) run(ctx context.Context, open func() (Growth, error), report *ImportReport) (*ImportReport, []store.StreamHead, error) {
 	defer func() {
 		for _, w := range im.large { // in no commit
 			w.Discard()
 		}
 	}()
-	report := &ImportReport{Resumed: im.state.Size - im.from, Digest: f.Digest}
+	report.Resumed = im.state.Size - im.from
 	for _, write := range []bool{false, true} {
-		if err := im.read(ctx, f, write, report); err != nil {
+		if err := im.read(ctx, open, write, report); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -142,11 +189,14 @@ type importer struct {
 	kept  []byte // the replica's checkpoint
 	from  uint64 // and its size
 
-	write   bool
-	r       *delta.Reader
-	tree    *tree
-	streams map[entry.Hash]*importedStream
-	keyed   []*importedStream // streams with known keys
+	write      bool
+	r          Growth
+	header     *delta.Header
+	checkpoint []byte // signed
+	proof      []entry.Hash
+	tree       *tree
+	streams    map[entry.Hash]*importedStream
+	keyed      []*importedStream // streams with known keys
 
 	commit *store.Commit // the next commit; nil: empty
 	bytes  int
@@ -176,13 +226,14 @@ const (
 
 // read makes one pass over the delta. It checks everything, and writes if write
 // is set.
-func (im *importer) read(ctx context.Context, f *delta.File, write bool, report *ImportReport) error {
-	r, err := f.Open()
+func (im *importer) read(ctx context.Context, open func() (Growth, error), write bool, report *ImportReport) error {
+	r, err := open()
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	im.r, im.write, im.commit, im.bytes = r, write, nil, 0
+	im.header, im.checkpoint, im.proof = r.Start()
 	head, err := im.checkPlace()
 	if err != nil {
 		return err
@@ -193,7 +244,7 @@ func (im *importer) read(ctx context.Context, f *delta.File, write bool, report 
 	if err := im.openStreams(ctx); err != nil {
 		return err
 	}
-	*report = ImportReport{Origin: r.Header.Origin, From: im.from, To: head.Size, Root: head.Root, Streams: len(r.Header.Streams), Resumed: report.Resumed, Digest: report.Digest}
+	*report = ImportReport{Origin: im.header.Origin, From: im.from, To: head.Size, Root: head.Root, Streams: len(im.header.Streams), Resumed: report.Resumed, Digest: report.Digest}
 	for {
 		b, err := r.Next()
 		if err == io.EOF {
@@ -215,7 +266,7 @@ func (im *importer) read(ctx context.Context, f *delta.File, write bool, report 
 	if !write {
 		return nil
 	}
-	im.commit.Checkpoint = &store.Checkpoint{Size: head.Size, Signed: r.Checkpoint}
+	im.commit.Checkpoint = &store.Checkpoint{Size: head.Size, Signed: im.checkpoint}
 	return im.flush(ctx)
 }
 
@@ -235,7 +286,7 @@ func (im *importer) checkEnds() error {
 // checkPlace checks that the delta belongs to the log and continues the
 // replica.
 func (im *importer) checkPlace() (receipt.Checkpoint, error) {
-	h, none := &im.r.Header, receipt.Checkpoint{}
+	h, none := im.header, receipt.Checkpoint{}
 	if origin := im.o.Policy.Origin(); h.Origin != origin {
 		return none, fmt.Errorf("%w: its origin is %q, the policy's is %q", ErrDelta, h.Origin, origin)
 	}
@@ -249,7 +300,7 @@ func (im *importer) checkPlace() (receipt.Checkpoint, error) {
 	case h.To < im.state.Size:
 		return none, fmt.Errorf("%w: the import of a larger delta was interrupted: finish it first", ErrDelta)
 	}
-	head, _, err := im.o.Policy.VerifyCheckpoint(im.r.Checkpoint)
+	head, _, err := im.o.Policy.VerifyCheckpoint(im.checkpoint)
 	if err != nil {
 		return none, fmt.Errorf("%w: %w", ErrDelta, err)
 	}
@@ -263,8 +314,8 @@ func (im *importer) checkPlace() (receipt.Checkpoint, error) {
 	if err != nil {
 		return none, fmt.Errorf("the replica's checkpoint: %w", err)
 	}
-	if err := receipt.VerifyConsistency(kept.Size, head.Size, kept.Root, head.Root, im.r.Proof); err != nil {
-		return none, &Fork{Kept: im.kept, Offered: im.r.Checkpoint, cause: err}
+	if err := receipt.VerifyConsistency(kept.Size, head.Size, kept.Root, head.Root, im.proof); err != nil {
+		return none, &Fork{Kept: im.kept, Offered: im.checkpoint, cause: err}
 	}
 	return head, nil
 }
@@ -272,7 +323,7 @@ func (im *importer) checkPlace() (receipt.Checkpoint, error) {
 // openStreams looks up the ends of the replica's streams.
 func (im *importer) openStreams(ctx context.Context) error {
 	im.streams, im.keyed = map[entry.Hash]*importedStream{}, nil
-	for _, d := range im.r.Header.Streams {
+	for _, d := range im.header.Streams {
 		s := &importedStream{id: d.ID, end: d.End}
 		var err error
 		if s.next, s.last, err = streamEnd(ctx, im.store, im.origin(), d.ID, im.from); err != nil {
@@ -310,15 +361,15 @@ func (im *importer) table(ctx context.Context, s *Stream) (*entry.TagTable, erro
 		t = entry.NewTagTable(&s.Key)
 		im.tables[s.ID] = t
 	}
-	t.Reserve(im.r.Header.To)
+	t.Reserve(im.header.To)
 	const step = 1 << 16 // between checks of the context
-	for t.Len() < im.r.Header.To {
+	for t.Len() < im.header.To {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("interrupted before anything was written: %w; import the same file again", err)
 		}
-		t.Extend(min(t.Len()+step, im.r.Header.To))
+		t.Extend(min(t.Len()+step, im.header.To))
 	}
 	return t, nil
 }
 
-func (im *importer) origin() entry.OriginHash { return entry.HashOrigin(im.r.Header.Origin) }
+func (im *importer) origin() entry.OriginHash { return entry.HashOrigin(im.header.Origin) }

@@ -45,7 +45,7 @@ func (im *importer) put(ctx context.Context, first uint64, leaves []store.Leaf, 
 			im.bytes += len(r.Payload.Content)
 		}
 	}
-	if first+uint64(len(leaves)) < im.r.Header.To && (len(c.Leaves) >= importEntries || im.bytes >= importBytes) {
+	if first+uint64(len(leaves)) < im.header.To && (len(c.Leaves) >= importEntries || im.bytes >= importBytes) {
 		return im.flush(ctx)
 	}
 	return nil

@@ -125,7 +125,7 @@ func (im *importer) record(ctx context.Context, rec *delta.Record, leaf *store.L
 	if err != nil {
 		return nil, badRecord(rec, "%v", err)
 	}
-	if h.Origin != im.r.Header.Origin {
+	if h.Origin != im.header.Origin {
 		return nil, badRecord(rec, "its header has the origin %q", h.Origin)
 	}
 	terms := headerTerms(rec.StreamID, h)

@@ -140,6 +140,13 @@ func (l *Ledger) PayloadErased(ctx context.Context, e *Entry) (bool, error) {
 	return info.Erased, err
 }
 
+// PayloadSalt returns the salt of the payload of an entry. erased reports that
+// the payload was erased with it.
+func (l *Ledger) PayloadSalt(ctx context.Context, e *Entry) (salt entry.Salt, erased bool, err error) {
+	info, err := payloadInfo(ctx, l.store, e.Index, &e.Skeleton)
+	return info.Salt, info.Erased, err
+}
+
 // payloadInfo returns the salt and size of the payload of an entry with the
 // skeleton.
 func payloadInfo(ctx context.Context, s store.Openings, index uint64, sk *entry.Skeleton) (store.PayloadInfo, error) {

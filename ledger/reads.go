@@ -219,6 +219,19 @@ func (l *Ledger) checkpointAt(ctx context.Context, p *Published, w *Witnessed, o
 	return 0, nil, WrongField(FieldTreeSize, "%w (%d)%s", ErrNoCheckpoint, size, nextOne(min(next, p.Size)))
 }
 
+// SignedCheckpoint returns the signed checkpoint of a published size, with
+// cosignatures that meet the quorum, if the log has one. Size 0 is the latest.
+// Errors: ErrNoCheckpoint or ErrNotWitnessed, whose message names the next size
+// that has one; ErrOutOfRange.
+func (l *Ledger) SignedCheckpoint(ctx context.Context, size uint64) ([]byte, error) {
+	w := l.witnessed.Load() // before the published state, which is never older
+	_, tail, err := l.checkpointAt(ctx, l.Published(), w, ReceiptOptions{Size: size, Witnessed: l.RequiresWitness()})
+	if err != nil {
+		return nil, err
+	}
+	return tail.Checkpoint(), nil
+}
+
 // tailAt returns the tail of the stored checkpoint of the size. If there is
 // none, it returns the next larger size that is stored, or 0.
 func tailAt(ctx context.Context, find func(context.Context, uint64) (*store.Checkpoint, error), size uint64) (*receipt.ProofTail, uint64, error) {

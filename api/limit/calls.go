@@ -44,7 +44,8 @@ const (
 	// maxChunkMessage limits a message of AppendStream: a chunk, which base64
 	// in JSON enlarges by a third.
 	maxChunkMessage = 3 << 19
-	// maxSubjectsRequest limits a Decide or SubmitDecisions request.
+	// maxSubjectsRequest limits a Decide, SubmitDecisions or CreateBundle
+	// request.
 	maxSubjectsRequest = 8 << 20
 	// factBytes is what the facts of the entries about one artifact hold.
 	factBytes = 16 << 20
@@ -71,7 +72,8 @@ var shapes = map[string]Shape{
 	rpc.LedgerServiceGetPayloadProcedure:   {place: Answers, bytes: 4 * ChunkBytes},
 	rpc.LedgerServiceWatchEntriesProcedure: {place: Watchers, bytes: WatchBytes, compresses: true},
 
-	rpc.ExportServiceExportProcedure: {place: Answers, bytes: 32 * ExportPiece},
+	rpc.ExportServiceExportProcedure:       {place: Answers, bytes: 32 * ExportPiece},
+	rpc.BundleServiceCreateBundleProcedure: {place: Answers, request: func(*Sizes) int64 { return maxSubjectsRequest }, field: "artifacts", bytes: bundleBytes},
 
 	rpc.GateServiceDecideProcedure:          {place: Calls, request: func(*Sizes) int64 { return maxSubjectsRequest }, field: "subjects", bytes: factBytes, compresses: true},
 	rpc.GateServiceGetControlSetProcedure:   {place: Calls, bytes: listBytes, compresses: true},
@@ -100,6 +102,9 @@ const (
 	ChunkBytes = 256 << 10
 	// ExportPiece is the number of delta bytes per message.
 	ExportPiece = 256 << 10
+	// bundleBytes is what the creation of a usual bundle holds: the reports and
+	// the facts that they show.
+	bundleBytes = 2 * factBytes
 	// DefaultPageSize is the page size of ListEntries if the request specifies
 	// none. A validation rule in ledger.proto limits the page size.
 	DefaultPageSize = 100

@@ -159,7 +159,8 @@ func eachRPC(f func(path string, m protoreflect.MethodDescriptor)) {
 // fails for a new streaming RPC that is not in the table of shapes.
 func TestEveryCallIsAccounted(t *testing.T) {
 	large := map[string]bool{rpc.LedgerServiceAppendProcedure: true, rpc.LedgerServiceAppendBatchProcedure: true, rpc.LedgerServiceAppendStreamProcedure: true,
-		rpc.AdminServiceSetPolicyProcedure: true, rpc.GateServiceDecideProcedure: true, rpc.GateServiceReplayProcedure: true, rpc.GateServiceSubmitDecisionsProcedure: true}
+		rpc.AdminServiceSetPolicyProcedure: true, rpc.GateServiceDecideProcedure: true, rpc.GateServiceReplayProcedure: true, rpc.GateServiceSubmitDecisionsProcedure: true,
+		rpc.BundleServiceCreateBundleProcedure: true}
 	n := 0
 	check := func(path, method string, place Resource) {
 		n++

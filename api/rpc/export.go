@@ -39,9 +39,16 @@ type pieces struct {
 }
 
 func (p pieces) Write(b []byte) (int, error) {
+	return inPieces(b, func(piece []byte) error {
+		return p.stream.Send(&munimentv1.ExportResponse{Data: piece})
+	})
+}
+
+// inPieces calls send with pieces of b, in order.
+func inPieces(b []byte, send func([]byte) error) (int, error) {
 	for rest := b; len(rest) > 0; {
 		n := min(len(rest), limit.ExportPiece)
-		if err := p.stream.Send(&munimentv1.ExportResponse{Data: rest[:n]}); err != nil {
+		if err := send(rest[:n]); err != nil {
 			return len(b) - len(rest), err
 		}
 		rest = rest[n:]

@@ -62,6 +62,7 @@ type Client struct {
 	Admin                                 munimentv1connect.AdminServiceClient
 	Identity                              munimentv1connect.IdentityServiceClient
 	Exports                               munimentv1connect.ExportServiceClient
+	Bundles                               munimentv1connect.BundleServiceClient
 	Gate                                  munimentv1connect.GateServiceClient
 	Tenant                                string
 
@@ -125,6 +126,7 @@ func New(o Options) (*Client, error) {
 	c.Admin = munimentv1connect.NewAdminServiceClient(c.http, c.server, auth)
 	c.Identity = munimentv1connect.NewIdentityServiceClient(c.http, c.server, auth)
 	c.Exports = munimentv1connect.NewExportServiceClient(c.http, c.server, auth)
+	c.Bundles = munimentv1connect.NewBundleServiceClient(c.http, c.server, auth)
 	c.Gate = munimentv1connect.NewGateServiceClient(c.http, c.server, auth)
 	return c, nil
 }

@@ -25,3 +25,22 @@ func (c *Client) Export(ctx context.Context, w io.Writer, since uint64) error {
 	}
 	return stream.Err()
 }
+
+// CreateBundle writes an evidence bundle (docs/spec/bundle.md) to w. It returns
+// its signature, a Sigstore bundle in JSON, if the request asks for one. It
+// sets the request's tenant, and does not verify the file.
+func (c *Client) CreateBundle(ctx context.Context, w io.Writer, req *munimentv1.CreateBundleRequest) (signature string, err error) {
+	req.Tenant = c.Tenant
+	stream, err := c.Bundles.CreateBundle(ctx, connect.NewRequest(req))
+	if err != nil {
+		return "", err
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		if _, err := w.Write(stream.Msg().Data); err != nil {
+			return "", err
+		}
+		signature += stream.Msg().Signature
+	}
+	return signature, stream.Err()
+}

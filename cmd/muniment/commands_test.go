@@ -47,6 +47,9 @@ var commandLines = map[string]struct {
 	"append":               {args: "append hello.txt --media-type text/plain --receipt-dir r{n}"},
 	"audit":                {args: "audit $SERVER --policy data/policy"},
 	"backup":               {args: "backup --data data --to backup{n}"},
+	"bundle create":        {args: "bundle create --since 2026-01-01 -o b{n}.bundle.tar"},
+	"bundle show":          {args: "bundle show whole.bundle.tar"},
+	"bundle verify":        {args: "bundle verify whole.bundle.tar --policy data/policy --stream-key data/streams/acme.key"},
 	"checkpoint":           {args: "checkpoint"},
 	"completion":           {args: "completion bash"},
 	"control apply":        {args: "control apply controls.yaml"},
@@ -242,6 +245,7 @@ func newWorkshop(t *testing.T) *workshop {
 	w.must("control apply controls.yaml")
 	w.must("finding import findings.csv")
 	w.must("export --since 0 -o whole.delta --policy data/policy")
+	w.must("bundle create --since 2026-01-01 -o whole.bundle.tar --policy data/policy")
 	w.must("scitt sign hello.txt --key issuer.key --issuer i --subject s -o s.cose")
 	w.must("scitt register s.cose -o s.receipt.cose")
 	w.must("scitt keys -o keys.cbor")

@@ -140,7 +140,7 @@ func Statements(p *Pass) ([][]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("predicate %s: %w", pr.uri, err)
 		}
-		all = append(all, statement(p.Subjects, pr.uri, body))
+		all = append(all, Statement(p.Subjects, pr.uri, body))
 	}
 	if p.Deploys && p.Environment != "" {
 		body, err := json.Marshal(map[string]any{
@@ -151,7 +151,7 @@ func Statements(p *Pass) ([][]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, statement(p.Subjects, intoto.Deployment, body))
+		all = append(all, Statement(p.Subjects, intoto.Deployment, body))
 	}
 	return all, nil
 }
@@ -161,8 +161,8 @@ type predicate struct {
 	message proto.Message
 }
 
-// statement returns an in-toto statement in JSON.
-func statement(subjects []entry.Subject, predicateType string, predicate json.RawMessage) []byte {
+// Statement returns an in-toto statement in JSON. The predicate is valid JSON.
+func Statement(subjects []entry.Subject, predicateType string, predicate json.RawMessage) []byte {
 	type subject struct {
 		Name   string            `json:"name,omitempty"`
 		Digest map[string]string `json:"digest"`

@@ -23,6 +23,7 @@ const SpooledType = "https://muniment.dev/spool/gate-decision/v1"
 
 // The gates that decide without the log.
 const (
+	GateBundle    = "bundle"
 	GateDelta     = "delta"
 	GateReplica   = "replica"
 	GateAdmission = "admission" // a cluster's, which asks a replica

@@ -237,6 +237,7 @@ var Restrictions = []Restriction{{
 		"ledger/receipt":                 1,
 		"ledger/cosereceipt":             1,
 		"clients/go":                     1,
+		"verifiers/bundle":               1,
 		"cmd/muniment/internal/decide":   1,
 		"cmd/muniment/internal/evidence": 1,
 	},

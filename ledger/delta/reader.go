@@ -55,6 +55,9 @@ func (f *File) Open() (*Reader, error) {
 	return r, nil
 }
 
+// Start returns the header, the signed checkpoint and the consistency proof.
+func (r *Reader) Start() (*Header, []byte, []entry.Hash) { return &r.Header, r.Checkpoint, r.Proof }
+
 // Close releases the decompressor.
 func (r *Reader) Close() { r.in.zstd.Close() }
 

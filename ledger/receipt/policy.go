@@ -24,6 +24,7 @@ type TrustPolicy struct {
 	witnesses []Witness
 	keys      []policyKey // of the witnesses
 	quorum    *component  // nil: none
+	text      string      // that it was read from
 }
 
 // A Witness is a witness of a policy.
@@ -45,6 +46,9 @@ type component struct {
 func FormatTrustPolicy(logKey string) string {
 	return "log " + logKey + "\nquorum none\n"
 }
+
+// Text returns the text that the policy was read from.
+func (p *TrustPolicy) Text() string { return p.text }
 
 // Origin returns the log's name: the first line of its checkpoints and the name
 // of its key.

@@ -27,7 +27,7 @@ const MaxTrustPolicySize = 1 << 20
 func ParseTrustPolicy(name string, text []byte) (*TrustPolicy, error) {
 	p, err := parsePolicy(text)
 	if err == nil {
-		p.Name = name
+		p.Name, p.text = name, string(text)
 		return p, nil
 	}
 	if bytes.Contains(text, []byte("PRIVATE KEY")) || bytes.Contains(text, []byte("PRIVATE+KEY")) {

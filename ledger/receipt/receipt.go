@@ -93,13 +93,16 @@ func (r *Receipt) AppendJSON(b []byte) ([]byte, error) {
 
 // A ProofTail is the part of a proof that all receipts at a checkpoint share,
 // encoded for JSON.
-type ProofTail struct{ quoted []byte }
+type ProofTail struct{ quoted, signed []byte }
+
+// Checkpoint returns the signed checkpoint of the tail.
+func (t *ProofTail) Checkpoint() []byte { return t.signed }
 
 // NewProofTail returns the tail for a signed checkpoint.
 func NewProofTail(signed []byte) ProofTail {
 	w := strictjson.Writer{}
 	w.Quote(string(signed))
-	return ProofTail{w.Text[1:]} // without the opening quotation mark
+	return ProofTail{w.Text[1:], signed} // without the opening quotation mark
 }
 
 // AppendJSONWithProof is AppendJSON for a proof of the given index, inclusion

@@ -82,23 +82,7 @@ func (m *Manifest) AppendJSON(b []byte) ([]byte, error) {
 	w.Integer("entries", m.Stream.Entries)
 	w.Base64("last", m.Stream.Last[:])
 	w.Close('}')
-	w.Name("selection")
-	w.Open('{')
-	w.Optional("release", m.Selection.Release)
-	if len(m.Selection.Subjects) > 0 {
-		w.Name("subjects")
-		w.Open('[')
-		for _, s := range m.Selection.Subjects {
-			w.Comma()
-			w.Quote(s)
-		}
-		w.Close(']')
-	}
-	if m.Selection.Since && m.Since != nil {
-		w.Integer("since", *m.Since)
-	}
-	w.Optional("previous", m.Selection.Previous)
-	w.Close('}')
+	m.WriteSelection(w)
 	if len(m.Artifacts) > 0 {
 		w.Name("artifacts")
 		w.Open('[')
@@ -124,6 +108,27 @@ func (m *Manifest) AppendJSON(b []byte) ([]byte, error) {
 	w.Close(']')
 	w.Close('}')
 	return w.Text, w.Err
+}
+
+// WriteSelection writes the member of the selection.
+func (m *Manifest) WriteSelection(w *strictjson.Writer) {
+	w.Name("selection")
+	w.Open('{')
+	w.Optional("release", m.Selection.Release)
+	if len(m.Selection.Subjects) > 0 {
+		w.Name("subjects")
+		w.Open('[')
+		for _, s := range m.Selection.Subjects {
+			w.Comma()
+			w.Quote(s)
+		}
+		w.Close(']')
+	}
+	if m.Selection.Since && m.Since != nil {
+		w.Integer("since", *m.Since)
+	}
+	w.Optional("previous", m.Selection.Previous)
+	w.Close('}')
 }
 
 func (a *Artifact) write(w *strictjson.Writer) {

@@ -292,3 +292,16 @@ func (b *Bundle) EachLeaf(ctx context.Context, visit func(index uint64, data []b
 	}
 	return nil
 }
+
+// Leaves returns the data of up to 256 leaves, from index 256·n on.
+func (b *Bundle) Leaves(n uint64) ([][]byte, error) {
+	data, err := b.leaves(n)
+	if err != nil {
+		return nil, err
+	}
+	var all [][]byte
+	for i := 0; i < len(data); i += leafSize {
+		all = append(all, data[i+2:i+leafSize])
+	}
+	return all, nil
+}

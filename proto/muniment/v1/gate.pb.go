@@ -2869,13 +2869,13 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\brepeated\x18\x03 \x01(\bR\brepeated\x12<\n" +
 	"\fexplanations\x18\x04 \x03(\v2\x18.muniment.v1.ExplanationR\fexplanations\x12\x18\n" +
 	"\aspooled\x18\x05 \x01(\tR\aspooledB\b\n" +
-	"\x06_index\"\x99\x03\n" +
+	"\x06_index\"\xa1\x03\n" +
 	"\x0fSpooledDecision\x12F\n" +
 	"\x04type\x18\x01 \x01(\tB2\xbaH/r-\n" +
 	"+https://muniment.dev/spool/gate-decision/v1R\x04type\x12\x1d\n" +
 	"\x03log\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x03log\x12F\n" +
-	"\x06tenant\x18\x03 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x127\n" +
-	"\x04gate\x18\x04 \x01(\tB#\xbaH \xc8\x01\x01r\x1bR\x05deltaR\areplicaR\tadmissionR\x04gate\x12#\n" +
+	"\x06tenant\x18\x03 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12?\n" +
+	"\x04gate\x18\x04 \x01(\tB+\xbaH(\xc8\x01\x01r#R\x05deltaR\x06bundleR\areplicaR\tadmissionR\x04gate\x12#\n" +
 	"\x06caller\x18\x05 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x06caller\x12:\n" +
 	"\asubject\x18\x06 \x01(\v2\x18.muniment.v1.GateSubjectB\x06\xbaH\x03\xc8\x01\x01R\asubject\x12=\n" +
 	"\bdecision\x18\a \x01(\v2\x19.muniment.v1.GateDecisionB\x06\xbaH\x03\xc8\x01\x01R\bdecision\"\x94\x01\n" +

@@ -3766,7 +3766,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x14key_event.public_key\x12Othe registration of a keyId must have publicKey, and no other event can have it\x1aL(this.public_key != '') == (this.event == 'registered' && this.key_id != '')\x1ao\n" +
 	"\x10key_event.reason\x12*retired and compromised must have a reason\x1a/this.event == 'registered' || this.reason != ''\xaa\xed\x18\xdb\x01\n" +
 	"\tkey-event\x10\x02\x18\x03\"*application/vnd.muniment.key-event.v1+json(\x80\x80@2\x05event2\x05keyId2\bidentity2\x04from:|\n" +
-	"\tKey event\x12<the registration, retirement or compromise of a signer's key*1[key {keyId}][{identity}] {event} from {from|day}\"\xb2\v\n" +
+	"\tKey event\x12<the registration, retirement or compromise of a signer's key*1[key {keyId}][{identity}] {event} from {from|day}\"\xba\v\n" +
 	"\fGateDecision\x12?\n" +
 	"\x05stage\x18\x01 \x01(\tB)\xbaH\x1b\xc8\x01\x01r\x162\x14^$|^[a-z0-9-]{1,64}$\xb2\xed\x18\a\n" +
 	"\x05stageR\x05stage\x12;\n" +
@@ -3799,8 +3799,8 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\fattestations\x18\x0e \x03(\tB\x10\xbaH\r\x92\x01\n" +
 	"\x10\b\"\x06r\x04(\x80\x80\x10R\fattestations\x12F\n" +
 	"\aspooled\x18\x0f \x01(\tB,\xbaH\x1cr\x1a2\x18^$|^sha256:[0-9a-f]{64}$\xb2\xed\x18\t\n" +
-	"\aspooledR\aspooled\x12A\n" +
-	"\x04gate\x18\x10 \x01(\tB-\xbaH \xd8\x01\x01r\x1bR\x05deltaR\areplicaR\tadmission\xb2\xed\x18\x06\n" +
+	"\aspooledR\aspooled\x12I\n" +
+	"\x04gate\x18\x10 \x01(\tB5\xbaH(\xd8\x01\x01r#R\x05deltaR\x06bundleR\areplicaR\tadmission\xb2\xed\x18\x06\n" +
 	"\x04gateR\x04gate\x12 \n" +
 	"\x06caller\x18\x11 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x06caller:\xe0\x02\xbaH\x87\x01\x1a\x84\x01\n" +
 	"\x19gate_decision.control_set\x12/a decision without controlSet must be undecided\x1a6this.control_set != '' || this.decision == 'undecided'\xaa\xed\x18\xd0\x01\n" +

@@ -13,4 +13,5 @@ type Commands struct {
 	Spool      spoolCmd      `cmd:"" group:"decide" help:"Submit decisions that gates have made offline."`
 	Trace      traceCmd      `cmd:"" group:"decide" help:"Show all evidence on an artifact as a tree."`
 	Why        whyCmd        `cmd:"" group:"decide" help:"Explain at which stages artifacts would pass now, and what is missing."`
+	Bundle     bundleCmd     `cmd:"" group:"decide" help:"Write, show or verify evidence bundles, which auditors verify with no network."`
 }

@@ -23,14 +23,19 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/auth"
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/controls/bundle"
+	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/memstore"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	bundlefile "muniment.dev/muniment/verifiers/bundle"
 	"muniment.dev/muniment/verifiers/facts"
 )
 
@@ -50,9 +55,9 @@ type recordedCase struct {
 }
 
 // TestOneAnswerEverywhere asks every gate about each of the recorded cases: the
-// log's API, the API of a replica, delta files, the command with each of them,
-// and the admission of a cluster. The answers are those that the evaluator gave
-// without a ledger.
+// log's API, the API of a replica, delta files, bundles, the command with each
+// of them, and the admission of a cluster. The answers are those that the
+// evaluator gave without a ledger.
 func TestOneAnswerEverywhere(t *testing.T) {
 	file, err := os.ReadFile("../../../../controls/decide/testdata/worlds.json")
 	if err != nil {
@@ -233,7 +238,50 @@ func (r *caseRig) compare() {
 	client := &muniment.Client{Tenant: "acme", Gate: offline}
 	r.check("delta", client, true)
 	spooled = append(spooled, r.check("recording delta", client, false))
+	r.bundles(replica)
 	r.submit(online, kept, spooled...)
+}
+
+// bundles creates bundles of the log and of its replica, which must be equal.
+// It asks the gate that decides from them.
+func (r *caseRig) bundles(replica *ledger.Ledger) {
+	r.t.Helper()
+	artifact := decide.ArtifactOf(r.request.Subjects[0])
+	for what, req := range map[string]bundle.Request{
+		"of the artifact": {Artifacts: []decide.Artifact{artifact}},
+		"of everything":   {Since: time.UnixMilli(1)},
+	} {
+		log, again, copied := r.bundle(r.log, req), r.bundle(r.log, req), r.bundle(replica, req)
+		if !bytes.Equal(log, again) || !bytes.Equal(log, copied) {
+			r.t.Fatalf("bundle %s: the log and its replica create different ones of the same state", what)
+		}
+		key := r.acme.Key
+		b, report, err := bundlefile.Verify(r.t.Context(), bytes.NewReader(log), int64(len(log)), []*receipt.TrustPolicy{r.policy}, bundlefile.Options{StreamKey: &key})
+		if err != nil {
+			r.t.Fatalf("bundle %s: %v", what, err)
+		}
+		if !report.Complete {
+			r.t.Errorf("bundle %s: not complete", what)
+		}
+		s := memstore.NewRaw()
+		open := func() (ledger.Growth, error) { return bundle.OpenGrowth(r.t.Context(), b) }
+		_, err = ledger.ImportGrowth(r.t.Context(), s, open, ledger.ImportOptions{Policy: r.policy, Streams: []*ledger.Stream{r.acme}, Derive: facts.Derive})
+		r.must(err)
+		content, err := bundle.NewLog(r.t.Context(), r.openReplica(s), b)
+		r.must(err)
+		r.check("bundle "+what, &muniment.Client{Tenant: "acme", Gate: newOfflineGate(content, r.acme, r.clock.time)}, true)
+	}
+}
+
+// bundle creates a bundle.
+func (r *caseRig) bundle(l *ledger.Ledger, req bundle.Request) []byte {
+	r.t.Helper()
+	exceptions := &exception.Projection{Log: l, Now: r.clock.time}
+	d := &decide.Decider{Log: l, Facts: decide.StoredFacts{Log: l}, Exceptions: exceptions, Now: r.clock.time}
+	var out bytes.Buffer
+	_, err := bundle.Create(r.t.Context(), &out, &bundle.Source{Ledger: l, Stream: r.acme, Tenant: "acme", Decider: d, Policy: r.policy}, &req)
+	r.must(err)
+	return out.Bytes()
 }
 
 // replica returns a replica of the log.
@@ -242,6 +290,12 @@ func (r *caseRig) replica(delta []byte) *ledger.Ledger {
 	s := memstore.NewRaw()
 	_, err := ledger.Import(r.t.Context(), s, bytes.NewReader(delta), int64(len(delta)), ledger.ImportOptions{Policy: r.policy, Streams: []*ledger.Stream{r.acme}, Derive: facts.Derive})
 	r.must(err)
+	return r.openReplica(s)
+}
+
+// openReplica opens a replica after an import.
+func (r *caseRig) openReplica(s store.Store) *ledger.Ledger {
+	r.t.Helper()
 	l, err := ledger.OpenReplica(r.t.Context(), ledger.Config{Store: s, Logger: slog.New(slog.DiscardHandler)}, r.policy)
 	r.must(err)
 	r.t.Cleanup(l.Close)

@@ -52,7 +52,7 @@ Output lists, for each control, what it needs, what was found, and what is missi
 
 --delta decides offline, from files that muniment export has written, by the same rules and with the same answers. Their signature, the trust policy and the
 stream key must prove them genuine and complete, or the gate could not decide. Decisions go to the folder --spool, from which muniment spool submit sends
-them to the ledger later.
+them to the ledger later. --bundle decides in the same way from an evidence bundle, about the artifacts that it was created for.
 
 --affected decides again, as of now, everything that was passed before. It lists the passes that would no longer be one, because a key was compromised or
 retired, evidence such as a scan or a VEX statement was added, an exception ended, the control set changed, or time has passed. It records nothing.
@@ -66,6 +66,7 @@ Examples:
   muniment gate sha256:2cf24dba… --type image --stage deploy --at 2026-11-01T00:00:00Z
   muniment gate dist/*.tgz --stage build --format sarif > gate.sarif
   muniment gate gateway-1.7.0.tgz --stage deploy --delta acme-0.delta --policy policy --stream-key acme.key --spool spool
+  muniment gate gateway-1.7.0.tgz --stage deploy --bundle release.bundle.tar --policy policy --stream-key acme.key --dry-run
   muniment gate --affected --stage deploy --environment production/eu
   muniment gate gateway-1.7.0.tgz --stage deploy --environment production/eu --break-glass --reason "outage 4711" --identity-token env --tenant acme`
 }
@@ -77,8 +78,8 @@ func (c *gateCmd) Run(a *term.App) error {
 	switch {
 	case c.Affected && c.BreakGlass:
 		return errors.New("--affected lists passes, and cannot be used with --break-glass")
-	case len(c.Delta) > 0 && (c.Affected || c.BreakGlass):
-		return errors.New("--delta: cannot be used with --affected or --break-glass")
+	case (len(c.Delta) > 0 || c.Bundle != "") && (c.Affected || c.BreakGlass):
+		return errors.New("--delta and --bundle: cannot be used with --affected or --break-glass")
 	case c.Affected:
 		return c.affected(a)
 	case c.Since != "":
@@ -129,8 +130,8 @@ func (c *gateCmd) report(a *term.App, request *munimentv1.DecideRequest) (*gateR
 	if c.Reason != "" || len(c.Control) > 0 || c.Controls != "" || c.Key != "" {
 		return nil, errors.New("--reason, --key, --control and --controls require --break-glass")
 	}
-	if len(c.Delta) > 0 {
-		return c.byDelta(a, request)
+	if len(c.Delta) > 0 || c.Bundle != "" {
+		return c.byFile(a, request)
 	}
 	client, err := c.Client(nil, nil)
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/bundle"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/exception"
@@ -23,32 +24,43 @@ import (
 	"muniment.dev/muniment/internal/fieldrules"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/mark"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+	bundlefile "muniment.dev/muniment/verifiers/bundle"
 	"muniment.dev/muniment/verifiers/facts"
 )
 
-// deltaFlags make the gate decide from delta files, without the ledger.
+// deltaFlags make the gate decide from files, without the ledger.
 type deltaFlags struct {
 	Delta     []string `help:"Decide offline, from delta files: the first from size 0, and each further one from where the one before ends. Requires --policy, --stream-key, and --spool or --dry-run." placeholder:"FILE" predictor:"file" sep:"none"`
-	StreamKey string   `help:"With --delta: the tenant's stream key, which proves that nothing is missing." env:"MUNIMENT_STREAM_KEY" placeholder:"FILE" predictor:"file" type:"path"`
+	Bundle    string   `help:"Decide offline, from an evidence bundle. Requires --policy, --stream-key, and --spool or --dry-run." placeholder:"FILE" predictor:"file"`
+	StreamKey string   `help:"With --delta or --bundle: the tenant's stream key, which proves that nothing is missing." env:"MUNIMENT_STREAM_KEY" placeholder:"FILE" predictor:"file" type:"path"`
 }
 
-// byDelta decides from delta files. It reads them into a replica in a temporary
-// folder, so the decision takes the same path as that of a server.
-func (c *gateCmd) byDelta(a *term.App, request *munimentv1.DecideRequest) (report *gateReport, err error) {
+// byFile decides from delta files or a bundle. It reads them into a replica in
+// a temporary folder, so the decision takes the same path as that of a server.
+func (c *gateCmd) byFile(a *term.App, request *munimentv1.DecideRequest) (report *gateReport, err error) {
 	keeps := !c.DryRun && request.At == nil
+	flag := "--delta"
+	if c.Bundle != "" {
+		flag = "--bundle"
+	}
 	switch {
+	case c.Bundle != "" && len(c.Delta) > 0:
+		return nil, errors.New("--bundle and --delta cannot be used together")
 	case c.Policy == "" || c.StreamKey == "":
-		return nil, errors.New("--delta: requires --policy and --stream-key, which prove that a delta is genuine and complete")
+		return nil, fmt.Errorf("%s: requires --policy and --stream-key, which prove that the file is genuine and complete", flag)
 	case keeps && c.Spool == "":
-		return nil, errors.New("--delta: specify --spool, a folder that keeps the decision until it is submitted to the ledger, or use --dry-run")
+		return nil, fmt.Errorf("%s: specify --spool, a folder that keeps the decision until it is submitted to the ledger, or use --dry-run", flag)
 	}
 	c.Offline = true
 	// leaves the rest of 256 MiB for what the store keeps outside Go's heap
 	datadir.TuneMemoryTo(100, 96<<20)
-	r, err := c.importDeltas(a)
+	r, err := c.openFiles(a)
 	if err != nil {
 		return nil, fmt.Errorf("could not decide: %w", err)
 	}
@@ -57,7 +69,10 @@ func (c *gateCmd) byDelta(a *term.App, request *munimentv1.DecideRequest) (repor
 	if err != nil {
 		return nil, err
 	}
-	gate := newOfflineGate(r.ledger, r.stream, time.Now)
+	gate := newOfflineGate(r.log, r.stream, time.Now)
+	if c.Bundle != "" {
+		gate.reads = decide.GateBundle
+	}
 	if keeps {
 		if gate.spool, err = spool.Make(c.Spool); err != nil {
 			return nil, fmt.Errorf("--spool: %w", err)
@@ -70,9 +85,11 @@ func (c *gateCmd) byDelta(a *term.App, request *munimentv1.DecideRequest) (repor
 // A tempReplica is a replica in a temporary folder.
 type tempReplica struct {
 	dir    string
+	policy *receipt.TrustPolicy
 	stream *ledger.Stream
+	store  store.Store // nil until it is open
 	ledger *ledger.Ledger
-	store  interface{ Close() error }
+	log    gateLog // the ledger, or the content of a bundle
 }
 
 // close removes the replica, which contains the tenant's evidence.
@@ -90,20 +107,45 @@ func (r *tempReplica) close() error {
 // importReserve is the disk space in bytes that an import leaves free.
 const importReserve = 64 << 20
 
-// importDeltas verifies the deltas and imports them into a temporary folder.
-func (c *gateCmd) importDeltas(a *term.App) (_ *tempReplica, err error) {
+// openFiles verifies the deltas or the bundle, and imports them into a
+// temporary folder.
+func (c *gateCmd) openFiles(a *term.App) (_ *tempReplica, err error) {
 	policy, err := datadir.ReadPolicyFile(c.Policy)
 	if err != nil {
 		return nil, fmt.Errorf("--policy: %w", err)
 	}
-	if policy.PostQuantum() {
+	if policy.PostQuantum() && c.Bundle == "" {
 		return nil, errors.New("--policy: specify the policy with the log's Ed25519 key, which signs deltas")
 	}
 	key, err := datadir.ReadStreamKey(c.StreamKey)
 	if err != nil {
 		return nil, fmt.Errorf("--stream-key: %w", err)
 	}
-	r := &tempReplica{stream: ledger.NewStream(*key)}
+	r, err := newTempReplica(a, policy, key)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.close())
+		}
+	}()
+	if c.Bundle != "" {
+		return r, r.openBundle(a, c.Bundle)
+	}
+	for _, path := range c.Delta {
+		if err := r.importDelta(a, path); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+	}
+	err = r.open(a)
+	r.log = r.ledger
+	return r, err
+}
+
+// newTempReplica returns an empty replica.
+func newTempReplica(a *term.App, policy *receipt.TrustPolicy, key *entry.StreamKey) (_ *tempReplica, err error) {
+	r := &tempReplica{policy: policy, stream: ledger.NewStream(*key)}
 	if r.dir, err = os.MkdirTemp("", "muniment-gate-"); err != nil {
 		return nil, err
 	}
@@ -115,39 +157,74 @@ func (c *gateCmd) importDeltas(a *term.App) (_ *tempReplica, err error) {
 	if err := mark.Create(filepath.Join(r.dir, datadir.StoreDir)); err != nil {
 		return nil, err
 	}
-	log := a.StoreLogger(slog.LevelWarn)
-	s, err := datadir.OpenStore(a.Ctx, r.dir, datadir.ReplicaOf(policy.Origin()), log)
-	if err != nil {
-		return nil, err
-	}
-	r.store = s
-	o := ledger.ImportOptions{Policy: policy, Streams: []*ledger.Stream{r.stream}, Derive: facts.Derive, ReserveBytes: importReserve}
-	for _, path := range c.Delta {
-		show, finish := a.ProgressFunc("verify " + filepath.Base(path))
-		o.Progress = show
-		err := func() error {
-			f, err := interrupt.Open(path)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			info, err := f.Stat()
-			if err != nil {
-				return err
-			}
-			if !info.Mode().IsRegular() {
-				return errors.New("not a regular file: it is read more than once, so copy it to disk first")
-			}
-			_, err = ledger.Import(a.Ctx, s, f, info.Size(), o)
-			return err
-		}()
-		finish()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-	}
-	r.ledger, err = ledger.OpenReplica(a.Ctx, ledger.Config{Store: s, Logger: log}, policy)
+	r.store, err = datadir.OpenStore(a.Ctx, r.dir, datadir.ReplicaOf(policy.Origin()), a.StoreLogger(slog.LevelWarn))
 	return r, err
+}
+
+// options returns the options of imports.
+func (r *tempReplica) options() ledger.ImportOptions {
+	return ledger.ImportOptions{Policy: r.policy, Streams: []*ledger.Stream{r.stream}, Derive: facts.Derive, ReserveBytes: importReserve}
+}
+
+// open opens what was imported.
+func (r *tempReplica) open(a *term.App) (err error) {
+	r.ledger, err = ledger.OpenReplica(a.Ctx, ledger.Config{Store: r.store, Logger: a.StoreLogger(slog.LevelWarn)}, r.policy)
+	return err
+}
+
+// importDelta verifies and imports a delta.
+func (r *tempReplica) importDelta(a *term.App, path string) error {
+	o := r.options()
+	show, finish := a.ProgressFunc("verify " + filepath.Base(path))
+	defer finish()
+	o.Progress = show
+	f, size, err := openRegular(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = ledger.Import(a.Ctx, r.store, f, size, o)
+	return err
+}
+
+// openBundle verifies a bundle, imports and opens it.
+func (r *tempReplica) openBundle(a *term.App, path string) error {
+	f, size, err := openRegular(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	b, _, err := verifyBundle(a, f, size, filepath.Base(path), []*receipt.TrustPolicy{r.policy}, bundlefile.Options{StreamKey: &r.stream.Key})
+	if err == nil {
+		open := func() (ledger.Growth, error) { return bundle.OpenGrowth(a.Ctx, b) }
+		_, err = ledger.ImportGrowth(a.Ctx, r.store, open, r.options())
+	}
+	if err == nil {
+		err = r.open(a)
+	}
+	if err == nil {
+		r.log, err = bundle.NewLog(a.Ctx, r.ledger, b)
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// openRegular opens a file that is read more than once, and returns its size.
+func openRegular(path string) (*os.File, int64, error) {
+	f, err := interrupt.Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = errors.New("not a regular file: it is read more than once, so copy it to disk first")
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
 }
 
 // tenant returns the tenant of the stream, which its entries name.
@@ -197,15 +274,23 @@ type offlineGate struct {
 	decider *decide.Decider
 	stream  *ledger.Stream
 	log     string
+	reads   string // as spooled decisions name it
 	caller  string
 	spool   *spool.Spool
 }
 
+// A gateLog is what an offline gate decides from.
+type gateLog interface {
+	decide.Log
+	decide.FactsLog
+	Origin() string
+}
+
 // newOfflineGate returns a gate that decides from a replica.
-func newOfflineGate(l *ledger.Ledger, s *ledger.Stream, now func() time.Time) *offlineGate {
+func newOfflineGate(l gateLog, s *ledger.Stream, now func() time.Time) *offlineGate {
 	exceptions := &exception.Projection{Log: l, Now: now}
 	d := &decide.Decider{Log: l, Facts: decide.StoredFacts{Log: l}, Exceptions: exceptions, Now: now}
-	return &offlineGate{decider: d, stream: s, log: l.Origin(), caller: localUser()}
+	return &offlineGate{decider: d, stream: s, log: l.Origin(), reads: decide.GateDelta, caller: localUser()}
 }
 
 // GetControlSet implements munimentv1connect.GateServiceClient.
@@ -275,7 +360,7 @@ func (g *offlineGate) Decide(ctx context.Context, req *connect.Request[munimentv
 // keep writes the decisions to the spool.
 func (g *offlineGate) keep(ctx context.Context, req *munimentv1.DecideRequest, decisions []*munimentv1.SubjectDecision) error {
 	for i, d := range decisions {
-		document, err := decide.SpooledDocument(g.log, req.Tenant, decide.GateDelta, g.caller, req.Subjects[i], d.Decision)
+		document, err := decide.SpooledDocument(g.log, req.Tenant, g.reads, g.caller, req.Subjects[i], d.Decision)
 		if err != nil {
 			return err
 		}

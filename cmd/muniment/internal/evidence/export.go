@@ -6,19 +6,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
-
-	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/delta"
-	"muniment.dev/muniment/ledger/logkey"
 	"muniment.dev/muniment/ledger/receipt"
-	"muniment.dev/muniment/ledger/witness"
 )
 
 type exportCmd struct {
@@ -107,35 +102,18 @@ func (c *exportCmd) fromFolder(a *term.App, w io.Writer, policy **receipt.TrustP
 	if d.Replica != nil {
 		return fmt.Errorf("--data: %w: export from the log itself", ledger.ErrReplica)
 	}
-	policies, _, err := d.LoadPolicies()
-	if err != nil {
-		return err
-	}
 	streams, err := c.streams(d)
 	if err != nil {
 		return err
 	}
-	log := a.StoreLogger(slog.LevelWarn)
-	kind := d.LogStore()
-	kind.Small = true
-	store, mark, err := datadir.OpenStoreReadOnly(a.Ctx, c.Data, kind, log)
+	l, err := d.OpenLedger(a.Ctx, a.StoreLogger(slog.LevelWarn))
 	if err != nil {
-		return datadir.AdviseStart(err)
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	var signer note.Signer
-	if policies[0], signer, err = exportKey(d, mark.Checkpoint, policies[0]); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, l.Close()) }()
 	if *policy == nil {
-		*policy = policies[0]
+		*policy = l.Policy
 	}
-	cfg := ledger.Config{Store: store, Signer: signer, Quorum: witness.Quorum(policies), Logger: log}
-	l, err := ledger.OpenReadOnly(a.Ctx, cfg, policies[0], mark.Checkpoint, errors.New("the log is open read-only"))
-	if err != nil {
-		return err
-	}
-	defer l.Close()
 	show, finish := a.ProgressFunc("export")
 	defer finish()
 	err = l.Export(a.Ctx, w, c.Since, streams, show)
@@ -161,26 +139,6 @@ func (c *exportCmd) streams(d *datadir.Dir) ([]*ledger.Stream, error) {
 		}
 	}
 	return streams, nil
-}
-
-// exportKey returns the newest key that signed the checkpoint, and its policy.
-// Between a rotation and the server's restart, that is the old key.
-func exportKey(d *datadir.Dir, signed []byte, newest *receipt.TrustPolicy) (*receipt.TrustPolicy, note.Signer, error) {
-	for _, signer := range append([]note.Signer{d.Signer}, d.Overlap...) {
-		policy := newest
-		for i := range d.Keys {
-			if signer != d.Signer && d.Keys[i].ID() == logkey.ID(signer) {
-				var err error
-				if policy, err = datadir.ReadPolicyFile(filepath.Join(d.Path, d.Keys[i].PolicyPath())); err != nil {
-					return nil, nil, err
-				}
-			}
-		}
-		if _, err := note.Open(signed, note.VerifierList(policy.LogKey())); err == nil {
-			return policy, signer, nil
-		}
-	}
-	return nil, nil, errors.New("no current key of the log has signed its newest checkpoint: start the server once")
 }
 
 type exported struct {

@@ -150,7 +150,7 @@ func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, r
 		return errors.Join(err, store.Close())
 	}
 	defer kept.Close()
-	s, err := api.New(a.Ctx, api.Config{Ledger: l, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Metrics: metrics, Spool: kept})
+	s, err := api.New(a.Ctx, api.Config{Ledger: l, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Metrics: metrics, Spool: kept, Policy: d.Replica})
 	if err != nil {
 		l.Close()
 		return errors.Join(err, store.Close())

@@ -19,6 +19,7 @@ import (
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/witness"
 )
@@ -122,6 +123,7 @@ type logServer struct {
 	reload  *reloader
 	metrics *api.Metrics
 	store   store.Store
+	policy  *receipt.TrustPolicy
 	ledger  *ledger.Ledger
 	watch   *watch
 	closers []func() error // in the order of opening
@@ -160,7 +162,7 @@ func (s *logServer) open() error {
 		return err
 	}
 	cfg := s.ledgerConfig()
-	cfg.Quorum = witness.Quorum(policies)
+	cfg.Quorum, s.policy = witness.Quorum(policies), policies[0]
 	if s.ledger, err = ledger.Open(s.app.Ctx, cfg); err != nil {
 		return err
 	}
@@ -239,7 +241,7 @@ func (s *logServer) newAPI() (*api.Server, error) {
 	s.onClose(func() { stopTraces(traces, s.log) })
 	s.reload.admission, s.reload.files = admission, append(audit.files, access.files...)
 	return api.New(s.app.Ctx, api.Config{Ledger: s.ledger, Admission: admission, Settings: s.dir.Settings(), FreeBytes: s.store.FreeBytes, Version: s.app.Version, Logger: s.log, Audit: audit.logger, Metrics: s.metrics,
-		SCITTKey: s.dir.SCITT, GateKey: s.dir.Gate, Access: access.logger, Traces: tracerProvider(traces)})
+		SCITTKey: s.dir.SCITT, GateKey: s.dir.Gate, Policy: s.policy, Access: access.logger, Traces: tracerProvider(traces)})
 }
 
 // startRekor serves the Rekor log, or returns nil if it is off.

@@ -1,0 +1,166 @@
+package bundle
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"muniment.dev/muniment/controls/artifact"
+	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/internal/plain"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	bundlefile "muniment.dev/muniment/verifiers/bundle"
+)
+
+// scopeExists is the scope of inventories that list the artifacts of a release.
+const scopeExists = "exists"
+
+// selectArtifacts determines the artifacts that the bundle is about.
+func (c *creation) selectArtifacts(ctx context.Context) error {
+	r, m := c.request, &c.manifest
+	switch {
+	case r.Release != "" && len(r.Artifacts) > 0:
+		return fmt.Errorf("%w clearly: select either a release or artifacts", ErrSelection)
+	case r.Release == "" && len(r.Artifacts) == 0 && r.Since.IsZero():
+		return fmt.Errorf("%w: select a release, artifacts, or a time", ErrSelection)
+	}
+	m.Selection = bundlefile.Selection{Release: r.Release, Since: !r.Since.IsZero(), Previous: r.Previous}
+	c.artifacts = slices.Clone(r.Artifacts)
+	for i := range c.artifacts {
+		m.Selection.Subjects = append(m.Selection.Subjects, digestsOf(c.artifacts[i].Digest)...)
+	}
+	since := r.Since
+	if r.Release != "" {
+		found, _, err := c.release(ctx, r.Release)
+		if err != nil {
+			return err
+		}
+		c.artifacts = found
+	}
+	if r.Previous != "" {
+		found, at, err := c.release(ctx, r.Previous)
+		if err != nil {
+			return err
+		}
+		c.previous = found
+		if since.IsZero() && len(c.artifacts) > 0 {
+			since = at
+		}
+	}
+	if !since.IsZero() {
+		ms := uint64(max(0, since.UnixMilli()))
+		m.Since = &ms
+	}
+	if n := len(c.artifacts); n > bundlefile.MaxArtifacts {
+		return fmt.Errorf("%w that a bundle can hold: %d artifacts, more than %d", ErrSelection, n, bundlefile.MaxArtifacts)
+	}
+	for i := range c.artifacts {
+		m.Artifacts = append(m.Artifacts, manifestArtifact(&c.artifacts[i]))
+	}
+	return nil
+}
+
+func manifestArtifact(a *decide.Artifact) bundlefile.Artifact {
+	out := bundlefile.Artifact{Name: a.Name, Type: a.Type, Digest: a.Digest}
+	for _, p := range a.Parts {
+		out.Parts = append(out.Parts, bundlefile.Part{Name: p.Name, Digest: p.Digest})
+	}
+	return out
+}
+
+// digestsOf returns the digests of a set in canonical form, sorted.
+func digestsOf(set map[string]string) (all []string) {
+	for alg, value := range set {
+		all = append(all, entry.CanonicalDigest(alg, value).String())
+	}
+	slices.Sort(all)
+	return all
+}
+
+// maxParts is the number of entries of one observation.
+const maxParts = 1024
+
+// release returns the artifacts of a release, by the newest complete inventory
+// with its name, and the time of that inventory.
+func (c *creation) release(ctx context.Context, name string) ([]decide.Artifact, time.Time, error) {
+	wrong := func(err error) error { return fmt.Errorf("release %q: %w", name, err) }
+	observations := map[string][]*ledger.Entry{}
+	q := ledger.Query{Filter: ledger.Filter{Kind: kindname.Inventory, Attribute: "environment=" + name}, Below: c.size(), Limit: 100}
+	for {
+		page, err := c.Ledger.List(ctx, c.Stream, q)
+		if err != nil {
+			return nil, time.Time{}, wrong(err)
+		}
+		for i := range page.Entries {
+			e := &page.Entries[i]
+			if e.Header.Attributes["scope"] != scopeExists || e.Header.NotAdmitted() {
+				continue
+			}
+			id, parts := e.Header.Attributes["observation"], 1
+			if n, err := strconv.Atoi(e.Header.Attributes["parts"]); err == nil && id != "" {
+				parts = n
+			} else {
+				id = strconv.FormatUint(e.Index, 10) + " alone"
+			}
+			if observations[id] = append(observations[id], e); len(observations[id]) < min(parts, maxParts) {
+				continue
+			}
+			found, err := c.artifactsOf(ctx, observations[id])
+			if err == nil && len(found) == 0 {
+				err = fmt.Errorf("%w: its inventory (entry %d) lists no artifacts", ErrSelection, e.Index)
+			}
+			if err != nil {
+				return nil, time.Time{}, wrong(err)
+			}
+			return found, timeOf(e), nil
+		}
+		if q.Token = page.Next; q.Token == "" {
+			return nil, time.Time{}, wrong(ErrNoRelease)
+		}
+	}
+}
+
+func timeOf(e *ledger.Entry) time.Time { return time.UnixMilli(int64(e.Skeleton.Time)).UTC() }
+
+// artifactsOf returns the artifacts that the entries of an inventory list, each
+// once, sorted by name and digest.
+func (c *creation) artifactsOf(ctx context.Context, entries []*ledger.Entry) ([]decide.Artifact, error) {
+	byKey := map[string]*decide.Artifact{}
+	for _, e := range entries {
+		payload, err := c.Ledger.Payload(ctx, e)
+		switch {
+		case err != nil:
+			return nil, err
+		case payload == nil:
+			return nil, fmt.Errorf("its inventory (entry %d) was %w", e.Index, ledger.ErrErased)
+		}
+		m := &munimentv1.Inventory{}
+		if err := protojson.Unmarshal(payload.Content, m); err != nil {
+			return nil, fmt.Errorf("entry %d: %w", e.Index, plain.DecodeError(err))
+		}
+		for _, item := range m.Items {
+			a := &decide.Artifact{Subject: evaluate.Subject{Type: cmp.Or(item.Type, artifact.Image), Name: item.Artifact.GetName(), Digest: item.Artifact.GetDigest()}}
+			for _, p := range item.Parts {
+				a.Parts = append(a.Parts, evaluate.Part{Name: p.Platform, Digest: p.Digest})
+			}
+			key := fmt.Sprintf("%s\n%s\n%s", a.Name, a.Type, digestsOf(a.Digest))
+			if known := byKey[key]; known == nil || len(known.Parts) == 0 {
+				byKey[key] = a
+			}
+		}
+	}
+	all := make([]decide.Artifact, 0, len(byKey))
+	for _, key := range sortedKeys(byKey) {
+		all = append(all, *byKey[key])
+	}
+	return all, nil
+}
