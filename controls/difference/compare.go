@@ -15,19 +15,16 @@ import (
 // adds the facts to an artifact.
 func Releases(ctx context.Context, before, after []decide.Artifact, describe func(context.Context, *decide.Artifact) (*Artifact, error)) (*Release, error) {
 	r := &Release{}
-	left := map[string][]*decide.Artifact{}
-	for i := range before {
-		key := keyOf(&before[i])
-		left[key] = append(left[key], &before[i])
-	}
+	of := pair(before, after)
+	taken := map[int]bool{}
 	for i := range after {
-		a := &after[i]
-		b := take(left, a)
-		if b == nil {
-			r.Added = append(r.Added, *a)
+		k := of[i]
+		if k < 0 {
+			r.Added = append(r.Added, after[i])
 			continue
 		}
-		p := Pair{Before: *b, After: *a, Same: artifact.Same(b.Digest, a.Digest)}
+		taken[k] = true
+		p := Pair{Before: before[k], After: after[i], Same: artifact.Same(before[k].Digest, after[i].Digest)}
 		if !p.Same {
 			if err := p.describe(ctx, describe); err != nil {
 				return nil, err
@@ -35,13 +32,37 @@ func Releases(ctx context.Context, before, after []decide.Artifact, describe fun
 		}
 		r.Pairs = append(r.Pairs, p)
 	}
-	for i := range before {
-		key := keyOf(&before[i])
-		if slices.Contains(left[key], &before[i]) {
-			r.Removed = append(r.Removed, before[i])
+	for k := range before {
+		if !taken[k] {
+			r.Removed = append(r.Removed, before[k])
 		}
 	}
 	return r, ctx.Err()
+}
+
+// pair returns for each of the later artifacts the index of the earlier one
+// that it replaces, or -1. Those with equal digests are paired first.
+func pair(before, after []decide.Artifact) []int {
+	left := map[string][]int{}
+	for k := range before {
+		key := keyOf(&before[k])
+		left[key] = append(left[key], k)
+	}
+	of := make([]int, len(after))
+	for i := range after {
+		of[i] = -1
+	}
+	for _, same := range []bool{true, false} {
+		for i := range after {
+			key := keyOf(&after[i])
+			n := slices.IndexFunc(left[key], func(k int) bool { return !same || artifact.Same(before[k].Digest, after[i].Digest) })
+			if of[i] < 0 && n >= 0 {
+				of[i] = left[key][n]
+				left[key] = slices.Delete(left[key], n, n+1)
+			}
+		}
+	}
+	return of
 }
 
 func (p *Pair) describe(ctx context.Context, describe func(context.Context, *decide.Artifact) (*Artifact, error)) error {
@@ -56,20 +77,6 @@ func (p *Pair) describe(ctx context.Context, describe func(context.Context, *dec
 	p.Components = CompareSBOMs(before.SBOMs, after.SBOMs)
 	p.Provenance = CompareBuilds(before.Build, after.Build)
 	return nil
-}
-
-// take removes from left the artifact that another one replaces, and returns
-// it, or nil. Equal digests are preferred.
-func take(left map[string][]*decide.Artifact, a *decide.Artifact) *decide.Artifact {
-	key := keyOf(a)
-	all := left[key]
-	if len(all) == 0 {
-		return nil
-	}
-	i := max(0, slices.IndexFunc(all, func(b *decide.Artifact) bool { return artifact.Same(b.Digest, a.Digest) }))
-	b := all[i]
-	left[key] = slices.Delete(slices.Clone(all), i, i+1)
-	return b
 }
 
 // keyOf returns what artifacts of two releases have in common.

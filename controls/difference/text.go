@@ -1,9 +1,13 @@
 package difference
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
+
+	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/internal/safetext"
 )
 
 // Summary returns a sentence about each of what was compared.
@@ -51,17 +55,19 @@ func (p *Provenance) summary() string {
 	return "Provenance: other " + strings.Join(what, ", ") + "."
 }
 
-// WriteText writes the differences for people. Their text is untrusted.
+// WriteText writes the differences for people, in lines that cannot control a
+// terminal.
 func (r *Release) WriteText(w io.Writer) error {
 	p := &printer{w: w}
+	p.printf("Changes since %s\n", cmp.Or(r.Previous, "the previous release"))
 	for i := range r.Pairs {
 		p.pair(&r.Pairs[i])
 	}
 	for _, a := range r.Added {
-		p.printf("+ %s %s\n", a.Type, a.Name)
+		p.printf("+ %s %s\n", a.Type, nameOrDigest(&a))
 	}
 	for _, a := range r.Removed {
-		p.printf("- %s %s\n", a.Type, a.Name)
+		p.printf("- %s %s\n", a.Type, nameOrDigest(&a))
 	}
 	return p.err
 }
@@ -72,15 +78,18 @@ type printer struct {
 }
 
 func (p *printer) printf(format string, args ...any) {
+	for i, a := range args {
+		args[i] = safetext.Quoted(fmt.Sprint(a))
+	}
 	if p.err == nil {
 		_, p.err = fmt.Fprintf(p.w, format, args...)
 	}
 }
 
 func (p *printer) pair(one *Pair) {
-	name := one.After.Name
-	if one.Before.Name != name {
-		name = one.Before.Name + " → " + name
+	name := nameOrDigest(&one.After)
+	if before := nameOrDigest(&one.Before); before != name {
+		name = before + " → " + name
 	}
 	mark := "~"
 	if one.Same {
@@ -94,26 +103,52 @@ func (p *printer) pair(one *Pair) {
 		p.printf("    %s\n", line)
 	}
 	if c := one.Components; c != nil {
-		for _, a := range c.Added.All {
-			p.printf("    + %s %s\n", a.Name, strings.Join(a.Versions, ", "))
-		}
-		for _, a := range c.Removed.All {
-			p.printf("    - %s %s\n", a.Name, strings.Join(a.Versions, ", "))
-		}
-		p.changes("", c.Versions.All)
-		p.changes("licence of ", c.Licenses.All)
+		p.components(c)
 	}
 	if q := one.Provenance; q != nil {
-		p.changes("", q.Attributes)
-		p.changes("parameter ", q.Parameters.All)
-		p.changes("material ", q.Materials.All)
+		p.changes("", q.Attributes, len(q.Attributes))
+		p.changes("parameter ", q.Parameters.All, q.Parameters.Total)
+		p.changes("material ", q.Materials.All, q.Materials.Total)
 	}
 }
 
-func (p *printer) changes(prefix string, all []Change) {
+func nameOrDigest(a *decide.Artifact) string {
+	if a.Name != "" {
+		return a.Name
+	}
+	for alg, value := range a.Digest {
+		if alg == "sha256" || len(a.Digest) == 1 {
+			return alg + ":" + value
+		}
+	}
+	return "an artifact without a name"
+}
+
+func (p *printer) components(c *Components) {
+	for _, a := range c.Added.All {
+		p.printf("    + %s %s\n", a.Name, strings.Join(a.Versions, ", "))
+	}
+	p.more(c.Added.Total, len(c.Added.All))
+	for _, a := range c.Removed.All {
+		p.printf("    - %s %s\n", a.Name, strings.Join(a.Versions, ", "))
+	}
+	p.more(c.Removed.Total, len(c.Removed.All))
+	p.changes("", c.Versions.All, c.Versions.Total)
+	p.changes("licence of ", c.Licenses.All, c.Licenses.Total)
+}
+
+// more notes how many differences are not listed.
+func (p *printer) more(total, listed int) {
+	if total > listed {
+		p.printf("    … %s more\n", fmt.Sprint(total-listed))
+	}
+}
+
+func (p *printer) changes(prefix string, all []Change, total int) {
 	for _, c := range all {
 		p.printf("    ~ %s%s: %s → %s\n", prefix, c.Name, orNone(c.From), orNone(c.To))
 	}
+	p.more(total, len(all))
 }
 
 func orNone(all []string) string {

@@ -67,7 +67,7 @@ func (d *document) addFiles(o *Observation, entry uint64) {
 		o.Props = append(o.Props, prop("receipt", f.Receipt))
 		o.Evidence = append(o.Evidence, Evidence{href(f.Receipt), fmt.Sprintf("The receipt that proves entry %d.", entry)})
 	}
-	if f.Payload != "" {
+	if f.Payload != "" && !d.erased[entry] {
 		o.Evidence = append(o.Evidence, Evidence{href(f.Payload), fmt.Sprintf("The document of entry %d.", entry)})
 	}
 }

@@ -4,7 +4,8 @@
 // The documents are of version 1.2.3 of https://pages.nist.gov/OSCAL. UUIDs are
 // derived from what entries record, and times are those of the log, so that the
 // same release has the same bytes. Texts of users are data, whatever they
-// contain.
+// contain. References to files of a bundle are relative to a folder of it, in
+// which the documents are.
 package oscal
 
 import (
@@ -52,13 +53,17 @@ type document struct {
 	*report.Release
 	parties  map[string]string // UUIDs by name
 	known    map[uint64]Observation
+	erased   map[uint64]bool // entries
 	Metadata Metadata
 	kind     string
 }
 
 // newDocument returns a document without content.
 func newDocument(r *report.Release, kind, title string) *document {
-	d := &document{Release: r, parties: map[string]string{}, kind: kind}
+	d := &document{Release: r, parties: map[string]string{}, erased: map[uint64]bool{}, kind: kind}
+	for i := range r.Erased {
+		d.erased[r.Erased[i].Entry] = true
+	}
 	d.Metadata = Metadata{
 		Title: Line(title + ": " + d.title()), LastModified: DateTime(r.Time), Version: strconv.FormatUint(r.Log.Size, 10), OSCALVersion: Version,
 		Props: []Prop{prop("log", r.Log.Origin), prop("tenant", r.Tenant), prop("tree-size", strconv.FormatUint(r.Log.Size, 10))},
@@ -183,7 +188,7 @@ func (d *document) links(entry uint64) (all []Link) {
 	if f.Receipt != "" {
 		all = append(all, Link{Href: href(f.Receipt), Rel: "receipt", Text: Line(fmt.Sprintf("receipt of entry %d", entry))})
 	}
-	if f.Payload != "" {
+	if f.Payload != "" && !d.erased[entry] {
 		all = append(all, Link{Href: href(f.Payload), Rel: "evidence", Text: Line(fmt.Sprintf("document of entry %d", entry))})
 	}
 	return all

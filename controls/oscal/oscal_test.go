@@ -21,6 +21,7 @@ import (
 	"muniment.dev/muniment/controls/report"
 	"muniment.dev/muniment/controls/report/reportrig"
 	"muniment.dev/muniment/internal/peers"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store/memstore"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -156,6 +157,7 @@ func releases(t *testing.T) map[string]*report.Release {
 }
 
 func TestSchemas(t *testing.T) {
+	soak.WithoutRace(t)
 	for name, r := range releases(t) {
 		for _, f := range forms {
 			t.Run(name+"/"+f.name, func(t *testing.T) {
@@ -285,6 +287,11 @@ func TestMeaning(t *testing.T) {
 	if deadlines["Exception EXC-17 from SLSA-BUILD-L3"] == "" {
 		t.Error("an exception has no deadline")
 	}
+	for _, o := range append(results.Observations, plan.Observations...) {
+		if len(o.Links) == 0 || len(o.Evidence) == 0 || !strings.HasPrefix(o.Evidence[0].Href, "../receipts/") {
+			t.Fatalf("observation %q has no receipt: %+v", o.Title, o.Evidence)
+		}
+	}
 	open := 0
 	for _, item := range plan.Items {
 		var owner, due bool
@@ -340,6 +347,7 @@ func TestEscape(t *testing.T) {
 
 // TestMany checks that ten thousand findings are rendered and valid.
 func TestMany(t *testing.T) {
+	soak.WithoutRace(t)
 	r := story(t)
 	first := r.Findings[0]
 	r.Findings = nil

@@ -144,8 +144,12 @@ func DateTime(t time.Time) string {
 	return t.Format("2006-01-02T15:04:05.000Z")
 }
 
-// href returns a relative reference to a file.
-func href(name string) string { return (&url.URL{Path: name}).String() }
+// root leads from a document to the root of the bundle, because the documents
+// are in a folder of it.
+const root = "../"
+
+// href returns a reference to a file of the bundle.
+func href(name string) string { return (&url.URL{Path: root + name}).String() }
 
 func prop(name, value string) Prop { return Prop{Name: name, NS: NS, Value: String(value)} }
 
