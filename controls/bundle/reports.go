@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -132,8 +133,16 @@ func documents(r *report.Release) ([]document, error) {
 	if err := oscal.WritePOAM(&poam, r); err != nil {
 		return nil, err
 	}
-	return []document{
+	all := []document{
 		{bundlefile.AssessmentName("assessment-results.json"), "OSCAL assessment results", results.Bytes()},
 		{bundlefile.AssessmentName("poam.json"), "OSCAL plan of action and milestones", poam.Bytes()},
-	}, nil
+	}
+	if r.Differences != nil {
+		var changes bytes.Buffer
+		if err := r.Differences.WriteText(&changes); err != nil {
+			return nil, err
+		}
+		all = slices.Insert(all, 1, document{bundlefile.AssessmentName("changes.txt"), "the changes since the previous release, as text", changes.Bytes()})
+	}
+	return all, nil
 }

@@ -310,6 +310,26 @@ func TestMeaning(t *testing.T) {
 	}
 }
 
+func TestStatusOf(t *testing.T) {
+	for _, c := range []struct {
+		status exception.Status
+		want   string
+	}{
+		{exception.Status{State: exception.Approved}, "deviation-approved"},
+		{exception.Status{State: exception.Requested}, "deviation-requested"},
+		{exception.Status{State: exception.BreakGlass, Unconfirmed: true}, "deviation-requested"},
+		{exception.Status{State: exception.Expired, Unconfirmed: true}, "deviation-requested"},
+		{exception.Status{State: exception.Expired}, "closed"},
+		{exception.Status{State: exception.Rejected}, "closed"},
+		{exception.Status{State: exception.Revoked}, "closed"},
+		{exception.Status{State: exception.Void}, "closed"},
+	} {
+		if got := statusOf(&c.status); got != c.want {
+			t.Errorf("%s: %s, want %s", c.status.State, got, c.want)
+		}
+	}
+}
+
 func TestToken(t *testing.T) {
 	seen := map[string]string{}
 	for _, id := range append([]string{"A", "1A", "_1A", "_x1A", "a_b", "a__b", "_", "x", "_x", "a b", "a_20b", "AC-2(1)", "A.8.32", "é", "e", "-a", "_x_2Da"}, hostile...) {

@@ -139,12 +139,13 @@ func (d *document) logEntry(index uint64, at time.Time, title, by string) LogEnt
 }
 
 // statusOf returns the status of the risk that an exception accepts.
-// Break-glass without approval is in force, but no one has approved it.
-func statusOf(state exception.State) string {
-	switch state {
-	case exception.Approved:
+// Break-glass without approval is in force, but no one has approved it. It must
+// be confirmed after its expiry, too.
+func statusOf(s *exception.Status) string {
+	switch {
+	case s.State == exception.Approved:
 		return riskApproved
-	case exception.Requested, exception.BreakGlass:
+	case s.State == exception.Requested, s.Unconfirmed:
 		return riskRequested
 	}
 	return riskClosed
@@ -168,7 +169,7 @@ func (d *document) exceptionRisk(x *report.Exception, owner string) (Risk, sourc
 		s.owners = []string{requester}
 	}
 	by := Origin{[]Actor{{"party", d.people(requester)[0]}}}
-	r := Risk{UUID: d.uuid("risk", "exception", strconv.FormatUint(x.Index, 10)), Title: Line(s.title), Description: Lines(x.Reason + "\n" + scopeOf(x)), Statement: Lines("Artifacts in the scope of the exception do not satisfy the control " + x.Control), Status: statusOf(x.State), Origins: []Origin{by},
+	r := Risk{UUID: d.uuid("risk", "exception", strconv.FormatUint(x.Index, 10)), Title: Line(s.title), Description: Lines(x.Reason + "\n" + scopeOf(x)), Statement: Lines("Artifacts in the scope of the exception do not satisfy the control " + x.Control), Status: statusOf(&x.Status), Origins: []Origin{by},
 		Deadline: DateTime(s.due), Observations: d.refs([]uint64{x.Index})}
 	r.Props = []Prop{prop("exception", x.ID), prop("control", x.Control), prop("state", string(x.State)), prop("expires", DateTime(s.due)), prop("requester", requester), prop("entry", strconv.FormatUint(x.Index, 10))}
 	for _, a := range x.Approvers {
