@@ -47,6 +47,9 @@ var commandLines = map[string]struct {
 	"append":               {args: "append hello.txt --media-type text/plain --receipt-dir r{n}"},
 	"audit":                {args: "audit $SERVER --policy data/policy"},
 	"backup":               {args: "backup --data data --to backup{n}"},
+	"baseline check":       {args: "baseline check", code: term.ExitNo},
+	"baseline control":     {args: "baseline control --signer ci"},
+	"baseline explain":     {args: "baseline explain $IMAGE", code: term.ExitFailed},
 	"bundle create":        {args: "bundle create --since 2026-01-01 -o b{n}.bundle.tar"},
 	"bundle show":          {args: "bundle show whole.bundle.tar"},
 	"bundle verify":        {args: "bundle verify whole.bundle.tar --policy data/policy --stream-key data/streams/acme.key"},
@@ -215,6 +218,7 @@ func newWorkshop(t *testing.T) *workshop {
 		t.Fatal(err)
 	}
 	for name, content := range map[string]string{
+		"baselines.yaml": baselineOf(t, w.replace["$IMAGE"]),
 		"hello.txt":      "hello",
 		"admission.yaml": workshopPolicy,
 		"findings.csv":   "id,title,severity,source,controls\nF-1,t,low,audit,SEED-CHART\n",
@@ -445,6 +449,20 @@ func registryImage(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return tag.String()
+}
+
+// baselineOf returns a baseline that lists an image.
+func baselineOf(t *testing.T, image string) string {
+	t.Helper()
+	tag, err := name.NewTag(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found, err := remote.Head(tag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return "version: v1\nsigners: {ci: {submitters: [x]}}\nimages:\n  - {image: \"" + image + "\", digest: " + found.Digest.String() + ", vetted: {expires: 2099-01-01, signers: [ci]}}\n"
 }
 
 // A token whose only copy was lost is not in force, and its ID remains

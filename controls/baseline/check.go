@@ -156,7 +156,7 @@ func (i *Image) checkEvidence(s *State, r *Result, wrong func(Code, string, ...a
 	case len(e.Missing) > 0:
 		wrong(VettingMissing, "%s", text)
 	default:
-		wrong(VettingTooShort, "the newest vetting does not cover the time from now until %s", timeText(i.Vetted.Expires))
+		wrong(VettingTooShort, "the newest vetting does not cover the time from now until %s, or deviates from the rules for vettings", timeText(i.Vetted.Expires))
 	}
 }
 

@@ -30,7 +30,7 @@ const (
 
 // vettingLasts holds if the newest vetting covers the time that the file
 // claims.
-const vettingLasts = `evidence.filter(e, e.requirement == "vetting")[0].facts.vetting.vetted <= now && evidence.filter(e, e.requirement == "vetting")[0].facts.vetting.expires >= timestamp(parameters.expires)`
+const vettingLasts = `evidence.filter(e, e.requirement == "vetting")[0].conforming && evidence.filter(e, e.requirement == "vetting")[0].facts.vetting.vetted <= now && evidence.filter(e, e.requirement == "vetting")[0].facts.vetting.expires >= timestamp(parameters.expires)`
 
 // Set returns the control set by which images of the file are decided about: a
 // control for each of them.

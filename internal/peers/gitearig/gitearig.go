@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"testing"
 
 	"muniment.dev/muniment/internal/peers"
 )
@@ -23,15 +22,28 @@ type Server struct {
 	User  string
 	Token string // of the user, with access to everything
 
-	T testing.TB // fails if a call fails
+	T T // fails if a call fails
+}
+
+// T is the part of testing.TB that this package uses. Scripts have it, too.
+type T interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(format string, args ...any)
+	Cleanup(func())
+	TempDir() string
 }
 
 const user = "acme"
 
 // Start starts Gitea for the duration of a test.
-func Start(t testing.TB) *Server {
+func Start(t T) *Server {
 	t.Helper()
-	bin, dir := peers.Path(t, "gitea"), t.TempDir()
+	dir := t.TempDir()
+	bin, err := peers.Find("gitea")
+	if err != nil {
+		t.Fatal(err)
+	}
 	ports, err := peers.FreePorts(1)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +142,7 @@ func (s *Server) Call(method, path string, in, out any) {
 // Repository creates a repository with one file, and returns its path.
 func (s *Server) Repository(name, file string, text []byte) string {
 	s.T.Helper()
-	s.Call("POST", "/user/repos", map[string]any{"name": name, "default_branch": "main"}, nil)
+	s.Call("POST", "/user/repos", map[string]any{"name": name, "default_branch": "main", "private": true}, nil)
 	s.Commit(name, "main", "", file, text)
 	return "/repos/" + user + "/" + name
 }

@@ -3,6 +3,7 @@ package decide
 
 // Commands are the commands of this group.
 type Commands struct {
+	Baseline   baselineCmd   `cmd:"" group:"decide" help:"Check, explain or enforce the list of allowed base images."`
 	Control    controlCmd    `cmd:"" group:"decide" help:"Write, validate, apply or show controls, which decide what may ship."`
 	Exception  exceptionCmd  `cmd:"" group:"decide" help:"Request, approve and list exceptions from controls."`
 	FetchChart fetchChartCmd `cmd:"" group:"decide" help:"Download a chart if it passes the gate."`
