@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
-	"time"
 
 	"connectrpc.com/connect"
 
@@ -95,12 +93,6 @@ func (r *submittedDecision) Text() string {
 	return b.String()
 }
 
-// A pendingDecision is a document that is to be submitted.
-type pendingDecision struct {
-	digest  string
-	decided time.Time
-}
-
 func (c *spoolSubmitCmd) Run(a *term.App) error {
 	s, err := spool.Open(c.Spool)
 	if err != nil {
@@ -111,7 +103,14 @@ func (c *spoolSubmitCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	pending, rows, err := pendingDecisions(s)
+	var rows []*submittedDecision // of documents that cannot be submitted
+	pending, err := s.Pending(func(digest string, err error) {
+		result := resultUnreadable
+		if errors.Is(err, spool.ErrChanged) {
+			result = resultChanged
+		}
+		rows = append(rows, &submittedDecision{Document: digest, Result: result, Reason: err.Error()})
+	})
 	if err != nil {
 		return err
 	}
@@ -123,7 +122,7 @@ func (c *spoolSubmitCmd) Run(a *term.App) error {
 		return term.PrintRows(a, c.ResultFlags, rows, "no decisions")
 	}
 	for len(pending) > 0 {
-		batch, documents, err := nextBatch(s, pending)
+		batch, documents, err := s.Batch(pending)
 		if err != nil {
 			return err
 		}
@@ -149,60 +148,8 @@ func (c *spoolSubmitCmd) Run(a *term.App) error {
 	return nil
 }
 
-// pendingDecisions returns the decisions in the spool, the earliest first, and
-// results for files that cannot be submitted.
-func pendingDecisions(s *spool.Spool) (pending []pendingDecision, bad []*submittedDecision, err error) {
-	digests, err := s.Digests()
-	if err != nil {
-		return nil, nil, err
-	}
-	for _, digest := range digests {
-		document, err := s.Get(digest)
-		if errors.Is(err, spool.ErrChanged) {
-			bad = append(bad, &submittedDecision{Document: digest, Result: resultChanged, Reason: err.Error()})
-			continue
-		} else if err != nil {
-			return nil, nil, err
-		}
-		if spool.Type(document) != decide.SpooledType {
-			continue
-		}
-		m, err := decide.ReadSpooled(document)
-		if err != nil {
-			bad = append(bad, &submittedDecision{Document: digest, Result: resultUnreadable, Reason: err.Error()})
-			continue
-		}
-		pending = append(pending, pendingDecision{digest, m.Decision.Decided.AsTime()})
-	}
-	slices.SortStableFunc(pending, func(a, b pendingDecision) int { return a.decided.Compare(b.decided) })
-	return pending, bad, nil
-}
-
-// Bounds of one call of SubmitDecisions.
-const (
-	batchDecisions = 100
-	batchBytes     = 2 << 20
-)
-
-// nextBatch returns the first of the pending decisions, for one call, and their
-// documents.
-func nextBatch(s *spool.Spool, pending []pendingDecision) (batch []pendingDecision, documents [][]byte, err error) {
-	bytes := 0
-	for _, p := range pending[:min(len(pending), batchDecisions)] {
-		document, err := s.Get(p.digest)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%s: %w", p.digest, err)
-		}
-		if bytes += len(document); bytes > batchBytes && len(batch) > 0 {
-			break
-		}
-		batch, documents = append(batch, p), append(documents, document)
-	}
-	return batch, documents, nil
-}
-
 // submitBatch submits documents with one call.
-func submitBatch(ctx context.Context, client *muniment.Client, batch []pendingDecision, documents [][]byte) (rows []*submittedDecision, err error) {
+func submitBatch(ctx context.Context, client *muniment.Client, batch []spool.Pending, documents [][]byte) (rows []*submittedDecision, err error) {
 	res, err := client.Gate.SubmitDecisions(ctx, connect.NewRequest(&munimentv1.SubmitDecisionsRequest{Tenant: client.Tenant, Decisions: documents}))
 	if err != nil {
 		return nil, err
@@ -216,7 +163,7 @@ func submitBatch(ctx context.Context, client *muniment.Client, batch []pendingDe
 			return nil, err
 		}
 		r := &submittedDecision{
-			Document: batch[i].digest, Result: resultName(result.Result), Entry: result.Index, Subject: m.Subject.Artifact.GetName(), Stage: m.Decision.Stage,
+			Document: batch[i].Digest, Result: resultName(result.Result), Entry: result.Index, Subject: m.Subject.Artifact.GetName(), Stage: m.Decision.Stage,
 			Decided: answer.FormatTime(m.Decision.Decided), Decision: m.Decision.Decision, Reason: result.Reason,
 		}
 		if other := result.Decision; other != nil {
