@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"connectrpc.com/connect"
 	"connectrpc.com/grpchealth"
@@ -28,6 +29,8 @@ type Health struct {
 	Tenants       int    `json:"tenants"`
 	Suspended     int    `json:"suspended"` // tenants
 	Version       string `json:"version"`
+
+	AsOf string `json:"asOf,omitempty"` // of a replica, see Ledger.AsOf
 }
 
 // mountHealth serves the state of the server. Handlers that cost more than a
@@ -72,6 +75,9 @@ func (s *Server) health(failure error) Health {
 	tenants, suspended := s.auth.Count()
 	h := Health{Ready: failure == nil, Origin: s.ledger.Origin(), Size: s.ledger.Published().Size, Pending: s.ledger.Pending(),
 		Unpurged: s.ledger.Unpurged(), Tenants: tenants, Suspended: suspended, Version: s.cfg.Version}
+	if s.ledger.IsReplica() {
+		h.AsOf = s.ledger.AsOf().Format(time.RFC3339)
+	}
 	if failure != nil {
 		h.Reason = failure.Error()
 	}

@@ -45,6 +45,7 @@ type Metrics struct {
 	waiting  prometheus.Gauge
 	delayed  prometheus.Counter
 	rekor    *prometheus.CounterVec
+	replica  *prometheus.CounterVec
 	events   *prometheus.CounterVec // tried to be delivered to webhooks
 	notifier atomic.Pointer[notify.Notifier]
 
@@ -90,6 +91,8 @@ func NewMetrics(version string) *Metrics {
 			Help: "Calls that waited because many calls of the same caller had failed."}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "muniment_limit_waiting_calls",
 			Help: "Calls that wait because of a tenant's limit."}),
+		replica: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_replica_updates_total",
+			Help: "Attempts of a replica to follow its log, by result."}, []string{"result"}),
 		rekor: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_rekor_requests_total",
 			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_webhook_attempts_total",
@@ -235,6 +238,19 @@ func (m *Metrics) Watch(l *ledger.Ledger, freeBytes func() (uint64, error)) {
 		return float64(n)
 	})
 }
+
+// WatchReplica exports how well the replica knows its log.
+func (m *Metrics) WatchReplica(l *ledger.Ledger) {
+	m.registry.MustRegister(m.replica, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_replica_as_of_timestamp_seconds", Help: "Time up to which the replica knows the log."},
+		func() float64 { return float64(l.AsOf().UnixMilli()) / 1000 }))
+	for _, result := range []string{"imported", "current", "failed"} {
+		m.replica.WithLabelValues(result)
+	}
+}
+
+// ReplicaUpdate counts an attempt of a replica to follow its log, by result:
+// imported, current or failed.
+func (m *Metrics) ReplicaUpdate(result string) { m.replica.WithLabelValues(result).Inc() }
 
 // RekorObserver returns the function that counts answers of the Rekor log.
 func (m *Metrics) RekorObserver() func(code string) {

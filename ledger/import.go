@@ -32,6 +32,11 @@ type Fork struct {
 	cause   error
 }
 
+// NewFork returns the error of two contradictory checkpoints.
+func NewFork(kept, offered []byte, cause error) *Fork {
+	return &Fork{Kept: kept, Offered: offered, cause: cause}
+}
+
 func (f *Fork) Error() string {
 	return fmt.Sprintf("%v: the delta's checkpoint does not continue the replica's (%v); both are signed by the log: keep the file as evidence, and show it to others", ErrForked, f.cause)
 }

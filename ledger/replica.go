@@ -120,6 +120,16 @@ func (l *Ledger) publishImported(ctx context.Context) error {
 	return nil
 }
 
+// ImportedState returns the checkpoint and size of the last complete import
+// into a replica's store, or size 0 if there is none.
+func ImportedState(ctx context.Context, s store.Log) (signed []byte, size uint64, err error) {
+	st, err := s.Follow(ctx, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	return lastCheckpoint(ctx, s, st.Size)
+}
+
 // newestTime returns the time of the newest entry of the streams.
 func (l *Ledger) newestTime(ctx context.Context, streams []store.StreamHead, size uint64) (newest int64, err error) {
 	for _, s := range streams {

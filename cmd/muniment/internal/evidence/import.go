@@ -3,18 +3,14 @@ package evidence
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
-	"path/filepath"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/anchor"
-	"muniment.dev/muniment/ledger/delta"
-	"muniment.dev/muniment/ledger/mark"
-	"muniment.dev/muniment/verifiers/facts"
 )
 
 type importCmd struct {
@@ -24,7 +20,7 @@ type importCmd struct {
 }
 
 func (importCmd) Help() string {
-	return `The replica's server must be stopped. The whole file is verified before anything is written: its
+	return `A running server of the replica imports the file, and serves the new state at once. The whole file is verified before anything is written: its
 signature, that it extends this replica, every leaf, every piece of evidence, and that none is missing.
 An interrupted import leaves the replica unchanged. Run the same command again to resume it.
 
@@ -58,22 +54,12 @@ func (c *importCmd) Run(a *term.App) (err error) {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file: an import reads it more than once, so copy it to disk first", c.File)
 	}
-	store, err := datadir.OpenStore(a.Ctx, c.Data, d.ReplicaStore(), a.StoreLogger(slog.LevelWarn))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	o := ledger.ImportOptions{Policy: d.Replica, Derive: facts.Derive, ReserveBytes: d.Config.Limits.DiskReserveBytes}
-	for _, t := range d.Tenants {
-		o.Streams = append(o.Streams, t.Stream)
-	}
 	show, finish := a.ProgressFunc("import")
-	o.Progress = show
-	r, err := ledger.Import(a.Ctx, store, f, info.Size(), o)
-	finish()
-	if err == nil {
-		err = c.anchor()
+	r, err := datadir.HandOver(a.Ctx, c.Data, f, show)
+	if errors.Is(err, datadir.ErrNoServer) {
+		r, err = c.into(a, d, f, info.Size(), show)
 	}
+	finish()
 	if c.JSON {
 		return c.printJSON(a, r, err)
 	}
@@ -88,21 +74,26 @@ func (c *importCmd) Run(a *term.App) (err error) {
 	return term.ExitWith(importCode(err), err)
 }
 
-// anchor writes the imported checkpoint to the replica's anchor.
-func (c *importCmd) anchor() error {
-	dir := filepath.Join(c.Data, datadir.StoreDir)
-	m, err := mark.Read(dir)
+// into imports the file into the store, which no server has open.
+func (c *importCmd) into(a *term.App, d *datadir.Dir, f io.ReaderAt, size int64, progress func(done, total uint64)) (r *ledger.ImportReport, err error) {
+	store, err := datadir.OpenStore(a.Ctx, c.Data, d.ReplicaStore(), a.StoreLogger(slog.LevelWarn))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return anchor.Write(dir+datadir.AnchorSuffix, m.Checkpoint)
+	defer func() { err = errors.Join(err, store.Close()) }()
+	o := d.Imports()
+	o.Progress = progress
+	if r, err = ledger.Import(a.Ctx, store, f, size, o); err != nil {
+		return nil, err
+	}
+	return r, datadir.AnchorImport(c.Data)
 }
 
 func importCode(err error) int {
 	switch {
 	case errors.Is(err, ledger.ErrForked):
 		return term.ExitForked
-	case errors.Is(err, ledger.ErrGap), errors.Is(err, ledger.ErrReplay), errors.Is(err, ledger.ErrDelta), errors.Is(err, delta.ErrDamaged), errors.Is(err, delta.ErrFormat):
+	case datadir.Refused(err):
 		return term.ExitNo
 	}
 	return term.ExitFailed

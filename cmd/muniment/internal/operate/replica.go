@@ -1,6 +1,7 @@
 package operate
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,12 +9,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/mark"
@@ -47,7 +50,8 @@ const replicaTemplate = `# The configuration of a replica of a Muniment log. The
 # The log that this is a copy of. Its keys are in the file policy.
 origin: %q
 
-# A replica imports deltas (muniment import FILE --data .) and serves reads.
+# A replica serves reads. It grows by deltas (muniment import FILE --data .), or
+# follows the log's server (muniment serve --follow URL).
 replica: true
 
 # Address to listen on. --listen overrides it.
@@ -128,8 +132,9 @@ func (c *replicaInitCmd) Run(a *term.App) error {
 	return c.Print(a, made)
 }
 
-// serveReplica serves the state of the last import.
-func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, reload *reloader) error {
+// serveReplica serves a replica, which follows a server or takes imports
+// meanwhile.
+func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, reload *reloader) (err error) {
 	if c.RekorListen != "" || d.Config.Rekor.Listen != "" {
 		return errors.New("a replica serves no Rekor log: remove --rekor-listen and rekor.listen")
 	}
@@ -137,26 +142,81 @@ func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, r
 	if err != nil {
 		return refuseFork(err)
 	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	metrics := api.NewMetrics(a.Version)
+	f, err := newFollower(&c.followFlags, d, log, store, metrics)
+	if err != nil {
+		return err
+	}
+	if f != nil {
+		if err := f.begin(a.Ctx); err != nil {
+			return followed(a, err)
+		}
+	}
 	l, err := ledger.OpenReplica(a.Ctx, ledger.Config{Store: store, Logger: log}, d.Replica)
 	if err != nil {
-		return errors.Join(err, store.Close())
+		return err
 	}
-	metrics := api.NewMetrics(a.Version)
+	defer l.Close()
 	metrics.Watch(l, store.FreeBytes)
-	log.Info("this is a read-only replica: it serves the state of the last import, and accepts no appends")
+	metrics.WatchReplica(l)
 	kept, err := spool.Make(filepath.Join(c.Data, datadir.SpoolDir))
 	if err != nil {
-		l.Close()
-		return errors.Join(err, store.Close())
+		return err
 	}
 	defer kept.Close()
-	s, err := api.New(a.Ctx, api.Config{Ledger: l, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Metrics: metrics, Spool: kept, Policy: d.Replica})
-	if err != nil {
-		l.Close()
-		return errors.Join(err, store.Close())
+	if reload.server, err = api.New(a.Ctx, api.Config{Ledger: l, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Metrics: metrics, Spool: kept, Policy: d.Replica}); err != nil {
+		return err
 	}
-	reload.server = s
-	err = c.serve(a, d, log, l, s, nil, nil, reload)
-	l.Close()
-	return errors.Join(err, store.Close())
+	stop, err := c.grow(a, d, log, l, kept, f)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	log.Info("this is a read-only replica: it accepts no appends", "as_of", l.AsOf())
+	return c.serve(a, d, log, l, reload.server, nil, nil, reload)
+}
+
+// followed returns the error of a follower, or nil if it was interrupted.
+func followed(a *term.App, err error) error {
+	if a.Ctx.Err() != nil {
+		return nil
+	}
+	return refuseFork(err)
+}
+
+// grow starts what lets an open replica grow. The returned function stops it.
+func (c *serveCmd) grow(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledger.Ledger, kept *spool.Spool, f *follower) (stop func(), err error) {
+	closeImports, err := datadir.TakeImports(c.Data, func(ctx context.Context, file *os.File, progress func(done, total uint64)) (*ledger.ImportReport, error) {
+		info, err := file.Stat()
+		if err != nil {
+			return nil, err
+		}
+		o := d.Imports()
+		o.Progress = progress
+		r, err := l.Import(ctx, file, info.Size(), o)
+		if err != nil {
+			return nil, err
+		}
+		log.Info("imported a delta", "from", r.From, "to", r.To, "records", r.Records)
+		return r, datadir.AnchorImport(c.Data)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("take imports: %w", err)
+	}
+	if f == nil {
+		return closeImports, nil
+	}
+	f.ledger, f.spool = l, kept
+	ctx, cancel := context.WithCancel(a.Ctx)
+	var running sync.WaitGroup
+	running.Go(func() {
+		defer crash.Report()
+		_ = f.run(ctx) // logged: what the replica has stays true
+	})
+	return func() {
+		cancel()
+		running.Wait()
+		closeImports()
+	}, nil
 }

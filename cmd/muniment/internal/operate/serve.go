@@ -33,8 +33,9 @@ type serveCmd struct {
 	TLSKey            string `help:"Key of the certificate, in PEM. Default: tls.key in muniment.yaml." placeholder:"FILE" type:"path" and:"tls" env:"MUNIMENT_TLS_KEY"`
 	AcceptClock       bool   `help:"Accept appends although the clock is far ahead of the last entry. Check the clock first: the times of entries never decrease."`
 	AcceptUnconfirmed bool   `help:"Accept appends although the witnesses have not confirmed that this is the latest state of the log. If it is not, the log forks and is lost."`
-	LogFormat         string `help:"text or json." enum:"text,json" default:"text"`
-	LogLevel          string `help:"debug, info, warn or error. Default: log_level in muniment.yaml, or info." enum:",debug,info,warn,error" default:""`
+	followFlags
+	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
+	LogLevel  string `help:"debug, info, warn or error. Default: log_level in muniment.yaml, or info." enum:",debug,info,warn,error" default:""`
 }
 
 func (serveCmd) Help() string {
@@ -75,6 +76,9 @@ func (c *serveCmd) Run(a *term.App) error {
 	}
 	if d.Replica != nil {
 		return c.serveReplica(a, d, log, reload)
+	}
+	if c.Follow != "" {
+		return errors.New("--follow: a log follows no server: only a replica does, which 'muniment replica init' makes")
 	}
 	s := &logServer{cmd: c, app: a, dir: d, log: log, reload: reload, metrics: api.NewMetrics(a.Version)}
 	defer func() { _ = s.close() }() // after a panic; otherwise it is closed already

@@ -1,0 +1,319 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/api"
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/remote"
+	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/spool"
+	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/plain"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/store"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// followFlags choose the server that a replica follows.
+type followFlags struct {
+	Follow          string        `help:"For a replica: URL of the log's server. Its growth is fetched and verified as it is published, and spooled decisions are sent to it." placeholder:"URL" env:"MUNIMENT_FOLLOW"`
+	FollowTokenFile string        `help:"With --follow: file with a token of the replica's tenant." placeholder:"FILE" env:"MUNIMENT_FOLLOW_TOKEN_FILE" type:"path"`
+	FollowCA        string        `help:"With --follow: certificates of the authorities to verify the server's certificate with, in PEM. Default: the system's." name:"follow-ca" placeholder:"FILE" env:"MUNIMENT_FOLLOW_CA" type:"path"`
+	Refresh         time.Duration `help:"With --follow: time between two requests for the log's size. A new entry of the tenant is fetched without waiting for it." default:"5s"`
+}
+
+// gather is how long the follower waits after a new entry for more of them.
+const gather = 50 * time.Millisecond
+
+// stalled is how long a server may send nothing before it is asked again.
+const stalled = time.Minute
+
+// A follower keeps a replica up to date with the server of its log.
+type follower struct {
+	flags   *followFlags
+	dir     *datadir.Dir
+	log     *slog.Logger
+	store   store.Store
+	ledger  *ledger.Ledger // nil until the replica has a state
+	client  *muniment.Client
+	spool   *spool.Spool // nil until it is served
+	metrics *api.Metrics
+	wake    chan struct{} // capacity 1; the tenant has a new entry
+	failing string        // the last error, which is logged once
+	refused map[string]bool
+}
+
+// newFollower returns nil without --follow.
+func newFollower(f *followFlags, d *datadir.Dir, log *slog.Logger, s store.Store, m *api.Metrics) (*follower, error) {
+	if f.Follow == "" {
+		return nil, nil
+	}
+	switch {
+	case f.Refresh < 100*time.Millisecond:
+		return nil, errors.New("--refresh: must be at least 100ms")
+	case len(d.Tenants) != 1:
+		return nil, errors.New("--follow: a server sends the evidence of one tenant, but this replica has several: make a replica for each, or import deltas of 'muniment export --data'")
+	}
+	flags := remote.Flags{Server: f.Follow, TokenFile: f.FollowTokenFile, CA: f.FollowCA, Tenant: d.Tenants[0].Name}
+	client, err := flags.Client(nil, nil)
+	if err != nil {
+		return nil, fmt.Errorf("--follow: %w", err)
+	}
+	return &follower{flags: f, dir: d, log: log, store: s, client: client, metrics: m, wake: make(chan struct{}, 1), refused: map[string]bool{}}, nil
+}
+
+// begin waits until the replica has a state to serve. An empty replica fetches
+// the whole log.
+func (f *follower) begin(ctx context.Context) error {
+	for {
+		_, size, err := ledger.ImportedState(ctx, f.store)
+		if err != nil || size > 0 {
+			return err
+		}
+		f.log.Info("the replica is empty: fetching the log", "server", f.flags.Follow)
+		if err := f.note(ctx, f.fetch(ctx, 0)); err != nil {
+			return err
+		}
+		if err := f.pause(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// run follows the server until the context ends or the log forks.
+func (f *follower) run(ctx context.Context) error {
+	go func() {
+		defer crash.Report()
+		f.watch(ctx)
+	}()
+	for {
+		if err := f.note(ctx, f.update(ctx)); err != nil {
+			return err
+		}
+		if err := f.pause(ctx); err != nil {
+			return nil
+		}
+	}
+}
+
+// note logs the outcome of an update. It returns the error if it is useless to
+// go on.
+func (f *follower) note(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err == nil:
+		if f.failing != "" {
+			f.log.Info("following the server again", "server", f.flags.Follow)
+		}
+		f.failing = ""
+		return nil
+	}
+	f.metrics.ReplicaUpdate("failed")
+	var fork *ledger.Fork
+	if errors.As(err, &fork) {
+		f.log.Error("the server's log has forked: the replica stays as it is, and follows it no longer", "server", f.flags.Follow, "kept", string(fork.Kept), "offered", string(fork.Offered))
+		return err
+	}
+	if text := term.Escape(plain.FileErrors(err)); text != f.failing {
+		f.log.Warn("the replica stays as it is", "server", f.flags.Follow, "err", text, "retry", f.flags.Refresh)
+		f.failing = text
+	}
+	return nil
+}
+
+func (f *follower) pause(ctx context.Context) error {
+	t := time.NewTimer(f.flags.Refresh)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-f.wake:
+		t.Reset(min(gather, f.flags.Refresh))
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+	case <-t.C:
+	}
+	return nil
+}
+
+// update brings the replica to the server's state.
+func (f *follower) update(ctx context.Context) error {
+	asked := time.Now()
+	policy := f.dir.Replica
+	call, cancel := context.WithTimeout(ctx, stalled)
+	defer cancel()
+	res, err := f.client.GetCheckpoint(call, connect.NewRequest(&munimentv1.GetCheckpointRequest{Witnessed: policy.RequiresWitness()}))
+	if err != nil {
+		return err
+	}
+	head, _, err := policy.VerifyCheckpoint(res.Msg.Checkpoint)
+	if err != nil {
+		return fmt.Errorf("the server's checkpoint: %w", err)
+	}
+	switch p := f.ledger.Published(); {
+	case head.Size < p.Size:
+		return fmt.Errorf("the server's log has %d entries, but this replica %d: it was rolled back, or is a replica itself that is behind", head.Size, p.Size)
+	case head.Size == p.Size && head.Root != p.Root:
+		return ledger.NewFork(p.Checkpoint, res.Msg.Checkpoint, errors.New("they have the same size"))
+	case head.Size > p.Size:
+		if err := f.fetch(ctx, p.Size); err != nil {
+			return err
+		}
+		if p = f.ledger.Published(); p.Size < head.Size {
+			return fmt.Errorf("the server sent %d entries, but its checkpoint has %d", p.Size, head.Size)
+		}
+		f.ledger.Confirm(p.Size, asked)
+		f.metrics.ReplicaUpdate("imported")
+	default:
+		f.ledger.Confirm(p.Size, asked)
+		f.metrics.ReplicaUpdate("current")
+	}
+	return f.submit(ctx)
+}
+
+// fetch imports the log's growth since a size.
+func (f *follower) fetch(ctx context.Context, since uint64) error {
+	file, err := os.CreateTemp(f.dir.Path, "incoming-*.delta")
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	if err := os.Remove(file.Name()); err != nil { // it ends with the process
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	w := &fetched{file: file, follower: f}
+	w.alarm = time.AfterFunc(stalled, func() { cancel(fmt.Errorf("the server has sent nothing for %s", stalled)) })
+	err = f.client.Export(ctx, w, since)
+	w.alarm.Stop()
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	if err != nil {
+		return err
+	}
+	var report *ledger.ImportReport
+	if f.ledger == nil {
+		report, err = ledger.Import(ctx, f.store, file, w.size, f.dir.Imports())
+	} else {
+		report, err = f.ledger.Import(ctx, file, w.size, f.dir.Imports())
+	}
+	if err != nil {
+		return err
+	}
+	f.log.Debug("imported", "from", report.From, "to", report.To, "records", report.Records)
+	return datadir.AnchorImport(f.dir.Path)
+}
+
+// A fetched file grows while the disk has room for it.
+type fetched struct {
+	*follower
+	file  *os.File
+	size  int64
+	alarm *time.Timer
+}
+
+// checkSpace is the number of bytes between two checks of the free space.
+const checkSpace = 16 << 20
+
+func (w *fetched) Write(b []byte) (int, error) {
+	w.alarm.Reset(stalled)
+	if before := w.size; before == 0 || before/checkSpace != (before+int64(len(b)))/checkSpace {
+		free, err := w.store.FreeBytes()
+		if err != nil {
+			return 0, err
+		}
+		if free < w.dir.Config.Limits.DiskReserveBytes+checkSpace {
+			return 0, fmt.Errorf("%w: %d MiB are free, and %d MiB are reserved: make room", ledger.ErrDiskFull, free>>20, w.dir.Config.Limits.DiskReserveBytes>>20)
+		}
+	}
+	n, err := w.file.Write(b)
+	w.size += int64(n)
+	return n, err
+}
+
+// watch wakes the follower up for each new entry of the tenant.
+func (f *follower) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		stream, err := f.client.WatchEntries(ctx, connect.NewRequest(&munimentv1.WatchEntriesRequest{Tenant: f.client.Tenant, FromIndex: f.ledger.Published().Size}))
+		if err == nil {
+			for stream.Receive() {
+				if stream.Msg().Entry == nil {
+					continue
+				}
+				select {
+				case f.wake <- struct{}{}:
+				default: // it is awake
+				}
+			}
+			_ = stream.Close() // it is asked again in any case
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(max(f.flags.Refresh, time.Second)):
+		}
+	}
+}
+
+// submit sends spooled decisions to the ledger. Those that it refuses stay in
+// the spool, and are not sent again by this process.
+func (f *follower) submit(ctx context.Context) error {
+	pending, err := f.spool.Pending(func(digest string, err error) { f.refuse(digest, err.Error()) })
+	if err != nil {
+		return err
+	}
+	fresh := pending[:0]
+	for _, p := range pending {
+		if !f.refused[p.Digest] {
+			fresh = append(fresh, p)
+		}
+	}
+	for len(fresh) > 0 {
+		batch, documents, err := f.spool.Batch(fresh)
+		if err != nil {
+			return err
+		}
+		call, cancel := context.WithTimeout(ctx, stalled)
+		res, err := f.client.Gate.SubmitDecisions(call, connect.NewRequest(&munimentv1.SubmitDecisionsRequest{Tenant: f.client.Tenant, Decisions: documents}))
+		cancel()
+		if err != nil {
+			return fmt.Errorf("submit decisions: %w", err)
+		}
+		if len(res.Msg.Results) != len(batch) {
+			return fmt.Errorf("submit decisions: the server answered about %d of %d", len(res.Msg.Results), len(batch))
+		}
+		for i, r := range res.Msg.Results {
+			switch {
+			case r.Index != nil:
+				if err := f.spool.Remove(batch[i].Digest); err != nil {
+					return err
+				}
+			case r.Result != munimentv1.SubmissionResult_SUBMISSION_RESULT_NOT_YET:
+				f.refuse(batch[i].Digest, r.Reason)
+			}
+		}
+		fresh = fresh[len(batch):]
+	}
+	return nil
+}
+
+func (f *follower) refuse(digest, reason string) {
+	if !f.refused[digest] {
+		f.refused[digest] = true
+		f.log.Warn("a decision in the spool is not recorded", "decision", digest, "reason", term.Escape(reason))
+	}
+}
