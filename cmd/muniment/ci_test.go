@@ -23,6 +23,7 @@ import (
 
 	"muniment.dev/muniment/api/oidc/oidctest"
 	"muniment.dev/muniment/internal/peers"
+	"muniment.dev/muniment/internal/soak"
 )
 
 const ciFolder = "../../deploy/ci"
@@ -430,6 +431,7 @@ var hostileNames = []string{"it's $(touch pwned).intoto.json", "a\nb \"q\" `touc
 
 // TestCIJobs runs the scripts of all systems against a real server.
 func TestCIJobs(t *testing.T) {
+	soak.WithoutRace(t)
 	issuer := oidctest.Start()
 	t.Cleanup(issuer.Close)
 	c := newCompany(t, "ci")
@@ -461,6 +463,7 @@ func TestCIJobs(t *testing.T) {
 	}
 	for _, system := range ciSystems(t) {
 		t.Run(system.name, func(t *testing.T) {
+			t.Parallel()
 			j := &ciJob{t: t, system: system, dir: t.TempDir(), issuer: issuer, token: credentials, env: []string{"MUNIMENT_AUDIENCE=log.ci.example"}}
 			if system.name == "github" {
 				j.env = append(j.env, "ACTIONS_ID_TOKEN_REQUEST_URL="+issuer.URL+"/github", "ACTIONS_ID_TOKEN_REQUEST_TOKEN="+issuer.RequestToken, "GITHUB_OUTPUT="+filepath.Join(j.dir, "output"), "GITHUB_PATH="+filepath.Join(j.dir, "path"))
@@ -569,7 +572,7 @@ func testCIJob(t *testing.T, j *ciJob, c *company) {
 	if _, err := os.Stat(filepath.Join(j.dir, "muniment-reports", "gate.sarif")); err == nil {
 		t.Error("the SARIF of an earlier run is left after a run without an answer")
 	}
-	for _, hostile := range []string{`$(touch pwned)`, "`touch pwned`", `"; touch pwned; "`, `'; touch pwned; '`, "a\ntouch pwned\n", "END\ntouch pwned", "--format=json", "-h"} {
+	for _, hostile := range []string{`$(touch pwned)`, "\"; touch pwned; '; touch pwned; `touch pwned`", "END\ntouch pwned", "--help"} {
 		run(-1, map[string]string{"subjects": hostile})
 		run(-1, map[string]string{"manifests": hostile, "subjects": "app*.bin"})
 		run(-1, map[string]string{"files": hostile, "subjects": "app*.bin"})
