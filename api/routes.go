@@ -156,7 +156,7 @@ func (s *Server) mountServices(rs *routes) {
 	mount(munimentv1connect.ExportServiceName, func(o connect.HandlerOption) (string, http.Handler) {
 		return munimentv1connect.NewExportServiceHandler(exports, o)
 	})
-	bundles := &rpc.Bundles{Ledger: s.ledger, Decider: s.decider, Policy: s.cfg.Policy, Key: s.cfg.GateKey, Drain: drain, Public: public}
+	bundles := &rpc.Bundles{Ledger: s.ledger, Decider: s.decider, Inventories: s.inventory.Projection, Policy: s.cfg.Policy, Key: s.cfg.GateKey, Drain: drain, Public: public}
 	mount(munimentv1connect.BundleServiceName, func(o connect.HandlerOption) (string, http.Handler) {
 		return munimentv1connect.NewBundleServiceHandler(bundles, o)
 	})

@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/controls/bundle"
 	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -26,12 +27,13 @@ var (
 
 // Bundles implements BundleService.
 type Bundles struct {
-	Ledger  *ledger.Ledger
-	Decider *decide.Decider
-	Policy  *receipt.TrustPolicy // nil: none
-	Key     *attest.Signer       // nil: none
-	Drain   Drain
-	Public  Public
+	Ledger      *ledger.Ledger
+	Decider     *decide.Decider
+	Inventories *inventory.Projection
+	Policy      *receipt.TrustPolicy // nil: none
+	Key         *attest.Signer       // nil: none
+	Drain       Drain
+	Public      Public
 }
 
 // CreateBundle implements BundleService.
@@ -58,7 +60,7 @@ func (s *Bundles) create(ctx context.Context, req *munimentv1.CreateBundleReques
 	case req.Sign && s.Key == nil:
 		return nil, ErrNoGateKey
 	}
-	src := &bundle.Source{Ledger: s.Ledger, Stream: id.Tenant.Stream, Tenant: id.Tenant.Name, Decider: s.Decider, Policy: s.Policy}
+	src := &bundle.Source{Ledger: s.Ledger, Stream: id.Tenant.Stream, Tenant: id.Tenant.Name, Decider: s.Decider, Policy: s.Policy, Inventories: s.Inventories}
 	w := bufio.NewWriterSize(bundlePieces{stream}, limit.ExportPiece)
 	summary, err := bundle.Create(ctx, w, src, bundle.RequestOf(req))
 	if err == nil {

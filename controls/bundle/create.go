@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -35,6 +36,8 @@ type Source struct {
 	Tenant  string
 	Decider *decide.Decider
 	Policy  *receipt.TrustPolicy
+	// Inventories has the newest inventories. Nil: they are read.
+	Inventories *inventory.Projection
 }
 
 // A Request selects what a bundle contains.

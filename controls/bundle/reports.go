@@ -36,7 +36,7 @@ func (c *creation) report(ctx context.Context) error {
 	if c.request.Previous != "" {
 		sel.Previous = &report.Previous{Name: c.request.Previous, Artifacts: c.previous}
 	}
-	src := &report.Source{Decider: c.Decider, Stream: c.Stream, Tenant: c.Tenant, Origin: m.Origin}
+	src := &report.Source{Decider: c.Decider, Stream: c.Stream, Tenant: c.Tenant, Origin: m.Origin, Inventories: c.inventories()}
 	r, err := report.Gather(ctx, src, m.Size, time.UnixMilli(int64(m.Time)).UTC(), sel)
 	if err != nil {
 		return fmt.Errorf("report on %s: %w", sel.What, err)

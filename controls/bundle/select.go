@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -13,7 +12,7 @@ import (
 	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/evaluate"
-	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
@@ -21,15 +20,14 @@ import (
 	bundlefile "muniment.dev/muniment/verifiers/bundle"
 )
 
-// scopeExists is the scope of inventories that list the artifacts of a release.
-const scopeExists = "exists"
-
 // selectArtifacts determines the artifacts that the bundle is about.
 func (c *creation) selectArtifacts(ctx context.Context) error {
 	r, m := c.request, &c.manifest
 	switch {
 	case r.Release != "" && len(r.Artifacts) > 0:
 		return fmt.Errorf("%w clearly: select either a release or artifacts", ErrSelection)
+	case r.Previous != "" && r.Previous == r.Release:
+		return fmt.Errorf("%w to compare with: the previous release must have another name than the release", ErrSelection)
 	case r.Release == "" && len(r.Artifacts) == 0 && r.Since.IsZero():
 		return fmt.Errorf("%w: select a release, artifacts, or a time", ErrSelection)
 	}
@@ -86,50 +84,52 @@ func digestsOf(set map[string]string) (all []string) {
 	return all
 }
 
-// maxParts is the number of entries of one observation.
-const maxParts = 1024
-
-// release returns the artifacts of a release, by the newest complete inventory
-// with its name, and the time of that inventory.
+// release returns the artifacts of a release, by the newest inventories of the
+// scope exists whose environment or source has its name, and the time of the
+// last of them.
 func (c *creation) release(ctx context.Context, name string) ([]decide.Artifact, time.Time, error) {
 	wrong := func(err error) error { return fmt.Errorf("release %q: %w", name, err) }
-	observations := map[string][]*ledger.Entry{}
-	q := ledger.Query{Filter: ledger.Filter{Kind: kindname.Inventory, Attribute: "environment=" + name}, Below: c.size(), Limit: 100}
-	for {
-		page, err := c.Ledger.List(ctx, c.Stream, q)
-		if err != nil {
-			return nil, time.Time{}, wrong(err)
+	newest, err := c.inventories().Newest(ctx, c.Stream, c.size())
+	if err != nil {
+		return nil, time.Time{}, wrong(err)
+	}
+	var at time.Time
+	var entries []*ledger.Entry
+	for _, o := range newest {
+		if o.Scope != inventory.Exists || o.Retired || o.Environment != name && o.Source != name && o.Source != "release "+name {
+			continue
 		}
-		for i := range page.Entries {
-			e := &page.Entries[i]
-			if e.Header.Attributes["scope"] != scopeExists || e.Header.NotAdmitted() {
-				continue
-			}
-			id, parts := e.Header.Attributes["observation"], 1
-			if n, err := strconv.Atoi(e.Header.Attributes["parts"]); err == nil && id != "" {
-				parts = n
-			} else {
-				id = strconv.FormatUint(e.Index, 10) + " alone"
-			}
-			if observations[id] = append(observations[id], e); len(observations[id]) < min(parts, maxParts) {
-				continue
-			}
-			found, err := c.artifactsOf(ctx, observations[id])
-			if err == nil && len(found) == 0 {
-				err = fmt.Errorf("%w: its inventory (entry %d) lists no artifacts", ErrSelection, e.Index)
-			}
+		for _, index := range o.Entries {
+			e, err := c.Ledger.Entry(ctx, c.Stream, index)
 			if err != nil {
-				return nil, time.Time{}, wrong(err)
+				return nil, at, wrong(err)
 			}
-			return found, timeOf(e), nil
+			entries = append(entries, e)
 		}
-		if q.Token = page.Next; q.Token == "" {
-			return nil, time.Time{}, wrong(ErrNoRelease)
+		if o.Recorded.After(at) {
+			at = o.Recorded
 		}
 	}
+	if len(entries) == 0 {
+		return nil, at, wrong(ErrNoRelease)
+	}
+	found, err := c.artifactsOf(ctx, entries)
+	if err == nil && len(found) == 0 {
+		err = fmt.Errorf("%w: its inventory lists no artifacts", ErrSelection)
+	}
+	if err != nil {
+		return nil, at, wrong(err)
+	}
+	return found, at, nil
 }
 
-func timeOf(e *ledger.Entry) time.Time { return time.UnixMilli(int64(e.Skeleton.Time)).UTC() }
+// inventories returns the source's projection, or a new one.
+func (c *creation) inventories() *inventory.Projection {
+	if c.Inventories == nil {
+		c.Inventories = &inventory.Projection{Log: c.Ledger}
+	}
+	return c.Inventories
+}
 
 // artifactsOf returns the artifacts that the entries of an inventory list, each
 // once, sorted by name and digest.
