@@ -62,6 +62,7 @@ var commandLines = map[string]struct {
 	"control test":         {args: "control test controls_test.yaml"},
 	"control show":         {args: "control show SEED-IMAGE"},
 	"control validate":     {args: "control validate controls.yaml"},
+	"coverage":             {args: "coverage", code: term.ExitFailed},
 	"erase":                {args: "erase {entry} --scope payload --reason x --yes"},
 	"exception approve":    {args: "exception approve {exception} --identity-token {ada} --tenant acme"},
 	"exception list":       {args: "exception list", mute: true},
@@ -87,6 +88,12 @@ var commandLines = map[string]struct {
 	"hold release":         {args: "hold release {hold} --reason x"},
 	"import":               {args: "import whole.delta --data {replica}"},
 	"init":                 {args: "init new{n} --origin ledger.example"},
+	"inventory cluster":    {args: "inventory cluster --environment e --dump pods.json"},
+	"inventory decide":     {args: "inventory decide --environment e", code: term.ExitFailed},
+	"inventory list":       {args: "inventory list", mute: true},
+	"inventory registry":   {args: "inventory registry $REGISTRYHOST --environment e"},
+	"inventory release":    {args: "inventory release release.yaml --environment e"},
+	"inventory retire":     {args: "inventory retire --environment e --scope runs --source s{n}"},
 	"keys list":            {args: "keys list --data ops"},
 	"keys retire":          {args: "keys retire {oldest} --data {rotated}"},
 	"keys rotate":          {args: "keys rotate --data {copy}"},
@@ -205,6 +212,7 @@ func newWorkshop(t *testing.T) *workshop {
 	}
 	t.Chdir(t.TempDir())
 	w.replace["$SIGSTORE"], w.replace["$IMAGE"] = strings.TrimSpace(string(sigstore)), registryImage(t)
+	w.replace["$REGISTRYHOST"], _, _ = strings.Cut(w.replace["$IMAGE"], "/")
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -221,6 +229,8 @@ func newWorkshop(t *testing.T) *workshop {
 		"baselines.yaml": baselineOf(t, w.replace["$IMAGE"]),
 		"hello.txt":      "hello",
 		"admission.yaml": workshopPolicy,
+		"pods.json":      `{"kind":"List","items":[]}`,
+		"release.yaml":   "name: r\nartifacts: [{file: hello.txt}]\n",
 		"findings.csv":   "id,title,severity,source,controls\nF-1,t,low,audit,SEED-CHART\n",
 		"statement.json": `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"a","digest":{"sha256":"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"}}],"predicateType":"https://example.com/p","predicate":{}}`,
 		"issuer.key":     string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})),

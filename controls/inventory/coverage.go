@@ -245,9 +245,9 @@ func (c *covering) conclude(q *Query) {
 
 // String returns the inventory for people.
 func (s *Source) String() string {
-	text := fmt.Sprintf("the inventory of what %s in %q", s.Scope, s.Environment)
+	text := fmt.Sprintf("the inventory of what %s in %s", s.Scope, s.Environment)
 	if s.Source != "" {
-		text += fmt.Sprintf(" by %q", s.Source)
+		text += " (" + s.Source + ")"
 	}
 	return text
 }

@@ -271,7 +271,7 @@ func TestNewest(t *testing.T) {
 	w.now = w.now.Add(47 * time.Hour)
 	w.inventory(Runs, "prod", "a", "image:registry.example/web:a")
 	w.now = w.now.Add(2 * time.Hour)
-	w.want("a cluster that was not observed", Query{}, Criteria{}, "prod image 1/2", "image registry.example/planted not-satisfied", `? the inventory of what runs in "prod" by "b" is stale`)
+	w.want("a cluster that was not observed", Query{}, Criteria{}, "prod image 1/2", "image registry.example/planted not-satisfied", `? the inventory of what runs in prod (b) is stale`)
 	w.want("a longer time", Query{MaxAge: 50 * time.Hour}, Criteria{}, "prod image 1/2", "image registry.example/planted not-satisfied")
 	w.add(&entry.Header{Kind: kindname.Inventory, Attributes: map[string]string{"scope": Runs, "environment": "prod", "source": "b", "observed": w.now.Format(time.RFC3339), "retired": "true", "items": "0"}}, "{}", nil)
 	w.want("a cluster that has ended", Query{}, Criteria{}, "prod image 1/1")
@@ -305,7 +305,7 @@ func TestErased(t *testing.T) {
 		w.add(&entry.Header{Kind: ledger.ErasureKind, Attributes: map[string]string{"entry": fmt.Sprint(index), "scope": scope}}, "{}", plan)
 		want := []string{"prod image 1/1"} // the one before it
 		if scope == ledger.ScopePayload {
-			want = []string{`? the inventory of what runs in "prod" by "a" cannot be read`, "? nothing is inventoried"}
+			want = []string{`? the inventory of what runs in prod (a) cannot be read`, "? nothing is inventoried"}
 		}
 		w.want(scope, Query{}, Criteria{}, want...)
 		w.reader.Projection = &Projection{Log: w.ledger}

@@ -21,6 +21,7 @@ type document struct {
 	Config       descriptor  `json:"config"`
 	Layers       descriptors `json:"layers"`
 	Manifests    descriptors `json:"manifests"`
+	Subject      descriptor  `json:"subject"`
 }
 
 type descriptor struct {

@@ -5,10 +5,12 @@ package decide
 type Commands struct {
 	Baseline   baselineCmd   `cmd:"" group:"decide" help:"Check, explain or enforce the list of allowed base images."`
 	Control    controlCmd    `cmd:"" group:"decide" help:"Write, validate, apply or show controls, which decide what may ship."`
+	Coverage   coverageCmd   `cmd:"" group:"decide" help:"Show which share of what exists and runs is attested, and what is not."`
 	Exception  exceptionCmd  `cmd:"" group:"decide" help:"Request, approve and list exceptions from controls."`
 	FetchChart fetchChartCmd `cmd:"" group:"decide" help:"Download a chart if it passes the gate."`
 	Finding    findingCmd    `cmd:"" group:"decide" help:"Record findings, and follow them to their resolution."`
 	Gate       gateCmd       `cmd:"" group:"decide" help:"Decide whether artifacts may pass a stage."`
+	Inventory  inventoryCmd  `cmd:"" group:"decide" help:"Record what exists and runs, and decide about it again."`
 	Policy     policyCmd     `cmd:"" group:"decide" help:"Test, lint, set or print admission policies, which decide what evidence is recorded."`
 	Signer     signerCmd     `cmd:"" group:"decide" help:"Register, retire and list signers' keys, or mark them as compromised."`
 	Spool      spoolCmd      `cmd:"" group:"decide" help:"Submit decisions that gates have made offline."`

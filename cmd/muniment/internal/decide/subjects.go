@@ -239,13 +239,23 @@ func (r *resolver) lookUp(ctx context.Context, typ, ref string) (*subject, error
 		}
 	}
 	s := r.add(typ, name, digestOf(all[0].Digest))
+	s.Parts = partsOf(all)
+	return s, nil
+}
+
+// archivePart names the part of a chart in a registry that is its archive.
+const archivePart = "archive"
+
+// partsOf returns the parts of the first artifact: the archive of a chart, or
+// the manifests of the platforms of an index.
+func partsOf(all []*oci.Artifact) (parts []*munimentv1.GatePart) {
 	if all[0].Chart != nil {
-		s.Parts = []*munimentv1.GatePart{{Digest: digestOf(all[0].Chart.Archive), Platform: "archive"}}
+		parts = append(parts, &munimentv1.GatePart{Digest: digestOf(all[0].Chart.Archive), Platform: archivePart})
 	}
 	for _, p := range platforms(all) {
-		s.Parts = append(s.Parts, &munimentv1.GatePart{Digest: digestOf(p.Digest), Platform: p.Platform})
+		parts = append(parts, &munimentv1.GatePart{Digest: digestOf(p.Digest), Platform: p.Platform})
 	}
-	return s, nil
+	return parts
 }
 
 // platforms returns the manifests below an index, without indexes in it.

@@ -15,9 +15,18 @@ type RegistryFlags struct {
 
 // Open returns the registry of a reference. It does not connect.
 func (f *RegistryFlags) Open(reference string) (*oci.Registry, error) {
+	o, err := f.Options()
+	if err != nil {
+		return nil, err
+	}
+	return oci.Open(reference, o)
+}
+
+// Options returns the options of the connection.
+func (f *RegistryFlags) Options() (oci.Options, error) {
 	allowed, err := publicaddr.Parse(f.AllowAddress)
 	if err != nil {
-		return nil, fmt.Errorf("--allow-address: %w", err)
+		return oci.Options{}, fmt.Errorf("--allow-address: %w", err)
 	}
-	return oci.Open(reference, oci.Options{PlainHTTP: f.PlainHTTP, Allowed: allowed})
+	return oci.Options{PlainHTTP: f.PlainHTTP, Allowed: allowed}, nil
 }

@@ -1,0 +1,99 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// TestList lists registries in which an image hides under the tag of a
+// signature.
+func TestList(t *testing.T) {
+	for kind, r := range registries {
+		t.Run(kind, func(t *testing.T) {
+			host := r.start(t)
+			push := func(tag string) v1.Image {
+				ref, err := name.NewTag(host + "/" + tag)
+				if err != nil {
+					t.Fatal(err)
+				}
+				image, err := random.Image(64, 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := remote.Write(ref, image); err != nil {
+					t.Fatal(err)
+				}
+				return image
+			}
+			push("shop/web:1.0")
+			push("shop/web:1.1")
+			push("other:latest")
+			push("shop/web:sha256-" + strings.Repeat("a", 64) + ".sig")
+			for _, c := range []struct {
+				repositories []string
+				want         []string
+			}{
+				{nil, []string{"other:latest image 1", "shop/web:1.0 image 1", "shop/web:1.1 image 1", "shop/web:sha256-" + strings.Repeat("a", 64) + ".sig image 1"}},
+				{[]string{"other"}, []string{"other:latest image 1"}},
+			} {
+				var got []string
+				err := List(t.Context(), host, c.repositories, Options{}, func(l *Listed) error {
+					got = append(got, fmt.Sprintf("%s:%s %s %d", strings.TrimPrefix(l.Repository, host+"/"), l.Tag, l.Form, len(l.Artifacts)))
+					return l.Err
+				})
+				slices.Sort(got)
+				if err != nil || !slices.Equal(got, c.want) {
+					t.Errorf("%v, %v, want %v", got, err, c.want)
+				}
+			}
+			if err := List(t.Context(), host, []string{"missing"}, Options{}, func(*Listed) error { return nil }); err == nil {
+				t.Error("a repository that does not exist is listed")
+			}
+		})
+	}
+}
+
+// TestEndlessList has registries whose lists do not end, or that lie.
+func TestEndlessList(t *testing.T) {
+	for what, c := range map[string]struct {
+		catalog, tags, want string
+	}{
+		"endless pages":        {catalog: `{"repositories":["app"]}`, want: "pages of repositories"},
+		"no repository":        {catalog: `{"repositories":[]}`, want: "lists none"},
+		"a tag that is a path": {catalog: `{"repositories":["app"]}`, tags: `{"tags":["../../x"]}`, want: "which is not one"},
+		"a missing manifest":   {catalog: `{"repositories":["app"]}`, tags: `{"tags":["gone"]}`, want: "does not have it"},
+	} {
+		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/v2/":
+			case r.URL.Path == "/v2/_catalog":
+				if c.tags == "" && strings.Contains(c.catalog, "a") && c.want == "pages of repositories" {
+					w.Header().Set("Link", `</v2/_catalog?n=1>; rel="next"`)
+				}
+				fmt.Fprint(w, c.catalog)
+			case strings.HasSuffix(r.URL.Path, "/tags/list"):
+				fmt.Fprint(w, c.tags)
+			default:
+				http.NotFound(w, r)
+			}
+		}))
+		err := List(t.Context(), strings.TrimPrefix(s.URL, "http://"), nil, Options{}, func(l *Listed) error { return l.Err })
+		s.Close()
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", what, err, c.want)
+		}
+		if c.want == "pages of repositories" && !errors.Is(err, ErrTooMuch) {
+			t.Errorf("%s: %v is not ErrTooMuch", what, err)
+		}
+	}
+}
