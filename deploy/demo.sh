@@ -194,7 +194,10 @@ fails 1 "the exception counts after its end: this is a bug" gate legacy-2.0.0.tg
 step "9. Audit the whole log, and that the tenant's stream is complete, from what is public"
 show "$muniment" audit "$MUNIMENT_SERVER" --state "$dir/audit.json" --stream-key "$dir/data/streams/acme.key"
 
-step "10. Stop log and witness, and verify every receipt offline"
+step "10. One file for an auditor: the evidence about the chart, with the proof that nothing was left out"
+show "$muniment" bundle create --subject "$dir/gateway-1.7.0.tgz" -o "$dir/gateway.bundle.tar" --stream-key "$dir/data/streams/acme.key"
+
+step "11. Stop log and witness, and verify every receipt offline"
 stop "$server"
 stop "$witness"
 stop "$issuer"
@@ -206,7 +209,18 @@ count=$(grep -c '✓ VERIFIED' "$dir/verified.txt")
 echo "$count of ${#receipts[@]} receipts verified. One of them:"
 show "$muniment" verify "$dir/receipts/bundle-provenance.json.receipt.json" --stream-key "$dir/data/streams/acme.key"
 
-step "11. Change one byte of a receipt, and it does not verify"
+step "12. A machine without a network verifies the bundle, and decides from it as the log did"
+alone=()
+if unshare -rn true 2>/dev/null; then
+	alone=(unshare -rn)
+else
+	echo "(this kernel does not permit unshare, so the network is not cut off)"
+fi
+show "${alone[@]}" "$muniment" bundle verify "$dir/gateway.bundle.tar" --stream-key "$dir/data/streams/acme.key"
+show "${alone[@]}" "$muniment" gate "$dir/gateway-1.7.0.tgz" --stage deploy --environment production --bundle "$dir/gateway.bundle.tar" \
+	--stream-key "$dir/data/streams/acme.key" --dry-run
+
+step "13. Change one byte of a receipt, and it does not verify"
 sed 's/"time":1/"time":2/' "$dir/receipts/bundle-provenance.json.receipt.json" >"$dir/forged.receipt.json"
 if show "$muniment" verify "$dir/forged.receipt.json"; then
 	echo "a forged receipt verified: this is a bug" >&2
@@ -217,6 +231,7 @@ step "Done."
 cat <<EOF
   $dir/receipts/    the receipts: they verify without this server
   $dir/data/policy  what verifiers need
+  $dir/gateway.bundle.tar    everything about the chart, for an auditor: unpack it, and open index.html
   Next: docs/quickstart.md (your own evidence), docs/ci.md, docs/policy.md, docs/compliance.md, docs/tenant.md, docs/auditor.md, docs/operator.md
 EOF
 if [ "${KEEP:-}" = 1 ]; then
