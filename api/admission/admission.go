@@ -178,9 +178,9 @@ func (h *Handler) read(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	}
 	size := r.ContentLength
 	if size < 0 {
-		size = maxReview
+		size = MaxReview
 	}
-	if size > maxReview {
+	if size > MaxReview {
 		return nil, nil, tooLarge()
 	}
 	// the bytes, the parts of them that the review refers to, and the objects
@@ -197,7 +197,7 @@ func (h *Handler) read(ctx context.Context, w http.ResponseWriter, r *http.Reque
 			release()
 		}
 	}()
-	body, err := bounded.ReadAll(edge.MaxBytes(w, r.Body, maxReview), maxReview)
+	body, err := bounded.ReadAll(edge.MaxBytes(w, r.Body, MaxReview), MaxReview)
 	if tooLong := (*http.MaxBytesError)(nil); errors.As(err, &tooLong) {
 		return nil, nil, tooLarge()
 	} else if err != nil {
@@ -219,5 +219,5 @@ func (h *Handler) read(ctx context.Context, w http.ResponseWriter, r *http.Reque
 var errBusy = &statusError{http.StatusServiceUnavailable, errors.New("too many requests at a time")}
 
 func tooLarge() error {
-	return &statusError{http.StatusRequestEntityTooLarge, fmt.Errorf("the review has more than %d bytes", maxReview)}
+	return &statusError{http.StatusRequestEntityTooLarge, fmt.Errorf("the review has more than %d bytes", MaxReview)}
 }

@@ -17,9 +17,9 @@ const (
 	reviewKind    = "AdmissionReview"
 )
 
-// maxReview is the size of a review in bytes. An API server takes objects of 3
+// MaxReview is the size of a review in bytes. An API server takes objects of 3
 // MiB, and a review can contain the old one, too.
-const maxReview = 8 << 20
+const MaxReview = 8 << 20
 
 // maxUID is the length of the UID that an answer repeats.
 const maxUID = 256

@@ -13,6 +13,7 @@ import (
 	"io"
 	"log"
 	"maps"
+	"math/big"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -44,6 +45,8 @@ var commandLines = map[string]struct {
 	mute bool // in the workshop there is nothing to print
 	code int  // of the run whose output is written
 }{
+	"admission reconcile":  {args: "admission reconcile --admission-config cluster.yaml --key issuer.key --kubeconfig kubeconfig --listen 127.0.0.1:0", runs: true},
+	"admission serve":      {args: "admission --admission-config cluster.yaml --tls-cert tls.crt --tls-key issuer.key --listen 127.0.0.1:0", runs: true},
 	"append":               {args: "append hello.txt --media-type text/plain --receipt-dir r{n}"},
 	"audit":                {args: "audit $SERVER --policy data/policy"},
 	"backup":               {args: "backup --data data --to backup{n}"},
@@ -225,8 +228,16 @@ func newWorkshop(t *testing.T) *workshop {
 	if err != nil {
 		t.Fatal(err)
 	}
+	self := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"localhost"}, NotAfter: time.Now().Add(time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, self, self, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for name, content := range map[string]string{
 		"baselines.yaml": baselineOf(t, w.replace["$IMAGE"]),
+		"cluster.yaml":   "version: 1\nstage: deploy\nnamespaces: [{names: [\"*\"]}]\n",
+		"kubeconfig":     "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\ncontexts: [{name: c, context: {cluster: c}}]\ncurrent-context: c\n",
+		"tls.crt":        string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})),
 		"hello.txt":      "hello",
 		"admission.yaml": workshopPolicy,
 		"pods.json":      `{"kind":"List","items":[]}`,

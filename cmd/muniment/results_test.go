@@ -19,6 +19,8 @@ import (
 
 // noJSON lists the commands without --json, each with the reason.
 var noJSON = map[string]string{
+	"admission reconcile": "runs until a signal; --log-format json covers its lines",
+	"admission serve":     "runs until a signal; --log-format json covers its lines",
 	"completion":          "prints a shell script",
 	"help":                "prints text for people",
 	"prove":               "prints a C2SP tlog-proof or a receipt, which are formats of their own",

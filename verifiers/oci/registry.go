@@ -111,6 +111,18 @@ func (r *Registry) manifest(ctx context.Context, ref name.Reference) (*manifest,
 	return &manifest{d.Digest.String(), d.MediaType, d.Manifest}, nil
 }
 
+// Digest returns the digest of what the reference stands for in the registry.
+func (r *Registry) Digest(ctx context.Context) (string, error) {
+	m, err := r.manifest(ctx, r.ref)
+	if err == nil && m == nil {
+		err = fmt.Errorf("read %s: %w", r.ref, ErrNotFound)
+	}
+	if err != nil {
+		return "", err
+	}
+	return m.Digest, nil
+}
+
 // Manifest reads the manifest or index with the digest (sha256:…) from the
 // reference's repository.
 func (r *Registry) Manifest(ctx context.Context, digest string) ([]byte, error) {

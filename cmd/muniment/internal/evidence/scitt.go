@@ -217,7 +217,7 @@ Example:
 
 func (c *scittKeysCmd) Run(a *term.App) error {
 	o := muniment.Options{Server: c.Server, UserAgent: "muniment-cli"}
-	if err := (&remote.Flags{CA: c.CA}).UseTLS(&o); err != nil {
+	if err := (&remote.Credentials{CA: c.CA}).UseTLS(&o); err != nil {
 		return err
 	}
 	client, err := muniment.New(o)

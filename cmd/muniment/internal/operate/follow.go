@@ -63,7 +63,7 @@ func newFollower(f *followFlags, d *datadir.Dir, log *slog.Logger, s store.Store
 	case len(d.Tenants) != 1:
 		return nil, errors.New("--follow: a server sends the evidence of one tenant, but this replica has several: make a replica for each, or import deltas of 'muniment export --data'")
 	}
-	flags := remote.Flags{Server: f.Follow, TokenFile: f.FollowTokenFile, CA: f.FollowCA, Tenant: d.Tenants[0].Name}
+	flags := remote.Flags{Server: f.Follow, Credentials: remote.Credentials{TokenFile: f.FollowTokenFile, CA: f.FollowCA, Tenant: d.Tenants[0].Name}}
 	client, err := flags.Client(nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("--follow: %w", err)

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"muniment.dev/muniment/api/admission"
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/limit"
 )
@@ -17,7 +18,10 @@ var sites = map[string]edge.Site{
 	"rekor":   {Body: 10 * time.Second, Read: time.Minute, Write: time.Minute},
 	"witness": {Body: 5 * time.Second, Read: 10 * time.Second, Write: 20 * time.Second, Idle: 5 * time.Minute, HeaderBytes: 16 << 10},
 	"mirror":  {Body: 5 * time.Second, Read: time.Minute, Write: 2 * time.Minute, HeaderBytes: 16 << 10, Connections: 4096},
-	"monitor": {Body: 5 * time.Second, Read: time.Minute, Write: time.Minute, Idle: time.Minute, HeaderBytes: 16 << 10, Connections: 64},
+	// its handler ends each request before the API server stops waiting, which
+	// takes 30 seconds at most
+	"admission": {Body: 10 * time.Second, Read: 20 * time.Second, Write: 45 * time.Second, Idle: 2 * time.Minute, HeaderBytes: 16 << 10, Connections: 512},
+	"monitor":   {Body: 5 * time.Second, Read: time.Minute, Write: time.Minute, Idle: time.Minute, HeaderBytes: 16 << 10, Connections: 64},
 }
 
 // A route is a row of the table of a listener. Everybody may call it.
@@ -42,6 +46,20 @@ var routes = map[string]map[string]route{
 	},
 	"monitor": {
 		"GET /metrics": {},
+	},
+	"reconcile": {
+		"GET /healthz": {free: true},
+		"GET /readyz":  {free: true},
+		"GET /metrics": {},
+	},
+	"admission": {
+		"POST " + admission.PathValidate:  {body: admission.MaxReview},
+		"POST " + admission.PathEphemeral: {body: admission.MaxReview},
+		"POST " + admission.PathWorkloads: {body: admission.MaxReview},
+		"POST " + admission.PathMutate:    {body: admission.MaxReview},
+		"GET /healthz":                    {free: true},
+		"GET /readyz":                     {free: true},
+		"GET /metrics":                    {},
 	},
 }
 

@@ -21,7 +21,13 @@ import (
 // Flags are the flags of commands that call a ledger: its address, and the
 // caller's credentials.
 type Flags struct {
-	Server        string `help:"URL of the ledger." placeholder:"URL" env:"MUNIMENT_SERVER" default:"http://127.0.0.1:7480"`
+	Server string `help:"URL of the ledger." placeholder:"URL" env:"MUNIMENT_SERVER" default:"http://127.0.0.1:7480"`
+	Credentials
+}
+
+// Credentials are the flags with the caller's credentials, and the authorities
+// of the server.
+type Credentials struct {
 	TokenFile     string `help:"File with the tenant's token. The token itself can be given in MUNIMENT_TOKEN." placeholder:"FILE" env:"MUNIMENT_TOKEN_FILE" predictor:"file"`
 	IdentityToken string `help:"Authenticate with an OIDC identity token instead of a stored secret: 'auto' in a GitHub Actions or GitLab CI job, 'env' for the token in MUNIMENT_ID_TOKEN, or a file. Requires --tenant." placeholder:"FILE|env|auto" env:"MUNIMENT_IDENTITY_TOKEN"`
 	Audience      string `help:"With --identity-token auto: the token's audience. Default: the server's URL without its path." placeholder:"TEXT" env:"MUNIMENT_AUDIENCE"`
@@ -107,7 +113,7 @@ func (f *Flags) identity() (func(context.Context) (string, error), error) {
 
 // UseTLS sets an HTTP client with the client certificate and the authorities in
 // the flags.
-func (f *Flags) UseTLS(o *muniment.Options) error {
+func (f *Credentials) UseTLS(o *muniment.Options) error {
 	if f.ClientCert == "" && f.ClientKey == "" && f.CA == "" {
 		return nil
 	}
@@ -132,7 +138,7 @@ func (f *Flags) UseTLS(o *muniment.Options) error {
 }
 
 // clientCertificate reads the client certificate and its key.
-func (f *Flags) clientCertificate() (tls.Certificate, error) {
+func (f *Credentials) clientCertificate() (tls.Certificate, error) {
 	var none tls.Certificate
 	switch {
 	case f.ClientCert == "":
