@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/controls/bundle"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/spool"
@@ -42,6 +43,7 @@ var codes = []struct {
 	{ledger.ErrOutOfRange, connect.CodeOutOfRange, "out_of_range", 0},
 	{ledger.ErrNoCheckpoint, connect.CodeFailedPrecondition, "no_checkpoint", 0},
 	{ledger.ErrNothingNew, connect.CodeFailedPrecondition, "nothing_new", 0},
+	{attest.ErrNoKey, connect.CodeFailedPrecondition, "no_gate_key", 0},
 	{ledger.ErrReplica, connect.CodeFailedPrecondition, "replica", 0},
 	{ledger.ErrRolledBack, connect.CodeFailedPrecondition, "rolled_back", 0},
 	{ledger.ErrErased, connect.CodeFailedPrecondition, "erased", 0},

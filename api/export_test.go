@@ -3,6 +3,9 @@ package api_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"fmt"
 	"strings"
 	"testing"
@@ -10,10 +13,12 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/store/memstore"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/facts"
 )
 
@@ -31,6 +36,49 @@ func (ts *testServer) export(token, tenant string, since uint64) ([]byte, error)
 		file = append(file, stream.Msg().Data...)
 	}
 	return file, stream.Err()
+}
+
+// TestAttestedExport checks that the attestation is about the file that was
+// sent, and that a log without a gate key sends neither.
+func TestAttestedExport(t *testing.T) {
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := attest.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := dsse.NewKey("gate.pub", private.Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	export := func(ts *testServer) (file, attestation []byte, err error) {
+		ts.append("acme", "evidence")
+		client := munimentv1connect.NewExportServiceClient(ts.h2, ts.url, connect.WithInterceptors(bearer(acmeToken)))
+		stream, err := client.Export(context.Background(), connect.NewRequest(&munimentv1.ExportRequest{Tenant: "acme", Attest: true}))
+		if err != nil {
+			return nil, nil, err
+		}
+		defer stream.Close()
+		for stream.Receive() {
+			file, attestation = append(file, stream.Msg().Data...), append(attestation, stream.Msg().Attestation...)
+		}
+		return file, attestation, stream.Err()
+	}
+	ts := newServer(t, func(_ *ledger.Config, c *api.Config) { c.GateKey = signer })
+	file, attestation, err := export(ts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := attest.VerifyDelta(attestation, key, bytes.NewReader(file), ts.policy.Origin()); err != nil {
+		t.Error(err)
+	}
+	ts.replica(file)
+	file, attestation, err = export(newServer(t))
+	if connect.CodeOf(err) != connect.CodeFailedPrecondition || len(file)+len(attestation) > 0 {
+		t.Errorf("without a gate key: %d and %d bytes, %v", len(file), len(attestation), err)
+	}
 }
 
 // replica returns a server of a replica that has imported the file.

@@ -142,7 +142,7 @@ func (s *Server) mountServices(rs *routes) {
 		Policies: &rpc.Policies{Admission: s.cfg.Admission, Log: log, Public: public},
 		Erasures: &rpc.Erasures{Keeper: s.keeper, Log: log, Public: public},
 	}
-	exports := &rpc.Exports{Ledger: s.ledger, Drain: drain, Public: public}
+	exports := &rpc.Exports{Ledger: s.ledger, Drain: drain, Public: public, Key: s.cfg.GateKey}
 	gates := &rpc.Gates{Ledger: s.ledger, Ingest: s.ingest, Decider: s.decider, Inventory: s.inventory, Limits: s.limits, Public: public, Drain: drain, Key: s.cfg.GateKey, Spool: s.cfg.Spool, Decided: s.cfg.Metrics.gateDecision}
 	mount(munimentv1connect.LedgerServiceName, func(o connect.HandlerOption) (string, http.Handler) {
 		return munimentv1connect.NewLedgerServiceHandler(entries, o)

@@ -284,7 +284,8 @@ func TestWitnessedReplica(t *testing.T) {
 	replica := memstore.NewRaw()
 	wl.mustAppend(t, acme.drafts("a", 3)...)
 	var none bytes.Buffer
-	wantErr(t, "export before the first cosignature", wl.Export(ctx, &none, 0, nil, nil), ErrNotWitnessed)
+	_, err := wl.Export(ctx, &none, 0, nil, nil)
+	wantErr(t, "export before the first cosignature", err, ErrNotWitnessed)
 	carried := &testLog{policy: wl.policy}
 	for _, since := range []uint64{0, 3} {
 		if err := wl.Cosign(ctx, wl.cosigned(t)); err != nil {

@@ -44,7 +44,7 @@ func export(t testing.TB, tl *testLog, since uint64, tenants ...*testTenant) []b
 	for _, tt := range tenants {
 		streams = append(streams, tt.stream)
 	}
-	if err := tl.Export(context.Background(), &b, since, streams, nil); err != nil {
+	if _, err := tl.Export(context.Background(), &b, since, streams, nil); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -141,7 +141,7 @@ func TestDeltas(t *testing.T) {
 	if err := l.Ready(); err != nil || !l.IsReplica() {
 		t.Errorf("ready: %v", err)
 	}
-	if err := l.Export(ctx, &bytes.Buffer{}, 0, nil, nil); !errors.Is(err, ErrReplica) {
+	if _, err := l.Export(ctx, &bytes.Buffer{}, 0, nil, nil); !errors.Is(err, ErrReplica) {
 		t.Errorf("export from a replica: %v", err)
 	}
 	l.Close()
@@ -168,10 +168,10 @@ func TestDeltas(t *testing.T) {
 	refused("gap", memstore.NewRaw(), deltas[1], ErrGap, "--since 0")
 	refused("other tenant", replica, export(t, tl, 918, globex), ErrDelta, "begin at 459, but this replica has 0")
 	refused("without the tenant", replica, export(t, tl, 918), ErrDelta, "which this replica has")
-	if err := tl.Export(ctx, &bytes.Buffer{}, tl.Published().Size, nil, nil); !errors.Is(err, ErrNothingNew) {
+	if _, err := tl.Export(ctx, &bytes.Buffer{}, tl.Published().Size, nil, nil); !errors.Is(err, ErrNothingNew) {
 		t.Errorf("export of nothing: %v", err)
 	}
-	if err := tl.Export(ctx, &bytes.Buffer{}, 1<<40, nil, nil); !errors.Is(err, ErrOutOfRange) {
+	if _, err := tl.Export(ctx, &bytes.Buffer{}, 1<<40, nil, nil); !errors.Is(err, ErrOutOfRange) {
 		t.Errorf("export of more than there is: %v", err)
 	}
 

@@ -18,56 +18,56 @@ var ErrNothingNew = errors.New("the log has not grown since")
 
 // Export writes a delta with the log's growth since a size and the records of
 // the streams, signed with the log's key. Its memory does not grow with the
-// delta. progress may be nil. Errors: ErrOutOfRange, ErrNothingNew,
-// ErrNotWitnessed, ErrReplica.
-func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams []*Stream, progress func(done, total uint64)) error {
+// delta. It returns the delta's header. progress may be nil. Errors:
+// ErrOutOfRange, ErrNothingNew, ErrNotWitnessed, ErrReplica.
+func (l *Ledger) Export(ctx context.Context, w io.Writer, since uint64, streams []*Stream, progress func(done, total uint64)) (*delta.Header, error) {
 	if l.replica {
-		return ErrReplica
+		return nil, ErrReplica
 	}
 	head := l.Witnessed() // the importer verifies it by the log's policy
 	if head == nil {
-		return fmt.Errorf("no checkpoint to export at: %w", ErrNotWitnessed)
+		return nil, fmt.Errorf("no checkpoint to export at: %w", ErrNotWitnessed)
 	}
 	p := l.Published()
 	switch {
 	case since > head.Size:
-		return WrongField(FieldSince, "%d is %w, which has %d entries", since, ErrOutOfRange, head.Size)
+		return nil, WrongField(FieldSince, "%d is %w, which has %d entries", since, ErrOutOfRange, head.Size)
 	case since == head.Size:
-		return WrongField(FieldSince, "%w size %d", ErrNothingNew, since)
+		return nil, WrongField(FieldSince, "%w size %d", ErrNothingNew, since)
 	}
 	proof, err := p.ConsistencyProof(ctx, since, head.Size)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h := delta.Header{Origin: l.Origin(), From: since, To: head.Size}
 	wanted := map[entry.Hash]bool{}
 	for _, s := range streams {
 		first, _, err := streamEnd(ctx, l.store, l.origin, s.ID, since)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		end, _, err := streamEnd(ctx, l.store, l.origin, s.ID, head.Size)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		wanted[s.ID] = true
 		h.Streams = append(h.Streams, delta.Stream{ID: s.ID, First: first, End: end})
 	}
 	d, err := delta.NewWriter(w, h, head.Checkpoint, proof)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for from := since; from < head.Size; {
 		to := min((from|(store.TileWidth-1))+1, head.Size)
 		if err := l.exportBundle(ctx, d, from, to, wanted); err != nil {
-			return err
+			return nil, err
 		}
 		from = to
 		if progress != nil {
 			progress(from-since, head.Size-since)
 		}
 	}
-	return d.Close(func(text string) ([]byte, error) { return note.Sign(&note.Note{Text: text}, l.cfg.Signer) })
+	return &h, d.Close(func(text string) ([]byte, error) { return note.Sign(&note.Note{Text: text}, l.cfg.Signer) })
 }
 
 // streamEnd returns the number of the stream's entries in the tree of the size,

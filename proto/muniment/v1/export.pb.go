@@ -29,7 +29,10 @@ type ExportRequest struct {
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// Size of the log at which the delta starts, which is the size of the
 	// replica. 0: from the beginning.
-	Since         uint64 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`
+	Since uint64 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`
+	// Also send the attestation of the file (docs/spec/delta.md, section 5).
+	// Error: failed_precondition (the log has no gate key).
+	Attest        bool `protobuf:"varint,3,opt,name=attest,proto3" json:"attest,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -78,10 +81,19 @@ func (x *ExportRequest) GetSince() uint64 {
 	return 0
 }
 
+func (x *ExportRequest) GetAttest() bool {
+	if x != nil {
+		return x.Attest
+	}
+	return false
+}
+
 type ExportResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The next bytes of the file.
-	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// In a last message, if requested: a Sigstore bundle.
+	Attestation   []byte `protobuf:"bytes,2,opt,name=attestation,proto3" json:"attestation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -123,16 +135,25 @@ func (x *ExportResponse) GetData() []byte {
 	return nil
 }
 
+func (x *ExportResponse) GetAttestation() []byte {
+	if x != nil {
+		return x.Attestation
+	}
+	return nil
+}
+
 var File_muniment_v1_export_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_export_proto_rawDesc = "" +
 	"\n" +
-	"\x18muniment/v1/export.proto\x12\vmuniment.v1\x1a\x1bbuf/validate/validate.proto\"m\n" +
+	"\x18muniment/v1/export.proto\x12\vmuniment.v1\x1a\x1bbuf/validate/validate.proto\"\x85\x01\n" +
 	"\rExportRequest\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12\x14\n" +
-	"\x05since\x18\x02 \x01(\x04R\x05since\"$\n" +
+	"\x05since\x18\x02 \x01(\x04R\x05since\x12\x16\n" +
+	"\x06attest\x18\x03 \x01(\bR\x06attest\"F\n" +
 	"\x0eExportResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data2Y\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12 \n" +
+	"\vattestation\x18\x02 \x01(\fR\vattestation2Y\n" +
 	"\rExportService\x12H\n" +
 	"\x06Export\x12\x1a.muniment.v1.ExportRequest\x1a\x1b.muniment.v1.ExportResponse\"\x03\x90\x02\x010\x01B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
 

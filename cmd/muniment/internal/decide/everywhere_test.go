@@ -221,7 +221,8 @@ func (r *caseRig) compare() {
 	r.check("API", online, true)
 
 	var delta bytes.Buffer
-	r.must(r.log.Export(r.t.Context(), &delta, 0, []*ledger.Stream{r.acme}, nil))
+	_, err := r.log.Export(r.t.Context(), &delta, 0, []*ledger.Stream{r.acme}, nil)
+	r.must(err)
 	replica := r.replica(delta.Bytes())
 	kept, err := spool.Make(r.t.TempDir())
 	r.must(err)

@@ -1,16 +1,19 @@
 package evidence
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"slices"
+	"time"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/receipt"
@@ -23,7 +26,10 @@ type exportCmd struct {
 	Policy  string   `help:"Trust policy to check the file's signature and checkpoint against once it is written." env:"MUNIMENT_POLICY" predictor:"file"`
 	Data    string   `help:"Export from this data folder instead of a server. The server must be stopped." type:"path" placeholder:"DIR"`
 	Tenants []string `help:"With --data: export only this tenant's evidence. May be repeated. Default: all tenants." name:"only-tenant" placeholder:"NAME"`
+	Attest  bool     `help:"Also write FILE.sigstore.json: an attestation of the file, signed with the log's gate key."`
 	JSON    bool     `help:"Print JSON."`
+
+	attestation []byte
 }
 
 func (exportCmd) Help() string {
@@ -31,11 +37,12 @@ func (exportCmd) Help() string {
 consistency proof. It is signed by the log (docs/spec/delta.md). Copy it to the other machine, and run
 there: muniment import FILE --data DIR
 
-Exit code: 0 written; 1 the log has not grown, or the file does not verify; 2 no answer.
+Exit code: 0 written; 1 the log has not grown or has no gate key, or the file does not verify; 2 no answer.
 
 Examples:
   muniment export --since 0 -o acme-0.delta --policy policy
   muniment export --since 4711 -o acme-4711.delta
+  muniment export --since 4711 -o acme-4711.delta --attest
   muniment export --since 0 -o all.delta --data ./data`
 }
 
@@ -47,8 +54,14 @@ func (c *exportCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Lstat(c.Output); err == nil {
-		return fmt.Errorf("-o: %s exists and is not overwritten: choose another name", c.Output)
+	outputs := []string{c.Output}
+	if c.Attest {
+		outputs = append(outputs, attestationOf(c.Output))
+	}
+	for _, path := range outputs {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("-o: %s exists and is not overwritten: choose another name", path)
+		}
 	}
 	var o *exported
 	err = a.CreateOutput(c.Output, func(f *os.File) error {
@@ -66,6 +79,9 @@ func (c *exportCmd) Run(a *term.App) error {
 		}
 		return nil
 	})
+	if err == nil && c.Attest {
+		err = c.writeAttestation(a, o)
+	}
 	if err != nil {
 		return err
 	}
@@ -78,6 +94,24 @@ func (c *exportCmd) Run(a *term.App) error {
 	} else {
 		fmt.Fprintln(a.Stdout, "  not checked: use --policy to verify that it is complete and signed by the log")
 	}
+	if o.Attestation != "" {
+		fmt.Fprintf(a.Stdout, "  attested in %s\n", term.Quoted(o.Attestation))
+	}
+	return nil
+}
+
+// attestationOf returns the name of the attestation of a delta's file.
+func attestationOf(file string) string { return file + ".sigstore.json" }
+
+func (c *exportCmd) writeAttestation(a *term.App, o *exported) error {
+	o.Attestation = attestationOf(c.Output)
+	err := a.CreateOutput(o.Attestation, func(f *os.File) error {
+		_, err := f.Write(c.attestation)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("%s is written, but not its attestation: %w", c.Output, err)
+	}
 	return nil
 }
 
@@ -88,7 +122,11 @@ func (c *exportCmd) fromServer(a *term.App, w io.Writer) error {
 	}
 	bar := a.ProgressBytes("export")
 	defer bar.Finish()
-	return client.Export(a.Ctx, io.MultiWriter(w, bar), c.Since)
+	if !c.Attest {
+		return client.Export(a.Ctx, io.MultiWriter(w, bar), c.Since)
+	}
+	c.attestation, err = client.ExportAttested(a.Ctx, io.MultiWriter(w, bar), c.Since)
+	return err
 }
 
 // fromFolder exports from a data folder. Without --policy, the folder's own is
@@ -101,6 +139,9 @@ func (c *exportCmd) fromFolder(a *term.App, w io.Writer, policy **receipt.TrustP
 	}
 	if d.Replica != nil {
 		return fmt.Errorf("--data: %w: export from the log itself", ledger.ErrReplica)
+	}
+	if c.Attest && d.Gate == nil {
+		return term.ExitWith(term.ExitNo, fmt.Errorf("--attest: %w: %s has no %s", attest.ErrNoKey, c.Data, datadir.GateKeyFile))
 	}
 	streams, err := c.streams(d)
 	if err != nil {
@@ -116,7 +157,11 @@ func (c *exportCmd) fromFolder(a *term.App, w io.Writer, policy **receipt.TrustP
 	}
 	show, finish := a.ProgressFunc("export")
 	defer finish()
-	err = l.Export(a.Ctx, w, c.Since, streams, show)
+	sum := sha256.New()
+	h, err := l.Export(a.Ctx, io.MultiWriter(w, sum), c.Since, streams, show)
+	if err == nil && c.Attest {
+		c.attestation, err = d.Gate.Delta(h, [sha256.Size]byte(sum.Sum(nil)), time.Now())
+	}
 	if errors.Is(err, ledger.ErrNothingNew) || errors.Is(err, ledger.ErrOutOfRange) {
 		err = term.ExitWith(term.ExitNo, err)
 	}
@@ -149,6 +194,8 @@ type exported struct {
 	From    uint64 `json:"from"`
 	To      uint64 `json:"to,omitempty"`
 	Digest  string `json:"digest,omitempty"` // SHA-256 of everything before the signature
+
+	Attestation string `json:"attestation,omitempty"` // file
 }
 
 // check verifies the written file against the policy, if there is one.

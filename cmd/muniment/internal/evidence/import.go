@@ -1,22 +1,30 @@
 package evidence
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/controls/attest"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/verifiers/dsse"
 )
 
 type importCmd struct {
 	File string `arg:"" help:"Delta file, written by 'muniment export'." predictor:"file"`
 	Data string `help:"Data folder of the replica, created by 'muniment replica init'." required:"" type:"path" env:"MUNIMENT_DATA"`
 	JSON bool   `help:"Print JSON."`
+
+	RequireAttestation string `help:"Refuse the file unless its attestation is signed with this public key, in PEM, which is the log's gate.pub." placeholder:"KEY" predictor:"file"`
+	Attestation        string `help:"With --require-attestation: the attestation, as 'muniment export --attest' writes it. Default: FILE.sigstore.json." placeholder:"FILE" predictor:"file"`
 }
 
 func (importCmd) Help() string {
@@ -24,15 +32,16 @@ func (importCmd) Help() string {
 signature, that it extends this replica, every leaf, every piece of evidence, and that none is missing.
 An interrupted import leaves the replica unchanged. Run the same command again to resume it.
 
-Exit code: 0 imported; 1 refused (damaged, out of order, already imported, or not verified); 2 no answer;
+Exit code: 0 imported; 1 refused (damaged, out of order, already imported, not verified, or not attested); 2 no answer;
 5 the log has forked.
 
 Examples:
   muniment import acme-0.delta --data ./replica
-  muniment import acme-4711.delta --data ./replica --json`
+  muniment import acme-4711.delta --data ./replica --json
+  muniment import acme-4711.delta --data ./replica --require-attestation gate.pub`
 }
 
-func (c *importCmd) Run(a *term.App) (err error) {
+func (c *importCmd) Run(a *term.App) error {
 	// leaves the rest of 256 MiB for what the store keeps outside Go's heap
 	datadir.TuneMemoryTo(100, 96<<20)
 	d, err := datadir.Load(c.Data)
@@ -54,12 +63,50 @@ func (c *importCmd) Run(a *term.App) (err error) {
 	if !info.Mode().IsRegular() {
 		return fmt.Errorf("%s is not a regular file: an import reads it more than once, so copy it to disk first", c.File)
 	}
+	if err := c.checkAttestation(f, d.Replica.Origin()); err != nil {
+		return c.outcome(a, nil, err)
+	}
 	show, finish := a.ProgressFunc("import")
 	r, err := datadir.HandOver(a.Ctx, c.Data, f, show)
 	if errors.Is(err, datadir.ErrNoServer) {
 		r, err = c.into(a, d, f, info.Size(), show)
 	}
 	finish()
+	return c.outcome(a, r, err)
+}
+
+// checkAttestation returns an error if the file's attestation is required and
+// does not vouch for it. It needs no network.
+func (c *importCmd) checkAttestation(f *os.File, origin string) error {
+	if c.RequireAttestation == "" {
+		if c.Attestation != "" {
+			return errors.New("--attestation: requires --require-attestation")
+		}
+		return nil
+	}
+	text, err := bounded.ReadFile(c.RequireAttestation, bounded.Config)
+	if err != nil {
+		return fmt.Errorf("--require-attestation: %w", err)
+	}
+	key, err := dsse.ParseKey(c.RequireAttestation, text)
+	if err != nil {
+		return fmt.Errorf("--require-attestation: %w", err)
+	}
+	path := cmp.Or(c.Attestation, attestationOf(c.File))
+	attestation, err := bounded.ReadFile(path, attest.MaxDeltaAttestation)
+	if errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("%w: there is none: %w: carry it along with the delta, as 'muniment export --attest' writes it", attest.ErrAttestation, err)
+	} else if err != nil {
+		return fmt.Errorf("--attestation: %w", err)
+	}
+	if err := attest.VerifyDelta(attestation, key, f, origin); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return nil
+}
+
+// outcome prints the outcome of the import.
+func (c *importCmd) outcome(a *term.App, r *ledger.ImportReport, err error) error {
 	if c.JSON {
 		return c.printJSON(a, r, err)
 	}
@@ -93,7 +140,7 @@ func importCode(err error) int {
 	switch {
 	case errors.Is(err, ledger.ErrForked):
 		return term.ExitForked
-	case datadir.Refused(err):
+	case datadir.Refused(err), errors.Is(err, attest.ErrAttestation):
 		return term.ExitNo
 	}
 	return term.ExitFailed
