@@ -30,7 +30,8 @@ type Health struct {
 	Suspended     int    `json:"suspended"` // tenants
 	Version       string `json:"version"`
 
-	AsOf string `json:"asOf,omitempty"` // of a replica, see Ledger.AsOf
+	AsOf        string `json:"asOf,omitempty"`        // of a replica, see Ledger.AsOf
+	FollowError string `json:"followError,omitempty"` // why a replica cannot follow its log
 }
 
 // mountHealth serves the state of the server. Handlers that cost more than a
@@ -77,6 +78,9 @@ func (s *Server) health(failure error) Health {
 		Unpurged: s.ledger.Unpurged(), Tenants: tenants, Suspended: suspended, Version: s.cfg.Version}
 	if s.ledger.IsReplica() {
 		h.AsOf = s.ledger.AsOf().Format(time.RFC3339)
+		if reason := s.cfg.Metrics.followError.Load(); reason != nil {
+			h.FollowError = *reason
+		}
 	}
 	if failure != nil {
 		h.Reason = failure.Error()

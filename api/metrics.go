@@ -46,8 +46,10 @@ type Metrics struct {
 	delayed  prometheus.Counter
 	rekor    *prometheus.CounterVec
 	replica  *prometheus.CounterVec
-	events   *prometheus.CounterVec // tried to be delivered to webhooks
-	notifier atomic.Pointer[notify.Notifier]
+	// why a replica cannot follow its log at present; nil: it can
+	followError atomic.Pointer[string]
+	events      *prometheus.CounterVec // tried to be delivered to webhooks
+	notifier    atomic.Pointer[notify.Notifier]
 
 	// recorded is called by the ledger for what it records; nil until there is
 	// a server.
@@ -251,6 +253,16 @@ func (m *Metrics) WatchReplica(l *ledger.Ledger) {
 // ReplicaUpdate counts an attempt of a replica to follow its log, by result:
 // imported, current or failed.
 func (m *Metrics) ReplicaUpdate(result string) { m.replica.WithLabelValues(result).Inc() }
+
+// ReplicaFailed counts a failed attempt, and keeps the reason for operators
+// until an attempt succeeds. See FollowError of Health.
+func (m *Metrics) ReplicaFailed(reason string) {
+	m.ReplicaUpdate("failed")
+	m.followError.Store(&reason)
+}
+
+// ReplicaFollows reports that an attempt has succeeded.
+func (m *Metrics) ReplicaFollows() { m.followError.Store(nil) }
 
 // RekorObserver returns the function that counts answers of the Rekor log.
 func (m *Metrics) RekorObserver() func(code string) {

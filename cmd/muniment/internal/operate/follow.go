@@ -116,9 +116,10 @@ func (f *follower) note(ctx context.Context, err error) error {
 			f.log.Info("following the server again", "server", f.flags.Follow)
 		}
 		f.failing = ""
+		f.metrics.ReplicaFollows()
 		return nil
 	}
-	f.metrics.ReplicaUpdate("failed")
+	f.metrics.ReplicaFailed(remote.Reason(err))
 	var fork *ledger.Fork
 	if errors.As(err, &fork) {
 		f.log.Error("the server's log has forked: the replica stays as it is, and follows it no longer", "server", f.flags.Follow, "kept", string(fork.Kept), "offered", string(fork.Offered))
