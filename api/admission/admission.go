@@ -188,13 +188,13 @@ func (h *Handler) read(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	if err := h.bodies.Acquire(ctx, held); err != nil {
 		return nil, nil, errBusy
 	}
-	release = func() {
+	free := func() {
 		h.bodies.Release(held)
 		h.trees.Release(trees)
 	}
 	defer func() {
 		if err != nil {
-			release()
+			free()
 		}
 	}()
 	body, err := bounded.ReadAll(edge.MaxBytes(w, r.Body, MaxReview), MaxReview)
@@ -213,7 +213,7 @@ func (h *Handler) read(ctx context.Context, w http.ResponseWriter, r *http.Reque
 	}
 	trees = most
 	req, err = parseReview(body)
-	return req, release, err
+	return req, free, err
 }
 
 var errBusy = &statusError{http.StatusServiceUnavailable, errors.New("too many requests at a time")}
