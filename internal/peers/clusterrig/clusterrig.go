@@ -84,7 +84,8 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: developers}]
 type Cluster struct {
 	URL        string
 	Kubeconfig string // path. The current context is that of Admin
-	CA         string // path of the certificate that signs the API server's
+	CA         string // path of the API server's certificate, which signs itself
+	AdminToken string
 
 	dir       string
 	processes []*peers.Process // in the order of starting
@@ -154,7 +155,7 @@ func (c *Cluster) apiServer(etcd, port string) peers.Program {
 		"--etcd-servers", etcd, "--bind-address", "127.0.0.1", "--secure-port", port, "--cert-dir", c.dir,
 		"--service-cluster-ip-range", "10.96.0.0/24", "--token-auth-file", c.path("tokens.csv"), "--authorization-mode", "RBAC",
 		"--service-account-issuer", c.URL, "--service-account-signing-key-file", key, "--service-account-key-file", key,
-		"--external-hostname", "127.0.0.1", "--disable-admission-plugins", "ServiceAccount", "--allow-privileged",
+		"--advertise-address", "192.0.2.1", "--endpoint-reconciler-type", "none", "--disable-admission-plugins", "ServiceAccount", "--allow-privileged",
 	}}
 }
 
@@ -179,6 +180,9 @@ func (c *Cluster) writeKubeconfig() (tokens []byte, err error) {
 	contexts := "contexts:\n"
 	for _, u := range users {
 		token := rand.Text()
+		if u.Name == Admin.Name {
+			c.AdminToken = token
+		}
 		tokens = fmt.Appendf(tokens, "%s,%s,%s,%q\n", token, u.Name, hex.EncodeToString([]byte(u.Name)), strings.Join(u.Groups, ","))
 		config += fmt.Sprintf("- name: %s\n  user: {token: %q}\n", u.Name, token)
 		contexts += fmt.Sprintf("- name: %s\n  context: {cluster: rig, user: %s}\n", u.Name, u.Name)
@@ -222,6 +226,9 @@ func (c *Cluster) Kubectl(ctx context.Context, stdin string, args ...string) (st
 	}
 	return string(out), err
 }
+
+// Port returns the port of the API server on 127.0.0.1.
+func (c *Cluster) Port() string { return c.URL[strings.LastIndex(c.URL, ":")+1:] }
 
 // Stop stops the API server and then etcd.
 func (c *Cluster) Stop() {
