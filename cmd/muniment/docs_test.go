@@ -117,6 +117,7 @@ func goesOn(command string) bool {
 type docRules struct {
 	hosts  []string
 	peers  []string          // real programs that the page uses
+	own    []string          // programs of internal/peers that the page uses
 	other  []string          // YAML blocks of other programs, by their first line
 	skip   []string          // commands that cannot run here
 	serve  []string          // commands that run until the page ends
@@ -126,11 +127,11 @@ type docRules struct {
 	used   map[string]bool
 }
 
-// parseRules parses directives, one per line: hosts NAME…; peers PROGRAM…; skip
-// COMMAND # REASON; serve COMMAND; stop COMMAND; exit N COMMAND; before COMMAND
-// => SHELL; and other LINE # PROGRAM, for a YAML block of another program that
-// starts with that line. A command is named by a prefix. @2 before the prefix
-// selects the second match.
+// parseRules parses directives, one per line: hosts NAME…; peers PROGRAM…; own
+// PROGRAM…; skip COMMAND # REASON; serve COMMAND; stop COMMAND; exit N COMMAND;
+// before COMMAND => SHELL; and other LINE # PROGRAM, for a YAML block of
+// another program that starts with that line. A command is named by a prefix.
+// @2 before the prefix selects the second match.
 func parseRules(t *testing.T, comment string) *docRules {
 	r := &docRules{exit: map[string]int{}, before: map[string]string{}, used: map[string]bool{}}
 	for line := range strings.SplitSeq(comment, "\n") {
@@ -147,6 +148,8 @@ func parseRules(t *testing.T, comment string) *docRules {
 				t.Fatalf("other without the program: %s", line)
 			}
 			r.other = append(r.other, block)
+		case "own":
+			r.own = append(r.own, strings.Fields(rest)...)
 		case "skip":
 			command, reason, ok := strings.Cut(rest, " # ")
 			if !ok || reason == "" {
@@ -250,6 +253,12 @@ func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.
 	for _, name := range rules.peers {
 		peersDir = filepath.Dir(peers.Path(t, name))
 	}
+	ownDir := t.TempDir()
+	for _, name := range rules.own {
+		if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", ownDir+"/", "../../internal/peers/"+name).CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", name, err, out)
+		}
+	}
 	script := rules.script(commands)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
@@ -259,7 +268,7 @@ func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.
 	}
 	cmd := exec.CommandContext(ctx, "unshare", append(args, "bash", "-c", script)...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "PRELUDE="+absolute(t, "testdata/docs/prelude.sh"), "PAGE="+absolute(t, page), "BIN="+filepath.Dir(plainProgram(t)), "PEERS="+peersDir, "SIGSTORE_GO="+moduleFolder(t, "github.com/sigstore/sigstore-go"))
+	cmd.Env = append(os.Environ(), "PRELUDE="+absolute(t, "testdata/docs/prelude.sh"), "PAGE="+absolute(t, page), "BIN="+filepath.Dir(plainProgram(t)), "PEERS="+peersDir, "OWN="+ownDir, "SIGSTORE_GO="+moduleFolder(t, "github.com/sigstore/sigstore-go"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 10 * time.Second

@@ -4,8 +4,8 @@
 //	cluster FOLDER [PROGRAM]
 //
 // It prints the path of the kubeconfig once the API server is ready. With the
-// path of the program muniment, it also runs the Pods of the namespace muniment,
-// which requires root in a network and mount namespace of its own.
+// path of the program muniment, it also runs the Pods of the namespace
+// muniment, which requires root in a network and mount namespace of its own.
 package main
 
 import (

@@ -45,6 +45,7 @@ type containerSpec struct {
 
 type files struct {
 	SecretName, Name string
+	DefaultMode      os.FileMode
 	Items            []struct{ Key, Path string }
 }
 
@@ -85,9 +86,12 @@ func (n *Node) start(ctx context.Context, name string, w workload) (*container, 
 	n.address++
 	c := &container{
 		generation: w.Metadata.Generation, labels: w.Spec.Template.Metadata.Labels, exited: make(chan struct{}),
-		address: fmt.Sprintf("127.0.1.%d", n.address), ports: spec.Ports, probe: spec.ReadinessProbe,
+		address: fmt.Sprintf("10.244.0.%d", n.address), ports: spec.Ports, probe: spec.ReadinessProbe,
 	}
-	var err error
+	err := addAddress(c.address)
+	if err != nil {
+		return nil, err
+	}
 	if c.log, err = os.OpenFile(filepath.Join(n.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
 		return nil, err
 	}
@@ -189,9 +193,9 @@ func (n *Node) fill(ctx context.Context, root string, pod podSpec, uid int) erro
 		var err error
 		switch dir := filepath.Join(root, path); {
 		case v.Secret != nil:
-			err = n.writeSecret(ctx, dir, *v.Secret)
+			err = n.writeSecret(ctx, dir, *v.Secret, uid)
 		case v.ConfigMap != nil:
-			err = n.writeConfigMap(ctx, dir, *v.ConfigMap)
+			err = n.writeConfigMap(ctx, dir, *v.ConfigMap, uid)
 		case v.EmptyDir != nil:
 			err = makeFolder(dir, uid)
 		case v.Claim != nil:
@@ -242,8 +246,7 @@ func bind(from, to string) error {
 // link puts the program, its libraries and the files of a minimal system into a
 // root folder.
 func (n *Node) link(root string, uid int) error {
-	bin := filepath.Join(root, "usr/local/bin/muniment")
-	if err := copyFile(n.Program, bin); err != nil {
+	if err := copyFile(n.Program, filepath.Join(root, "usr/local/bin/muniment")); err != nil {
 		return err
 	}
 	libraries, _ := exec.Command("ldd", n.Program).Output() // fails for a static program
@@ -260,14 +263,19 @@ func (n *Node) link(root string, uid int) error {
 		"etc/hosts": hosts, "etc/nsswitch.conf": "hosts: files dns\n",
 		"etc/passwd": fmt.Sprintf("nonroot:x:%d:%[1]d::/:/sbin/nologin\n", uid),
 	} {
-		if err := writeFile(filepath.Join(root, path), []byte(text)); err != nil {
+		if err := writeFile(filepath.Join(root, path), []byte(text), 0o644, 0); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// copyFile copies what a path leads to.
 func copyFile(from, to string) error {
+	from, err := filepath.EvalSymlinks(from)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
 		return err
 	}
@@ -281,15 +289,18 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, data, 0o755)
 }
 
-func writeFile(path string, data []byte) error {
+func writeFile(path string, data []byte, mode os.FileMode, gid int) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(path, data, 0o644)
+	if err := os.WriteFile(path, data, mode); err != nil || os.Getuid() != 0 {
+		return err
+	}
+	return os.Chown(path, 0, gid)
 }
 
 // writeSecret writes the files of a Secret.
-func (n *Node) writeSecret(ctx context.Context, dir string, f files) error {
+func (n *Node) writeSecret(ctx context.Context, dir string, f files, gid int) error {
 	var secret struct{ Data map[string]string }
 	if err := n.get(ctx, "/api/v1/namespaces/"+n.Namespace+"/secrets/"+f.SecretName, &secret); err != nil {
 		return err
@@ -302,10 +313,10 @@ func (n *Node) writeSecret(ctx context.Context, dir string, f files) error {
 		}
 		decoded[key] = data
 	}
-	return f.write(dir, decoded)
+	return f.write(dir, decoded, gid)
 }
 
-func (n *Node) writeConfigMap(ctx context.Context, dir string, f files) error {
+func (n *Node) writeConfigMap(ctx context.Context, dir string, f files, gid int) error {
 	var config struct{ Data map[string]string }
 	if err := n.get(ctx, "/api/v1/namespaces/"+n.Namespace+"/configmaps/"+f.Name, &config); err != nil {
 		return err
@@ -314,11 +325,11 @@ func (n *Node) writeConfigMap(ctx context.Context, dir string, f files) error {
 	for key, text := range config.Data {
 		data[key] = []byte(text)
 	}
-	return f.write(dir, data)
+	return f.write(dir, data, gid)
 }
 
-// write writes the items, or all keys if there are none.
-func (f files) write(dir string, data map[string][]byte) error {
+// write writes the items, or all keys if there are none, for a group.
+func (f files) write(dir string, data map[string][]byte, gid int) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -333,7 +344,7 @@ func (f files) write(dir string, data map[string][]byte) error {
 		if !ok {
 			return fmt.Errorf("key %s: %w", item.Key, errNotYet)
 		}
-		if err := writeFile(filepath.Join(dir, item.Path), value); err != nil {
+		if err := writeFile(filepath.Join(dir, item.Path), value, f.DefaultMode, gid); err != nil {
 			return err
 		}
 	}
@@ -351,10 +362,10 @@ func (n *Node) writeServiceAccount(ctx context.Context, dir, name string) error 
 	if err := json.Unmarshal(text, &request); err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, "token"), []byte(request.Status.Token)); err != nil {
+	if err := writeFile(filepath.Join(dir, "token"), []byte(request.Status.Token), 0o644, 0); err != nil {
 		return err
 	}
-	if err := writeFile(filepath.Join(dir, "namespace"), []byte(n.Namespace)); err != nil {
+	if err := writeFile(filepath.Join(dir, "namespace"), []byte(n.Namespace), 0o644, 0); err != nil {
 		return err
 	}
 	return copyFile(n.Cluster.CA, filepath.Join(dir, "ca.crt"))

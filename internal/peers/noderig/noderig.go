@@ -1,12 +1,12 @@
-// Package noderig runs the Pods of a test cluster as processes of this machine:
-// those of Deployments, StatefulSets and Jobs whose containers run Muniment. So
-// a test runs manifests as they are: arguments, mounts, probes, service accounts
-// and services.
+// Package noderig runs the Pods of a test cluster as processes of this machine.
+// They are those of Deployments, StatefulSets and Jobs whose containers run
+// Muniment. So a test runs manifests as they are: arguments, mounts, probes,
+// service accounts and services.
 //
 // A container is a process in a root folder of its own, as the user that its
-// manifest names. A Pod has an address in 127.0.0.0/8, on which its listeners
-// are put, and a Service forwards from its cluster IP, which is added to the
-// loopback interface. So the rig needs a network namespace of its own, and
+// manifest names. A Pod has an address, on which its listeners are put, and a
+// Service forwards from its cluster IP. Both are added to the loopback
+// interface. So the rig needs a network namespace of its own, and
 // rights over it.
 package noderig
 
@@ -153,8 +153,8 @@ func (n *Node) runJob(ctx context.Context, w workload) error {
 	}})
 }
 
-// report writes the status of a workload. A field that its kind does not have is
-// ignored.
+// report writes the status of a workload. A field that its kind does not have
+// is ignored.
 func (n *Node) report(ctx context.Context, w workload, status map[string]any) error {
 	text := fmt.Sprint(status)
 	if n.reported[w.Metadata.UID] == text {

@@ -55,8 +55,8 @@ func (n *Node) reconcileServices(ctx context.Context) error {
 
 func openService(spec serviceSpec) (*service, error) {
 	s := &service{address: spec.Spec.ClusterIP}
-	if out, err := exec.Command("ip", "address", "add", s.address+"/32", "dev", "lo").CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("ip address add: %w\n%s", err, out)
+	if err := addAddress(s.address); err != nil {
+		return nil, err
 	}
 	for _, p := range spec.Spec.Ports {
 		l, err := net.Listen("tcp", net.JoinHostPort(s.address, fmt.Sprint(p.Port)))
@@ -68,6 +68,13 @@ func openService(spec serviceSpec) (*service, error) {
 		go s.serve(l, fmt.Sprint(p.TargetPort))
 	}
 	return s, nil
+}
+
+func addAddress(address string) error {
+	if out, err := exec.Command("ip", "address", "add", address+"/32", "dev", "lo").CombinedOutput(); err != nil {
+		return fmt.Errorf("ip address add: %w\n%s", err, out)
+	}
+	return nil
 }
 
 // find replaces the Pods behind the service.
