@@ -138,7 +138,7 @@ func (inventoryDecideCmd) Help() string {
 inventory cluster: what was passed once may no longer be, and what was never decided about may run nevertheless. It lists what would not pass, and each
 artifact whose decision differs from the last recorded one at this stage and in this environment.
 
-Exit code: 0 everything passes; 1 something is blocked; 2 something could not be decided, has no digest, or an inventory is missing, stale or unreadable.
+Exit code: 0 everything passes; 1 something is blocked; 2 something could not be decided, has no digest, or an inventory is missing, empty, stale or unreadable.
 
 Examples:
   muniment inventory decide --environment production/eu --stage deploy
@@ -208,7 +208,7 @@ func (r *reviewReport) inspect(listed *listReport) {
 	problem := func(format string, args ...any) {
 		r.Problems, r.Decision = append(r.Problems, fmt.Sprintf(format, args...)), outcomeUndecided
 	}
-	if len(listed.Sources) == 0 {
+	if len(listed.messages) == 0 { // which is no pass
 		problem("nothing is inventoried in %s: record it with muniment inventory cluster", r.Environment)
 	}
 	for i := range listed.Sources {
