@@ -197,7 +197,8 @@ func (l *Ledger) AsOf() time.Time {
 	case l.readOnly:
 		return time.UnixMilli(int64(l.Published().Time)).UTC()
 	}
-	return time.Now().UTC()
+	now, _ := l.cfg.Clock.Now()
+	return now.UTC()
 }
 
 // Confirm notes that the log of this replica had no entry beyond the size at a

@@ -9,6 +9,7 @@ import (
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/controls/bundle"
 	"muniment.dev/muniment/controls/decide"
@@ -41,8 +42,11 @@ func (s *Bundles) CreateBundle(ctx context.Context, req *connect.Request[munimen
 	ctx, end := s.Drain.whileServing(ctx) // do not delay a shutdown by gigabytes
 	defer end()
 	signature, err := s.create(ctx, req.Msg, stream)
-	if err = causeOf(ctx, err); err != nil {
-		return s.Public(err)
+	switch err = causeOf(ctx, err); {
+	case errors.Is(err, inventory.ErrTooMuch):
+		return rpcerr.Field(connect.CodeResourceExhausted, "inventory", "%s", err)
+	case err != nil:
+		return notYet(s.Public, "time", err)
 	}
 	if signature == nil {
 		return nil
