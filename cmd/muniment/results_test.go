@@ -21,7 +21,9 @@ import (
 var noJSON = map[string]string{
 	"admission reconcile": "runs until a signal; --log-format json covers its lines",
 	"admission serve":     "runs until a signal; --log-format json covers its lines",
+	"baseline control":    "prints a control, which is YAML",
 	"completion":          "prints a shell script",
+	"fetch-chart":         "writes a chart; gate --json has the reasons of a refusal",
 	"help":                "prints text for people",
 	"prove":               "prints a C2SP tlog-proof or a receipt, which are formats of their own",
 	"receipt get":         "prints a receipt, which is JSON",

@@ -3,8 +3,10 @@ package pods
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"sync"
 
@@ -40,7 +42,7 @@ func Connect(kubeconfig, kubecontext string) (*Cluster, error) {
 	rules.ExplicitPath = kubeconfig
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: kubecontext}).ClientConfig()
 	if err != nil {
-		return nil, err
+		return nil, notKubeconfig(rules, err)
 	}
 	scheme := runtime.NewScheme()
 	if err := corev1.AddToScheme(scheme); err != nil {
@@ -54,6 +56,18 @@ func Connect(kubeconfig, kubecontext string) (*Cluster, error) {
 		return nil, err
 	}
 	return &Cluster{client, config.Host}, nil
+}
+
+// notKubeconfig returns an error about the first file that is no kubeconfig, or
+// else err. The parser's own error could show parts of a secret.
+func notKubeconfig(rules *clientcmd.ClientConfigLoadingRules, err error) error {
+	for _, path := range rules.GetLoadingPrecedence() {
+		var missing *fs.PathError
+		if _, bad := clientcmd.LoadFromFile(path); bad != nil && !errors.As(bad, &missing) {
+			return fmt.Errorf("%s is not a kubeconfig", path)
+		}
+	}
+	return err
 }
 
 // A limited transport ends answers that exceed the limit. A watch has none.

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"net/url"
 	"path"
 	"regexp"
@@ -53,24 +54,31 @@ const (
 )
 
 func (c *fetchChartCmd) Run(a *term.App) error {
+	return a.StreamOutput(c.Output, func(w io.Writer) error { // which checks the path first
+		data, err := c.fetch(a)
+		if err != nil {
+			return err
+		}
+		_, err = w.Write(data)
+		return err
+	})
+}
+
+// fetch returns the chart, its provenance file, or the index of a repository.
+func (c *fetchChartCmd) fetch(a *term.App) ([]byte, error) {
 	c.readCredentials()
 	address, err := url.Parse(strings.TrimPrefix(c.URL, munimentPrefix))
 	if err != nil {
-		return fmt.Errorf("not a URL: %w", err)
+		return nil, fmt.Errorf("not a URL: %w", err)
 	}
-	var data []byte
 	switch address.Scheme {
 	case "oci":
-		data, err = c.fromRegistry(a, strings.TrimPrefix(c.URL, munimentPrefix))
+		return c.fromRegistry(a, strings.TrimPrefix(c.URL, munimentPrefix))
 	case "https", "http":
-		data, err = c.fromRepository(a, address)
+		return c.fromRepository(a, address)
 	default:
-		err = fmt.Errorf("%s: the scheme must be oci, https or http, as in oci://registry.example.com/charts/gateway:1.7.0", term.Quoted(c.URL))
+		return nil, fmt.Errorf("%s: the scheme must be oci, https or http, as in oci://registry.example.com/charts/gateway:1.7.0", term.Quoted(c.URL))
 	}
-	if err != nil {
-		return err
-	}
-	return a.WriteOutput(c.Output, data)
 }
 
 // munimentPrefix precedes the scheme in addresses for Helm.
