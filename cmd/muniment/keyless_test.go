@@ -23,7 +23,7 @@ import (
 
 // TestKeylessGate signs and attests an image and a chart in a registry with
 // the identity of a CI job. Stock cosign verifies both, and the gate passes
-// them. What another job has attested is verified by nobody, and blocked.
+// them. What another job has attested is verified by no one, and blocked.
 func TestKeylessGate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("make test runs it, with a private Sigstore")

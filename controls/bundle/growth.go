@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/entry"
@@ -37,7 +38,7 @@ func OpenGrowth(ctx context.Context, b *bundlefile.Bundle) (*Growth, error) {
 	m := b.Manifest
 	g := &Growth{bundle: b, header: delta.Header{Origin: m.Origin, To: m.Size, Streams: []delta.Stream{{ID: m.Stream.ID, End: m.Stream.Entries}}}}
 	var err error
-	if g.checkpoint, err = io.ReadAll(b.Open(bundlefile.CheckpointName)); err != nil {
+	if g.checkpoint, err = bounded.ReadAll(b.Open(bundlefile.CheckpointName), bounded.Config); err != nil {
 		return nil, err
 	}
 	g.next, g.stop = iter.Pull2(records(ctx, b))

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/controls/report"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
@@ -38,7 +39,7 @@ func (d *document) observe() map[uint64]Observation {
 	for i := range d.Exceptions {
 		x := &d.Exceptions[i]
 		known[x.Index] = Observation{Title: Line("Request for exception " + x.ID), Description: Lines("From control " + x.Control + "\n" + x.Reason), Methods: []string{"EXAMINE"}, Types: []string{"mitigation"},
-			Props: []Prop{prop("kind", "exception-request")}, Collected: DateTime(x.Request.Time)}
+			Props: []Prop{prop("kind", kindname.ExceptionRequest)}, Collected: DateTime(x.Request.Time)}
 	}
 	return known
 }
@@ -114,7 +115,7 @@ func (d *document) addDecisions(known map[uint64]Observation) {
 			o, ok := known[r.Entry]
 			if !ok || len(o.Types) == 0 || o.Types[0] != "historic" {
 				text := fmt.Sprintf("A gate has decided: %s at stage %s", r.Decision, r.Place)
-				o = Observation{Title: Line(text), Description: Line(text), Methods: []string{"TEST"}, Types: []string{"historic"}, Props: []Prop{prop("kind", "gate-decision"), prop("decision", string(r.Decision))}, Collected: DateTime(r.Time)}
+				o = Observation{Title: Line(text), Description: Line(text), Methods: []string{"TEST"}, Types: []string{"historic"}, Props: []Prop{prop("kind", kindname.GateDecision), prop("decision", string(r.Decision))}, Collected: DateTime(r.Time)}
 			}
 			o.Subjects = append(o.Subjects, d.subjects([]int{i})...)
 			known[r.Entry] = o

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/controls/report"
+	"muniment.dev/muniment/internal/kindname"
 )
 
 // Roles of parties.
@@ -206,9 +207,9 @@ func (d *document) backMatter() (b BackMatter) {
 func (d *document) controlSet() Resource {
 	s := d.ControlSet
 	if s == nil {
-		return Resource{UUID: d.documentUUID("control-set"), Title: "Control set", Description: "No control set is in force that can be read."}
+		return Resource{UUID: d.documentUUID(kindname.ControlSet), Title: "Control set", Description: "No control set is in force that can be read."}
 	}
-	out := Resource{UUID: d.documentUUID("control-set"), Title: Line("Control set " + s.Version), Description: Lines("The controls in force, with the stages and signers that they refer to."),
+	out := Resource{UUID: d.documentUUID(kindname.ControlSet), Title: Line("Control set " + s.Version), Description: Lines("The controls in force, with the stages and signers that they refer to."),
 		Props: []Prop{prop("entry", strconv.FormatUint(s.Entry, 10)), prop("digest", s.Digest)}}
 	if name := d.Files[s.Entry].Payload; name != "" {
 		link := ResourceLink{Href: href(name)}

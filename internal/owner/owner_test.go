@@ -77,18 +77,20 @@ var makers = []string{"OpenFile", "Create", "CreateTemp", "WriteFile", "Mkdir", 
 
 // elsewhere lists sources that create files outside of data folders.
 var elsewhere = map[string]string{
-	"cmd/muniment/internal/evidence/append.go":      "receipts, in the user's folder",
-	"cmd/muniment/internal/evidence/appendlarge.go": "the system's temporary folder",
-	"cmd/muniment/internal/term/save.go":            "the output",
-	"internal/bounded/bounded.go":                   "files that exist",
-	"internal/interrupt/interrupt.go":               "files that exist",
-	"verifiers/helm/provenance.go":                  "the system's temporary folder",
-	"cmd/muniment/internal/decide/gatedelta.go":     "the system's temporary folder",
-	"controls/spool/spool.go":                       "folders of offline gates",
-	"internal/wholefile/sweep.go":                   "its callers choose",
-	"internal/wholefile/wholefile.go":               "its callers choose",
-	"ledger/pebblestore/ownerfs.go":                 "the file system of stores",
-	"proto/kinds/gen/main.go":                       "generated code",
+	"cmd/muniment/internal/evidence/append.go":            "receipts, in the user's folder",
+	"cmd/muniment/internal/evidence/appendlarge.go":       "the system's temporary folder",
+	"cmd/muniment/internal/term/save.go":                  "the output",
+	"cmd/muniment/internal/remote/gitbranch/gitbranch.go": "the system's temporary folder",
+	"deploy/monitoring/main.go":                           "generated files",
+	"internal/bounded/bounded.go":                         "files that exist",
+	"internal/interrupt/interrupt.go":                     "files that exist",
+	"verifiers/helm/provenance.go":                        "the system's temporary folder",
+	"cmd/muniment/internal/decide/gatedelta.go":           "the system's temporary folder",
+	"controls/spool/spool.go":                             "folders of offline gates",
+	"internal/wholefile/sweep.go":                         "its callers choose",
+	"internal/wholefile/wholefile.go":                     "its callers choose",
+	"ledger/pebblestore/ownerfs.go":                       "the file system of stores",
+	"proto/kinds/gen/main.go":                             "generated code",
 }
 
 // TestNoOtherMakers checks that files and folders in data folders are created

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/entry/strictjson"
 )
@@ -296,15 +297,15 @@ func (m *Manifest) Wanted() *Wanted {
 // The kinds that matter to every decision, and those of events that need not be
 // about an artifact.
 var (
-	decisionKinds = map[string]bool{"control": true, "control-set": true, "exception-decision": true, "exception-request": true, "finding": true, "key-event": true}
-	eventKinds    = map[string]bool{"backfill-checkpoint": true, "inventory": true, "metric-snapshot": true, "triage-action": true, "verification-report": true}
+	decisionKinds = map[string]bool{kindname.Control: true, kindname.ControlSet: true, kindname.ExceptionDecision: true, kindname.ExceptionRequest: true, kindname.Finding: true, kindname.KeyEvent: true}
+	eventKinds    = map[string]bool{kindname.BackfillCheckpoint: true, kindname.Inventory: true, kindname.MetricSnapshot: true, kindname.TriageAction: true, kindname.VerificationReport: true}
 )
 
 // erasureKind is the kind of entries that record an erasure, and configKind
 // that of documents that govern the stream.
 const (
-	erasureKind = "erasure"
-	configKind  = "config"
+	erasureKind = kindname.Erasure
+	configKind  = kindname.Config
 )
 
 // Needs reports whether a bundle must contain the payload of an entry, unless

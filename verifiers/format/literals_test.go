@@ -17,7 +17,7 @@ import (
 )
 
 // owners are the folders whose packages define media types.
-var owners = []string{"verifiers", "ledger/receipt", "ledger/cosereceipt", "proto/kinds"}
+var owners = []string{"cmd/muniment/internal/remote/forge", "verifiers", "ledger/receipt", "ledger/cosereceipt", "proto/kinds"}
 
 // TestMediaTypesHaveOneTable checks that media types are literals only in the
 // formats' packages, and each in one file.

@@ -28,6 +28,7 @@ import (
 	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/facts"
+	"muniment.dev/muniment/verifiers/intoto"
 )
 
 // Origin is the origin of the log.
@@ -135,11 +136,20 @@ func (r *Rig) Record(kind string, m proto.Message, submitter string) uint64 {
 // Attest appends a verified statement about an artifact.
 func (r *Rig) Attest(a *decide.Artifact, predicateType string, predicate any, by ...entry.Signer) uint64 {
 	payload := marshal(map[string]any{"_type": "https://in-toto.io/Statement/v1", "subject": []any{map[string]any{"name": a.Name, "digest": a.Digest}}, "predicateType": predicateType, "predicate": predicate})
-	h := &entry.Header{Kind: kindname.Attestation, MediaType: "application/vnd.in-toto+json", PredicateType: predicateType, Subjects: []entry.Subject{{Name: a.Name, Digest: a.Digest}}, Signers: by}
+	h := &entry.Header{Kind: kindname.Attestation, MediaType: intoto.MediaType, PredicateType: predicateType, Subjects: []entry.Subject{{Name: a.Name, Digest: a.Digest}}, Signers: by}
 	if len(by) > 0 {
 		h.Verification.Result = entry.Verified
 	}
 	return r.Append(h, payload, nil)
+}
+
+// mediaTypeOf returns the media type of payloads of a kind.
+func mediaTypeOf(kind string) string {
+	k, ok := kinds.Lookup(kind)
+	if !ok {
+		panic("no such kind: " + kind)
+	}
+	return k.MediaType
 }
 
 // Apply puts a control set in force.
@@ -150,7 +160,7 @@ func (r *Rig) Apply(text []byte) uint64 {
 	check(err)
 	var index uint64
 	for _, e := range entries {
-		h := &entry.Header{Kind: e.Kind, MediaType: "application/vnd.muniment." + e.Kind + ".v1+json", Submitter: Ada}
+		h := &entry.Header{Kind: e.Kind, MediaType: mediaTypeOf(e.Kind), Submitter: Ada}
 		if e.ID != "" {
 			h.Controls = []string{e.ID}
 		}

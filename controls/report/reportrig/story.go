@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/report"
@@ -49,7 +50,7 @@ func artifactOf(kind, name, release string) decide.Artifact {
 func artifactsOf(release string) []decide.Artifact {
 	return []decide.Artifact{
 		artifactOf("image", "gateway", release), artifactOf("image", "worker", release), artifactOf("image", "legacy-billing", release),
-		artifactOf("chart", "gateway", release), artifactOf("chart", "worker", release), artifactOf("export-manifest", "embeddings-2026-11", release),
+		artifactOf("chart", "gateway", release), artifactOf("chart", "worker", release), artifactOf(artifact.ExportManifest, "embeddings-2026-11", release),
 	}
 }
 
@@ -86,7 +87,7 @@ func (r *Rig) evidence(a *decide.Artifact, release string, i int) {
 		"runDetails": map[string]any{"builder": map[string]any{"id": "https://github.com/actions/runner"}, "metadata": map[string]any{"invocationId": "https://github.com/acme/gateway/actions/runs/" + release}},
 	}
 	switch {
-	case a.Type == "export-manifest":
+	case a.Type == artifact.ExportManifest:
 		epsilon, spent, budget := 0.5, 2.0, 8.0
 		r.Record(kindname.ExportManifest, &munimentv1.ExportManifest{Name: a.Name, Created: timestamppb.New(r.now), Files: []*munimentv1.ExportFile{{Path: a.Name, Digest: a.Digest}}, ResidencyRegions: []string{"eu-central-1"}, Licenses: []string{"CC-BY-4.0"},
 			PrivacyBudget: &munimentv1.PrivacyBudget{Epsilon: &epsilon, Spent: &spent, Budget: &budget}}, "token:data-office")
@@ -193,7 +194,7 @@ func (r *Rig) findings(wave int) {
 
 // resolve records a resolution as the log records one that it accepts.
 func (r *Rig) resolve(i int, severity string) {
-	h := &entry.Header{Kind: kindname.Finding, MediaType: "application/vnd.muniment.finding.v1+json", Controls: []string{oneOf("CHART-SIGNED VULN-SLA SBOM", i)}, Submitter: Lee,
+	h := &entry.Header{Kind: kindname.Finding, MediaType: mediaTypeOf(kindname.Finding), Controls: []string{oneOf("CHART-SIGNED VULN-SLA SBOM", i)}, Submitter: Lee,
 		Attributes: map[string]string{"finding": fmt.Sprintf("AUD-%d", i+1), "title": "Resolved", "severity": severity, "status": "resolved", "source": "external audit 2026", "detected": Start.Add(time.Duration(i) * day).Format(time.RFC3339), "resolution": "accepted", "acceptedBy.1": "CHART-SIGNED", "entry.1": "20"}}
 	r.Append(h, []byte(`{}`), nil)
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/internal/peers"
+	"muniment.dev/muniment/internal/pemfile"
 )
 
 // A User can call the API server with a token. The kubeconfig has a context of
@@ -163,12 +164,14 @@ func (c *Cluster) apiServer(etcd, port string) peers.Program {
 // exists once the server listens.
 func (c *Cluster) Client() *http.Client {
 	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
-		pool := x509.NewCertPool()
 		text, err := os.ReadFile(c.CA)
 		if err != nil {
 			return nil, err
 		}
-		pool.AppendCertsFromPEM(text)
+		pool, err := pemfile.Pool(text)
+		if err != nil {
+			return nil, err
+		}
 		return (&tls.Dialer{Config: &tls.Config{RootCAs: pool}}).DialContext(ctx, network, address)
 	}}}
 }

@@ -14,6 +14,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/pemfile"
 )
 
 // chartHostFlags are about the connection to a repository of charts.
@@ -105,7 +106,7 @@ func (f *chartHostFlags) client() (*http.Client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("--chart-key: %w", err)
 		}
-		pair, err := tls.X509KeyPair(cert, key)
+		pair, err := pemfile.KeyPair(cert, key)
 		if err != nil {
 			return nil, fmt.Errorf("--chart-cert: %w", err)
 		}

@@ -17,6 +17,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/store"
@@ -187,7 +188,7 @@ func (f *follower) update(ctx context.Context) error {
 
 // fetch imports the log's growth since a size.
 func (f *follower) fetch(ctx context.Context, since uint64) error {
-	file, err := os.CreateTemp(f.dir.Path, "incoming-*.delta")
+	file, err := owner.CreateTemp(f.dir.Path, "incoming-*.delta")
 	if err != nil {
 		return err
 	}
