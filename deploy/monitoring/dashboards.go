@@ -67,7 +67,9 @@ const (
 // source is the data source that people choose when they import a dashboard.
 var source = common.DataSourceRef{Type: cog.ToPtr("prometheus"), Uid: cog.ToPtr("${source}")}
 
+//lint:ignore SA1019 every Grafana imports the classic model
 func (b *board) build() (dashboard.Dashboard, error) {
+	//lint:ignore SA1019 as above
 	d := dashboard.NewDashboardBuilder("Muniment: "+b.title).
 		Uid("muniment-"+slug(b.title)).
 		Description(b.description).
