@@ -68,6 +68,9 @@ const (
 func tuneMemory() { datadir.TuneMemoryTo(gcPercent, memoryLimit) }
 
 func (c *serveCmd) Run(a *term.App) error {
+	if c.Follow == "" && (c.FollowTokenFile != "" || c.FollowCA != "") {
+		return errors.New("--follow-token-file and --follow-ca require --follow")
+	}
 	tuneMemory()
 	log := a.ServiceLogger(c.LogFormat)
 	d, reload, err := c.load(a, log)
