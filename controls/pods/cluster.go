@@ -19,6 +19,8 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/client-go/tools/clientcmd"
+
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // Bounds of what a cluster answers.
@@ -38,11 +40,9 @@ type Cluster struct {
 // a path they are those of kubectl, or the cluster in which the program runs.
 // It does not connect.
 func Connect(kubeconfig, kubecontext string) (*Cluster, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: kubecontext}).ClientConfig()
+	config, err := load(kubeconfig, &clientcmd.ConfigOverrides{CurrentContext: kubecontext})
 	if err != nil {
-		return nil, notKubeconfig(rules, err)
+		return nil, err
 	}
 	scheme := runtime.NewScheme()
 	if err := corev1.AddToScheme(scheme); err != nil {
@@ -56,6 +56,37 @@ func Connect(kubeconfig, kubecontext string) (*Cluster, error) {
 		return nil, err
 	}
 	return &Cluster{client, config.Host}, nil
+}
+
+// load returns the configuration of a client. An interrupt ends the read of a
+// kubeconfig.
+func load(kubeconfig string, overrides *clientcmd.ConfigOverrides) (*rest.Config, error) {
+	if kubeconfig == "" {
+		rules := clientcmd.NewDefaultClientConfigLoadingRules()
+		config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, overrides).ClientConfig()
+		if err != nil {
+			return nil, notKubeconfig(rules, err)
+		}
+		return config, nil
+	}
+	text, err := bounded.ReadFile(kubeconfig, bounded.Config)
+	if err != nil {
+		return nil, err
+	}
+	parsed, err := clientcmd.Load(text)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not a kubeconfig", kubeconfig)
+	}
+	for _, c := range parsed.Clusters { // files are relative to the kubeconfig
+		c.LocationOfOrigin = kubeconfig
+	}
+	for _, a := range parsed.AuthInfos {
+		a.LocationOfOrigin = kubeconfig
+	}
+	if err := clientcmd.ResolveLocalPaths(parsed); err != nil {
+		return nil, err
+	}
+	return clientcmd.NewDefaultClientConfig(*parsed, overrides).ClientConfig()
 }
 
 // notKubeconfig returns an error about the first file that is no kubeconfig, or

@@ -219,7 +219,7 @@ func openRegular(path string) (*os.File, int64, error) {
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = errors.New("not a regular file: it is read more than once, so copy it to disk first")
+		err = fmt.Errorf("%s is not a regular file: it is read more than once, so copy it to disk first", path)
 	}
 	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())
