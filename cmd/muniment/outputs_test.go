@@ -78,10 +78,11 @@ func TestOutputsInLogFolders(t *testing.T) {
 func TestOneWriterOfOutputs(t *testing.T) {
 	writes := regexp.MustCompile(`wholefile\.(Output|Create|Replace|Save)\w*\(|os\.(Create|WriteFile)\(`)
 	others := map[string]string{
-		"internal/evidence/append.go":  "receipts, whose folder is checked",
-		"internal/evidence/refresh.go": "receipts that were read and verified",
-		"internal/operate/reload.go":   "the folder's own command",
-		"internal/operate/witness.go":  "the folder's own command",
+		"internal/decide/baselinecheck.go": "the file that was read and changed",
+		"internal/evidence/append.go":      "receipts, whose folder is checked",
+		"internal/evidence/refresh.go":     "receipts that were read and verified",
+		"internal/operate/reload.go":       "the folder's own command",
+		"internal/operate/witness.go":      "the folder's own command",
 	}
 	for _, group := range []string{"evidence", "prove", "decide", "operate", "remote"} {
 		names, err := filepath.Glob("internal/" + group + "/*.go")
