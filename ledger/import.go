@@ -249,7 +249,10 @@ func (im *importer) read(ctx context.Context, open func() (Growth, error), write
 	if err := im.openStreams(ctx); err != nil {
 		return err
 	}
-	*report = ImportReport{Origin: im.header.Origin, From: im.from, To: head.Size, Root: head.Root, Streams: len(im.header.Streams), Resumed: report.Resumed, Digest: report.Digest}
+	*report = ImportReport{
+		Origin: im.header.Origin, From: im.from, To: head.Size, Root: head.Root, Streams: len(im.header.Streams),
+		Resumed: report.Resumed, Digest: report.Digest,
+	}
 	for {
 		b, err := r.Next()
 		if err == io.EOF {

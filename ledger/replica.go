@@ -66,11 +66,7 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 
 // publishImported publishes the state of the last complete import.
 func (l *Ledger) publishImported(ctx context.Context) error {
-	st, err := l.store.Follow(ctx, 0)
-	if err != nil {
-		return err
-	}
-	signed, size, err := lastCheckpoint(ctx, l.store, st.Size)
+	signed, size, err := ImportedState(ctx, l.store)
 	if err != nil {
 		return err
 	}

@@ -63,15 +63,8 @@ var digestPattern = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 // Parse parses a file. The error is a *strictyaml.Error with its problems.
 func Parse(text []byte) (*File, error) {
 	p := &parser{catalog.Reader{Document: &strictyaml.Document{Noun: "baseline", Columns: true}}, &File{text: text}}
-	switch {
-	case len(text) > MaxSize:
-		p.Wrong(nil, "", "%d bytes, above the limit of %d", len(text), MaxSize)
-	case !utf8.Valid(text):
-		p.Wrong(nil, "", "not UTF-8")
-	default:
-		if root := p.Document.Parse(text); root != nil {
-			p.read(root)
-		}
+	if root := p.ParseText(text, MaxSize); root != nil {
+		p.read(root)
 	}
 	if err := p.Err(); err != nil {
 		return nil, err

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/types/known/structpb"
 	"gopkg.in/yaml.v3"
@@ -29,15 +28,8 @@ const (
 // Parse parses a file. The error is an *Error with the problems of the file.
 func Parse(text []byte) (*Set, error) {
 	r := &parser{Reader{&strictyaml.Document{Noun: "control set", Columns: true}}, &Set{}}
-	switch {
-	case len(text) > MaxSize:
-		r.Wrong(nil, "", "%d bytes, above the limit of %d", len(text), MaxSize)
-	case !utf8.Valid(text):
-		r.Wrong(nil, "", "not UTF-8")
-	default:
-		if root := r.Document.Parse(text); root != nil {
-			r.read(root)
-		}
+	if root := r.ParseText(text, MaxSize); root != nil {
+		r.read(root)
 	}
 	if err := r.Err(); err != nil {
 		return nil, err

@@ -14,8 +14,9 @@ import (
 	"muniment.dev/muniment/ledger/store/memstore"
 )
 
-// told returns a rig with the story of a release, and its selection.
-func told(t *testing.T) (*reportrig.Rig, *report.Selection) {
+// releaseRig returns a rig with the recorded history of a release, and the
+// selection of that release.
+func releaseRig(t *testing.T) (*reportrig.Rig, *report.Selection) {
 	t.Helper()
 	rig := reportrig.New(memstore.New())
 	t.Cleanup(rig.Close)
@@ -42,7 +43,7 @@ func html(t *testing.T, r *report.Release) string {
 
 // TestStory checks what is gathered about a release.
 func TestStory(t *testing.T) {
-	rig, sel := told(t)
+	rig, sel := releaseRig(t)
 	r := gather(t, rig, sel)
 	var places, outcomes, controls, exceptions []string
 	for i, p := range r.Places {
@@ -95,7 +96,7 @@ func TestStory(t *testing.T) {
 
 // TestPast checks that a release of the past does not depend on later entries.
 func TestPast(t *testing.T) {
-	rig, sel := told(t)
+	rig, sel := releaseRig(t)
 	size, at := rig.Ledger.Published().Size, rig.Time()
 	before := html(t, gather(t, rig, sel))
 	rig.Pass(1000 * 60)
@@ -124,7 +125,7 @@ func firstDifference(a, b string) string {
 
 // TestErased checks that erased evidence is listed and not shown.
 func TestErased(t *testing.T) {
-	rig, sel := told(t)
+	rig, sel := releaseRig(t)
 	r := gather(t, rig, sel)
 	if len(r.Erased) != 1 || r.Erased[0].Reason != "it contained a customer's name" {
 		t.Fatalf("%+v", r.Erased)
@@ -142,7 +143,7 @@ func TestErased(t *testing.T) {
 // TestPage checks the form of the page: no scripts, one file, and text of users
 // as text.
 func TestPage(t *testing.T) {
-	rig, sel := told(t)
+	rig, sel := releaseRig(t)
 	r := gather(t, rig, sel)
 	const attack = "<script>alert(1)</script>\"'><img src=x onerror=1>"
 	r.Name, r.Selection, r.Tenant, r.Log.Origin = attack, attack, attack, attack
@@ -189,7 +190,7 @@ func TestNoControls(t *testing.T) {
 
 // TestManyArtifacts checks that the page of a thousand artifacts is bounded.
 func TestManyArtifacts(t *testing.T) {
-	rig, sel := told(t)
+	rig, sel := releaseRig(t)
 	one := sel.Artifacts[0]
 	for i := range 1000 {
 		a := one

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -45,15 +44,8 @@ type Open func(path string) ([]byte, error)
 // problems.
 func Parse(text []byte, open Open) (*File, error) {
 	p := &parser{Document: strictyaml.Document{Noun: "test file", Columns: true}, file: &File{Roots: map[string]string{}}, open: open}
-	switch {
-	case len(text) > MaxSize:
-		p.Wrong(nil, "", "%d bytes, above the limit of %d", len(text), MaxSize)
-	case !utf8.Valid(text):
-		p.Wrong(nil, "", "not UTF-8")
-	default:
-		if root := p.Document.Parse(text); root != nil {
-			p.read(root)
-		}
+	if root := p.ParseText(text, MaxSize); root != nil {
+		p.read(root)
 	}
 	if err := p.Err(); err != nil {
 		return nil, err

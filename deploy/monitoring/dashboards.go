@@ -1,6 +1,8 @@
 package main
 
 import (
+	"strings"
+
 	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	"github.com/grafana/grafana-foundation-sdk/go/common"
@@ -71,7 +73,7 @@ var source = common.DataSourceRef{Type: cog.ToPtr("prometheus"), Uid: cog.ToPtr(
 func (b *board) build() (dashboard.Dashboard, error) {
 	//lint:ignore SA1019 as above
 	d := dashboard.NewDashboardBuilder("Muniment: "+b.title).
-		Uid("muniment-"+slug(b.title)).
+		Uid("muniment-"+strings.ReplaceAll(strings.ToLower(b.title), " ", "-")).
 		Description(b.description).
 		Tags([]string{"muniment"}).
 		Time("now-30d", "now").
@@ -123,18 +125,4 @@ func (d direction) thresholds() cog.Builder[dashboard.ThresholdsConfig] {
 		steps = []dashboard.Threshold{{Color: "red"}, {Color: "orange", Value: cog.ToPtr(0.8)}, {Color: "green", Value: cog.ToPtr(1.0)}}
 	}
 	return dashboard.NewThresholdsConfigBuilder().Mode(dashboard.ThresholdsModeAbsolute).Steps(steps)
-}
-
-// slug returns a text in lower case with hyphens for spaces.
-func slug(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		switch {
-		case c == ' ':
-			b[i] = '-'
-		case 'A' <= c && c <= 'Z':
-			b[i] += 'a' - 'A'
-		}
-	}
-	return string(b)
 }

@@ -6,7 +6,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
@@ -56,15 +55,8 @@ func CheckRootName(name string) error {
 func Parse(text []byte, kinds []string) (*AdmissionPolicy, error) {
 	p := &AdmissionPolicy{text: slices.Clone(text), digest: Digest(text)}
 	r := &parser{Document: strictyaml.Document{Noun: "policy"}, policy: p, kinds: kinds, signers: map[string]*Signer{}}
-	switch {
-	case len(text) > MaxSize:
-		r.Wrong(nil, "", "%d bytes, above the limit of %d", len(text), MaxSize)
-	case !utf8.Valid(text):
-		r.Wrong(nil, "", "not UTF-8")
-	default:
-		if root := r.Parse(text); root != nil {
-			r.read(root)
-		}
+	if root := r.ParseText(text, MaxSize); root != nil {
+		r.read(root)
 	}
 	if err := r.Err(); err != nil {
 		return nil, err

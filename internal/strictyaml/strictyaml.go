@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
@@ -92,6 +93,19 @@ func (d *Document) Err() error {
 	}
 	slices.SortStableFunc(d.Problems, func(a, b Problem) int { return a.Line - b.Line })
 	return &Error{d.Problems}
+}
+
+// ParseText is Parse for a file of at most limit bytes, which must be UTF-8.
+func (d *Document) ParseText(text []byte, limit int) *yaml.Node {
+	switch {
+	case len(text) > limit:
+		d.Wrong(nil, "", "%d bytes, above the limit of %d", len(text), limit)
+	case !utf8.Valid(text):
+		d.Wrong(nil, "", "not UTF-8")
+	default:
+		return d.Parse(text)
+	}
+	return nil
 }
 
 // Parse returns the root of the one document in text, or nil.

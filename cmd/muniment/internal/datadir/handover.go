@@ -1,7 +1,6 @@
 package datadir
 
 import (
-	"encoding/hex"
 	"errors"
 
 	"muniment.dev/muniment/ledger"
@@ -75,11 +74,10 @@ func (m *importMessage) result() (*ledger.ImportReport, error) {
 		text string
 		to   *entry.Hash
 	}{{m.Root, &m.Report.Root}, {m.Digest, &m.Report.Digest}} {
-		raw, err := hex.DecodeString(one.text)
-		if err != nil || len(raw) != len(one.to) {
+		var err error
+		if *one.to, err = entry.ParseHash(one.text); err != nil {
 			return nil, errors.New("the server's answer about the import is malformed")
 		}
-		copy(one.to[:], raw)
 	}
 	return m.Report, nil
 }

@@ -23,7 +23,6 @@ import (
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/internal/kindname"
-	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/dsse"
@@ -209,7 +208,7 @@ func (g *glass) request(client *muniment.Client, needs []glassNeed) (uses []glas
 	}
 	origin := ""
 	if g.key != nil {
-		if origin, err = originOf(g.app.Ctx, client); err != nil {
+		if origin, err = remote.OriginOf(g.app.Ctx, client); err != nil {
 			return nil, err
 		}
 	}
@@ -249,16 +248,6 @@ func (g *glass) allowed(client *muniment.Client, needs []glassNeed) error {
 
 func errForbids(control string) error {
 	return term.ExitWith(term.ExitNo, fmt.Errorf("control %s forbids exceptions (max_days is 0), and break-glass too", control))
-}
-
-// originOf returns the origin of the log.
-func originOf(ctx context.Context, client *muniment.Client) (string, error) {
-	res, err := client.GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
-	if err != nil {
-		return "", err
-	}
-	c, err := receipt.ParseCheckpointUnverified(res.Msg.Checkpoint)
-	return c.Origin, err
 }
 
 // withoutLedger signs requests and spools them. why is the reason that the

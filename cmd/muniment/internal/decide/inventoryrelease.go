@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"gopkg.in/yaml.v3"
 
@@ -191,9 +190,7 @@ func checkType(path, typ string) error {
 // parseRelease parses a release manifest.
 func parseRelease(text []byte) (*release, error) {
 	p := &releaseParser{Document: strictyaml.Document{Noun: "release manifest"}}
-	if !utf8.Valid(text) {
-		p.Wrong(nil, "", "not UTF-8")
-	} else if root := p.Parse(text); root != nil {
+	if root := p.ParseText(text, maxReleaseBytes); root != nil {
 		p.read(root)
 	}
 	return &p.release, p.Err()

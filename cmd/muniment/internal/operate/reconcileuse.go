@@ -26,7 +26,6 @@ import (
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/safetext"
 	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/dsse"
@@ -99,7 +98,7 @@ func (u *glassUse) find() {
 
 func (r *reconciler) recordBy(ctx context.Context, u *glassUse) (result string, err error) {
 	if r.key != nil {
-		if u.origin, err = logOrigin(ctx, u.client); err != nil {
+		if u.origin, err = remote.OriginOf(ctx, u.client); err != nil {
 			return useFailed, err
 		}
 	}
@@ -292,14 +291,4 @@ func isRefused(err error) bool {
 		return err != nil
 	}
 	return false
-}
-
-// logOrigin returns the origin of the log.
-func logOrigin(ctx context.Context, client *muniment.Client) (string, error) {
-	res, err := client.GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
-	if err != nil {
-		return "", err
-	}
-	c, err := receipt.ParseCheckpointUnverified(res.Msg.Checkpoint)
-	return c.Origin, err
 }

@@ -10,12 +10,15 @@ import (
 	"os"
 	"strings"
 
+	"connectrpc.com/connect"
+
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 // Flags are the flags of commands that call a ledger: its address, and the
@@ -135,6 +138,16 @@ func (f *Credentials) UseTLS(o *muniment.Options) error {
 	transport.TLSClientConfig = config
 	o.HTTPClient = &http.Client{Transport: transport}
 	return nil
+}
+
+// OriginOf returns the origin of the log of a server.
+func OriginOf(ctx context.Context, client *muniment.Client) (string, error) {
+	res, err := client.GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
+	if err != nil {
+		return "", err
+	}
+	c, err := receipt.ParseCheckpointUnverified(res.Msg.Checkpoint)
+	return c.Origin, err
 }
 
 // clientCertificate reads the client certificate and its key.
