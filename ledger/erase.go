@@ -235,6 +235,16 @@ func (l *Ledger) undone(ctx context.Context, out []store.Erasure, stream entry.H
 	}
 }
 
+// ErasedBy returns the index of the entry that an entry of kind ErasureKind
+// erases.
+func ErasedBy(e *Entry) (uint64, error) {
+	index, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("entry %d: invalid entry %q", e.Index, e.Header.Attributes["entry"])
+	}
+	return index, nil
+}
+
 // erasureAt returns the target of a recorded erasure. ok is false unless the
 // entry records an erasure of an earlier entry of its own stream.
 func (l *Ledger) erasureAt(ctx context.Context, stream entry.Hash, index uint64) (target uint64, header, ok bool, err error) {

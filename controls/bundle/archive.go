@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/entry"
 	bundlefile "muniment.dev/muniment/verifiers/bundle"
 )
@@ -44,7 +45,7 @@ func (a *archive) copy(ctx context.Context, name string, role bundlefile.Role, c
 		return err
 	}
 	sum := sha256.New()
-	n, err := io.Copy(io.MultiWriter(a.w, sum), interruptible{ctx, content})
+	n, err := io.Copy(io.MultiWriter(a.w, sum), interrupt.Reader(ctx, content))
 	switch {
 	case err != nil:
 		return fmt.Errorf("%s: %w", name, err)
@@ -55,17 +56,4 @@ func (a *archive) copy(ctx context.Context, name string, role bundlefile.Role, c
 		a.members = append(a.members, bundlefile.Member{Name: name, Role: role, Size: size, SHA256: entry.Hash(sum.Sum(nil))})
 	}
 	return nil
-}
-
-// interruptible is a reader that ends with a context.
-type interruptible struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r interruptible) Read(b []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(b)
 }

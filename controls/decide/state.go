@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -126,9 +125,9 @@ func (st *state) addKeyEvent(e *ledger.Entry) error {
 
 // erase removes what an erased entry contained.
 func (st *state) erase(e *ledger.Entry) error {
-	index, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
+	index, err := ledger.ErasedBy(e)
 	if err != nil {
-		return fmt.Errorf("entry %d: invalid entry %q", e.Index, e.Header.Attributes["entry"])
+		return err
 	}
 	st.sets = slices.DeleteFunc(st.sets, func(c cachedSet) bool { return slices.Contains(c.entries, index) })
 	if e.Header.Attributes["scope"] == ledger.ScopePayload {

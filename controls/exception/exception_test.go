@@ -200,7 +200,7 @@ func TestErasedException(t *testing.T) {
 		if why, err := p.ReliedUpon(ctx, l.stream, evidence); err != nil || why != "" {
 			t.Errorf("%s: %q, %v", name, why, err)
 		}
-		if st := p.streams[l.stream.ID]; len(st.requests)+len(st.byID)+len(st.decisionAbout) != 0 {
+		if st := p.stream(l.stream); len(st.requests)+len(st.byID)+len(st.decisionAbout) != 0 {
 			t.Errorf("%s: in memory: %+v", name, st)
 		}
 	}

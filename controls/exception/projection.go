@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"muniment.dev/muniment/controls/keyevent"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -35,8 +33,7 @@ type Projection struct {
 	Log Log
 	Now func() time.Time
 
-	mu      sync.Mutex
-	streams map[entry.Hash]*stream
+	streams sync.Map // entry.Hash of a stream → *stream
 }
 
 // A stream has the exceptions of one stream that are not erased.
@@ -179,17 +176,11 @@ func (p *Projection) current(ctx context.Context, s *ledger.Stream) (*stream, er
 }
 
 func (p *Projection) stream(s *ledger.Stream) *stream {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	st := p.streams[s.ID]
-	if st == nil {
-		st = newStream()
-		if p.streams == nil {
-			p.streams = map[entry.Hash]*stream{}
-		}
-		p.streams[s.ID] = st
+	st, ok := p.streams.Load(s.ID)
+	if !ok {
+		st, _ = p.streams.LoadOrStore(s.ID, newStream())
 	}
-	return st
+	return st.(*stream)
 }
 
 // refresh adds new requests and decisions, and removes those that were erased.
@@ -285,9 +276,9 @@ func (st *stream) erase(e *ledger.Entry) error {
 	if e.Header.Attributes["scope"] == ledger.ScopePayload {
 		return nil
 	}
-	index, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
+	index, err := ledger.ErasedBy(e)
 	if err != nil {
-		return fmt.Errorf("entry %d: invalid entry %q", e.Index, e.Header.Attributes["entry"])
+		return err
 	}
 	for id, events := range st.keyEvents {
 		st.keyEvents[id] = slices.DeleteFunc(slices.Clone(events), func(k keyevent.Event) bool { return k.Index == index })

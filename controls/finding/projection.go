@@ -3,14 +3,12 @@ package finding
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"sync"
 	"time"
 
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/entry"
 )
 
 // A Projection has the findings of each stream. It reads new entries when it is
@@ -18,8 +16,7 @@ import (
 type Projection struct {
 	Log exception.Log
 
-	mu      sync.Mutex
-	streams map[entry.Hash]*stream
+	streams sync.Map // entry.Hash of a stream → *stream
 }
 
 // A stream has the findings of one stream.
@@ -46,17 +43,11 @@ func (p *Projection) Use(ctx context.Context, s *ledger.Stream, f func(all []*Fi
 }
 
 func (p *Projection) stream(s *ledger.Stream) *stream {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	st := p.streams[s.ID]
-	if st == nil {
-		st = &stream{register: newRegister()}
-		if p.streams == nil {
-			p.streams = map[entry.Hash]*stream{}
-		}
-		p.streams[s.ID] = st
+	st, ok := p.streams.Load(s.ID)
+	if !ok {
+		st, _ = p.streams.LoadOrStore(s.ID, &stream{register: newRegister()})
 	}
-	return st
+	return st.(*stream)
 }
 
 // refresh adds new reports, and removes those that were erased.
@@ -79,9 +70,9 @@ func (p *Projection) refresh(ctx context.Context, s *ledger.Stream, st *stream) 
 		if e.Header.Attributes["scope"] == ledger.ScopePayload {
 			continue // reports are read from headers
 		}
-		index, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
+		index, err := ledger.ErasedBy(e)
 		if err != nil {
-			return fmt.Errorf("entry %d: invalid entry %q", e.Index, e.Header.Attributes["entry"])
+			return err
 		}
 		st.register.erase(index)
 		st.version++

@@ -5,13 +5,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
 
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/ledger/entry"
 )
 
 // maxEntries is the number of entries that a look into the past reads.
@@ -22,8 +20,7 @@ const maxEntries = 200_000
 type Projection struct {
 	Log exception.Log
 
-	mu      sync.Mutex
-	streams map[entry.Hash]*stream
+	streams sync.Map // entry.Hash of a stream → *stream
 }
 
 // A stream has the inventories of one stream.
@@ -57,17 +54,11 @@ func (p *Projection) Newest(ctx context.Context, s *ledger.Stream, size uint64) 
 }
 
 func (p *Projection) stream(s *ledger.Stream) *stream {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	st := p.streams[s.ID]
-	if st == nil {
-		st = &stream{register: newRegister()}
-		if p.streams == nil {
-			p.streams = map[entry.Hash]*stream{}
-		}
-		p.streams[s.ID] = st
+	st, ok := p.streams.Load(s.ID)
+	if !ok {
+		st, _ = p.streams.LoadOrStore(s.ID, &stream{register: newRegister()})
 	}
-	return st
+	return st.(*stream)
 }
 
 // refresh adds new entries. If the header of one that counts was erased, all
@@ -80,9 +71,9 @@ func (p *Projection) refresh(ctx context.Context, published *ledger.Published, s
 		if e.Header.Attributes["scope"] == ledger.ScopePayload {
 			continue // which is noticed when it is read
 		}
-		index, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64)
+		index, err := ledger.ErasedBy(e)
 		if err != nil {
-			return fmt.Errorf("entry %d: invalid entry %q", e.Index, e.Header.Attributes["entry"])
+			return err
 		}
 		if index < st.next && st.register.lists(index) {
 			st.register, st.next = newRegister(), 0

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/internal/safetext"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 // A Pending is a decision that is to be submitted.
@@ -15,15 +17,18 @@ type Pending struct {
 	Decided time.Time
 }
 
-// Pending returns the decisions in the spool, the earliest first. It calls bad
-// for each document that cannot be submitted, with ErrChanged or an error of
-// decide.ReadSpooled.
-func (s *Spool) Pending(bad func(digest string, err error)) (all []Pending, err error) {
+// Pending returns the decisions in the spool, the earliest first, without those
+// to skip, which are not read; skip can be nil. It calls bad for each document
+// that cannot be submitted, with ErrChanged or an error of decide.ReadSpooled.
+func (s *Spool) Pending(skip map[string]bool, bad func(digest string, err error)) (all []Pending, err error) {
 	digests, err := s.Digests()
 	if err != nil {
 		return nil, err
 	}
 	for _, digest := range digests {
+		if skip[digest] {
+			continue
+		}
 		document, err := s.Get(digest)
 		if errors.Is(err, ErrChanged) {
 			bad(digest, err)
@@ -51,9 +56,41 @@ const (
 	batchBytes     = 2 << 20
 )
 
-// Batch returns the first of the pending decisions, for one call of
+// Submit sends the pending decisions to the ledger, with as many calls of send
+// as their sizes need. It removes those that the ledger has, and calls done
+// with the results of each call, one for each of the decisions and documents.
+func (s *Spool) Submit(pending []Pending, send func(documents [][]byte) ([]*munimentv1.SubmittedDecision, error), done func(batch []Pending, documents [][]byte, results []*munimentv1.SubmittedDecision) error) error {
+	for len(pending) > 0 {
+		batch, documents, err := s.batch(pending)
+		if err != nil {
+			return err
+		}
+		results, err := send(documents)
+		if err != nil {
+			return err
+		}
+		if len(results) != len(batch) {
+			return fmt.Errorf("the server answered about %d of %s: upgrade it", len(results), safetext.Count(len(batch), "decision"))
+		}
+		for i, r := range results {
+			if r.Index == nil {
+				continue
+			}
+			if err := s.Remove(batch[i].Digest); err != nil {
+				return err
+			}
+		}
+		if err := done(batch, documents, results); err != nil {
+			return err
+		}
+		pending = pending[len(batch):]
+	}
+	return nil
+}
+
+// batch returns the first of the pending decisions, for one call of
 // SubmitDecisions, and their documents.
-func (s *Spool) Batch(pending []Pending) (batch []Pending, documents [][]byte, err error) {
+func (s *Spool) batch(pending []Pending) (batch []Pending, documents [][]byte, err error) {
 	bytes := 0
 	for _, p := range pending[:min(len(pending), batchDecisions)] {
 		document, err := s.Get(p.Digest)

@@ -7,7 +7,9 @@ package interrupt
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"sync/atomic"
@@ -36,6 +38,37 @@ func Err() error { return get().Err() }
 // Open opens a file for reading. An interrupt ends both opening a named pipe
 // and reading from it.
 func Open(path string) (*os.File, error) { return OpenFile(path, os.O_RDONLY, 0) }
+
+// OpenRegular opens a file that is read more than once, and returns its size.
+func OpenRegular(path string) (*os.File, int64, error) {
+	f, err := Open(path)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = fmt.Errorf("%s is not a regular file: it is read more than once, so copy it to disk first", path)
+	}
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
+	}
+	return f, info.Size(), nil
+}
+
+// Reader returns a reader that ends with a context.
+func Reader(ctx context.Context, r io.Reader) io.Reader { return reader{ctx, r} }
+
+type reader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (r reader) Read(p []byte) (int, error) {
+	if err := r.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return r.r.Read(p)
+}
 
 // OpenFile is Open with the flags and permissions of os.OpenFile.
 func OpenFile(path string, flag int, perm fs.FileMode) (*os.File, error) {

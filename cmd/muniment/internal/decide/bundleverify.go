@@ -11,6 +11,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/answer"
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/receipt"
 	bundlefile "muniment.dev/muniment/verifiers/bundle"
 )
@@ -49,7 +50,7 @@ func (c *bundleVerifyCmd) Run(a *term.App) error {
 			return fmt.Errorf("--stream-key: %w", err)
 		}
 	}
-	f, size, err := openRegular(c.File)
+	f, size, err := interrupt.OpenRegular(c.File)
 	if err != nil {
 		return err
 	}
@@ -209,7 +210,7 @@ type shownMember struct {
 }
 
 func (c *bundleShowCmd) Run(a *term.App) error {
-	f, size, err := openRegular(c.File)
+	f, size, err := interrupt.OpenRegular(c.File)
 	if err != nil {
 		return err
 	}

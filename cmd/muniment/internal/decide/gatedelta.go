@@ -178,7 +178,7 @@ func (r *tempReplica) importDelta(a *term.App, path string) error {
 	show, finish := a.ProgressFunc("verify " + filepath.Base(path))
 	defer finish()
 	o.Progress = show
-	f, size, err := openRegular(path)
+	f, size, err := interrupt.OpenRegular(path)
 	if err != nil {
 		return err
 	}
@@ -189,7 +189,7 @@ func (r *tempReplica) importDelta(a *term.App, path string) error {
 
 // openBundle verifies a bundle, imports and opens it.
 func (r *tempReplica) openBundle(a *term.App, path string) error {
-	f, size, err := openRegular(path)
+	f, size, err := interrupt.OpenRegular(path)
 	if err != nil {
 		return err
 	}
@@ -209,22 +209,6 @@ func (r *tempReplica) openBundle(a *term.App, path string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
-}
-
-// openRegular opens a file that is read more than once, and returns its size.
-func openRegular(path string) (*os.File, int64, error) {
-	f, err := interrupt.Open(path)
-	if err != nil {
-		return nil, 0, err
-	}
-	info, err := f.Stat()
-	if err == nil && !info.Mode().IsRegular() {
-		err = fmt.Errorf("%s is not a regular file: it is read more than once, so copy it to disk first", path)
-	}
-	if err != nil {
-		return nil, 0, errors.Join(err, f.Close())
-	}
-	return f, info.Size(), nil
 }
 
 // tenant returns the tenant of the stream, which its entries name.

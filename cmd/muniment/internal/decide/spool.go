@@ -1,14 +1,12 @@
 package decide
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
 
 	"connectrpc.com/connect"
 
-	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/answer"
@@ -104,7 +102,7 @@ func (c *spoolSubmitCmd) Run(a *term.App) error {
 		return err
 	}
 	var rows []*submittedDecision // of documents that cannot be submitted
-	pending, err := s.Pending(func(digest string, err error) {
+	pending, err := s.Pending(nil, func(digest string, err error) {
 		result := resultUnreadable
 		if errors.Is(err, spool.ErrChanged) {
 			result = resultChanged
@@ -121,26 +119,26 @@ func (c *spoolSubmitCmd) Run(a *term.App) error {
 	if len(pending)+refused == 0 {
 		return term.PrintRows(a, c.ResultFlags, rows, "no decisions")
 	}
-	for len(pending) > 0 {
-		batch, documents, err := s.Batch(pending)
+	err = s.Submit(pending, func(documents [][]byte) ([]*munimentv1.SubmittedDecision, error) {
+		res, err := client.Gate.SubmitDecisions(a.Ctx, connect.NewRequest(&munimentv1.SubmitDecisionsRequest{Tenant: client.Tenant, Decisions: documents}))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		rows, err := submitBatch(a.Ctx, client, batch, documents)
+		return res.Msg.Results, nil
+	}, func(batch []spool.Pending, documents [][]byte, results []*munimentv1.SubmittedDecision) error {
+		rows, err := submittedRows(batch, documents, results)
 		if err != nil {
 			return err
 		}
 		for _, r := range rows {
 			if !r.done() {
 				refused++
-			} else if err := s.Remove(r.Document); err != nil {
-				return err
 			}
 		}
-		if err := term.PrintRows(a, c.ResultFlags, rows, ""); err != nil {
-			return err
-		}
-		pending = pending[len(batch):]
+		return term.PrintRows(a, c.ResultFlags, rows, "")
+	})
+	if err != nil {
+		return err
 	}
 	if refused > 0 {
 		return term.ExitWith(term.ExitNo, fmt.Errorf("%s not recorded, and kept in the spool", term.Count(refused, "decision")))
@@ -148,16 +146,9 @@ func (c *spoolSubmitCmd) Run(a *term.App) error {
 	return nil
 }
 
-// submitBatch submits documents with one call.
-func submitBatch(ctx context.Context, client *muniment.Client, batch []spool.Pending, documents [][]byte) (rows []*submittedDecision, err error) {
-	res, err := client.Gate.SubmitDecisions(ctx, connect.NewRequest(&munimentv1.SubmitDecisionsRequest{Tenant: client.Tenant, Decisions: documents}))
-	if err != nil {
-		return nil, err
-	}
-	if n := len(res.Msg.Results); n != len(batch) {
-		return nil, fmt.Errorf("the server answered about %d of %s: upgrade it", n, term.Count(len(batch), "decision"))
-	}
-	for i, result := range res.Msg.Results {
+// submittedRows returns the results of one call.
+func submittedRows(batch []spool.Pending, documents [][]byte, results []*munimentv1.SubmittedDecision) (rows []*submittedDecision, err error) {
+	for i, result := range results {
 		m, err := decide.ReadSpooled(documents[i])
 		if err != nil {
 			return nil, err

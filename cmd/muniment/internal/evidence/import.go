@@ -51,25 +51,18 @@ func (c *importCmd) Run(a *term.App) error {
 	if d.Replica == nil {
 		return fmt.Errorf("--data: %s is the data folder of a log, not of a replica: create a replica with 'muniment replica init DIR'", c.Data)
 	}
-	f, err := interrupt.Open(c.File)
+	f, size, err := interrupt.OpenRegular(c.File)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	if !info.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a regular file: an import reads it more than once, so copy it to disk first", c.File)
-	}
 	if err := c.checkAttestation(f, d.Replica.Origin()); err != nil {
 		return c.outcome(a, nil, err)
 	}
 	show, finish := a.ProgressFunc("import")
 	r, err := datadir.HandOver(a.Ctx, c.Data, f, show)
 	if errors.Is(err, datadir.ErrNoServer) {
-		r, err = c.into(a, d, f, info.Size(), show)
+		r, err = c.into(a, d, f, size, show)
 	}
 	finish()
 	return c.outcome(a, r, err)

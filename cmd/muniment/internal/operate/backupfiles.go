@@ -20,6 +20,7 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/wholefile"
 )
@@ -161,7 +162,7 @@ func copySynced(ctx context.Context, path string, r io.Reader, progress io.Write
 		return 0, "", err
 	}
 	hash := sha256.New()
-	size, err = io.Copy(io.MultiWriter(f, hash, progress), contextReader{ctx, r})
+	size, err = io.Copy(io.MultiWriter(f, hash, progress), interrupt.Reader(ctx, r))
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return 0, "", err
 	}
@@ -176,20 +177,8 @@ func digestFile(ctx context.Context, path string, progress io.Writer) (size int6
 	}
 	defer f.Close()
 	hash := sha256.New()
-	size, err = io.Copy(io.MultiWriter(hash, progress), contextReader{ctx, f})
+	size, err = io.Copy(io.MultiWriter(hash, progress), interrupt.Reader(ctx, f))
 	return size, hex.EncodeToString(hash.Sum(nil)), err
-}
-
-type contextReader struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := c.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }
 
 // syncFolders syncs a folder and all folders below it.

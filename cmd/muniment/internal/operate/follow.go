@@ -274,41 +274,28 @@ func (f *follower) watch(ctx context.Context) {
 // submit sends spooled decisions to the ledger. Those that it refuses stay in
 // the spool, and are not sent again by this process.
 func (f *follower) submit(ctx context.Context) error {
-	pending, err := f.spool.Pending(func(digest string, err error) { f.refuse(digest, err.Error()) })
+	pending, err := f.spool.Pending(f.refused, func(digest string, err error) { f.refuse(digest, err.Error()) })
 	if err != nil {
 		return err
 	}
-	fresh := pending[:0]
-	for _, p := range pending {
-		if !f.refused[p.Digest] {
-			fresh = append(fresh, p)
-		}
-	}
-	for len(fresh) > 0 {
-		batch, documents, err := f.spool.Batch(fresh)
+	err = f.spool.Submit(pending, func(documents [][]byte) ([]*munimentv1.SubmittedDecision, error) {
+		ctx, cancel := context.WithTimeout(ctx, stalled)
+		defer cancel()
+		res, err := f.client.Gate.SubmitDecisions(ctx, connect.NewRequest(&munimentv1.SubmitDecisionsRequest{Tenant: f.client.Tenant, Decisions: documents}))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		call, cancel := context.WithTimeout(ctx, stalled)
-		res, err := f.client.Gate.SubmitDecisions(call, connect.NewRequest(&munimentv1.SubmitDecisionsRequest{Tenant: f.client.Tenant, Decisions: documents}))
-		cancel()
-		if err != nil {
-			return fmt.Errorf("submit decisions: %w", err)
-		}
-		if len(res.Msg.Results) != len(batch) {
-			return fmt.Errorf("submit decisions: the server answered about %d of %d", len(res.Msg.Results), len(batch))
-		}
-		for i, r := range res.Msg.Results {
-			switch {
-			case r.Index != nil:
-				if err := f.spool.Remove(batch[i].Digest); err != nil {
-					return err
-				}
-			case r.Result != munimentv1.SubmissionResult_SUBMISSION_RESULT_NOT_YET:
+		return res.Msg.Results, nil
+	}, func(batch []spool.Pending, _ [][]byte, results []*munimentv1.SubmittedDecision) error {
+		for i, r := range results {
+			if r.Index == nil && r.Result != munimentv1.SubmissionResult_SUBMISSION_RESULT_NOT_YET {
 				f.refuse(batch[i].Digest, r.Reason)
 			}
 		}
-		fresh = fresh[len(batch):]
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("submit decisions: %w", err)
 	}
 	return nil
 }
