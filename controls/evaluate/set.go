@@ -10,6 +10,7 @@ import (
 	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 // DefaultValidFor is the longest validity of a decision if the control set has
@@ -141,6 +142,16 @@ func (c *Control) mode(stage, environment string) (mode Mode) {
 		}
 	}
 	return mode
+}
+
+// ModeOf returns the mode of a control of a stored set, or "" if the control is
+// left out.
+func ModeOf(m *munimentv1.Control, stage, environment string) Mode {
+	c := &Control{}
+	for _, row := range m.Modes {
+		c.Modes = append(c.Modes, ModeRow{row.Stage, row.Environments, Mode(row.Mode)})
+	}
+	return c.mode(stage, environment)
 }
 
 // visit calls f with the control and with those that it includes, each once.

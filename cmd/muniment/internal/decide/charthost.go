@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/internal/pemfile"
 )
 
 // chartHostFlags are about the connection to a repository of charts.
@@ -98,17 +98,9 @@ func (f *chartHostFlags) client() (*http.Client, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
 	switch {
 	case f.ChartCert != "" && f.ChartKey != "":
-		cert, err := bounded.ReadFile(f.ChartCert, bounded.Config)
+		pair, err := remote.ReadKeyPair("--chart-cert", f.ChartCert, "--chart-key", f.ChartKey)
 		if err != nil {
-			return nil, fmt.Errorf("--chart-cert: %w", err)
-		}
-		key, err := bounded.ReadSecret(f.ChartKey)
-		if err != nil {
-			return nil, fmt.Errorf("--chart-key: %w", err)
-		}
-		pair, err := pemfile.KeyPair(cert, key)
-		if err != nil {
-			return nil, fmt.Errorf("--chart-cert: %w", err)
+			return nil, err
 		}
 		config.Certificates = []tls.Certificate{pair}
 	case f.ChartCert != "" || f.ChartKey != "":

@@ -22,7 +22,6 @@ import (
 	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/images"
-	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/internal/safetext"
 	"muniment.dev/muniment/ledger/entry"
@@ -163,10 +162,10 @@ func (u *glassUse) controls(ctx context.Context) ([]string, error) {
 	request := &munimentv1.DecideRequest{Tenant: u.client.Tenant, Stage: u.row.Stage, Environment: u.row.Environment, DryRun: true}
 	tags := false
 	for _, reference := range u.images {
-		name, digest, ok := images.Pinned(reference)
-		if tags = tags || !ok; ok {
-			alg, value, _ := strings.Cut(digest, ":")
-			request.Subjects = append(request.Subjects, &munimentv1.GateSubject{Type: artifact.Image, Artifact: &munimentv1.Artifact{Name: name, Digest: map[string]string{alg: value}}})
+		if pinned := pinnedArtifact(reference); pinned != nil {
+			request.Subjects = append(request.Subjects, &munimentv1.GateSubject{Type: artifact.Image, Artifact: pinned})
+		} else {
+			tags = true
 		}
 	}
 	var enforced, blocking []string
@@ -201,6 +200,16 @@ func (u *glassUse) controls(ctx context.Context) ([]string, error) {
 	return slices.Compact(blocking), nil
 }
 
+// pinnedArtifact returns the image of a reference with a digest, or nil.
+func pinnedArtifact(reference string) *munimentv1.Artifact {
+	name, digest, ok := images.Pinned(reference)
+	if !ok {
+		return nil
+	}
+	alg, value, _ := strings.Cut(digest, ":")
+	return &munimentv1.Artifact{Name: name, Digest: map[string]string{alg: value}}
+}
+
 // enforced returns the controls that are enforced for images in the
 // environment, for images without a digest to decide about.
 func (u *glassUse) enforced(ctx context.Context) (all []string, err error) {
@@ -212,13 +221,8 @@ func (u *glassUse) enforced(ctx context.Context) (all []string, err error) {
 		if types := c.AppliesTo.GetTypes(); len(types) > 0 && !slices.Contains(types, artifact.Image) {
 			continue
 		}
-		for _, m := range c.Modes {
-			if m.Stage == u.row.Stage && (len(m.Environments) == 0 || u.row.Environment == "" || slices.ContainsFunc(m.Environments, func(g string) bool { return glob.Match(g, u.row.Environment) })) {
-				if m.Mode == string(evaluate.Enforce) {
-					all = append(all, c.Id)
-				}
-				break
-			}
+		if evaluate.ModeOf(c, u.row.Stage, u.row.Environment) == evaluate.Enforce {
+			all = append(all, c.Id)
 		}
 	}
 	return all, nil
@@ -228,9 +232,8 @@ func (u *glassUse) enforced(ctx context.Context) (all []string, err error) {
 func (r *reconciler) request(u *glassUse, control string) *munimentv1.ExceptionRequest {
 	p, scope := u.pod, &munimentv1.ExceptionScope{}
 	for _, reference := range u.images {
-		if name, digest, ok := images.Pinned(reference); ok {
-			alg, value, _ := strings.Cut(digest, ":")
-			scope.Subjects = append(scope.Subjects, &munimentv1.Artifact{Name: name, Digest: map[string]string{alg: value}})
+		if pinned := pinnedArtifact(reference); pinned != nil {
+			scope.Subjects = append(scope.Subjects, pinned)
 		} else if !strings.Contains(reference, "*") {
 			scope.Globs = append(scope.Globs, reference)
 		}

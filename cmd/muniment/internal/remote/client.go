@@ -159,17 +159,23 @@ func (f *Credentials) clientCertificate() (tls.Certificate, error) {
 	case f.ClientKey == "":
 		return none, errors.New("--client-cert: requires --client-key")
 	}
-	cert, err := bounded.ReadFile(f.ClientCert, bounded.Config)
+	return ReadKeyPair("--client-cert", f.ClientCert, "--client-key", f.ClientKey)
+}
+
+// ReadKeyPair reads a certificate and its key from the files of two flags.
+func ReadKeyPair(certFlag, certFile, keyFlag, keyFile string) (tls.Certificate, error) {
+	var none tls.Certificate
+	cert, err := bounded.ReadFile(certFile, bounded.Config)
 	if err != nil {
-		return none, fmt.Errorf("--client-cert: %w", err)
+		return none, fmt.Errorf("%s: %w", certFlag, err)
 	}
-	key, err := bounded.ReadSecret(f.ClientKey)
+	key, err := bounded.ReadSecret(keyFile)
 	if err != nil {
-		return none, fmt.Errorf("--client-key: %w", err)
+		return none, fmt.Errorf("%s: %w", keyFlag, err)
 	}
 	pair, err := pemfile.KeyPair(cert, key)
 	if err != nil {
-		return none, fmt.Errorf("--client-cert, --client-key: %w", err)
+		return none, fmt.Errorf("%s, %s: %w", certFlag, keyFlag, err)
 	}
 	return pair, nil
 }
