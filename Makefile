@@ -48,7 +48,7 @@ other-systems: ## build the command for systems other than Linux (SYSTEMS=…)
 	@echo "== other systems"; for s in $(SYSTEMS); do \
 	  GOOS=$${s%/*} GOARCH=$${s#*/} go build ./cmd/muniment/... || { echo "$$s does not build"; exit 1; }; done
 
-test-go: ## Go tests: with the race detector, and without it those that have no concurrency
+test-go: $(TOOLS)/gotestsum ## Go tests: with the race detector, and without it those that have no concurrency
 	@echo "== go test -race"; GORACE=atexit_sleep_ms=0 .ci/gotest -race -vet=off -timeout 40m ./...
 	@echo "== go test, without concurrency"; .ci/gotest without-race -vet=off -timeout 40m
 
@@ -84,7 +84,7 @@ mutants: $(VENV)/ok clients/ts/node_modules/.installed ## compare the three veri
 decisions: $(VENV)/ok ## compare the two evaluators of decisions on N random cases (SEED=…, N=2000)
 	@PYTHON=$(VENV)/bin/python .ci/decisions $(SEED) $(N)
 
-soak: clients/ts/node_modules/.installed ## the seeded campaigns in full, and admission by policy-controller and Kyverno (SEED=…)
+soak: $(TOOLS)/gotestsum clients/ts/node_modules/.installed ## the seeded campaigns in full, and admission by policy-controller and Kyverno (SEED=…)
 	@echo "== campaigns of seed $(SEED) (again: make soak SEED=$(SEED))"
 	@MUNIMENT_SOAK=$(SEED) .ci/gotest -count=1 -timeout 3h ./ledger/store/... ./ledger/pebblestore ./ledger/receipt ./cmd/muniment \
 	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill'
@@ -99,10 +99,10 @@ clients/ts/node_modules/.installed: clients/ts/package.json clients/ts/package-l
 	@cd clients/ts; npm ci --silent
 	@touch $@
 
-tools: $(TOOLS)/buf $(TOOLS)/staticcheck ## build the linters and generators
+tools: $(TOOLS)/buf ## build the linters, the generators and the test runner
 
-$(TOOLS)/buf $(TOOLS)/staticcheck &: .ci/tools/go.mod
-	@echo "building buf and staticcheck (once)"; mkdir -p $(TOOLS); go build -C .ci/tools -o ../../$(TOOLS)/ tool; touch $(TOOLS)/*
+$(TOOLS)/buf $(TOOLS)/staticcheck $(TOOLS)/gotestsum &: .ci/tools/go.mod
+	@echo "building buf, staticcheck and gotestsum (once)"; mkdir -p $(TOOLS); go build -C .ci/tools -o ../../$(TOOLS)/ tool; touch $(TOOLS)/*
 
 bench: ## measure, and print ratios against limits measured in the same run
 	@go run ./bench
