@@ -586,6 +586,7 @@ func testCIJob(t *testing.T, j *ciJob, c *company) {
 // TestCIInstall downloads a program with and without its checksum, and builds
 // one from a module proxy.
 func TestCIInstall(t *testing.T) {
+	soak.WithoutRace(t)
 	program := "#!/bin/sh\necho downloaded\n"
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, program) }))
 	t.Cleanup(server.Close)

@@ -429,6 +429,7 @@ func lastBackup(w *workshop, to string) string {
 // TestFullOutput runs every command with its standard output on a full disk.
 // Lost output is an error.
 func TestFullOutput(t *testing.T) {
+	soak.WithoutRace(t)
 	w := newWorkshop(t)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 	if err != nil {

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/alecthomas/kong"
+
+	"muniment.dev/muniment/internal/soak"
 )
 
 // An example is a command line from the help of a command.
@@ -71,6 +73,7 @@ func shellWords(t *testing.T, line string) (calls [][]string) {
 // The examples of every command's help are accepted by the parser, and are
 // examples of this command.
 func TestHelpExamplesParse(t *testing.T) {
+	soak.WithoutRace(t)
 	t.Setenv("MUNIMENT_CONFIG", "")
 	tree := leaves(t)
 	for _, command := range slices.Sorted(maps.Keys(tree)) {
@@ -114,6 +117,7 @@ func TestHelpExamplesParse(t *testing.T) {
 // The examples of commands that need no server run as they are, in a folder
 // with the files that they name.
 func TestHelpExamplesRun(t *testing.T) {
+	soak.WithoutRace(t)
 	r := newFsckRig(t)
 	try := func(t *testing.T, args ...string) {
 		t.Helper()

@@ -13,11 +13,13 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // TestFileNames gives every command files whose names are not UTF-8 or contain
 // the separators of lists and pairs. Each is opened under its name.
 func TestFileNames(t *testing.T) {
+	soak.WithoutRace(t)
 	w := newWorkshop(t)
 	ran := 0
 	tree := leaves(t)
@@ -54,6 +56,7 @@ func TestFileNames(t *testing.T) {
 // TestForeignFolders gives each command that makes files in a folder the
 // folders of a log and of a witness. Their own files stay as they are.
 func TestForeignFolders(t *testing.T) {
+	soak.WithoutRace(t)
 	w := newWorkshop(t)
 	config := "state: %s\nlogs: [{name: a, url: " + w.replace["$SERVER"] + ", policy: data/policy}]\n"
 	last := lastBackup(w, "backups")

@@ -13,6 +13,7 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -138,6 +139,7 @@ func TestFsckReplica(t *testing.T) {
 // fsck never calls a store sound that the server cannot open, whatever the
 // damage to the files that opening depends on.
 func TestFsckFindsWhatIsRefused(t *testing.T) {
+	soak.WithoutRace(t)
 	r := newFsckRig(t)
 	d, err := datadir.Load(r.dir)
 	if err != nil {

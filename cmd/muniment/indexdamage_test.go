@@ -7,12 +7,14 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 )
 
 // An index row that cannot be read does not lock the operator out. The server
 // refuses with the remedy, and changes no file. The remedy works.
 func TestUnreadableIndex(t *testing.T) {
+	soak.WithoutRace(t)
 	r := newFsckRig(t)
 	command := func(args ...string) (code int, text string) {
 		t.Helper()
