@@ -1,6 +1,8 @@
 package datadir
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"errors"
 	"os"
 	"path/filepath"
@@ -25,6 +27,9 @@ tenants:
     # its limits
     limits: {requests_per_second: 5}
     tokens:
+      - id: ci
+        sha256: 0000000000000000000000000000000000000000000000000000000000000000
+        role: reader # of gates
       - id: acme
         role: admin
 
@@ -48,7 +53,7 @@ log_level: info
 		{name: "append a tenant", edit: func(e *ConfigEdit) error { return e.Add("tenants", "  - name: new\n    stream_key: k\n") },
 			added: "  - name: new\n    stream_key: k\n", want: func(c *Config) { c.Tenants = append(c.Tenants, tenant("new")) }},
 		{name: "remove the first", edit: func(e *ConfigEdit) error { return e.Remove("tenants", "name", "acme") },
-			gone: "  - name: acme # the first\n    stream_key: streams/acme.key\n    # its limits\n    limits: {requests_per_second: 5}\n    tokens:\n      - id: acme\n        role: admin\n",
+			gone: "  - name: acme # the first\n    stream_key: streams/acme.key\n    # its limits\n    limits: {requests_per_second: 5}\n    tokens:\n      - id: ci\n        sha256: " + strings.Repeat("00", 32) + "\n        role: reader # of gates\n      - id: acme\n        role: admin\n",
 			want: func(c *Config) { c.Tenants = slices.Delete(c.Tenants, 0, 1) }},
 		{name: "remove the last", edit: func(e *ConfigEdit) error { return e.Remove("tenants", "name", "initech") },
 			gone: "  - name: initech\n    stream_key: |\n      streams/initech.key\n",
@@ -59,6 +64,12 @@ log_level: info
 			gone: "    suspended: true\n", want: func(c *Config) { c.Tenants[1].Suspended = false }},
 		{name: "remove the only operator", edit: func(e *ConfigEdit) error { return e.Remove("operators", "id", "one") },
 			gone: "  - id: one\n    sha256: 00\n", want: func(c *Config) { c.Operators = nil }},
+		{name: "replace a token", edit: func(e *ConfigEdit) error { return setToken(e, "acme", "ci", 1) },
+			gone: "        sha256: " + strings.Repeat("00", 32) + "\n", added: "        sha256: " + strings.Repeat("01", 32) + "\n", want: func(*Config) {}},
+		{name: "add a token", edit: func(e *ConfigEdit) error { return setToken(e, "acme", "new", 2) },
+			added: "      - id: new\n        role: reader\n        sha256: " + strings.Repeat("02", 32) + "\n", want: func(*Config) {}},
+		{name: "a tenant without tokens", edit: func(e *ConfigEdit) error { return setToken(e, "globex", "new", 2) }, wantByAnHand: true},
+		{name: "a token without a hash", edit: func(e *ConfigEdit) error { return setToken(e, "acme", "acme", 1) }, wantByAnHand: true},
 		{name: "no such tenant", edit: func(e *ConfigEdit) error { return e.Remove("tenants", "name", "none") }, wantByAnHand: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -98,6 +109,15 @@ log_level: info
 			}
 		})
 	}
+}
+
+// setToken is SetToken for a hash of equal bytes.
+func setToken(e *ConfigEdit, tenant, id string, b byte) error {
+	changed, err := e.SetToken(tenant, id, "reader", [sha256.Size]byte(bytes.Repeat([]byte{b}, sha256.Size)))
+	if err == nil && !changed {
+		return errors.New("nothing has changed")
+	}
+	return err
 }
 
 // Files that cannot be spliced are left alone.

@@ -103,19 +103,29 @@ func (e *YamlEdit) Add(list, lines string) error {
 	case b.key < 0:
 		lines = "\n" + list + ":\n" + lines
 	case len(b.starts) > 0:
-		lines = indent(lines, b.node.Column-1)
+		lines = indent(lines, 2, b.node.Column-1)
 	}
 	e.splice(b.to, b.to, lines)
 	return nil
 }
 
-// indent replaces the indentation by two spaces of each line.
-func indent(lines string, columns int) string {
+// indent replaces the indentation of each line.
+func indent(lines string, from, to int) string {
 	var out strings.Builder
 	for line := range strings.Lines(lines) {
-		out.WriteString(strings.Repeat(" ", columns) + strings.TrimPrefix(line, "  "))
+		out.WriteString(strings.Repeat(" ", to) + strings.TrimPrefix(line, strings.Repeat(" ", from)))
 	}
 	return out.String()
+}
+
+// field returns the value of a mapping's field, or nil.
+func field(n *yaml.Node, name string) *yaml.Node {
+	for f := n.Content; len(f) >= 2; f = f[2:] {
+		if f[0].Value == name {
+			return f[1]
+		}
+	}
+	return nil
 }
 
 // item returns the range of lines of the item whose field has the value.

@@ -208,16 +208,27 @@ func addTenant(dir, name string) (string, error) {
 
 // addTenantWith is addTenant for a given stream key and role of the token.
 func addTenantWith(dir, name string, key entry.StreamKey, role string) (string, error) {
-	if err := entry.CheckTenantName(name); err != nil {
-		return "", fmt.Errorf("tenant %q: %w", name, err)
-	}
-	if err := owner.MkdirAll(filepath.Join(dir, datadir.StreamDir), 0o700); err != nil {
-		return "", err
-	}
-	if err := datadir.WriteNew(filepath.Join(dir, tenantStreamKey(name)), string(key.File()), 0o600); err != nil {
+	if err := writeStreamKey(dir, name, key); err != nil {
 		return "", err
 	}
 	return issueFirstToken(dir, name, role)
+}
+
+// writeStreamKey writes a tenant's stream key into a data folder.
+func writeStreamKey(dir, name string, key entry.StreamKey) error {
+	if err := entry.CheckTenantName(name); err != nil {
+		return fmt.Errorf("tenant %q: %w", name, err)
+	}
+	if err := owner.MkdirAll(filepath.Join(dir, datadir.StreamDir), 0o700); err != nil {
+		return err
+	}
+	return datadir.WriteNew(filepath.Join(dir, tenantStreamKey(name)), string(key.File()), 0o600)
+}
+
+// tenantLines returns a tenant's lines for the configuration, which the lines
+// of its tokens follow.
+func tenantLines(name string) string {
+	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n", name, datadir.StreamDir, name)
 }
 
 // issueFirstToken makes the first token of a tenant whose stream key exists,
@@ -230,5 +241,5 @@ func issueFirstToken(dir, name, role string) (string, error) {
 	if err := datadir.WriteNew(filepath.Join(dir, tenantToken(name)), token+"\n", 0o600); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("  - name: %s\n    stream_key: %s/%s.key\n    tokens:\n      - id: %s\n        role: %s\n        sha256: %x\n", name, datadir.StreamDir, name, name, role, hash), nil
+	return tenantLines(name) + datadir.TokenLines(name, role, hash), nil
 }
