@@ -15,6 +15,7 @@ import (
 	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/controls/bundle"
 	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
@@ -56,7 +57,8 @@ var codes = []struct {
 	{decide.ErrUnreadableSet, connect.CodeFailedPrecondition, "unreadable_control_set", 0},
 	{decide.ErrNoSet, connect.CodeNotFound, "no_control_set", 0},
 	{bundle.ErrSelection, connect.CodeInvalidArgument, "bundle_selection", 0},
-	{bundle.ErrNoRelease, connect.CodeNotFound, "no_release", 0},
+	{inventory.ErrNoRelease, connect.CodeNotFound, "no_release", 0},
+	{inventory.ErrAmbiguous, connect.CodeInvalidArgument, "ambiguous_release", 0},
 	{bundle.ErrEarly, connect.CodeInvalidArgument, "bundle_time", 0},
 	{rpc.ErrNoGateKey, connect.CodeFailedPrecondition, "no_gate_key", 0},
 	{rpc.ErrNoPolicy, connect.CodeFailedPrecondition, "no_policy", 0},

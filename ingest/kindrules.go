@@ -95,6 +95,12 @@ func checkInventory(m *munimentv1.Inventory, now time.Time, _ *contents) error {
 	if limit := now.Add(maxAhead); m.Observed.AsTime().After(limit) {
 		return payloadErrorf("observed", "must not be later than %s, five minutes after the log's time", limit.UTC().Format(time.RFC3339))
 	}
+	switch {
+	case m.Version != "" && m.Release == "":
+		return payloadErrorf("release", "is required with a version")
+	case m.Release != "" && m.Scope != "exists":
+		return payloadErrorf("release", "requires the scope exists")
+	}
 	if m.Observation == "" && m.Part == 0 && m.Parts == 0 {
 		if m.Retired && len(m.Items)+len(m.Unidentified) > 0 {
 			return payloadErrorf("retired", "a source that has ended has no items")

@@ -251,6 +251,8 @@ func TestTypedRules(t *testing.T) {
 		{"inventory", `"runs"`, `"walks"`, "scope: must be one of exists, runs"},
 		{"inventory", `"observed": "2026-05-03T10:00:00Z",`, "", "observed"},
 		{"inventory", `"replicas": 6`, `"replicas": -6`, "replicas"},
+		{"inventory", `"scope"`, `"version": "1.7.0", "scope"`, "release: is required with a version"},
+		{"inventory", `"scope"`, `"release": "shop", "scope"`, "release: requires the scope exists"},
 		{"inventory", `"scope"`, `"part": 1, "scope"`, "observation: is required"},
 		{"inventory", `"scope"`, `"observation": "x", "part": 1, "scope"`, "parts: must be the number of parts"},
 		{"inventory", `"scope"`, `"observation": "x", "part": 3, "parts": 2, "scope"`, "part: must be between 1 and 2"},

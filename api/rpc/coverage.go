@@ -131,6 +131,7 @@ func (s *Gates) inventoryQuery(ctx context.Context, m *munimentv1.InventoryQuery
 
 func sourceMessage(s *inventory.Source) *munimentv1.InventorySource {
 	return &munimentv1.InventorySource{
+		Release: s.Release, Version: s.Version,
 		Scope: s.Scope, Environment: s.Environment, Source: s.Source, Observed: timestamppb.New(s.Observed), Recorded: timestamppb.New(s.Recorded), Submitter: s.Submitter,
 		Entries: s.Entries, Items: uint64(s.Items), Unidentified: uint64(s.Unidentified), Stale: s.Stale, Retired: s.Retired, Problem: s.Problem,
 	}

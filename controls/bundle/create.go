@@ -23,8 +23,6 @@ import (
 var (
 	// ErrSelection reports that a request selects nothing, or too much.
 	ErrSelection = errors.New("nothing is selected")
-	// ErrNoRelease reports that no inventory names a release.
-	ErrNoRelease = errors.New("no inventory of the scope exists names this release: record one with muniment inventory release")
 	// ErrEarly reports a time before entries that the bundle contains.
 	ErrEarly = errors.New("it is before an entry of the bundle")
 )
@@ -78,9 +76,10 @@ type Summary struct {
 
 // Create writes a bundle. The same state and request give the same bytes. Its
 // memory grows with the number of the stream's entries by some bytes for each,
-// and with the reports. Errors: ErrSelection, ErrNoRelease, ErrEarly, and those
-// of ledger.Ledger.SignedCheckpoint; ledger.ErrErased if an opening that the
-// bundle needs was erased by an entry that it does not contain.
+// and with the reports. Errors: ErrSelection, ErrEarly, those of
+// inventory.Projection.Release and ledger.Ledger.SignedCheckpoint;
+// ledger.ErrErased if an opening that the bundle needs was erased by an entry
+// that it does not contain.
 func Create(ctx context.Context, w io.Writer, src *Source, req *Request) (*Summary, error) {
 	c := &creation{Source: src, request: req}
 	for _, step := range []func(context.Context) error{c.open, c.selectArtifacts, c.plan, c.report} {

@@ -84,21 +84,17 @@ func digestsOf(set map[string]string) (all []string) {
 	return all
 }
 
-// release returns the artifacts of a release, by the newest inventories of the
-// scope exists whose environment or source has its name, and the time of the
-// last of them.
+// release returns the artifacts of a release, and the time of the last of its
+// inventories.
 func (c *creation) release(ctx context.Context, name string) ([]decide.Artifact, time.Time, error) {
 	wrong := func(err error) error { return fmt.Errorf("release %q: %w", name, err) }
-	newest, err := c.inventories().Newest(ctx, c.Stream, c.size())
-	if err != nil {
-		return nil, time.Time{}, wrong(err)
-	}
 	var at time.Time
+	observations, err := c.inventories().Release(ctx, c.Stream, c.size(), name)
+	if err != nil {
+		return nil, at, wrong(err)
+	}
 	var entries []*ledger.Entry
-	for _, o := range newest {
-		if o.Scope != inventory.Exists || o.Retired || o.Environment != name && o.Source != name && o.Source != "release "+name {
-			continue
-		}
+	for _, o := range observations {
 		for _, index := range o.Entries {
 			e, err := c.Ledger.Entry(ctx, c.Stream, index)
 			if err != nil {
@@ -109,9 +105,6 @@ func (c *creation) release(ctx context.Context, name string) ([]decide.Artifact,
 		if o.Recorded.After(at) {
 			at = o.Recorded
 		}
-	}
-	if len(entries) == 0 {
-		return nil, at, wrong(ErrNoRelease)
 	}
 	found, err := c.artifactsOf(ctx, entries)
 	if err == nil && len(found) == 0 {

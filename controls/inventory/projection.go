@@ -39,6 +39,11 @@ func (k Key) compare(o Key) int {
 // Newest returns the newest observation of each source up to a tree size, by
 // environment, scope and source. They must not be changed.
 func (p *Projection) Newest(ctx context.Context, s *ledger.Stream, size uint64) ([]*Observation, error) {
+	return p.at(ctx, s, size, (*register).newest)
+}
+
+// at returns what list returns of a register with the entries below a size.
+func (p *Projection) at(ctx context.Context, s *ledger.Stream, size uint64, list func(*register) []*Observation) ([]*Observation, error) {
 	published := p.Log.Published()
 	st := p.stream(s)
 	st.mu.Lock()
@@ -46,11 +51,15 @@ func (p *Projection) Newest(ctx context.Context, s *ledger.Stream, size uint64) 
 	if err := p.refresh(ctx, published, s, st); err != nil {
 		return nil, fmt.Errorf("read inventories: %w", err)
 	}
-	newest := st.register.newest()
-	if slices.ContainsFunc(newest, func(o *Observation) bool { return slices.Max(o.Entries) >= size }) {
-		return p.past(ctx, published, s, size)
+	found := list(st.register)
+	if !slices.ContainsFunc(found, func(o *Observation) bool { return slices.Max(o.Entries) >= size }) {
+		return found, nil
 	}
-	return newest, nil
+	r, err := p.past(ctx, published, s, size)
+	if err != nil {
+		return nil, err
+	}
+	return list(r), nil
 }
 
 func (p *Projection) stream(s *ledger.Stream) *stream {
@@ -90,8 +99,8 @@ func (p *Projection) refresh(ctx context.Context, published *ledger.Published, s
 	return nil
 }
 
-// past returns the newest observations of a state in the past.
-func (p *Projection) past(ctx context.Context, published *ledger.Published, s *ledger.Stream, size uint64) ([]*Observation, error) {
+// past returns the register of a state in the past.
+func (p *Projection) past(ctx context.Context, published *ledger.Published, s *ledger.Stream, size uint64) (*register, error) {
 	r, next, n := newRegister(), uint64(0), 0
 	for e, err := range exception.Entries(ctx, p.Log, published, s, ledger.Filter{Kind: kindname.Inventory}, &next) {
 		if err != nil {
@@ -107,5 +116,5 @@ func (p *Projection) past(ctx context.Context, published *ledger.Published, s *l
 			return nil, err
 		}
 	}
-	return r.newest(), nil
+	return r, nil
 }

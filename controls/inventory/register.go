@@ -17,9 +17,10 @@ const (
 
 // Bounds of what is kept in memory for a stream.
 const (
-	maxPending = 8      // incomplete observations of one source
-	maxSources = 10_000 // of one stream
-	maxParts   = 1024   // of one observation
+	maxPending  = 8      // incomplete observations of one source
+	maxSources  = 10_000 // of one stream
+	maxVersions = 10_000 // of releases of one stream; the newest are found
+	maxParts    = 1024   // of one observation
 )
 
 // A Key identifies a source in a scope and environment.
@@ -33,6 +34,8 @@ type Observation struct {
 	Observed  time.Time // not later than its first entry
 	Recorded  time.Time // when its last entry was
 	Retired   bool      // the source has ended
+	Release   string    // that the artifacts belong to; "": none
+	Version   string    // of the release; "": none
 	// Entries has an index for each part. A part without one is 0 in an
 	// observation that is not complete.
 	Entries []uint64
@@ -43,9 +46,19 @@ type Observation struct {
 	has     []bool // the parts
 }
 
-// A register has the newest observation of each source, as a function of the
-// entries that it has read.
-type register struct{ sources map[Key]*source }
+// A versionKey identifies a version of a release of one source.
+type versionKey struct {
+	Key
+	release, version string
+}
+
+// A register has the newest observation of each source and of each version of
+// a release, as a function of the entries that it has read.
+type register struct {
+	sources  map[Key]*source
+	versions map[versionKey]*Observation
+	recent   []*Observation // of versions, in the order of their completion; some are replaced
+}
 
 // A source has the observations of one source that matter.
 type source struct {
@@ -53,7 +66,9 @@ type source struct {
 	pending []*Observation // not complete, the newest last
 }
 
-func newRegister() *register { return &register{map[Key]*source{}} }
+func newRegister() *register {
+	return &register{sources: map[Key]*source{}, versions: map[versionKey]*Observation{}}
+}
 
 // add adds an entry of kind inventory. Entries are added in their order.
 func (r *register) add(e *ledger.Entry) error {
@@ -85,7 +100,7 @@ func (r *register) add(e *ledger.Entry) error {
 	}
 	o := s.observation(h.Submitter, a["observation"], parts)
 	if o == nil {
-		o = &Observation{Key: key, Submitter: h.Submitter, Observed: observed.UTC(), Retired: a["retired"] == "true", Entries: make([]uint64, parts), id: a["observation"], missing: parts, has: make([]bool, parts)}
+		o = &Observation{Key: key, Submitter: h.Submitter, Observed: observed.UTC(), Retired: a["retired"] == "true", Release: a["release"], Version: a["version"], Entries: make([]uint64, parts), id: a["observation"], missing: parts, has: make([]bool, parts)}
 		s.pending = append(s.pending, o)
 	}
 	if !o.has[part] {
@@ -98,6 +113,7 @@ func (r *register) add(e *ledger.Entry) error {
 	o.bytes += h.Payload.Size
 	if o.missing == 0 {
 		s.newest = o
+		r.addVersion(o)
 		s.pending = slices.DeleteFunc(s.pending, func(p *Observation) bool { return p == o })
 	}
 	if n := len(s.pending) - maxPending; n > 0 {
@@ -105,6 +121,27 @@ func (r *register) add(e *ledger.Entry) error {
 	}
 	return nil
 }
+
+// addVersion notes an observation of a version of a release. Of too many the
+// oldest are forgotten.
+func (r *register) addVersion(o *Observation) {
+	if o.Version == "" {
+		return
+	}
+	r.versions[o.versionKey()] = o
+	r.recent = append(r.recent, o)
+	for len(r.versions) > maxVersions {
+		oldest := r.recent[0]
+		if r.recent = r.recent[1:]; r.versions[oldest.versionKey()] == oldest {
+			delete(r.versions, oldest.versionKey())
+		}
+	}
+	if len(r.recent) > 2*maxVersions {
+		r.recent = slices.DeleteFunc(r.recent, func(o *Observation) bool { return r.versions[o.versionKey()] != o })
+	}
+}
+
+func (o *Observation) versionKey() versionKey { return versionKey{o.Key, o.Release, o.Version} }
 
 // partOf returns the part that an entry is, from 0, and the number of parts.
 func partOf(a map[string]string) (part, parts int, err error) {
@@ -150,6 +187,11 @@ func (r *register) newest() (all []*Observation) {
 func (r *register) lists(index uint64) bool {
 	for _, s := range r.sources {
 		if s.newest != nil && slices.Contains(s.newest.Entries, index) || slices.ContainsFunc(s.pending, func(o *Observation) bool { return slices.Contains(o.Entries, index) }) {
+			return true
+		}
+	}
+	for _, o := range r.versions {
+		if slices.Contains(o.Entries, index) {
 			return true
 		}
 	}

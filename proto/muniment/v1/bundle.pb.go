@@ -28,8 +28,10 @@ const (
 type CreateBundleRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
-	// Select the artifacts of a release, as the newest inventory of the scope
-	// "exists" with this environment lists them.
+	// Select the artifacts of a release, as an inventory of the scope "exists"
+	// lists them that this names (docs/spec/controls.md, section 7): its version,
+	// its release and version with a space between them, its release, or its
+	// environment or source.
 	Release string `protobuf:"bytes,2,opt,name=release,proto3" json:"release,omitempty"`
 	// Select these artifacts. Not together with release.
 	Artifacts []*GateSubject `protobuf:"bytes,3,rep,name=artifacts,proto3" json:"artifacts,omitempty"`

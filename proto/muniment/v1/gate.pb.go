@@ -2235,7 +2235,10 @@ type InventorySource struct {
 	// The source has ended.
 	Retired bool `protobuf:"varint,11,opt,name=retired,proto3" json:"retired,omitempty"`
 	// Why it cannot be read. Empty: it can.
-	Problem       string `protobuf:"bytes,12,opt,name=problem,proto3" json:"problem,omitempty"`
+	Problem string `protobuf:"bytes,12,opt,name=problem,proto3" json:"problem,omitempty"`
+	// The release whose artifacts it lists, and its version. Empty: none.
+	Release       string `protobuf:"bytes,13,opt,name=release,proto3" json:"release,omitempty"`
+	Version       string `protobuf:"bytes,14,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2350,6 +2353,20 @@ func (x *InventorySource) GetRetired() bool {
 func (x *InventorySource) GetProblem() string {
 	if x != nil {
 		return x.Problem
+	}
+	return ""
+}
+
+func (x *InventorySource) GetRelease() string {
+	if x != nil {
+		return x.Release
+	}
+	return ""
+}
+
+func (x *InventorySource) GetVersion() string {
+	if x != nil {
+		return x.Version
 	}
 	return ""
 }
@@ -3008,7 +3025,7 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\asources\x18\x01 \x03(\v2\x1c.muniment.v1.InventorySourceR\asources\x12>\n" +
 	"\tartifacts\x18\x02 \x03(\v2 .muniment.v1.InventoriedArtifactR\tartifacts\x12\x1b\n" +
 	"\ttree_size\x18\x03 \x01(\x04R\btreeSize\x12/\n" +
-	"\x05as_of\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\x8d\x03\n" +
+	"\x05as_of\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\xc1\x03\n" +
 	"\x0fInventorySource\x12\x14\n" +
 	"\x05scope\x18\x01 \x01(\tR\x05scope\x12 \n" +
 	"\venvironment\x18\x02 \x01(\tR\venvironment\x12\x16\n" +
@@ -3022,7 +3039,9 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\x05stale\x18\n" +
 	" \x01(\bR\x05stale\x12\x18\n" +
 	"\aretired\x18\v \x01(\bR\aretired\x12\x18\n" +
-	"\aproblem\x18\f \x01(\tR\aproblem\"\xf1\x02\n" +
+	"\aproblem\x18\f \x01(\tR\aproblem\x12\x18\n" +
+	"\arelease\x18\r \x01(\tR\arelease\x12\x18\n" +
+	"\aversion\x18\x0e \x01(\tR\aversion\"\xf1\x02\n" +
 	"\x13InventoriedArtifact\x12 \n" +
 	"\venvironment\x18\x01 \x01(\tR\venvironment\x12\x12\n" +
 	"\x04type\x18\x02 \x01(\tR\x04type\x121\n" +

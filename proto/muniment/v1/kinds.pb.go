@@ -2514,7 +2514,11 @@ type Inventory struct {
 	// What was seen without a digest. Coverage counts it as not attested.
 	Unidentified []*UnidentifiedItem `protobuf:"bytes,9,rep,name=unidentified,proto3" json:"unidentified,omitempty"`
 	// The source has ended: nothing will be observed there any more.
-	Retired       bool `protobuf:"varint,10,opt,name=retired,proto3" json:"retired,omitempty"`
+	Retired bool `protobuf:"varint,10,opt,name=retired,proto3" json:"retired,omitempty"`
+	// The release whose artifacts exist, and its version, by which it is found
+	// when a newer version of it was recorded by the same source.
+	Release       string `protobuf:"bytes,11,opt,name=release,proto3" json:"release,omitempty"`
+	Version       string `protobuf:"bytes,12,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2617,6 +2621,20 @@ func (x *Inventory) GetRetired() bool {
 		return x.Retired
 	}
 	return false
+}
+
+func (x *Inventory) GetRelease() string {
+	if x != nil {
+		return x.Release
+	}
+	return ""
+}
+
+func (x *Inventory) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
 }
 
 type InventoryItem struct {
@@ -3817,7 +3835,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\aentries\x18\x06 \x03(\x04B\t\xbaH\x06\x92\x01\x03\x10\x80\bR\aentries\x123\n" +
 	"\n" +
 	"exceptions\x18\a \x03(\tB\x13\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x01R\n" +
-	"exceptions\"\xb1\x06\n" +
+	"exceptions\"\x93\a\n" +
 	"\tInventory\x12>\n" +
 	"\venvironment\x18\x01 \x01(\tB\x1c\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\r\n" +
 	"\venvironmentR\venvironment\x12L\n" +
@@ -3840,7 +3858,11 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\funidentified\x18\t \x03(\v2\x1d.muniment.v1.UnidentifiedItemB\t\xbaH\x06\x92\x01\x03\x10\x80 R\funidentified\x12'\n" +
 	"\aretired\x18\n" +
 	" \x01(\bB\r\xb2\xed\x18\t\n" +
-	"\aretiredR\aretired:\xe7\x01\xaa\xed\x18\xe2\x01\n" +
+	"\aretiredR\aretired\x12/\n" +
+	"\arelease\x18\v \x01(\tB\x15\xbaH\x05r\x03\x18\x80\x02\xb2\xed\x18\t\n" +
+	"\areleaseR\arelease\x12/\n" +
+	"\aversion\x18\f \x01(\tB\x15\xbaH\x05r\x03\x18\x80\x02\xb2\xed\x18\t\n" +
+	"\aversionR\aversion:\xe7\x01\xaa\xed\x18\xe2\x01\n" +
 	"\tinventory\x10\x02\x18\x03\"*application/vnd.muniment.inventory.v1+json(\x80\x80@2\x05scope2\venvironment2\bobserved2\x05items:z\n" +
 	"\tInventory\x121the artifacts that exist or run in an environment\x1a\tlisted-in \a*-{scope} in {environment}, seen {observed|day}@\x01\"\xa3\x03\n" +
 	"\rInventoryItem\x12?\n" +

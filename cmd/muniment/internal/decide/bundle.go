@@ -31,7 +31,7 @@ type bundleCmd struct {
 }
 
 type bundleCreateCmd struct {
-	Release  string   `help:"Select the artifacts of a release, as 'muniment inventory release' has recorded them." placeholder:"NAME"`
+	Release  string   `help:"Select the artifacts of a release, as 'muniment inventory release' has recorded them: VERSION, or NAME and VERSION, or the newest of NAME." placeholder:"NAME"`
 	Subject  []string `help:"Select an artifact, as for muniment gate. May be repeated." placeholder:"ARTIFACT" sep:"none"`
 	Type     string   `help:"Type of the subjects, which otherwise follows from what they are." enum:",image,chart,delta,export-manifest,file" default:"" placeholder:"image|chart|delta|export-manifest|file"`
 	Name     string   `help:"Name of the subject that a digest or file identifies." placeholder:"NAME"`

@@ -162,6 +162,8 @@ type inventorySource struct {
 	Scope        string   `json:"scope"`
 	Environment  string   `json:"environment"`
 	Source       string   `json:"source,omitempty"`
+	Release      string   `json:"release,omitempty"`
+	Version      string   `json:"version,omitempty"`
 	Observed     string   `json:"observed"`
 	Submitter    string   `json:"submitter"`
 	Entries      []uint64 `json:"entries"`
@@ -198,7 +200,7 @@ func newInventoried(m *munimentv1.InventoriedArtifact) inventoriedArtifact {
 }
 
 func newSource(m *munimentv1.InventorySource) inventorySource {
-	return inventorySource{Scope: m.Scope, Environment: m.Environment, Source: m.Source, Observed: answer.FormatTime(m.Observed), Submitter: m.Submitter, Entries: m.Entries, Items: m.Items,
+	return inventorySource{Scope: m.Scope, Environment: m.Environment, Source: m.Source, Release: m.Release, Version: m.Version, Observed: answer.FormatTime(m.Observed), Submitter: m.Submitter, Entries: m.Entries, Items: m.Items,
 		Unidentified: m.Unidentified, Stale: m.Stale, Retired: m.Retired, Problem: m.Problem}
 }
 

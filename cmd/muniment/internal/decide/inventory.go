@@ -51,6 +51,8 @@ const (
 // An observed is what a command has found.
 type observed struct {
 	scope        string
+	release      string // that it lists; "": none
+	version      string // of the release
 	at           time.Time
 	items        []*munimentv1.InventoryItem
 	unidentified []*munimentv1.UnidentifiedItem
@@ -63,6 +65,8 @@ type inventoryReport struct {
 	Scope        string              `json:"scope"`
 	Environment  string              `json:"environment"`
 	Source       string              `json:"source,omitempty"`
+	Release      string              `json:"release,omitempty"`
+	Version      string              `json:"version,omitempty"`
 	Observed     string              `json:"observed"`
 	Entries      []uint64            `json:"entries,omitempty"` // none: a dry run
 	Items        int                 `json:"items"`
@@ -86,7 +90,7 @@ func (c *recordFlags) record(ctx context.Context, client *muniment.Client, o *ob
 	if c.DryRun {
 		return r, nil
 	}
-	head := &munimentv1.Inventory{Scope: o.scope, Environment: c.Environment, Source: c.Source, Observed: timestamppb.New(o.at)}
+	head := &munimentv1.Inventory{Scope: o.scope, Environment: c.Environment, Source: c.Source, Observed: timestamppb.New(o.at), Release: o.release, Version: o.version}
 	parts, err := split(head, o.items, o.unidentified)
 	if err != nil {
 		return nil, err
@@ -148,7 +152,7 @@ func split(head *munimentv1.Inventory, items []*munimentv1.InventoryItem, uniden
 }
 
 func (c *recordFlags) report(o *observed) *inventoryReport {
-	r := &inventoryReport{Scope: o.scope, Environment: c.Environment, Source: c.Source, Observed: o.at.UTC().Format(term.TimeFormat), Items: len(o.items), Unidentified: []unidentifiedEntry{}, StaticPods: []string{}, Notes: o.notes}
+	r := &inventoryReport{Scope: o.scope, Environment: c.Environment, Source: c.Source, Release: o.release, Version: o.version, Observed: o.at.UTC().Format(term.TimeFormat), Items: len(o.items), Unidentified: []unidentifiedEntry{}, StaticPods: []string{}, Notes: o.notes}
 	digests, static := map[string]bool{}, map[string]bool{}
 	for _, i := range o.items {
 		digests[i.Type+answer.DigestText(i.Artifact.Digest)] = true

@@ -111,6 +111,9 @@ func (s *inventorySource) text() string {
 	if s.Source != "" {
 		text += ", " + term.Quoted(s.Source)
 	}
+	if s.Version != "" {
+		text += ", version " + term.Quoted(s.Version)
+	}
 	text += fmt.Sprintf(": %s, observed %s by %s", term.Count(s.Items, "item"), s.Observed, term.Quoted(s.Submitter))
 	for _, state := range []struct {
 		is   bool

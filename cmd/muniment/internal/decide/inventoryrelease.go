@@ -16,6 +16,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/artifact"
+	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/strictyaml"
@@ -46,12 +47,14 @@ func (inventoryReleaseCmd) Help() string {
 
 A file must be of the type under which it is listed. Of an index each platform must be attested, and of a chart in a registry its archive.
 
-Without --source the inventory is named after the release, without its version: a new release replaces the last one.
+The version is recorded with the inventory, so that muniment bundle create --release finds each version that was recorded: by the version, or by name and version.
+Coverage counts the newest version only: without --source the inventory is named after the release, and replaces the last one of its environment.
 
 Exit code: 0 recorded; 1 refused; 2 the manifest, a file, a registry or the server failed.
 
 Examples:
-  muniment inventory release release.yaml --environment production/eu`
+  muniment inventory release release.yaml --environment production/eu
+  muniment bundle create --release "shop 1.7.0" --previous "shop 1.6.0" -o shop.bundle.tar`
 }
 
 // Bounds of a release manifest.
@@ -91,9 +94,9 @@ func (c *inventoryReleaseCmd) Run(a *term.App) error {
 		}
 	}
 	if c.Source == "" {
-		c.Source = "release " + r.name
+		c.Source = inventory.ReleaseSource(r.name)
 	}
-	o := &observed{scope: scopeExists, at: time.Now()}
+	o := &observed{scope: scopeExists, release: r.name, version: r.version, at: time.Now()}
 	resolver := &resolver{flags: &subjectFlags{Offline: c.Offline, RegistryFlags: c.RegistryFlags}, app: a, byRef: map[[2]string]*subject{}}
 	for i := range r.artifacts {
 		one := &r.artifacts[i]
