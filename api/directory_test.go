@@ -7,12 +7,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/auth"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -167,7 +167,7 @@ func TestReloadLimitsAndStreamKeys(t *testing.T) {
 // must not see the next one.
 func TestReloadEndsStreams(t *testing.T) {
 	ts := newServer(t)
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), soak.Patience)
 	defer cancel()
 	ts.append("acme", "one")
 	stream, err := ts.client(acmeToken).WatchEntries(ctx, connect.NewRequest(&munimentv1.WatchEntriesRequest{Tenant: "acme"}))

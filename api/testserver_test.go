@@ -29,6 +29,7 @@ import (
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -254,7 +255,7 @@ func (ts *testServer) failCommits(err error) {
 // await waits until f returns true, and fails the test after a minute.
 func await(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !f(); runtime.Gosched() {
+	for end := time.Now().Add(soak.Patience); !f(); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("not after a minute: %s", what)
 		}

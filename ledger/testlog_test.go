@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
@@ -329,7 +330,7 @@ func (tl *testLog) awaitPending(t *testing.T, n int) {
 // await waits until something is so, and fails the test if it never is.
 func await(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !f(); runtime.Gosched() {
+	for end := time.Now().Add(soak.Patience); !f(); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("not after a minute: %s", what)
 		}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/internal/turns"
 )
 
@@ -22,7 +23,7 @@ func TestTurnsOfTheTenant(t *testing.T) {
 		held = append(held, x)
 	}
 	large := tl.appendLater(acme.draft(strings.Repeat("large ", turns.Free)))
-	for end := time.Now().Add(time.Minute); len(turns.CPU.Round()) == 0 && time.Now().Before(end); {
+	for end := time.Now().Add(soak.Patience); len(turns.CPU.Round()) == 0 && time.Now().Before(end); {
 		runtime.Gosched()
 	}
 	if round := turns.CPU.Round(); len(round) != 1 || round[0] != acme.name {

@@ -14,11 +14,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"muniment.dev/muniment/internal/soak"
 )
 
 func await(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !f(); runtime.Gosched() {
+	for end := time.Now().Add(soak.Patience); !f(); runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("not after a minute: %s", what)
 		}

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/internal/turns"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -397,7 +398,7 @@ func TestNothingIsBounded(t *testing.T) {
 		}
 		done <- struct{}{}
 	}()
-	for end := time.Now().Add(time.Minute); len(turns.CPU.Round()) < 2; runtime.Gosched() {
+	for end := time.Now().Add(soak.Patience); len(turns.CPU.Round()) < 2; runtime.Gosched() {
 		if time.Now().After(end) {
 			t.Fatalf("only %q wait for a turn", turns.CPU.Round())
 		}

@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rekor"
 	"muniment.dev/muniment/api/tsa"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // serveAll serves a log with a timestamp authority.
@@ -76,7 +77,7 @@ func TestEveryRequestIsCounted(t *testing.T) {
 		for _, c := range stalled {
 			c.Close()
 		}
-		for end := time.Now().Add(time.Minute); h.Book().Total(limit.Public) != 0; runtime.Gosched() {
+		for end := time.Now().Add(soak.Patience); h.Book().Total(limit.Public) != 0; runtime.Gosched() {
 			if time.Now().After(end) {
 				t.Fatalf("%s: %d places are still held", path, h.Book().Total(limit.Public))
 			}

@@ -581,7 +581,7 @@ func TestInterruptedFIFO(t *testing.T) {
 				cancel()
 				select {
 				case <-ended:
-				case <-time.After(20 * time.Second):
+				case <-time.After(soak.Patience):
 					t.Fatal("still waits for the pipe after 20 seconds")
 				}
 				if err != nil { // another check came first, or the file is not needed here

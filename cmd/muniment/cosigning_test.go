@@ -23,6 +23,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/peers/witnessrig"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -237,7 +238,7 @@ func (c *company) get(path string) (int, string) {
 
 func awaitThat(t *testing.T, what string, f func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); !f(); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(soak.Patience); !f(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not after a minute: %s", what)
 		}

@@ -260,7 +260,7 @@ func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.
 		}
 	}
 	script := rules.script(commands)
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), soak.Patience)
 	defer cancel()
 	args := []string{"--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"}
 	if os.Getuid() != 0 {

@@ -11,16 +11,16 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // TestHealthUnderAttack holds every connection of the API from several
 // addresses, one of which is the address of the monitoring. The health listener
 // must still answer.
 func TestHealthUnderAttack(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), soak.Patience)
 	defer cancel()
 	data := filepath.Join(t.TempDir(), "data")
 	if out, err := exec.CommandContext(ctx, program(t), "init", data, "--origin", "ledger.test", "--tenant", "acme").CombinedOutput(); err != nil {

@@ -69,7 +69,7 @@ func safely(t *testing.T, args ...string) int {
 	t.Helper()
 	code := 0
 	for _, args := range [][]string{args, append(args[:len(args):len(args)], "--json")} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), soak.Patience)
 		var stdout, stderr bytes.Buffer
 		code = run(ctx, args, strings.NewReader(""), &stdout, &stderr)
 		cancel()
@@ -435,7 +435,7 @@ func TestHostileAlerts(t *testing.T) {
 	// A witness that refuses checkpoints.
 	w.must("witness init witness --name w.example")
 	w.must("trust add-witness w " + strings.Fields(w.args("{witness}")[0])[0] + " " + s.URL + " --data data")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), soak.Patience)
 	defer cancel()
 	var stdout bytes.Buffer
 	stderr := &untilWarning{stop: cancel}

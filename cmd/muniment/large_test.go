@@ -18,6 +18,8 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+
+	"muniment.dev/muniment/internal/soak"
 )
 
 // bigfile FILE BYTES: writes noise.
@@ -85,7 +87,7 @@ func peakMemoryScript(ts *testscript.TestScript, neg bool, args []string) {
 func filesScript(ts *testscript.TestScript, neg bool, args []string) {
 	want, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	for deadline := time.Now().Add(time.Minute); ; {
+	for deadline := time.Now().Add(soak.Patience); ; {
 		files, err := os.ReadDir(ts.MkAbs(args[0]))
 		ts.Check(err)
 		if len(files) == want {
@@ -126,7 +128,7 @@ func killServerScript(ts *testscript.TestScript, neg bool, args []string) {
 
 // metric LINE: waits until the server's metrics have the line.
 func metricScript(ts *testscript.TestScript, neg bool, args []string) {
-	for deadline := time.Now().Add(time.Minute); ; {
+	for deadline := time.Now().Add(soak.Patience); ; {
 		req, err := http.NewRequest(http.MethodGet, ts.Getenv("MUNIMENT_SERVER")+"/metrics", nil)
 		ts.Check(err)
 		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(ts.ReadFile("data/operators/operator.token")))

@@ -19,10 +19,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // The numbers of an account that exists on no machine.
@@ -179,7 +179,7 @@ func TestServiceAccount(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{{"serve", "--data", "data", "--listen", "127.0.0.1:0"}, {"witness", "--data", "witness", "--listen", "127.0.0.1:0"}} {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), soak.Patience)
 		defer cancel()
 		cmd := s.command(ctx, args...)
 		var stderr bytes.Buffer

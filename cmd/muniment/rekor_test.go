@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -25,6 +24,7 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/peers/sigstorerig"
+	"muniment.dev/muniment/internal/soak"
 )
 
 const predicateType = "https://example.com/p"
@@ -63,7 +63,7 @@ func (r *rekorRig) start() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), soak.Patience)
 	r.t.Cleanup(cancel)
 	if r.server, err = startProcess(ctx, bin, "--data", r.data, "--rekor-listen", "127.0.0.1:0"); err != nil {
 		r.t.Fatal(err)

@@ -26,6 +26,7 @@ import (
 	"muniment.dev/muniment/api/oidc/oidctest"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -170,7 +171,7 @@ func (p *process) stop(sig os.Signal) error {
 func serveScript(ts *testscript.TestScript, neg bool, args []string) {
 	bin, err := exec.LookPath(cmp.Or(ts.Getenv("PLAIN_PROGRAM"), "muniment"))
 	ts.Check(err)
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), soak.Patience)
 	p, err := startProcess(ctx, bin, append([]string{"--data", ts.MkAbs(args[0])}, args[1:]...)...)
 	if neg {
 		cancel()

@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
@@ -105,7 +104,7 @@ func (w *cancelWriter) Write(p []byte) (int, error) {
 func (w *workshop) runLine(t *testing.T, command, line string) (code int, stdout, stderr string) {
 	t.Helper()
 	w.t = t
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), soak.Patience)
 	defer cancel()
 	out, errs := &cancelWriter{cancel: func() {}}, &bytes.Buffer{}
 	if commandLines[command].runs {

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // TestTraces runs the server beside a collector of OTLP over HTTP.
@@ -63,7 +64,7 @@ func TestTraces(t *testing.T) {
 	if err := p.stop(os.Interrupt); err != nil { // sends what is left
 		t.Fatalf("%v\n%s", err, p.log)
 	}
-	for deadline := time.After(time.Minute); ; {
+	for deadline := time.After(soak.Patience); ; {
 		select {
 		case name := <-spans:
 			if name == "muniment.v1.LedgerService/ListEntries" {

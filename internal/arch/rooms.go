@@ -93,7 +93,7 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "internal/peers", Purpose: "the real programs that tests and measurements run beside Muniment",
-		Imports: []string{"api", "clients/go", "ledger", "ledger/store/memstore", "proto", "internal"},
+		Imports: []string{"api", "clients/go", "ledger", "internal/soak", "ledger/store/memstore", "proto", "internal"},
 		ByName:  true,
 	},
 	{

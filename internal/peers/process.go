@@ -13,10 +13,12 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"muniment.dev/muniment/internal/soak"
 )
 
 // startTime is the time limit for a program's first response.
-const startTime = time.Minute
+const startTime = soak.Patience
 
 // maxAnswer is the size limit of the response to a probe.
 const maxAnswer = 1 << 20

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // Variable is the environment variable that enables full campaigns. Its value
@@ -91,3 +92,8 @@ func WithoutRace(t *testing.T) {
 		t.Skip("runs without the race detector")
 	}
 }
+
+// Patience is how long tests wait for what must happen, before they fail.
+// It only ends tests that hang: no test is faster or stricter for less of it,
+// and a loaded machine can need minutes for what usually takes milliseconds.
+const Patience = 5 * time.Minute

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/mod/sumdb/note"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -76,7 +77,7 @@ func TestWriter(t *testing.T) {
 	for size := uint64(1); size <= 50; size++ {
 		l.grow(size)
 	}
-	for end := time.Now().Add(time.Minute); w.Size() == 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(soak.Patience); w.Size() == 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the anchor is not written")
 		}

@@ -19,10 +19,10 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"muniment.dev/muniment/internal/peers"
 	"muniment.dev/muniment/internal/pemfile"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // A User can call the API server with a token. The kubeconfig has a context of
@@ -163,7 +163,7 @@ func (c *Cluster) apiServer(etcd, port string) peers.Program {
 // Client returns a client that trusts the API server's certificate, which
 // exists once the server listens.
 func (c *Cluster) Client() *http.Client {
-	return &http.Client{Timeout: time.Minute, Transport: &http.Transport{DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+	return &http.Client{Timeout: soak.Patience, Transport: &http.Transport{DialTLSContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		text, err := os.ReadFile(c.CA)
 		if err != nil {
 			return nil, err

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/internal/peers"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // A Config describes what to run.
@@ -142,7 +143,7 @@ func (r *Rig) Await(ctx context.Context, expression string) error {
 
 // await repeats a request until the answer is as wanted, or for a minute.
 func (r *Rig) await(ctx context.Context, path string, wanted func(json.RawMessage) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, soak.Patience)
 	defer cancel()
 	again := time.NewTicker(50 * time.Millisecond)
 	defer again.Stop()
