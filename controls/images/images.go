@@ -160,6 +160,9 @@ func (s *scan) resource(n *yaml.Node, depth int) error {
 	}
 	apiVersion, kind := text(n, "apiVersion"), text(n, "kind")
 	if items := child(n, "items"); items != nil && items.Kind == yaml.SequenceNode && (strings.HasSuffix(kind, "List") || holdsResources(items)) {
+		if err := checkList(n); err != nil {
+			return err
+		}
 		for _, item := range items.Content {
 			if err := s.resource(item, depth+1); err != nil {
 				return err
@@ -188,6 +191,25 @@ func (s *scan) resource(n *yaml.Node, depth int) error {
 		v.pod = pod
 	}
 	return v.node(n, nil, "", 0)
+}
+
+// checkList refuses members of a list by which clients could read other items.
+func checkList(n *yaml.Node) error {
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		name := n.Content[i]
+		for name.Kind == yaml.AliasNode {
+			name = name.Alias
+		}
+		switch {
+		case name.Kind != yaml.ScalarNode || isBinary(name) || name.ShortTag() == "!!merge":
+			return fmt.Errorf("line %d: a list with a member whose name is not a text", n.Content[i].Line)
+		case seen[name.Value]:
+			return fmt.Errorf("line %d: a list with the duplicate member %q", n.Content[i].Line, name.Value)
+		}
+		seen[name.Value] = true
+	}
+	return nil
 }
 
 // holdsResources reports whether one of the items is a resource. Clients apply
@@ -236,7 +258,7 @@ func (v *visit) node(n *yaml.Node, path []string, field string, depth int) error
 			for name.Kind == yaml.AliasNode {
 				name = name.Alias
 			}
-			if name.Kind != yaml.ScalarNode {
+			if name.Kind != yaml.ScalarNode || isBinary(name) {
 				return fmt.Errorf("line %d: %s: the name of a member is not a text", n.Content[i].Line, v.resource)
 			}
 			key := name.Value
@@ -262,10 +284,17 @@ func (v *visit) node(n *yaml.Node, path []string, field string, depth int) error
 	return nil
 }
 
+// isBinary reports whether a scalar is encoded, so that its text is not what
+// clients read.
+func isBinary(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!binary" }
+
 // member visits a member of a map, which can be an image.
 func (v *visit) member(key string, n *yaml.Node, path []string, field string, depth int) error {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias
+	}
+	if isBinary(n) {
+		return fmt.Errorf("line %d: %s: the tag !!binary is not supported: clients decode what has it", n.Line, v.resource)
 	}
 	known := slices.ContainsFunc(v.known, func(p []string) bool { return slices.Equal(p, path) })
 	switch {

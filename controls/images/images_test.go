@@ -105,15 +105,22 @@ func TestReadRefuses(t *testing.T) {
 		text, want string
 		wrapped    error
 	}{
-		"not YAML":       {text: "a: [", want: "not YAML"},
-		"a text":         {text: "hello", want: "line 1: not a Kubernetes resource"},
-		"no kind":        {text: "apiVersion: v1\n", want: "no apiVersion or no kind"},
-		"duplicate":      {text: "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: a, image: b}]}\n", want: `duplicate member "image"`},
-		"a self-alias":   {text: "apiVersion: v1\nkind: Pod\nspec: &s {a: *s}\n", wrapped: ErrTooMuch},
-		"a bomb":         {text: "apiVersion: v1\nkind: Pod\n" + bomb, wrapped: ErrTooMuch},
-		"nested lists":   {text: "apiVersion: v1\nkind: List\nitems: &i [{apiVersion: v1, kind: List, items: *i}]\n", wrapped: ErrTooMuch},
-		"many images":    {text: "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n" + strings.Repeat("  - {image: a}\n", MaxImages+1), wrapped: ErrTooMuch},
-		"too many bytes": {text: strings.Repeat("#", MaxBytes+1), want: "too large"},
+		"not YAML":        {text: "a: [", want: "not YAML"},
+		"a text":          {text: "hello", want: "line 1: not a Kubernetes resource"},
+		"no kind":         {text: "apiVersion: v1\n", want: "no apiVersion or no kind"},
+		"duplicate":       {text: "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: a, image: b}]}\n", want: `duplicate member "image"`},
+		"a binary name":   {text: "apiVersion: v1\nkind: Pod\nspec: {containers: [{!!binary aW1hZ2U=: evil}]}\n", want: "the name of a member is not a text"},
+		"an aliased name": {text: "apiVersion: v1\nkind: Pod\nmetadata: {name: &n !!binary aW1hZ2U=}\n", want: "the tag !!binary is not supported"},
+		"a binary value":  {text: "apiVersion: v1\nkind: Pod\nspec: {containers: [{image: !<tag:yaml.org,2002:binary> ZXZpbA==}]}\n", want: "the tag !!binary is not supported"},
+		"a binary kind":   {text: "apiVersion: v1\nkind: !!binary UG9k\nspec: {containers: []}\n", want: "the tag !!binary is not supported"},
+		"binary items":    {text: "apiVersion: v1\nkind: List\nitems: []\n!!binary aXRlbXM=: [{apiVersion: v1, kind: Pod, spec: {containers: [{image: evil}]}}]\n", want: "whose name is not a text"},
+		"items twice":     {text: "apiVersion: v1\nkind: List\nitems: []\nitems: [{apiVersion: v1, kind: Pod, spec: {containers: [{image: evil}]}}]\n", want: `duplicate member "items"`},
+		"merged items":    {text: "apiVersion: v1\nkind: List\nitems: []\n<<: {items: [{apiVersion: v1, kind: Pod, spec: {containers: [{image: evil}]}}]}\n", want: "whose name is not a text"},
+		"a self-alias":    {text: "apiVersion: v1\nkind: Pod\nspec: &s {a: *s}\n", wrapped: ErrTooMuch},
+		"a bomb":          {text: "apiVersion: v1\nkind: Pod\n" + bomb, wrapped: ErrTooMuch},
+		"nested lists":    {text: "apiVersion: v1\nkind: List\nitems: &i [{apiVersion: v1, kind: List, items: *i}]\n", wrapped: ErrTooMuch},
+		"many images":     {text: "apiVersion: v1\nkind: Pod\nspec:\n  containers:\n" + strings.Repeat("  - {image: a}\n", MaxImages+1), wrapped: ErrTooMuch},
+		"too many bytes":  {text: strings.Repeat("#", MaxBytes+1), want: "too large"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Read(strings.NewReader(c.text), nil)

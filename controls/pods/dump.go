@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 	corev1 "k8s.io/api/core/v1"
@@ -22,8 +23,8 @@ const (
 )
 
 // ReadDump calls visit with each Pod of a dump: the JSON or YAML that kubectl
-// get pods prints. Objects of other kinds are skipped. A list that the API
-// server has not sent completely is an error.
+// get pods prints, once or several times. Objects of other kinds are skipped. A
+// list that the API server has not sent completely is an error.
 func ReadDump(r io.Reader, visit func(*corev1.Pod) error) error {
 	head := make([]byte, 512)
 	n, err := io.ReadFull(r, head)
@@ -67,14 +68,32 @@ type head struct {
 	Metadata struct{ Continue string }
 }
 
-// readJSON reads a list or one object. Its members can be in any order.
+// readJSON reads lists and objects, one after the other.
 func readJSON(r io.Reader, visit func(*corev1.Pod) error) error {
-	d := json.NewDecoder(r)
-	if t, err := d.Token(); err != nil || t != json.Delim('{') {
-		return fmt.Errorf("not the output of kubectl get pods: %w", errors.Join(err, errors.New("no object")))
+	d, l := json.NewDecoder(r), &listing{visit: visit}
+	for {
+		t, err := d.Token()
+		switch {
+		case errors.Is(err, io.EOF):
+			if l.pods == 0 && l.others > 0 {
+				return errNoPods
+			}
+			return nil
+		case err != nil || t != json.Delim('{'):
+			return malformed(errors.Join(err, errors.New("no object")))
+		}
+		if err := l.document(d); err != nil {
+			return err
+		}
 	}
-	list, members := &listing{visit: visit}, map[string]json.RawMessage{}
-	isList := false
+}
+
+var errNoPods = errors.New("no Pods: dump them with kubectl get pods --all-namespaces --output json")
+
+// document reads a list or one object after its brace. Its members can be in
+// any order.
+func (l *listing) document(d *json.Decoder) error {
+	members, isList := map[string]json.RawMessage{}, false
 	for d.More() {
 		name, err := d.Token()
 		if err != nil {
@@ -85,7 +104,7 @@ func readJSON(r io.Reader, visit func(*corev1.Pod) error) error {
 				return malformed(errors.New("two members items"))
 			}
 			isList = true
-			if err := list.items(d); err != nil {
+			if err := l.items(d); err != nil {
 				return err
 			}
 			continue
@@ -108,17 +127,10 @@ func readJSON(r io.Reader, visit func(*corev1.Pod) error) error {
 	if err != nil {
 		return malformed(err)
 	}
-	if !isList {
-		if err := list.object(whole, ""); err != nil {
-			return err
-		}
-	} else if err := list.complete(whole); err != nil {
-		return err
+	if isList {
+		return l.complete(whole)
 	}
-	if list.pods == 0 && list.others > 0 {
-		return errors.New("no Pods: dump them with kubectl get pods --all-namespaces --output json")
-	}
-	return nil
+	return l.object(whole, "")
 }
 
 func malformed(err error) error {
@@ -167,7 +179,10 @@ func (l *listing) object(text []byte, kind string) error {
 	if err := json.Unmarshal(text, &h); err != nil {
 		return malformed(err)
 	}
-	if h.Kind != "Pod" {
+	switch {
+	case strings.HasSuffix(h.Kind, "List"):
+		return malformed(errors.New("a list within a list"))
+	case h.Kind != "Pod":
 		l.others++
 		return nil
 	}
@@ -191,10 +206,10 @@ func (l *listing) complete(text []byte) error {
 	return nil
 }
 
-// fromYAML converts YAML documents to one list in JSON.
+// fromYAML converts YAML documents to JSON, one after the other.
 func fromYAML(text []byte) ([]byte, error) {
 	d := yaml.NewDecoder(bytes.NewReader(text))
-	var documents []any
+	var out []byte
 	for {
 		var n yaml.Node
 		err := d.Decode(&n)
@@ -209,17 +224,19 @@ func fromYAML(text []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if v != nil {
-			documents = append(documents, v)
+		if v == nil {
+			continue
 		}
+		one, err := json.Marshal(v)
+		if err != nil {
+			return nil, malformed(err)
+		}
+		out = append(out, one...)
 	}
-	switch len(documents) {
-	case 0:
-		return nil, errors.New("no Pods: dump them with kubectl get pods --all-namespaces --output json")
-	case 1:
-		return json.Marshal(documents[0])
+	if len(out) == 0 {
+		return nil, errNoPods
 	}
-	return json.Marshal(map[string]any{"kind": "List", "items": documents})
+	return out, nil
 }
 
 // plainValue returns the JSON value of a node. kubectl writes no aliases.
@@ -240,7 +257,11 @@ func plainValue(n *yaml.Node, left *int) (any, error) {
 			if err != nil {
 				return nil, err
 			}
-			m[n.Content[i].Value] = v
+			key := n.Content[i]
+			if _, twice := m[key.Value]; twice || key.Kind != yaml.ScalarNode || key.ShortTag() == "!!merge" || key.ShortTag() == "!!binary" {
+				return nil, malformed(fmt.Errorf("line %d: a member that kubectl does not write", key.Line))
+			}
+			m[key.Value] = v
 		}
 		return m, nil
 	case yaml.SequenceNode:

@@ -125,6 +125,12 @@ func TestNoDump(t *testing.T) {
 		"a Pod of a type":   {`{"items":[{"kind":"Pod","spec":{"containers":7}}]}`, "not the output"},
 		"an alias":          {"items:\n- &a {kind: Pod}\n- *a\n", "aliases are not read"},
 		"malformed YAML":    {"items: [", "not the output of kubectl get pods"},
+		"a list in a list":  {`{"items":[` + pod + `,{"kind":"PodList","items":[` + pod + `]}]}`, "a list within a list"},
+		"text after it":     {pod + "error: timed out", "not the output of kubectl get pods"},
+		"half a second one": {pod + pod[:40], "it ends early"},
+		"items twice":       {"kind: List\nitems: [{kind: Pod}]\nitems: []\n", "line 3: a member that kubectl does not write"},
+		"a merge":           {"kind: List\n<<: {items: [{kind: Pod}]}\nitems: []\n", "line 2: a member that kubectl does not write"},
+		"a binary name":     {"kind: List\nitems: [{kind: Pod}]\n!!binary aXRlbXM=: []\n", "line 3: a member that kubectl does not write"},
 		"an object too big": {`{"items":[{"kind":"Pod","metadata":{"name":"` + strings.Repeat("x", maxPod) + `"}}]}`, "above the limit"},
 	} {
 		if tally, err := read(t, c.text); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -136,6 +142,16 @@ func TestNoDump(t *testing.T) {
 	}
 	if tally, err := read(t, pod); err != nil || tally.Pods != 1 {
 		t.Errorf("one Pod: %v", err)
+	}
+	for name, text := range map[string]string{
+		"two lists in a file": `{"items":[` + pod + `]}` + "\n" + `{"items":[` + pod + `]}`,
+		"a list and a Pod":    `{"items":[` + pod + `]}` + pod,
+		"two YAML documents":  "items: [" + pod + "]\n---\nitems: [" + pod + "]\n",
+		"a YAML Pod and list": "kind: Pod\n---\nitems: [" + pod + "]\n",
+	} {
+		if tally, err := read(t, text); err != nil || tally.Pods != 2 {
+			t.Errorf("%s: %d Pods, want 2: %v", name, tally.Pods, err)
+		}
 	}
 	if _, err := read(t, `{"items":[`+pod+`],"kind":"List","metadata":{"continue":""}}`); err != nil {
 		t.Errorf("a list whose items come first: %v", err)

@@ -49,11 +49,13 @@ type indexRewriter struct {
 const maxIndexDepth = 32
 
 // plain refuses aliases and merge keys, by which a member could be in another
-// place than it seems.
+// place than it seems, and tags, by which it could have another name.
 func (r *indexRewriter) plain(n *yaml.Node, depth int) error {
 	switch {
 	case n.Kind == yaml.AliasNode || n.Anchor != "" || n.Tag == "!!merge":
 		return fmt.Errorf("line %d: anchors and aliases are not supported", n.Line)
+	case n.Style&yaml.TaggedStyle != 0:
+		return fmt.Errorf("line %d: tags such as !!binary are not supported", n.Line)
 	case depth > maxIndexDepth:
 		return fmt.Errorf("line %d: nested too deeply", n.Line)
 	}
