@@ -57,9 +57,15 @@ func parseHeader(h *[blockSize]byte) (name string, size int64, err error) {
 	return name, size, nil
 }
 
-// isName reports whether a member can have the name.
+// isName reports whether a member can have the name. It stays in the folder
+// into which an archive is extracted.
 func isName(name string) bool {
-	return name != "" && len(name) <= nameSize && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789.-/") == ""
+	for part := range strings.SplitSeq(name, "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return len(name) <= nameSize && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789.-/") == ""
 }
 
 // padding returns the number of bytes after a member of a size.

@@ -120,7 +120,8 @@ func roleOf(name string) Role {
 		return RoleReceipt
 	case digits(evidenceFolder, ".payload"), digits(evidenceFolder, ".payload.json"):
 		return RolePayload
-	case strings.HasPrefix(name, assessmentFolder) && len(name) > len(assessmentFolder):
+	}
+	if file, ok := strings.CutPrefix(name, assessmentFolder); ok && !strings.Contains(file, "/") {
 		return RoleReport
 	}
 	return ""

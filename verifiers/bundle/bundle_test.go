@@ -76,6 +76,20 @@ func flip(name string) func(map[string][]byte) {
 	}
 }
 
+// renamed adds a report, and changes its name in the whole file.
+func renamed(from, to string) func(b *build) {
+	return func(b *build) {
+		b.members = func(all map[string][]byte) { all[from] = []byte("{}") }
+		b.text = replaced(from, to)
+		b.archive = func(a []byte) []byte {
+			at := bytes.Index(a, []byte(from))
+			h := header(to, 2)
+			copy(a[at:], h[:])
+			return a
+		}
+	}
+}
+
 // cases are the bad bundles, with the reason.
 var cases = []struct {
 	name   string
@@ -93,6 +107,10 @@ var cases = []struct {
 	{"another time", ArchiveMalformed, func(b *build) { b.archive = func(a []byte) []byte { a[146] = '1'; return a } }},
 	{"a link", ArchiveMalformed, func(b *build) { b.archive = func(a []byte) []byte { a[156] = '2'; return a } }},
 	{"a wrong checksum", ArchiveMalformed, func(b *build) { b.archive = func(a []byte) []byte { a[150] ^= 1; return a } }},
+	{"a name that leads out of the folder", ArchiveMalformed, renamed("assessment/aaaaaaaaaaa", "assessment/../../etc")},
+	{"a name with an empty part", ArchiveMalformed, renamed("assessment/aaaaaaaaaaa", "assessment//aaaaaaaaaa")},
+	{"a name that ends with a slash", ArchiveMalformed, renamed("assessment/aaaaaaaaaaa", "assessment/aaaaaaaaaa/")},
+	{"a name that begins with a slash", ArchiveMalformed, renamed("assessment/aaaaaaaaaaa", "/ssessment/aaaaaaaaaaa")},
 	{"padding that is not zero", ArchiveMalformed, func(b *build) {
 		b.archive = func(a []byte) []byte { a[bytes.Index(a, []byte("evidence/0000000000000000.receipt"))-1] = 1; return a }
 	}},
@@ -108,6 +126,7 @@ var cases = []struct {
 	{"a wrong size", MembersDiffer, func(b *build) { b.manifest = func(m *Manifest) { m.Members[0].Size++ } }},
 	{"a wrong role", MembersDiffer, func(b *build) { b.manifest = func(m *Manifest) { m.Members[0].Role = RoleReport } }},
 	{"a name without a role", MembersDiffer, func(b *build) { b.members = func(all map[string][]byte) { all["a"] = nil } }},
+	{"a report in a folder", MembersDiffer, func(b *build) { b.members = func(all map[string][]byte) { all["assessment/a/b"] = []byte("{}") } }},
 	{"no page", MembersDiffer, func(b *build) { b.members = func(all map[string][]byte) { delete(all, IndexName) } }},
 	{"a missing tile", MembersDiffer, func(b *build) { b.members = func(all map[string][]byte) { delete(all, Tile{0, 0, 10}.Name()) } }},
 	{"a tile too many", MembersDiffer, func(b *build) {
