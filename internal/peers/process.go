@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -127,18 +129,22 @@ func (r *Process) Stop() {
 }
 
 // FreePorts returns n free ports on 127.0.0.1. Most peers cannot choose and
-// report a port themselves.
+// report a port themselves. The ports are below those that Linux gives to
+// connections and to listeners on port 0, any of which could otherwise take a
+// port before its peer listens.
 func FreePorts(n int) ([]string, error) {
-	ports := make([]string, n)
-	for i := range ports {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
+	const lowest, ephemeral, attempts = 10_000, 32_768, 100
+	var ports []string
+	for range attempts {
+		port := strconv.Itoa(lowest + rand.IntN(ephemeral-lowest))
+		ln, err := net.Listen("tcp", "127.0.0.1:"+port)
 		if err != nil {
-			return nil, err
+			continue
 		}
 		defer ln.Close()
-		if _, ports[i], err = net.SplitHostPort(ln.Addr().String()); err != nil {
-			return nil, err
+		if ports = append(ports, port); len(ports) == n {
+			return ports, nil
 		}
 	}
-	return ports, nil
+	return nil, fmt.Errorf("found %d of %d free ports on 127.0.0.1 in %d attempts", len(ports), n, attempts)
 }
