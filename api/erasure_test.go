@@ -142,6 +142,48 @@ func scopeName(s munimentv1.ErasureScope) string {
 	return map[munimentv1.ErasureScope]string{onlyPayload: "payload", allOfIt: "all"}[s]
 }
 
+// The newest inventory of a source is kept. Without its header nothing would
+// show that it is missing, and a planted artifact would vanish with it.
+func TestInventoriesAreKept(t *testing.T) {
+	later := time.Duration(0)
+	ts := newServer(t, func(_ *ledger.Config, c *api.Config) {
+		c.Now = func() time.Time { return time.Now().Add(later) }
+	})
+	record := func(key, source string) uint64 {
+		t.Helper()
+		a, err := ts.event(acmeToken, "inventory", key, fmt.Sprintf(`{"environment":"prod","scope":"exists","source":%q,"observed":%q,"items":[{"artifact":{"name":"planted","digest":{"sha256":%q}}}]}`,
+			source, time.Now().Add(-time.Minute).UTC().Format(time.RFC3339), strings.Repeat("d", 64)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Index
+	}
+	old, newest := record("k1", "registry"), record("k2", "registry")
+	if _, err := ts.admin(acmeToken).SetRetention(context.Background(), connect.NewRequest(&munimentv1.SetRetentionRequest{Tenant: "acme", Rules: []*munimentv1.RetentionRule{{Kind: "inventory", Days: 7, Scope: allOfIt}}, Reason: "policy 7"})); err != nil {
+		t.Fatal(err)
+	}
+	later = 8 * 24 * time.Hour
+	got := ts.applyRetention(false)
+	if len(got) != 2 || !strings.Contains(got[1], "coverage counts the inventory of what exists in prod (registry)") || strings.Contains(got[0], "coverage") {
+		t.Errorf("retention: %q", got)
+	}
+	if form := ts.receiptForm(old); form != receipt.HeaderErased {
+		t.Errorf("the inventory that was replaced is %s", form)
+	}
+	_, err := ts.erase(newest, allOfIt, "hide it")
+	wantCode(t, "the newest inventory", err, connect.CodeFailedPrecondition, "index")
+	if err == nil || !strings.Contains(err.Error(), "coverage counts the inventory of what exists in prod (registry), and without its header nothing would show that it is missing: erase its payload only, or replace it first") {
+		t.Errorf("the newest inventory: %v", err)
+	}
+	if _, err := ts.erase(newest, onlyPayload, "a name in it is confidential"); err != nil {
+		t.Errorf("its payload: %v", err)
+	}
+	record("k3", "registry")
+	if _, err := ts.erase(newest, allOfIt, "replaced"); err != nil {
+		t.Errorf("after a newer one: %v", err)
+	}
+}
+
 func TestRetentionAndHolds(t *testing.T) {
 	later := time.Duration(0)
 	people := newCompany(t)

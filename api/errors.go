@@ -51,6 +51,7 @@ var codes = []struct {
 	{ingest.ErrContended, connect.CodeUnavailable, "rules_contended", 5 * time.Second},
 	{retention.ErrHeld, connect.CodeFailedPrecondition, "held", 0},
 	{retention.ErrKept, connect.CodeFailedPrecondition, "kept", 0},
+	{retention.ErrRelied, connect.CodeFailedPrecondition, "relied_upon", 0},
 	{retention.ErrHoldExists, connect.CodeFailedPrecondition, "hold_exists", 0},
 	{retention.ErrRulesChanged, connect.CodeFailedPrecondition, "rules_changed", 0},
 	{retention.ErrNoHold, connect.CodeNotFound, "no_hold", 0},

@@ -131,7 +131,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.posture = &posture.Reader{Decider: s.decider, Exceptions: exceptions, Findings: s.findings, Now: cfg.Now}
 	s.ingest.Referee = &referee{cfg.Ledger.Origin(), exceptions, s.findings, s.decider}
 	s.ingest.Recorded = s.alert
-	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: s.decider, Now: cfg.Now}
+	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: retention.Any{s.decider, s.inventory.Projection}, Headers: s.inventory.Projection, Now: cfg.Now}
 	s.appends = &rpc.Appends{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Drain: s.drain, MayAppend: mayAppend, Public: s.publicOf,
 		Refused: func(ctx context.Context, err error) { s.audit.refused(ctx, s.now(), err) }}
 	s.watches = rpc.NewWatches(cfg.Ledger, s.limits, s.drain, s.public)

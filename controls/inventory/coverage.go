@@ -243,15 +243,6 @@ func (c *covering) conclude(q *Query) {
 	}
 }
 
-// String returns the inventory for people.
-func (s *Source) String() string {
-	text := fmt.Sprintf("the inventory of what %s in %s", s.Scope, s.Environment)
-	if s.Source != "" {
-		text += " (" + s.Source + ")"
-	}
-	return text
-}
-
 // Plural returns the plural of a type, for people.
 func Plural(typ string) string {
 	if typ == artifact.Image {

@@ -234,6 +234,47 @@ func TestCoverage(t *testing.T) {
 	w.want("an included control rests on it", Query{Scope: Runs}, Criteria{}, "prod image 1/1")
 }
 
+// TestSummary compares the numbers with those of Cover, and checks by what they
+// are counted.
+func TestSummary(t *testing.T) {
+	w := newWorld(t)
+	summary := func() string {
+		t.Helper()
+		sum, err := w.reader.Summarize(context.Background(), "acme", w.stream, &Query{}, Criteria{Stage: "deploy"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var lines []string
+		for cell, n := range sum.Tallies {
+			lines = append(lines, fmt.Sprintf("%s %s %s %d/%d %v", cell.Environment, cell.Scope, cell.Type, n.Attested(), n.Inventoried, n.Gaps))
+		}
+		slices.Sort(lines)
+		return fmt.Sprintf("%s %d: %s", sum.Result, len(sum.Sources), strings.Join(lines, "; "))
+	}
+	want := func(when, want string) {
+		t.Helper()
+		if got := summary(); got != want {
+			t.Errorf("%s:\n%s\nwant\n%s", when, got, want)
+		}
+	}
+	want("nothing", "no-inventory 0: ")
+	w.inventory(Runs, "prod", "a", "image:registry.example/web:a")
+	want("no control set", "undecided 1: prod runs image 0/1 map[undecided:1]")
+	w.controls("signed")
+	w.attest("a", releaseKey)
+	w.inventory(Exists, "prod", "registry", "image:registry.example/web:a", "image:registry.example/planted:d", "chart:registry.example/chart:c")
+	w.inventory(Runs, "test", "b", "image:registry.example/tag", "image:registry.example/web:a", "image:docker.io/other:e")
+	want("two environments", "decided 3: prod exists chart 0/1 map[not-satisfied:1]; prod exists image 0/1 map[not-satisfied:1]; prod runs image 1/1 map[]; test runs image 1/3 map[no-control:1 unidentified:1]")
+	w.add(&entry.Header{Kind: kindname.Inventory, Attributes: map[string]string{"scope": Runs, "environment": "test", "source": "b", "observed": w.now.Format(time.RFC3339), "retired": "true"}}, "{}", nil)
+	want("a source ends", "decided 2: prod exists chart 0/1 map[not-satisfied:1]; prod exists image 0/1 map[not-satisfied:1]; prod runs image 1/1 map[]")
+	w.inventory(Runs, "prod", "a")
+	w.inventory(Exists, "prod", "registry")
+	want("sources that list nothing", "undecided 2: ")
+	w.now = w.now.Add(RunsFor + time.Minute)
+	w.inventory(Exists, "prod", "registry", "image:registry.example/web:a")
+	want("a stale source", "undecided 2: prod exists image 1/1 map[]")
+}
+
 func TestException(t *testing.T) {
 	w := newWorld(t)
 	w.controls("signed")
@@ -310,6 +351,36 @@ func TestErased(t *testing.T) {
 		w.want(scope, Query{}, Criteria{}, want...)
 		w.reader.Projection = &Projection{Log: w.ledger}
 		w.want(scope+" after a restart", Query{}, Criteria{}, want...)
+	}
+}
+
+// TestReliedUpon checks that the entries of the newest inventories are kept,
+// and no others.
+func TestReliedUpon(t *testing.T) {
+	w := newWorld(t)
+	old := w.inventory(Runs, "prod", "a", "image:web:a")
+	stray := w.part(Runs, "prod", "a", "x", 1, 2, "image:web:a")
+	first, second := w.part(Runs, "prod", "a", "y", 1, 2, "image:web:a"), w.part(Runs, "prod", "a", "y", 2, 2, "image:planted:d")
+	other := w.inventory(Exists, "prod", "a", "image:web:a")
+	refused := w.add(&entry.Header{Kind: kindname.Inventory, Admission: &entry.Admission{Result: entry.Recorded}, Attributes: map[string]string{"scope": Runs, "environment": "prod", "source": "a", "observed": w.now.Format(time.RFC3339)}}, "{}", nil)
+	kept := func(when string, want ...uint64) {
+		t.Helper()
+		for index := range w.ledger.Published().Size {
+			e, err := w.ledger.Entry(context.Background(), w.stream, index)
+			if err != nil {
+				t.Fatal(err)
+			}
+			why, err := w.reader.Projection.ReliedUpon(context.Background(), w.stream, e)
+			if err != nil || (why != "") != slices.Contains(want, index) {
+				t.Errorf("%s: entry %d is kept because of %q, %v; want %v kept", when, index, why, err, want)
+			}
+		}
+	}
+	kept("before", first, second, other)
+	w.reader.Projection = &Projection{Log: w.ledger}
+	kept("after a restart", first, second, other)
+	if newer := w.inventory(Runs, "prod", "a", "image:web:a"); old < newer && stray < newer && refused < newer {
+		kept("with a newer one", other, newer)
 	}
 }
 

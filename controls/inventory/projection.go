@@ -62,6 +62,25 @@ func (p *Projection) at(ctx context.Context, s *ledger.Stream, size uint64, list
 	return list(r), nil
 }
 
+// ReliedUpon returns why an entry of the stream must be kept, or "": coverage
+// counts the newest inventory of each source. It implements retention.Reliance.
+func (p *Projection) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (string, error) {
+	if e.Header == nil || e.Header.Kind != kindname.Inventory {
+		return "", nil
+	}
+	st := p.stream(s)
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if err := p.refresh(ctx, p.Log.Published(), s, st); err != nil {
+		return "", fmt.Errorf("read inventories: %w", err)
+	}
+	key := keyOf(e.Header)
+	if source := st.register.sources[key]; source == nil || source.newest == nil || !slices.Contains(source.newest.Entries, e.Index) {
+		return "", nil
+	}
+	return fmt.Sprintf("coverage counts %s", key), nil
+}
+
 func (p *Projection) stream(s *ledger.Stream) *stream {
 	st, ok := p.streams.Load(s.ID)
 	if !ok {

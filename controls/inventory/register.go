@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // Scopes of inventories.
@@ -25,6 +26,19 @@ const (
 
 // A Key identifies a source in a scope and environment.
 type Key struct{ Scope, Environment, Source string }
+
+// String returns the inventory for people.
+func (k Key) String() string {
+	text := fmt.Sprintf("the inventory of what %s in %s", k.Scope, k.Environment)
+	if k.Source != "" {
+		text += " (" + k.Source + ")"
+	}
+	return text
+}
+
+func keyOf(h *entry.Header) Key {
+	return Key{h.Attributes["scope"], h.Attributes["environment"], h.Attributes["source"]}
+}
 
 // An Observation is what a source has observed at one time. It consists of
 // entries of kind inventory.
@@ -76,8 +90,7 @@ func (r *register) add(e *ledger.Entry) error {
 	if h.NotAdmitted() {
 		return nil
 	}
-	a := h.Attributes
-	key := Key{a["scope"], a["environment"], a["source"]}
+	a, key := h.Attributes, keyOf(h)
 	s := r.sources[key]
 	if s == nil {
 		if len(r.sources) == maxSources {

@@ -24,6 +24,9 @@ var (
 	// ErrKept reports that an entry is a record of the log itself, which cannot
 	// be erased.
 	ErrKept = errors.New("never erased")
+	// ErrRelied reports that the ledger's answers would change without trace if
+	// an entry's header were erased.
+	ErrRelied = errors.New("relied upon")
 	// ErrNoHold reports that no hold with this name is in force.
 	ErrNoHold = errors.New("no such legal hold")
 	// ErrHoldExists reports that a hold with this name is already in force.
@@ -41,11 +44,27 @@ type Reliance interface {
 	ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (reason string, err error)
 }
 
+// Any is relied upon if any of its elements is.
+type Any []Reliance
+
+// ReliedUpon implements Reliance. It returns the first reason.
+func (all Any) ReliedUpon(ctx context.Context, s *ledger.Stream, e *ledger.Entry) (string, error) {
+	for _, r := range all {
+		if reason, err := r.ReliedUpon(ctx, s, e); reason != "" || err != nil {
+			return reason, err
+		}
+	}
+	return "", nil
+}
+
 // A Keeper applies retention rules and legal holds to the entries of one log.
 type Keeper struct {
 	Ingester *ingest.Ingester
 	Reliance Reliance // nil: entries are never relied upon
-	Now      func() time.Time
+	// Headers determines whose headers must be kept even by Erase, because
+	// nothing else shows that the entries exist. Nil: none.
+	Headers Reliance
+	Now     func() time.Time
 }
 
 // A Rule is the retention period of entries of a kind.
@@ -98,8 +117,9 @@ func (k *Keeper) Rules(ctx context.Context, s *ledger.Stream) ([]Rule, *ingest.C
 }
 
 // Erase erases an entry of the submitter's stream and returns the scope that
-// was erased. Errors: those of ledger.PlanErasure, ErrHeld, ErrKept, and an
-// *ingest.FieldError if the reason contains a digest of the erased content.
+// was erased. Errors: those of ledger.PlanErasure, ErrHeld, ErrKept, ErrRelied,
+// and an *ingest.FieldError if the reason contains a digest of the erased
+// content.
 func (k *Keeper) Erase(ctx context.Context, who ingest.Submitter, index uint64, header bool, reason string) (scope string, r ledger.Result, err error) {
 	err = k.Ingester.Decide(ctx, who, func(b ingest.Basis) error {
 		plan, err := k.plan(ctx, who, index, header)
@@ -132,7 +152,19 @@ func (k *Keeper) plan(ctx context.Context, who ingest.Submitter, index uint64, h
 	if err := mayErase(e, holds); err != nil {
 		return nil, err
 	}
-	return k.Ingester.Ledger.PlanErasure(ctx, who.Stream, index, header)
+	plan, err := k.Ingester.Ledger.PlanErasure(ctx, who.Stream, index, header)
+	if err != nil || !plan.Header || k.Headers == nil {
+		return plan, err
+	}
+	reason, err := k.Headers.ReliedUpon(ctx, who.Stream, e)
+	if err == nil && reason != "" {
+		remedy := "replace it first"
+		if header {
+			remedy = "erase its payload only, or " + remedy
+		}
+		err = ledger.WrongField(ledger.FieldIndex, "entry %d is %w: %s, and without its header nothing would show that it is missing: %s", index, ErrRelied, reason, remedy)
+	}
+	return plan, err
 }
 
 // mayErase returns an error if the entry cannot be erased: ErrKept or ErrHeld.
