@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants decisions tools bench clean
+.PHONY: other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants decisions conformance tools bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,7 +27,10 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 	@echo "== commands"; go test -short -timeout 10m ./cmd/muniment -run 'TestScripts/(demo|admission|errors|erase|trace)$$'
 
 test: lint peers test-go test-python test-ts mutants decisions ## install what is missing and run everything
-	@echo "all tests passed"
+	@.ci/conformance last
+
+conformance: ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
+	@.ci/conformance
 
 generate: $(TOOLS)/buf ## write the generated code anew
 	@.ci/generate; .ci/manifests

@@ -9,6 +9,7 @@ package strictjson
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -370,4 +371,17 @@ func (o *Object) Strings() map[string]string {
 		o.state.fail("%s: empty", strings.TrimSuffix(o.path, "."))
 	}
 	return m
+}
+
+// Members reads data as exactly one object, for formats of others whose members
+// Parse's methods cannot express. It checks rules 1 to 3, 6, 7 and 9. Values
+// have the types of encoding/json, with json.Number for numbers.
+func Members(data []byte) (map[string]any, error) {
+	if err := Parse(data, func(o *Object) error { o.members = nil; return nil }); err != nil {
+		return nil, err
+	}
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	var members map[string]any
+	return members, dec.Decode(&members)
 }
