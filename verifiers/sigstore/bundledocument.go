@@ -1,8 +1,6 @@
 package sigstore
 
 import (
-	"bytes"
-	"crypto/x509"
 	"fmt"
 
 	"muniment.dev/muniment/ledger/entry/strictjson"
@@ -22,7 +20,6 @@ const (
 type bundleDocument struct {
 	version     int    // 1 to 3, for 0.1 to 0.3
 	certificate []byte // nil if the bundle was signed with a key
-	chain       [][]byte
 	entries     []entryDocument
 	stamps      [][]byte
 	signature   []byte
@@ -137,7 +134,7 @@ func (b *bundleDocument) readMaterial(m *members, v any) {
 		m.fail("verificationMaterial", "a bundle of version 0.3 has no x509CertificateChain")
 	default:
 		if chain := m.chain(o["x509CertificateChain"], "verificationMaterial.x509CertificateChain"); len(chain) > 0 {
-			b.certificate, b.chain = chain[0], chain[1:]
+			b.certificate = chain[0] // the others are not used
 		}
 	}
 	for i, v := range m.list(o["tlogEntries"], "verificationMaterial.tlogEntries", maxEntries) {
@@ -205,21 +202,6 @@ func (b *bundleDocument) checkEntries() *Refusal {
 			return refuse("proof-missing", "log entry %d has no inclusion proof", i)
 		case e.proof != nil && e.proof.checkpoint == "":
 			return refuse("proof-missing", "the inclusion proof of log entry %d has no checkpoint", i)
-		}
-	}
-	return nil
-}
-
-// checkChain returns an error if a certificate after the first one is
-// self-issued. Such a certificate would be its own authority.
-func (b *bundleDocument) checkChain() *Refusal {
-	for i, der := range b.chain {
-		cert, err := x509.ParseCertificate(der)
-		switch {
-		case err != nil:
-			return refuse("certificate-chain", "certificate %d of the chain: %w", i+1, err)
-		case bytes.Equal(cert.RawSubject, cert.RawIssuer):
-			return refuse("certificate-chain", "certificate %d of the chain is a root", i+1)
 		}
 	}
 	return nil

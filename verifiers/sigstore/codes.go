@@ -13,8 +13,8 @@ type Code string
 var Steps = map[Code]int{
 	"policy-missing": 0, "identity-missing": 0, "key-malformed": 0, "trusted-root-malformed": 0,
 	"bundle-malformed": 1, "bundle-version": 1, "promise-missing": 1, "proof-missing": 1,
-	"material-mismatch": 2, "certificate-chain": 2,
-	"artifact-missing": 3, "statement-malformed": 3, "artifact-mismatch": 3,
+	"material-mismatch": 2,
+	"artifact-missing":  3, "statement-malformed": 3, "artifact-mismatch": 3,
 	"entry-missing": 4, "entry-duplicate": 4, "entry-kind": 4, "entry-malformed": 4, "entry-signature": 4, "entry-key": 4, "entry-digest": 4,
 	"promise-signature": 4, "checkpoint-invalid": 4, "checkpoint-mismatch": 4, "inclusion": 4, "log-unknown": 4,
 	"log-validity": 5, "time-missing": 5, "timestamp-invalid": 5,
