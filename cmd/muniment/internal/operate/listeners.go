@@ -47,6 +47,10 @@ var routes = map[string]map[string]route{
 	"monitor": {
 		"GET /metrics": {},
 	},
+	"starting": {
+		"GET /healthz": {free: true},
+		"GET /readyz":  {free: true},
+	},
 	"reconcile": {
 		"GET /healthz": {free: true},
 		"GET /readyz":  {free: true},

@@ -41,6 +41,7 @@ type reloader struct {
 	listeners []*edge.Listener
 	withRekor bool               // whether a Rekor log is served
 	health    string             // address of the health listener, or ""
+	early     *healthListener    // if it was started before the server; otherwise nil
 	cert      *certificate       // of the API
 	rekorCert *certificate       // of the Rekor log; nil without one
 	useTLS    func(*datadir.Dir) // applies --tls-cert

@@ -38,6 +38,12 @@ func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, r
 		return err
 	}
 	if f != nil {
+		if reload.health != "" { // to fetch the whole log can take long
+			if reload.early, err = listenForHealth(a, d, log, reload); err != nil {
+				return err
+			}
+			defer reload.early.Close()
+		}
 		if err := f.begin(a.Ctx); err != nil {
 			return followed(a, err)
 		}

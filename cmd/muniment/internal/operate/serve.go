@@ -273,11 +273,14 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 	}
 	reload.listeners = append(reload.listeners, first.Connections)
 	if reload.health != "" {
-		health, err := listenForHealth(a, d, log, s, reload)
-		if err != nil {
-			_, stopped := first.Shutdown(shutdownTime)
-			return errors.Join(fmt.Errorf("--health-listen: %w", err), stopped)
+		health := reload.early
+		if health == nil {
+			if health, err = listenForHealth(a, d, log, reload); err != nil {
+				_, stopped := first.Shutdown(shutdownTime)
+				return errors.Join(err, stopped)
+			}
 		}
+		health.setHandler(s.HealthHandler())
 		// It is closed last: until then it reports that the server is shutting
 		// down.
 		defer health.Close()
