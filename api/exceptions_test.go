@@ -278,6 +278,44 @@ func TestPredicatesAreNotEvents(t *testing.T) {
 	}
 }
 
+// TestUsedBy checks break-glass by another user than the requester.
+func TestUsedBy(t *testing.T) {
+	r := newExceptionRig(t)
+	request := func(id, members string) (uint64, error) {
+		text := strings.Replace(exceptionRequest(id, strings.Repeat("a", 64), "app:*", time.Now().Add(time.Hour)), `"reason"`, members+`"reason"`, 1)
+		e, err := r.event(r.people.token(r.testServer, "lee", "appender"), "exception-request", r.key(), text)
+		return e.GetIndex(), err
+	}
+	_, err := request("BG-0", `"usedBy":"kubernetes:oncall",`)
+	wantRefusal(t, "a user without break-glass", err, "submission.payload", "only a request with breakGlass can have usedBy")
+	used := fmt.Sprintf(`"breakGlass":true,"usedBy":%q,`, r.person("dana"))
+	one, err := request("BG-1", used)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantRefusal(t, "approval by the requester", r.decides("lee", "BG-1", one, "approve", ""), "submission.payload", "another person must approve it")
+	wantRefusal(t, "approval by the user", r.decides("dana", "BG-1", one, "approve", ""), "submission.payload", "has used break-glass by exception BG-1: another person must approve it")
+	wantRefusal(t, "rejection by the user", r.decides("dana", "BG-1", one, "reject", because), "submission.payload", "another person must reject it")
+	if err := r.decides("kim", "BG-1", one, "approve", ""); err != nil {
+		t.Fatal(err)
+	}
+	two, err := request("BG-2", `"breakGlass":true,"usedBy":"kubernetes:oncall",`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantRefusal(t, "approval of an account's use", r.decides("kim", "BG-2", two, "approve", ""), "submission.payload", "kubernetes:oncall, who has used break-glass by exception BG-2, is not a person")
+	if err := r.decides("kim", "BG-2", two, "reject", because); err != nil {
+		t.Fatal(err)
+	}
+	three, err := request("BG-3", used)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.decides("dana", "BG-3", three, "revoke", because); err != nil {
+		t.Errorf("revocation by the user: %v", err)
+	}
+}
+
 // TestExpiredRequest checks that a request that has expired cannot be approved,
 // except for break-glass, which was used before.
 func TestExpiredRequest(t *testing.T) {

@@ -121,6 +121,18 @@ func signed(change func(*entry.Header), decide func(w *world, request uint64)) f
 	}
 }
 
+// usedBy is excepted for break-glass by another user than the requester, with
+// decisions. A rejection after an approval has no effect.
+func usedBy(user string, decisions ...[2]string) func(*world) {
+	return excepted(needsProvenance, func(h *entry.Header) {
+		h.Attributes["breakGlass"], h.Attributes["usedBy"] = "true", user
+	}, func(w *world, r uint64) {
+		for _, d := range decisions {
+			w.decision("E-1", r, d[0], d[1])
+		}
+	})
+}
+
 var twoDays = with(needsProvenance, obj{"exceptions": obj{"maxDays": 2}})
 
 func approved(by ...string) func(*world, uint64) {

@@ -337,6 +337,18 @@ var exceptionCases = []testCase{
 		}, nil)(w)
 		w.now = 20
 	}, nil, "pass; A excepted [provenance] E-1; 5h"},
+	{"break-glass for another user", usedBy(dana), nil, "pass; A excepted [provenance] E-1; 8h"},
+	{"break-glass that a third person confirms", usedBy(dana, [2]string{"approve", kim}, [2]string{"reject", lee}), nil, "pass; A excepted [provenance] E-1; 8h"},
+	{"break-glass that its user cannot confirm", usedBy(kim, [2]string{"approve", kim}, [2]string{"reject", lee}), nil, needsA},
+	{"break-glass that its user cannot reject", usedBy(kim, [2]string{"reject", kim}), nil, "pass; A excepted [provenance] E-1; 8h"},
+	{"break-glass that its user revokes", usedBy(kim, [2]string{"revoke", kim}), nil, needsA},
+	{"break-glass that its user, in another spelling, cannot confirm", usedBy(kim+"\u200b", [2]string{"approve", kim}, [2]string{"reject", lee}), nil, needsA},
+	{"break-glass by an account that is not a person's", usedBy("kubernetes:oncall"), nil, "pass; A excepted [provenance] E-1; 8h"},
+	{"break-glass by an account that nobody can confirm", usedBy("kubernetes:oncall", [2]string{"approve", kim}, [2]string{"reject", lee}), nil, needsA},
+	{"signed break-glass that its user cannot confirm", signed(func(h *entry.Header) { h.Attributes["usedBy"] = kim }, func(w *world, r uint64) {
+		w.decision("E-1", r, "approve", kim)
+		w.decision("E-1", r, "reject", "oidc:https://idp.example#max")
+	}), nil, needsA},
 	{"signed break-glass", signed(nil, nil), nil, "pass; A excepted [provenance] E-1; 8h"},
 	{"signed break-glass by an unregistered key", signed(func(h *entry.Header) { h.Attributes["keyId"] = "SHA256:kim" }, nil), nil, needsA},
 	{"signed break-glass by a key that is registered later", signed(func(h *entry.Header) { h.Attributes["keyId"] = "SHA256:kim" }, func(w *world, _ uint64) {

@@ -28,7 +28,7 @@ func readRequest(e *ledger.Entry) (*request, error) {
 		return nil, err
 	}
 	r := &request{}
-	r.Request = Request{Index: e.Index, Time: timeOf(e), ID: h.Attributes["exception"], Expires: expires, Requester: h.Submitter, Submitter: h.Submitter, Key: h.IdempotencyKey, KeyID: h.Attributes["keyId"], Subjects: h.Subjects,
+	r.Request = Request{Index: e.Index, Time: timeOf(e), ID: h.Attributes["exception"], Expires: expires, Requester: h.Submitter, Submitter: h.Submitter, Key: h.IdempotencyKey, KeyID: h.Attributes["keyId"], UsedBy: h.Attributes["usedBy"], Subjects: h.Subjects,
 		Findings: h.AttributeValues("finding"), Globs: h.AttributeValues("glob"), Environments: h.AttributeValues("environment"), BreakGlass: h.Attributes["breakGlass"] == "true"}
 	if len(h.Controls) > 0 {
 		r.Control = h.Controls[0]
@@ -103,6 +103,10 @@ func (x *Exception) Refuse(now time.Time, l Limits, by string, action Action) er
 		return refusalf("decision", "%s registered the key that signed exception %s: another person must %s it", by, x.ID, action)
 	case requester && action != Revoke:
 		return refusalf("decision", "%s requested exception %s: another person must %s it", by, x.ID, action)
+	case SamePerson(x.UsedBy, by) && action != Revoke:
+		return refusalf("decision", "%s has used break-glass by exception %s: another person must %s it", by, x.ID, action)
+	case x.unattributed() && (action == Approve || action == Renew):
+		return refusalf("decision", "%s, who has used break-glass by exception %s, is not a person, and anybody could be its user: reject or revoke it", x.UsedBy, x.ID)
 	case action == Approve && slices.ContainsFunc(s.Approvers, func(a string) bool { return SamePerson(a, by) }):
 		return refusalf("decision", "%s has approved exception %s before: another person must approve it", by, x.ID)
 	case action == Renew && len(s.Approvers) < l.Approvers:

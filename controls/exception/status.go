@@ -49,6 +49,7 @@ type Request struct {
 	KeyID     string    // of the key that signed the request; "": it is not signed
 	Registrar string    // who registered that key
 	Used      time.Time // when a signed request was made, by the signer's clock
+	UsedBy    string    // who has used break-glass; "": the requester
 }
 
 // An Action is what a decision does.
@@ -125,8 +126,8 @@ func SamePerson(a, b string) bool { return identity.Same(a, b) }
 // At returns the status at a time, as docs/spec/controls.md, section 3, defines
 // it.
 func (x *Exception) At(now time.Time, l Limits) Status {
-	h := &hearing{x: x, limits: l, requester: identity.Person(x.Requester), registrar: identity.Person(x.Registrar), Status: Status{State: Requested}}
-	if h.requester == "" || l.MaxDays <= 0 || l.Approvers < 1 {
+	h := &hearing{x: x, limits: l, own: x.own(), Status: Status{State: Requested}}
+	if !IsPerson(x.Requester) || l.MaxDays <= 0 || l.Approvers < 1 {
 		return h.Status
 	}
 	h.Expires = h.limit(x.Time, x.Expires)
@@ -148,6 +149,16 @@ func (x *Exception) At(now time.Time, l Limits) Status {
 	}
 	return h.Status
 }
+
+// own returns the persons whose exception it is, as identity.Person returns
+// them: they can revoke it, and do nothing else about it.
+func (x *Exception) own() []string {
+	return []string{identity.Person(x.Requester), identity.Person(x.Registrar), identity.Person(x.UsedBy)}
+}
+
+// unattributed reports whether the user of break-glass is not a person. Anybody
+// could then be the user, so no one can confirm it.
+func (x *Exception) unattributed() bool { return x.UsedBy != "" && !IsPerson(x.UsedBy) }
 
 // excluded reports whether a key event excludes the key that signed the
 // request.
@@ -171,12 +182,11 @@ func (x *Exception) Below(size uint64) *Exception {
 
 // A hearing applies the decisions about an exception in their order.
 type hearing struct {
-	x         *Exception
-	limits    Limits
-	requester string   // as identity.Person returns it
-	registrar string   // of the requester's key, in the same form; can be empty
-	approved  []string // in the same form
-	renewals  []renewal
+	x        *Exception
+	limits   Limits
+	own      []string // persons, as identity.Person returns them
+	approved []string // in the same form
+	renewals []renewal
 	Status
 }
 
@@ -199,19 +209,20 @@ func (h *hearing) hear(d *Decision) {
 	if by == "" || d.Exception != h.x.ID || d.Request != h.x.Index || d.Index <= h.x.Index || h.ended() {
 		return
 	}
-	other := by != h.requester && by != h.registrar
+	other := !slices.Contains(h.own, by)
+	approver := other && !h.x.unattributed()
 	switch {
 	case d.Action == Revoke:
 		h.State = Revoked
 	case d.Action == Reject && other && h.State != Approved:
 		h.State = Rejected
-	case d.Action == Approve && other && h.State != Approved && !slices.Contains(h.approved, by):
+	case d.Action == Approve && approver && h.State != Approved && !slices.Contains(h.approved, by):
 		h.approved = append(h.approved, by)
 		h.Approvers = append(h.Approvers, d.By)
 		if len(h.approved) >= h.limits.Approvers {
 			h.State = Approved
 		}
-	case d.Action == Renew && other && h.State == Approved:
+	case d.Action == Renew && approver && h.State == Approved:
 		h.renew(d, by)
 	}
 }

@@ -203,6 +203,40 @@ func TestSignedRequest(t *testing.T) {
 	}
 }
 
+// TestUsedBy checks break-glass that robin has requested for dana, who has used
+// it, and whose key lee has registered.
+func TestUsedBy(t *testing.T) {
+	dana := "oidc:https://idp.example#dana"
+	for _, c := range []struct {
+		name, usedBy, script string
+		want                 State
+		unconfirmed          bool
+	}{
+		{"no decision", dana, "", BreakGlass, true},
+		{"confirmed by another", dana, "approve:kim@0.2", Approved, false},
+		{"confirmed by the user", dana, "approve:dana@0.2", BreakGlass, true},
+		{"confirmed by the user in another spelling", dana, "approve:oidc:HTTPS://IDP.example#Da\u200bna@0.2", BreakGlass, true},
+		{"confirmed by the requester", dana, "approve:robin@0.2", BreakGlass, true},
+		{"confirmed by who registered the key", dana, "approve:lee@0.2", BreakGlass, true},
+		{"rejected by the user", dana, "reject:dana@0.2", BreakGlass, true},
+		{"revoked by the user", dana, "revoke:dana@0.2", Revoked, false},
+		{"renewed by the user to an earlier expiry", dana, "approve:kim@0.2 renew:dana@0.3=0.4", Approved, false},
+		{"renewed by another to an earlier expiry", dana, "approve:kim@0.2 renew:kim@0.3=0.4", Expired, false},
+		{"confirmed by the user of another issuer", "oidc:https://other.example#dana", "approve:dana@0.2", Approved, false},
+		{"used by an account, confirmed", "kubernetes:oncall", "approve:kim@0.2", BreakGlass, true},
+		{"used by an account, rejected", "kubernetes:oncall", "reject:kim@0.2", Rejected, false},
+		{"used by an account, revoked", "kubernetes:oncall", "revoke:kim@0.2", Revoked, false},
+		{"used by a text that is no person", "oidc:https://idp.example", "approve:kim@0.2", BreakGlass, true},
+		{"used by the requester", "oidc:https://idp.example#robin", "approve:kim@0.2", Approved, false},
+	} {
+		x := &Exception{Request: Request{Index: 10, Time: day(0), ID: "E-1", Expires: day(1), BreakGlass: true, KeyID: "sha256:1", Requester: "oidc:https://idp.example#robin", Registrar: "oidc:https://idp.example#lee", UsedBy: c.usedBy},
+			Decisions: decisions(t, c.script)}
+		if s := x.At(day(0.5), DefaultLimits); s.State != c.want || s.Unconfirmed != c.unconfirmed {
+			t.Errorf("%s: %s, unconfirmed %v; want %s, %v", c.name, s.State, s.Unconfirmed, c.want, c.unconfirmed)
+		}
+	}
+}
+
 // TestOtherDecisions checks that decisions about other requests have no effect.
 func TestOtherDecisions(t *testing.T) {
 	good := decisions(t, "approve:kim@1")[0]

@@ -730,7 +730,10 @@ type ExceptionRequest struct {
 	// it afterwards.
 	BreakGlass bool `protobuf:"varint,7,opt,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	// The use of break-glass without the ledger. Only in signed requests.
-	Used          *BreakGlassUse `protobuf:"bytes,8,opt,name=used,proto3" json:"used,omitempty"`
+	Used *BreakGlassUse `protobuf:"bytes,8,opt,name=used,proto3" json:"used,omitempty"`
+	// Who has used break-glass, if that is not the requester: a person, in the
+	// form of a submitter, or another account, whose use no one can approve.
+	UsedBy        string `protobuf:"bytes,9,opt,name=used_by,json=usedBy,proto3" json:"used_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -819,6 +822,13 @@ func (x *ExceptionRequest) GetUsed() *BreakGlassUse {
 		return x.Used
 	}
 	return nil
+}
+
+func (x *ExceptionRequest) GetUsedBy() string {
+	if x != nil {
+		return x.UsedBy
+	}
+	return ""
 }
 
 // The use of break-glass while the ledger could not be reached. A person signs
@@ -3563,7 +3573,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x06traces\x18\x01 \x03(\tB*\xbaH\x1c\x92\x01\x19\x10\x80\x02\x18\x01\"\x12r\x102\x0e^[0-9a-f]{32}$\xb2\xed\x18\a\n" +
 	"\x05traceR\x06traces\x127\n" +
 	"\x06alerts\x18\x02 \x03(\tB\x1f\xbaH\x11\x92\x01\x0e\x10\x80\x02\x18\x01\"\ar\x05\x10\x01\x18\x80\x04\xb2\xed\x18\a\n" +
-	"\x05alertR\x06alerts\"\xf8\x06\n" +
+	"\x05alertR\x06alerts\"\x9d\b\n" +
 	"\x10ExceptionRequest\x12\\\n" +
 	"\x02id\x18\x01 \x01(\tBL\xbaH:\xc8\x01\x01r523^$|^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$\xb2\xed\x18\v\n" +
 	"\texceptionR\x02id\x12+\n" +
@@ -3578,8 +3588,11 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\n" +
 	"breakGlassR\n" +
 	"breakGlass\x12.\n" +
-	"\x04used\x18\b \x01(\v2\x1a.muniment.v1.BreakGlassUseR\x04used:\x8b\x03\xbaHm\x1ak\n" +
-	"\x16exception_request.used\x12,only a request with breakGlass can have used\x1a#!has(this.used) || this.break_glass\xaa\xed\x18\x96\x02\n" +
+	"\x04used\x18\b \x01(\v2\x1a.muniment.v1.BreakGlassUseR\x04used\x12-\n" +
+	"\aused_by\x18\t \x01(\tB\x14\xbaH\x05r\x03\x18\x80\b\xb2\xed\x18\b\n" +
+	"\x06usedByR\x06usedBy:\x81\x04\xbaH\xe2\x01\x1ak\n" +
+	"\x16exception_request.used\x12,only a request with breakGlass can have used\x1a#!has(this.used) || this.break_glass\x1as\n" +
+	"\x19exception_request.used_by\x12.only a request with breakGlass can have usedBy\x1a&this.used_by == '' || this.break_glass\xaa\xed\x18\x96\x02\n" +
 	"\x11exception-request\x10\x02\x18\x01\"2application/vnd.muniment.exception-request.v1+json(\x80\x80@2\texception2\aexpires2\n" +
 	"breakGlass:\xa1\x01\n" +
 	"\x11Exception request\x127a request to exempt artifacts from a control for a time\x1a\vexcepted-by \x02*Dexception {exception} from {controls}, requested until {expires|day}J\x01\x03\"\xc1\x01\n" +

@@ -32,11 +32,18 @@ class Exemption:
     renewals: dict[datetime, set[str]] = field(default_factory=dict)
     approved: bool = False
     over: bool = False  # rejected, revoked or void
-    requesters: set[str] = field(default_factory=set)  # and who registered the requester's key
+    # the requester, who registered the requester's key, and who has used it
+    requesters: set[str] = field(default_factory=set)
 
     @property
     def break_glass(self) -> bool:
         return self.request.attributes.get("breakGlass") == "true"
+
+    @property
+    def approvable(self) -> bool:
+        """Report whether the one who has used it is known as a person."""
+        used_by = self.request.attributes.get("usedBy", "")
+        return used_by == "" or is_person(used_by)
 
     @property
     def findings(self) -> set[str]:
@@ -81,6 +88,8 @@ def exemptions(entries: list[Entry], controls: ControlSet) -> list[Exemption]:
             entry.attributes["exception"], entry.index, control.id, entry, expires
         )
         exemption.requesters = persons
+        if is_person(entry.attributes.get("usedBy", "")):
+            exemption.requesters.add(person_key(entry.attributes["usedBy"]))
         key = {"keyId": entry.attributes.get("keyId", "")}
         exemption.over = bool(key["keyId"]) and events.excludes(key, entry.time)
         if exemption.break_glass:
@@ -130,10 +139,10 @@ def _decide(entry: Entry, exemption: Exemption, control: Control) -> None:
             exemption.over = True
         case "reject" if not own and not exemption.approved:
             exemption.over = True
-        case "approve" if not own:
+        case "approve" if not own and exemption.approvable:
             exemption.approvals.add(person)
             exemption.approved = len(exemption.approvals) >= control.approvers
-        case "renew" if not own and exemption.approved:
+        case "renew" if not own and exemption.approved and exemption.approvable:
             expires = read_time(entry.attributes["expires"])
             persons = exemption.renewals.setdefault(expires, set())
             persons.add(person)

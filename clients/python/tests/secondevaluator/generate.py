@@ -646,6 +646,8 @@ class Generator:
                 attributes["used"] = self.later(-5, 0)
                 if self.chance(50):
                     header["submitter"] = "token:ci"
+            if self.chance(40):
+                attributes["usedBy"] = self.pick([*PEOPLE, *PEOPLE, "kubernetes:oncall"])
         added = self.add(header)
         self.requests.append((added["index"], attributes["exception"]))
         if self.chance(50):

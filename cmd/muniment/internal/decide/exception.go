@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -384,7 +385,8 @@ type exceptionRow struct {
 	Unconfirmed  bool     `json:"unconfirmed,omitempty"` // break-glass
 	// Used is when it was used without the ledger, by the signer's clock.
 	Used      string            `json:"used,omitempty"`
-	Key       string            `json:"key,omitempty"` // that signed the request
+	UsedBy    string            `json:"usedBy,omitempty"` // if that is not the requester
+	Key       string            `json:"key,omitempty"`    // that signed the request
 	Note      string            `json:"note,omitempty"`
 	Decisions []exceptionAction `json:"decisions,omitempty"`
 }
@@ -401,7 +403,7 @@ func (b *book) row(x *exception.Exception) *exceptionRow {
 	s, limits := b.status(x)
 	r := &exceptionRow{
 		ID: x.ID, State: string(s.State), Control: x.Control, Findings: x.Findings, Globs: x.Globs, Environments: x.Environments,
-		Requester: x.Requester, Approvers: s.Approvers, Needed: limits.Approvers, Entry: x.Index, Unconfirmed: s.Unconfirmed, Key: x.KeyID,
+		Requester: x.Requester, Approvers: s.Approvers, Needed: limits.Approvers, Entry: x.Index, Unconfirmed: s.Unconfirmed, Key: x.KeyID, UsedBy: x.UsedBy,
 	}
 	r.Expires = endOf(&s)
 	if !x.Used.IsZero() {
@@ -434,7 +436,7 @@ func (r *exceptionRow) Text() string {
 		text += fmt.Sprintf(", %d of %s", len(r.Approvers), term.Count(r.Needed, "approval"))
 	}
 	if r.Unconfirmed {
-		text += fmt.Sprintf(", by break-glass of %s: another person must confirm or reject it", term.Quoted(r.Requester))
+		text += fmt.Sprintf(", by break-glass of %s: another person must confirm or reject it", term.Quoted(cmp.Or(r.UsedBy, r.Requester)))
 	}
 	if r.Note != "" {
 		text += " (" + r.Note + ")"
@@ -478,6 +480,9 @@ func (c *exceptionShowCmd) Run(a *term.App) error {
 	}
 	p := term.NewPage("%s", strings.TrimSuffix(r.Text(), "\n"))
 	p.Line("requested", "by %s in entry %d, %s", term.Quoted(x.Requester), x.Index, x.Time.UTC().Format(term.TimeFormat))
+	if r.UsedBy != "" {
+		p.Line("used", "by %s", term.Quoted(r.UsedBy))
+	}
 	if r.Key != "" {
 		p.Line("signed", "with the key %s at %s, submitted by %s", term.Quoted(r.Key), r.Used, term.Quoted(x.Submitter))
 	}
