@@ -38,7 +38,8 @@ type ciSystem struct {
 	inputs   map[string]string // with the defaults; required ones are missing
 	required []string
 	steps    []ciStep
-	together bool // one shell runs all steps
+	together bool     // one shell runs all steps
+	private  []string // folders of the job that are not in its workspace
 }
 
 // A ciStep is a script with its environment, in which inputs are not replaced.
@@ -222,10 +223,18 @@ func readTekton(t *testing.T) *ciSystem {
 			Params       []param
 			Workspaces   []workspace
 			StepTemplate struct {
-				Image      string
-				WorkingDir string `yaml:"workingDir"`
-				Env        []struct{ Name, Value string }
+				Image        string
+				WorkingDir   string `yaml:"workingDir"`
+				VolumeMounts []struct {
+					Name      string
+					MountPath string `yaml:"mountPath"`
+				} `yaml:"volumeMounts"`
+				Env []struct{ Name, Value string }
 			} `yaml:"stepTemplate"`
+			Volumes []struct {
+				Name     string
+				EmptyDir *struct{} `yaml:"emptyDir"`
+			}
 			Steps []struct{ Name, Script string }
 		}
 	}
@@ -240,6 +249,12 @@ func readTekton(t *testing.T) *ciSystem {
 		} else {
 			s.inputs[p.Name] = *p.Default
 		}
+	}
+	for i, m := range task.Spec.StepTemplate.VolumeMounts {
+		if i >= len(task.Spec.Volumes) || task.Spec.Volumes[i].Name != m.Name || task.Spec.Volumes[i].EmptyDir == nil {
+			t.Errorf("tekton: %s is not an empty volume", m.Name)
+		}
+		s.private = append(s.private, m.MountPath)
 	}
 	env, text := map[string]string{}, task.Spec.StepTemplate.Image
 	for _, e := range task.Spec.StepTemplate.Env {
@@ -347,6 +362,7 @@ type ciJob struct {
 	t      *testing.T
 	system *ciSystem
 	dir    string // the workspace
+	temp   string // what is private to the job
 	issuer *oidctest.Issuer
 	token  string // file
 	env    []string
@@ -357,11 +373,14 @@ func (j *ciJob) value(text string, inputs map[string]string) string {
 	if strings.HasPrefix(text, "id_token:") {
 		return j.issuer.Token(j.issuer.Job)
 	}
+	if slices.Contains(j.system.private, text) {
+		return filepath.Join(j.temp, text)
+	}
 	return ciPlaces[j.system.name].ReplaceAllStringFunc(text, func(place string) string {
 		expression := ciPlaces[j.system.name].FindStringSubmatch(place)[1]
 		switch m := inputNames.FindStringSubmatch(expression); {
 		case expression == "runner.temp":
-			return j.dir
+			return j.temp
 		case expression == "workspaces.source.path":
 			return j.dir
 		case expression == "workspaces.credentials.path":
@@ -464,7 +483,7 @@ func TestCIJobs(t *testing.T) {
 	for _, system := range ciSystems(t) {
 		t.Run(system.name, func(t *testing.T) {
 			t.Parallel()
-			j := &ciJob{t: t, system: system, dir: t.TempDir(), issuer: issuer, token: credentials, env: []string{"MUNIMENT_AUDIENCE=log.ci.example"}}
+			j := &ciJob{t: t, system: system, dir: t.TempDir(), temp: t.TempDir(), issuer: issuer, token: credentials, env: []string{"MUNIMENT_AUDIENCE=log.ci.example"}}
 			if system.name == "github" {
 				j.env = append(j.env, "ACTIONS_ID_TOKEN_REQUEST_URL="+issuer.URL+"/github", "ACTIONS_ID_TOKEN_REQUEST_TOKEN="+issuer.RequestToken, "GITHUB_OUTPUT="+filepath.Join(j.dir, "output"), "GITHUB_PATH="+filepath.Join(j.dir, "path"))
 			}
@@ -487,6 +506,15 @@ func testCIJob(t *testing.T, j *ciJob, c *company) {
 	write := func(name, content string) {
 		t.Helper()
 		if err := os.WriteFile(filepath.Join(j.dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// a program in the repository is never run in place of the real one
+	for _, place := range []string{".", ".muniment-bin", "muniment-bin", "bin"} {
+		if err := os.MkdirAll(filepath.Join(j.dir, place), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(j.dir, place, "muniment"), []byte("#!/bin/sh\ntouch pwned\n"), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -597,24 +625,34 @@ func TestCIInstall(t *testing.T) {
 	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(program)))
 	proxy := smallProxy(t)
 	tests := []struct {
-		name string
-		env  []string
-		code int
-		says string
+		name     string
+		env      []string
+		code     int
+		says     string
+		leftover bool // the program of another job is there
 	}{
-		{"from PATH", nil, 0, ""},
-		{"download", []string{"MUNIMENT_URL=" + server.URL + "/muniment", "MUNIMENT_SHA256=" + sum}, 0, "downloaded"},
-		{"no checksum", []string{"MUNIMENT_URL=" + server.URL + "/muniment"}, 2, "no checksum"},
-		{"two checksums", []string{"MUNIMENT_URL=" + server.URL + "/muniment", "MUNIMENT_SHA256=" + sum + "\n" + sum}, 2, "no checksum"},
-		{"another program", []string{"MUNIMENT_URL=" + server.URL + "/muniment", "MUNIMENT_SHA256=" + strings.Repeat("0", 64)}, 1, "another SHA-256"},
-		{"without TLS", []string{"MUNIMENT_URL=" + strings.Replace(server.URL, "https", "http", 1), "MUNIMENT_SHA256=" + sum}, 1, "not supported"},
-		{"a flag for a URL", []string{"MUNIMENT_URL=--output=/dev/null", "MUNIMENT_SHA256=" + sum}, 3, ""},
-		{"go install", []string{"MUNIMENT_VERSION=v0.0.1", "GOPROXY=file://" + proxy, "GONOSUMDB=*", "GOFLAGS=-modcacherw", "GOMODCACHE=" + t.TempDir()}, 0, "built"},
-		{"an unknown version", []string{"MUNIMENT_VERSION=$(touch pwned)", "GOPROXY=file://" + proxy, "GONOSUMDB=*", "GOFLAGS=-modcacherw", "GOMODCACHE=" + t.TempDir()}, 1, ""},
+		{"from PATH", nil, 0, "", false},
+		{"from PATH, with a leftover", nil, 0, "", true},
+		{"download", []string{"MUNIMENT_URL=" + server.URL + "/muniment", "MUNIMENT_SHA256=" + sum}, 0, "downloaded", false},
+		{"no checksum", []string{"MUNIMENT_URL=" + server.URL + "/muniment"}, 2, "no checksum", false},
+		{"two checksums", []string{"MUNIMENT_URL=" + server.URL + "/muniment", "MUNIMENT_SHA256=" + sum + "\n" + sum}, 2, "no checksum", false},
+		{"another program", []string{"MUNIMENT_URL=" + server.URL + "/muniment", "MUNIMENT_SHA256=" + strings.Repeat("0", 64)}, 1, "another SHA-256", false},
+		{"without TLS", []string{"MUNIMENT_URL=" + strings.Replace(server.URL, "https", "http", 1), "MUNIMENT_SHA256=" + sum}, 1, "not supported", false},
+		{"a flag for a URL", []string{"MUNIMENT_URL=--output=/dev/null", "MUNIMENT_SHA256=" + sum}, 3, "", false},
+		{"go install", []string{"MUNIMENT_VERSION=v0.0.1", "GOPROXY=file://" + proxy, "GONOSUMDB=*", "GOFLAGS=-modcacherw", "GOMODCACHE=" + t.TempDir()}, 0, "built", false},
+		{"an unknown version", []string{"MUNIMENT_VERSION=$(touch pwned)", "GOPROXY=file://" + proxy, "GONOSUMDB=*", "GOFLAGS=-modcacherw", "GOMODCACHE=" + t.TempDir()}, 1, "", false},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			bin := filepath.Join(t.TempDir(), "new bin")
+			if test.leftover {
+				if err := os.Mkdir(bin, 0o700); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(filepath.Join(bin, "muniment"), []byte("#!/bin/sh\nexit 7\n"), 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
 			cmd := exec.CommandContext(t.Context(), "bash", "-e", filepath.Join(absolute(t, ciFolder), "steps", "install.sh"))
 			cmd.Dir = t.TempDir()
 			cmd.Env = append(os.Environ(), "PATH="+filepath.Dir(plainProgram(t))+":"+os.Getenv("PATH"), "MUNIMENT_BIN="+bin, "CURL_CA_BUNDLE="+authority)

@@ -18,6 +18,8 @@ if [ -n "${MUNIMENT_URL:-}" ]; then
 elif [ -n "${MUNIMENT_VERSION:-}" ]; then
   mkdir -p "$bin"
   GOBIN=$(cd "$bin" && pwd) go install "muniment.dev/muniment/cmd/muniment@$MUNIMENT_VERSION"
+else
+  rm -f "$bin/muniment" # which another job has left there
 fi
 PATH=$bin:$PATH
 [ -z "${GITHUB_PATH:-}" ] || printf '%s\n' "$bin" >>"$GITHUB_PATH"

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"encoding/xml"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +110,48 @@ func TestManifestImagesAreImages(t *testing.T) {
 	}
 	if len(r.subjects) != 2 || r.subjects[1].Type != artifact.Image || len(r.subjects[1].Where) != 1 {
 		t.Errorf("subjects %+v, want the chart and the image of the pod", r.subjects)
+	}
+}
+
+// TestFilesAreNotReferences checks that a file in a repository does not take
+// the place of the image that a job asks about.
+func TestFilesAreNotReferences(t *testing.T) {
+	t.Chdir(t.TempDir())
+	digest := "@sha256:" + strings.Repeat("1", 64)
+	write := func(path string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte("an artifact that passes"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	resolve := func(arg string) (*resolver, error) {
+		r := &resolver{flags: &subjectFlags{Offline: true}, byRef: map[[2]string]*subject{}}
+		return r, r.argument(t.Context(), arg)
+	}
+	for _, arg := range []string{"registry.example.com/app" + digest, "registry.example.com/a/app:1.7", "registry.example.com:5000/app:1.7", "localhost/app:1", "localhost:5000/app:1", "registry:5000/app:1", "10.0.0.1/app:1" + digest} {
+		write(arg)
+		if _, err := resolve(arg); err == nil || !strings.Contains(err.Error(), "both a file and a reference") {
+			t.Errorf("%s: %v", arg, err)
+		}
+		if r, err := resolve("./" + arg); err != nil || r.subjects[0].Type != artifact.File {
+			t.Errorf("./%s: %v", arg, err)
+		}
+		write("oci://" + arg)
+		if !strings.HasSuffix(arg, digest) {
+			continue
+		}
+		if r, err := resolve("oci://" + arg); err != nil || r.subjects[0].Type != artifact.Image {
+			t.Errorf("oci://%s: %v", arg, err)
+		}
+	}
+	for _, arg := range []string{"dist/gateway-1.7.0.tgz", "build.out/gateway.tgz", "dist/a:b.json", "a@b", "my.dir/a"} {
+		write(arg)
+		if r, err := resolve(arg); err != nil || r.subjects[0].Type != artifact.File {
+			t.Errorf("%s: %v", arg, err)
+		}
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -83,8 +84,9 @@ func (f *subjectFlags) resolve(a *term.App, paths []images.Path) ([]*subject, []
 	return r.subjects, r.unknown, nil
 }
 
-// argument resolves a file, a digest or a reference. A file that exists is
-// never taken for a reference.
+// argument resolves a file, a digest or a reference. A file whose path is also
+// a reference is an error: otherwise a file in a repository would replace the
+// image that a job asks about.
 func (r *resolver) argument(ctx context.Context, arg string) error {
 	// Algorithms and values of digests can contain slashes, but references such
 	// as registry.example.com/app:1.7 and localhost:5000/app must not be taken
@@ -96,13 +98,18 @@ func (r *resolver) argument(ctx context.Context, arg string) error {
 		r.add(r.flags.Type, r.flags.Name, digestOf(digest.String()))
 		return nil
 	}
-	info, err := os.Stat(arg)
+	info, err := fs.FileInfo(nil), fs.ErrNotExist
+	if !strings.Contains(arg, "://") {
+		info, err = os.Stat(arg)
+	}
 	switch {
+	case err == nil && pinnedReference.MatchString(arg):
+		return fmt.Errorf("%[1]s: both a file and a reference: name the file as ./%[1]s, or the reference as oci://%[1]s", arg)
 	case err == nil && info.IsDir():
 		return fmt.Errorf("%s: a folder: name its files, or use --manifest for rendered manifests", arg)
 	case err == nil:
 		return r.file(arg)
-	case !errors.Is(err, fs.ErrNotExist) && !strings.Contains(arg, "://"):
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	case !strings.Contains(arg, "/"):
 		return fmt.Errorf("%s: neither a file nor a reference with a registry, such as registry.example.com/app:1.7", arg)
@@ -113,6 +120,10 @@ func (r *resolver) argument(ctx context.Context, arg string) error {
 	}
 	return err
 }
+
+// pinnedReference matches references that begin with a registry's host, and end
+// with a tag or digest.
+var pinnedReference = regexp.MustCompile(`^([A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+(:[0-9]+)?|[A-Za-z0-9-]+:[0-9]+|localhost)/.*[:@][^/]+$`)
 
 func (r *resolver) add(typ, name string, digest map[string]string) *subject {
 	s := &subject{GateSubject: &munimentv1.GateSubject{Type: typ, Artifact: &munimentv1.Artifact{Name: name, Digest: digest}}}
