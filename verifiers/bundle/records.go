@@ -90,6 +90,12 @@ func (r *Record) skeleton(stream entry.Hash) entry.Skeleton {
 	return entry.Skeleton{Tag: r.Tag, LinkSalt: r.LinkSalt, StreamID: stream, Seq: r.Seq, Prev: r.Prev, Time: r.Time, HeaderHash: r.HeaderHash}
 }
 
+// LeafHash returns the leaf hash of a record that EachRecord has read.
+func (b *Bundle) LeafHash(r *Record) entry.Hash {
+	sk := r.skeleton(b.Manifest.Stream.ID)
+	return sk.LeafHash(entry.HashOrigin(b.Manifest.Origin))
+}
+
 // EachRecord calls visit with each record, in the order of the stream, after
 // checking it as step 6 of docs/spec/bundle.md, section 5, specifies. The
 // record is valid until visit returns.

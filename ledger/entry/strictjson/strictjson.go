@@ -164,6 +164,20 @@ func (o *Object) Err() error { return o.state.err }
 // Has reports whether the object has the member and it has not been taken.
 func (o *Object) Has(name string) bool { _, ok := o.members[name]; return ok }
 
+// PeekString returns a string without taking it, and reports whether the member
+// is there and a string.
+func (o *Object) PeekString(name string) (string, bool) {
+	v, ok := o.members[name]
+	if !ok || v.Kind() != '"' {
+		return "", false
+	}
+	b, err := jsontext.AppendUnquote(nil, v)
+	return string(b), err == nil
+}
+
+// Fail reports a member as invalid, unless there was an error before.
+func (o *Object) Fail(name string, err error) { o.state.fail("%s: %w", o.at(plain(name)), err) }
+
 // String takes a required string.
 func (o *Object) String(name string) string {
 	s, ok := o.string(name)

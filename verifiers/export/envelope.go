@@ -1,0 +1,175 @@
+package export
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"encoding/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"muniment.dev/muniment/ledger/entry/strictjson"
+	"muniment.dev/muniment/verifiers/dsse"
+)
+
+// An envelope is the signed part of a manifest's file.
+type envelope struct {
+	payloadType string
+	payload     []byte
+	signatures  int
+	dsse        *dsse.Envelope
+	bundle      bool // the file is a Sigstore bundle
+}
+
+const (
+	maxDepth      = 16
+	maxSignatures = 64
+)
+
+// parseEnvelope reads the file of a manifest, as step 1 specifies.
+func parseEnvelope(file []byte) (*envelope, error) {
+	e, err := readEnvelope(file)
+	if err != nil {
+		return nil, fail(ManifestMalformed, "%w", err)
+	}
+	if e.payloadType != payloadType {
+		return nil, fail(PayloadType, "payloadType: %q, want %q", e.payloadType, payloadType)
+	}
+	return e, nil
+}
+
+func readEnvelope(file []byte) (*envelope, error) {
+	if len(file) > MaxSize {
+		return nil, fmt.Errorf("more than %d bytes", MaxSize)
+	}
+	if err := checkJSON(file); err != nil {
+		return nil, err
+	}
+	members, err := membersOf(file)
+	if err != nil {
+		return nil, err
+	}
+	e := &envelope{}
+	_, hasType := members["mediaType"]
+	_, hasMaterial := members["verificationMaterial"]
+	if e.bundle = hasType || hasMaterial; e.bundle {
+		inner, ok := members["dsseEnvelope"]
+		if !ok {
+			return nil, errors.New("the Sigstore bundle has no dsseEnvelope")
+		}
+		if members, err = membersOf(inner); err != nil {
+			return nil, fmt.Errorf("dsseEnvelope: %w", err)
+		}
+	}
+	return e, e.read(members)
+}
+
+// checkJSON checks rules 1, 2, 3, 6 and 9 of docs/spec/entry.md, section 7.
+func checkJSON(data []byte) error {
+	dec := jsontext.NewDecoder(bytes.NewReader(data)) // refuses duplicate names and invalid UTF-8
+	for first := true; ; first = false {
+		t, err := dec.ReadToken()
+		switch {
+		case err == io.EOF && !first:
+			return nil
+		case err == io.EOF:
+			return errors.New("empty")
+		case err != nil:
+			return fmt.Errorf("not strict JSON: %w", err)
+		case first && t.Kind() != '{':
+			return errors.New("not a JSON object")
+		case dec.StackDepth() > maxDepth:
+			return fmt.Errorf("more than %d levels of nesting", maxDepth)
+		case !first && dec.StackDepth() == 0 && t.Kind() != '}':
+			return errors.New("data after the JSON object")
+		}
+		if dec.StackDepth() == 0 && t.Kind() == '}' {
+			if _, err := dec.ReadToken(); err != io.EOF {
+				return errors.New("data after the JSON object")
+			}
+			return nil
+		}
+	}
+}
+
+// membersOf returns the members of an object that checkJSON has checked.
+func membersOf(v []byte) (map[string]json.RawMessage, error) {
+	if jsontext.Value(v).Kind() != '{' {
+		return nil, errors.New("not an object")
+	}
+	out := map[string]json.RawMessage{}
+	return out, json.Unmarshal(v, &out)
+}
+
+// read reads the members of the envelope.
+func (e *envelope) read(members map[string]json.RawMessage) (err error) {
+	if e.payloadType, err = text(members, "payloadType"); err != nil {
+		return err
+	}
+	if e.payload, err = base64Of(members, "payload"); err != nil {
+		return err
+	}
+	var list []json.RawMessage
+	if jsontext.Value(members["signatures"]).Kind() != '[' {
+		return errors.New("signatures: not an array")
+	}
+	if err := json.Unmarshal(members["signatures"], &list); err != nil {
+		return fmt.Errorf("signatures: %w", err)
+	}
+	if len(list) == 0 || len(list) > maxSignatures {
+		return fmt.Errorf("%d signatures, want 1 to %d", len(list), maxSignatures)
+	}
+	for i, one := range list {
+		m, err := membersOf(one)
+		if err != nil {
+			return fmt.Errorf("signatures[%d]: %w", i, err)
+		}
+		if _, err := base64Of(m, "sig"); err != nil {
+			return fmt.Errorf("signatures[%d].%w", i, err)
+		}
+		if _, ok := m["keyid"]; !ok {
+			continue
+		}
+		if _, err := text(m, "keyid"); err != nil {
+			return fmt.Errorf("signatures[%d].%w", i, err)
+		}
+	}
+	plain, err := json.Marshal(map[string]json.RawMessage{"payloadType": members["payloadType"], "payload": members["payload"], "signatures": members["signatures"]})
+	if err != nil {
+		return err
+	}
+	e.dsse, err = dsse.Parse(plain)
+	return err
+}
+
+func text(members map[string]json.RawMessage, name string) (string, error) {
+	v, ok := members[name]
+	if !ok {
+		return "", fmt.Errorf("%s: missing", name)
+	}
+	if jsontext.Value(v).Kind() != '"' {
+		return "", fmt.Errorf("%s: not a string", name)
+	}
+	b, err := jsontext.AppendUnquote(nil, v)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", name, err)
+	}
+	return string(b), nil
+}
+
+// base64Of returns the bytes of a string that is not empty.
+func base64Of(members map[string]json.RawMessage, name string) ([]byte, error) {
+	s, err := text(members, name)
+	if err != nil {
+		return nil, err
+	}
+	b, err := strictjson.ParseBase64(s)
+	if err == nil && len(b) == 0 {
+		err = errors.New("empty")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return b, nil
+}
