@@ -27,10 +27,10 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 	@echo "== commands"; go test -short -timeout 10m ./cmd/muniment -run 'TestScripts/(demo|admission|errors|erase|trace)$$'
 
 test: lint peers test-go test-python test-ts mutants decisions ## install what is missing and run everything
-	@.ci/conformance last
+	@PYTHON=$(VENV)/bin/python .ci/conformance last
 
-conformance: ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
-	@.ci/conformance
+conformance: $(VENV)/ok ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
+	@PYTHON=$(VENV)/bin/python .ci/conformance
 
 generate: $(TOOLS)/buf ## write the generated code anew
 	@.ci/generate; .ci/manifests
@@ -71,7 +71,7 @@ test-python: $(VENV)/ok ## the tests of the Python verifier
 
 $(VENV)/ok: clients/python/pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'cryptography>=48' 'cel-python>=0.4' 'pytest>=8' 'mypy>=1.11' 'ruff>=0.8'
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'cryptography>=50' 'cel-python>=0.4' 'pytest>=8' 'mypy>=1.11' 'ruff>=0.8'
 	@touch $@
 
 test-ts: clients/ts/node_modules/.installed ## the tests of the TypeScript verifier
