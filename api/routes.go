@@ -136,7 +136,7 @@ func (s *Server) mountServices(rs *routes) {
 		Watches: s.watches,
 		Proofs:  &rpc.Proofs{Ledger: s.ledger, Public: public},
 	}
-	identities := &rpc.Identities{Auth: s.auth, Log: log, Public: public}
+	identities := &rpc.Identities{Auth: s.auth, Log: log, Public: public, Replica: s.ledger.IsReplica()}
 	administration := &rpc.Admin{
 		Tokens:   &rpc.Tokens{Auth: s.auth, CheckKinds: CheckKinds, Now: s.now, Public: public},
 		Policies: &rpc.Policies{Admission: s.cfg.Admission, Log: log, Public: public},

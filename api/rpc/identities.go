@@ -17,14 +17,15 @@ import (
 
 // Identities implements IdentityService.
 type Identities struct {
-	Auth   *auth.Authenticator
-	Log    *slog.Logger
-	Public Public
+	Auth    *auth.Authenticator
+	Log     *slog.Logger
+	Public  Public
+	Replica bool // the server is one
 }
 
 func (s *Identities) WhoAmI(ctx context.Context, _ *connect.Request[munimentv1.WhoAmIRequest]) (*connect.Response[munimentv1.WhoAmIResponse], error) {
 	id := auth.Caller(ctx)
-	res := &munimentv1.WhoAmIResponse{Tenant: id.Tenant.Name, Identity: id.Name, Role: id.Role, Kinds: id.Kinds}
+	res := &munimentv1.WhoAmIResponse{Tenant: id.Tenant.Name, Identity: id.Name, Role: id.Role, Kinds: id.Kinds, Replica: s.Replica}
 	if !id.Expires.IsZero() {
 		res.Expires = timestamppb.New(id.Expires)
 	}

@@ -214,7 +214,9 @@ type WhoAmIResponse struct {
 	// append.
 	Kinds []string `protobuf:"bytes,4,rep,name=kinds,proto3" json:"kinds,omitempty"`
 	// When the credentials expire. Absent: never.
-	Expires       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires,proto3" json:"expires,omitempty"`
+	Expires *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=expires,proto3" json:"expires,omitempty"`
+	// The server is a replica, which records nothing.
+	Replica       bool `protobuf:"varint,6,opt,name=replica,proto3" json:"replica,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -284,6 +286,13 @@ func (x *WhoAmIResponse) GetExpires() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *WhoAmIResponse) GetReplica() bool {
+	if x != nil {
+		return x.Replica
+	}
+	return false
+}
+
 var File_muniment_v1_identity_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_identity_proto_rawDesc = "" +
@@ -299,13 +308,14 @@ const file_muniment_v1_identity_proto_rawDesc = "" +
 	"\x05kinds\x18\x04 \x03(\tR\x05kinds\x12\x1a\n" +
 	"\bidentity\x18\x05 \x01(\tR\bidentity\x12\x14\n" +
 	"\x05index\x18\x06 \x01(\x04R\x05index\"\x0f\n" +
-	"\rWhoAmIRequest\"\xb7\x01\n" +
+	"\rWhoAmIRequest\"\xd1\x01\n" +
 	"\x0eWhoAmIResponse\x12\x16\n" +
 	"\x06tenant\x18\x01 \x01(\tR\x06tenant\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\x12%\n" +
 	"\x04role\x18\x03 \x01(\x0e2\x11.muniment.v1.RoleR\x04role\x12\x14\n" +
 	"\x05kinds\x18\x04 \x03(\tR\x05kinds\x124\n" +
-	"\aexpires\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires2\xb1\x01\n" +
+	"\aexpires\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x18\n" +
+	"\areplica\x18\x06 \x01(\bR\areplica2\xb1\x01\n" +
 	"\x0fIdentityService\x12V\n" +
 	"\rExchangeToken\x12!.muniment.v1.ExchangeTokenRequest\x1a\".muniment.v1.ExchangeTokenResponse\x12F\n" +
 	"\x06WhoAmI\x12\x1a.muniment.v1.WhoAmIRequest\x1a\x1b.muniment.v1.WhoAmIResponse\"\x03\x90\x02\x01B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"

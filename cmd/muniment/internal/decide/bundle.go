@@ -17,6 +17,7 @@ import (
 	"muniment.dev/muniment/controls/bundle"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -41,12 +42,15 @@ type bundleCreateCmd struct {
 	At       uint64   `help:"Size of the log, of which it has a checkpoint. Default: the latest." placeholder:"SIZE"`
 	Time     string   `help:"Time for which the reports are made, in RFC 3339. Default: that of the tenant's newest entry." placeholder:"TIME"`
 	Output   string   `short:"o" help:"File to write." required:"" placeholder:"FILE.bundle.tar" type:"path"`
-	Sign     bool     `help:"Sign the bundle with the gate's key. The signature is written to FILE.bundle.tar.sigstore.json."`
-	Policy   string   `help:"Trust policy to verify the bundle with once it is written." env:"MUNIMENT_POLICY" predictor:"file"`
-	Key      string   `name:"stream-key" help:"The tenant's stream key, which proves that nothing is missing." env:"MUNIMENT_STREAM_KEY" placeholder:"FILE" predictor:"file" type:"path"`
-	Data     string   `help:"Create it from this data folder of a log or replica instead of a server. The server must be stopped." type:"path" placeholder:"DIR"`
-	Only     string   `name:"only-tenant" help:"With --data: the tenant. Default: the only one." placeholder:"NAME"`
-	JSON     bool     `help:"Print JSON."`
+	Sign     bool     `help:"Sign the bundle with the gate's key, or with --key. The signature is written to FILE.bundle.tar.sigstore.json."`
+	Record   bool     `help:"Sign the bundle, and record the signature in the ledger as evidence about its artifacts, so that a control can require it."`
+	// not the stream key
+	PrivateKey string `name:"key" help:"With --sign or --record: file with the private key, in PEM, that signs instead of the gate's." placeholder:"FILE" predictor:"file" type:"path"`
+	Policy     string `help:"Trust policy to verify the bundle with once it is written." env:"MUNIMENT_POLICY" predictor:"file"`
+	Key        string `name:"stream-key" help:"The tenant's stream key, which proves that nothing is missing." env:"MUNIMENT_STREAM_KEY" placeholder:"FILE" predictor:"file" type:"path"`
+	Data       string `help:"Create it from this data folder of a log or replica instead of a server. The server must be stopped." type:"path" placeholder:"DIR"`
+	Only       string `name:"only-tenant" help:"With --data: the tenant. Default: the only one." placeholder:"NAME"`
+	JSON       bool   `help:"Print JSON."`
 	remote.Flags
 	remote.RegistryFlags
 }
@@ -58,12 +62,17 @@ and OSCAL for machines (docs/bundle.md). It contains everything that decisions a
 The same selection at the same size gives the same bytes, from a server, a replica or a data folder. Signatures are files of their own. The bundle reveals the
 headers of all entries of the tenant, and the payloads of those that are selected.
 
-Exit code: 0 written, and verified if --policy was given; 1 the bundle does not verify; 2 no answer.
+--record signs the bundle and appends the signature to the ledger. It can be repeated: a bundle that is written stays as it is, and a signature by the same key
+that is recorded is not recorded again. To sign without a key, by an identity, write the bundle first, sign its statement with cosign (muniment bundle show
+--statement), and then run the command with --record: it records the signature beside the bundle.
+
+Exit code: 0 written, verified if --policy was given, and recorded with --record; 1 the bundle does not verify, or may not be recorded; 2 no answer.
 
 Examples:
   muniment bundle create --release 1.7.0 --previous 1.6.0 -o 1.7.0.bundle.tar --policy policy --stream-key acme.key
   muniment bundle create --subject registry.example.com/app:1.7.0 --subject gateway-1.7.0.tgz -o app.bundle.tar
   muniment bundle create --since 90d -o quarter.bundle.tar --sign
+  muniment bundle create --release 1.7.0 -o 1.7.0.bundle.tar --record
   muniment bundle create --release 1.7.0 --at 4711 -o 1.7.0.bundle.tar --data ./data --only-tenant acme`
 }
 
@@ -86,10 +95,11 @@ type bundleReport struct {
 	Erased   []uint64 `json:"erased,omitempty"`
 	Complete bool     `json:"complete"`
 	// of the checkpoint
-	Signers   []string `json:"signers,omitempty"`
-	Policy    string   `json:"policy,omitempty"`
-	Witnessed bool     `json:"witnessed"`
-	Signature string   `json:"signature,omitempty"`
+	Signers   []string        `json:"signers,omitempty"`
+	Policy    string          `json:"policy,omitempty"`
+	Witnessed bool            `json:"witnessed"`
+	Signature string          `json:"signature,omitempty"`
+	Record    *recordedBundle `json:"record,omitempty"`
 }
 
 // A reason is why a bundle was not verified.
@@ -108,36 +118,43 @@ func (c *bundleCreateCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	for _, path := range []string{c.Output, c.Output + bundlefile.SignatureSuffix} {
-		if _, err := os.Lstat(path); err == nil && (path == c.Output || c.Sign) {
-			return fmt.Errorf("-o: %s exists and is not overwritten: choose another name", path)
+	var recorder *bundleRecorder
+	if c.Record {
+		if recorder, err = c.recorder(a); err != nil {
+			return err
 		}
+	}
+	exists, err := c.outputs()
+	if err != nil {
+		return err
 	}
 	report := &bundleReport{File: c.Output}
 	signature := ""
-	err = a.CreateOutput(c.Output, func(f *os.File) error {
+	write := func(f *os.File) error {
 		var err error
-		if c.Data != "" {
+		switch {
+		case exists:
+			signature, err = c.again(a, f, request)
+		case c.Data != "":
 			signature, err = c.fromFolder(a, f, request)
-		} else {
+		default:
 			signature, err = c.fromServer(a, f, request)
 		}
 		if err != nil {
 			return remote.NotFound(err)
 		}
 		return c.check(a, f, report, policy, key)
-	})
+	}
+	if exists {
+		err = readOutput(c.Output, write)
+	} else {
+		err = a.CreateOutput(c.Output, write)
+	}
+	if err == nil && (c.Sign || c.Record) {
+		err = c.finish(a, report, recorder, []byte(signature))
+	}
 	if err != nil {
 		return err
-	}
-	if signature != "" {
-		report.Signature = c.Output + bundlefile.SignatureSuffix
-		if err := a.StreamOutput(report.Signature, func(w io.Writer) error {
-			_, err := io.WriteString(w, signature+"\n")
-			return err
-		}); err != nil {
-			return err
-		}
 	}
 	if c.JSON {
 		return term.WriteJSON(a.Stdout, report)
@@ -146,14 +163,58 @@ func (c *bundleCreateCmd) Run(a *term.App) error {
 	return nil
 }
 
+// outputs reports whether the bundle is written, which only --record allows.
+func (c *bundleCreateCmd) outputs() (exists bool, err error) {
+	for _, path := range []string{c.Output, c.Output + bundlefile.SignatureSuffix} {
+		_, err := os.Lstat(path)
+		switch {
+		case err != nil || path != c.Output && !c.Sign && !c.Record:
+		case !c.Record:
+			return false, fmt.Errorf("-o: %s exists and is not overwritten: choose another name", path)
+		case path == c.Output:
+			exists = true
+		case !exists:
+			return false, fmt.Errorf("-o: %s exists without its bundle: remove it, or choose another name", path)
+		}
+	}
+	return exists, nil
+}
+
+// readOutput calls read with a file that an earlier run has written.
+func readOutput(path string, read func(*os.File) error) error {
+	f, _, err := interrupt.OpenRegular(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return read(f)
+}
+
+// finish writes the signature, and records it if there is a recorder.
+func (c *bundleCreateCmd) finish(a *term.App, report *bundleReport, recorder *bundleRecorder, signature []byte) error {
+	summary, err := summarizeFile(c.Output)
+	if err == nil {
+		report.Signature, signature, err = c.writeSignature(a, summary, signature)
+	}
+	if err != nil || recorder == nil {
+		return err
+	}
+	if report.Record, err = recorder.record(a.Ctx, summary, signature); err != nil {
+		return fmt.Errorf("%s and its signature are written, but not recorded: run the command again, or append the signature: %w", c.Output, err)
+	}
+	return nil
+}
+
 // request returns the request that the flags make.
 func (c *bundleCreateCmd) request(a *term.App) (*munimentv1.CreateBundleRequest, error) {
-	r := &munimentv1.CreateBundleRequest{Release: c.Release, Previous: c.Previous, TreeSize: c.At, Sign: c.Sign}
+	r := &munimentv1.CreateBundleRequest{Release: c.Release, Previous: c.Previous, TreeSize: c.At, Sign: (c.Sign || c.Record) && c.PrivateKey == ""}
 	switch {
 	case c.Release == "" && len(c.Subject) == 0 && c.Since == "":
 		return nil, errors.New("nothing selected: use --release, --subject or --since")
 	case c.Release != "" && len(c.Subject) > 0:
 		return nil, errors.New("--release and --subject cannot be used together")
+	case c.PrivateKey != "" && !c.Sign && !c.Record:
+		return nil, errors.New("--key requires --sign or --record")
 	case c.Only != "" && c.Data == "":
 		return nil, errors.New("--only-tenant requires --data: on a server, the token determines the tenant")
 	}

@@ -11,6 +11,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/answer"
+	"muniment.dev/muniment/controls/bundle"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger/receipt"
 	bundlefile "muniment.dev/muniment/verifiers/bundle"
@@ -172,11 +173,19 @@ func (r *bundleReport) print(a *term.App) {
 	if r.Signature != "" {
 		line("signature", "%s", r.Signature)
 	}
+	switch {
+	case r.Record == nil:
+	case r.Record.Duplicate:
+		line("recorded", "in entry %d, already before", r.Record.Entry)
+	default:
+		line("recorded", "in entry %d", r.Record.Entry)
+	}
 }
 
 type bundleShowCmd struct {
-	File string `arg:"" help:"The bundle." predictor:"file"`
-	JSON bool   `help:"Print JSON."`
+	File      string `arg:"" help:"The bundle." predictor:"file"`
+	Statement bool   `help:"Print the in-toto statement about the bundle, which signatures of it contain."`
+	JSON      bool   `help:"Print JSON."`
 }
 
 func (bundleShowCmd) Help() string {
@@ -186,6 +195,7 @@ Exit code: 0 printed; 1 not a bundle; 2 it cannot be read.
 
 Examples:
   muniment bundle show 1.7.0.bundle.tar
+  muniment bundle show 1.7.0.bundle.tar --statement >statement.json && cosign attest-blob --statement statement.json --bundle 1.7.0.bundle.tar.sigstore.json
   muniment bundle show 1.7.0.bundle.tar --json`
 }
 
@@ -222,6 +232,9 @@ func (c *bundleShowCmd) Run(a *term.App) error {
 		}
 		return err
 	}
+	if c.Statement {
+		return c.printStatement(a, b, io.NewSectionReader(f, 0, size))
+	}
 	shown := &shownBundle{bundleReport: bundleReport{File: c.File}, Artifacts: []shownArtifact{}, Members: []shownMember{}}
 	shown.describe(b)
 	for _, one := range b.Manifest.Artifacts {
@@ -241,4 +254,18 @@ func (c *bundleShowCmd) Run(a *term.App) error {
 		fmt.Fprintf(a.Stdout, "%12d  %-10s  %s\n", m.Size, m.Role, m.Name)
 	}
 	return nil
+}
+
+// printStatement prints the statement that a signature of the bundle contains.
+func (c *bundleShowCmd) printStatement(a *term.App, b *bundlefile.Bundle, file io.Reader) error {
+	summary, err := bundle.Summarize(b, file)
+	if err != nil {
+		return err
+	}
+	text, err := bundle.Statement(summary, filepath.Base(c.File))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.RawOutput(), "%s\n", text)
+	return err
 }

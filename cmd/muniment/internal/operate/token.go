@@ -262,11 +262,15 @@ func (c *whoamiCmd) Run(a *term.App) error {
 		return term.WriteJSON(a.Stdout, struct {
 			Tenant   string `json:"tenant"`
 			Identity string `json:"identity"`
+			Replica  bool   `json:"replica,omitempty"`
 			grantObject
-		}{m.Tenant, m.Identity, o})
+		}{m.Tenant, m.Identity, m.Replica, o})
 	}
 	fmt.Fprintf(a.Stdout, "tenant    %s\nidentity  %s\nrole      %s\nkinds     %s\nexpires   %s\n", term.Quoted(m.Tenant), term.Quoted(m.Identity), o.Role,
 		cmp.Or(strings.Join(o.Kinds, " "), "all of the role"+notNamed(m.Role)), cmp.Or(o.Expires, "never"))
+	if m.Replica {
+		fmt.Fprintln(a.Stdout, "server    a replica, which records nothing")
+	}
 	return nil
 }
 
