@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/kinds"
 	"muniment.dev/muniment/verifiers/dsse"
@@ -29,8 +30,11 @@ type reader func(mediaType string, payload []byte, now time.Time) (contents, err
 var table = func() map[string]kind {
 	all := map[string]kind{}
 	for _, k := range kinds.All() {
-		read := readAttestation
-		if k.Typed() {
+		read := readEvidence
+		switch {
+		case k.Name == kindname.ExportManifest:
+			read = exportManifests(k)
+		case k.Typed():
 			read = typed(k)
 		}
 		all[k.Name] = kind{k, read}

@@ -19,9 +19,8 @@ const (
 
 // Limits of a manifest. See docs/spec/export-manifest.md, sections 1 and 2.
 const (
-	MaxSize          = 8 << 20 // bytes of the file
-	MaxStatementSize = 4 << 20 // bytes
-	MaxFiles         = 1024
+	MaxSize  = 1 << 20 // bytes of the file
+	MaxFiles = 1024
 )
 
 // A Manifest is the content of the statement.

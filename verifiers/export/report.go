@@ -165,6 +165,17 @@ func (m *Manifest) Licenses() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
+// Places returns the different labels of the locations, in the order of the
+// text.
+func (m *Manifest) Places() (all []string) {
+	for l := range m.locations() {
+		if !slices.Contains(all, l.Label()) {
+			all = append(all, l.Label())
+		}
+	}
+	return all
+}
+
 // warnings lists the checks that were not performed.
 func (v *verification) warnings() []string {
 	m, o := v.manifest, v.o

@@ -27,8 +27,8 @@ func TestSizeVectors(t *testing.T) {
 		{Name: "at the limit", Fill: " ", Count: room, Suffix: file},
 		{Name: "beyond the limit", Fill: " ", Count: room + 1, Suffix: file, Reason: string(ManifestMalformed)},
 		{Name: "far beyond the limit", Fill: " ", Count: 1 << 30, Suffix: file, Reason: string(ManifestMalformed)},
-		{Name: "nested deep", Prefix: []byte(`{"a":`), Fill: "[", Count: 1 << 20, Reason: string(ManifestMalformed)},
-		{Name: "many names", Prefix: []byte(`{"a":"`), Fill: "\\u0061", Count: 1 << 20, Suffix: []byte(`"}`), Reason: string(ManifestMalformed)},
+		{Name: "nested deep", Prefix: []byte(`{"a":`), Fill: "[", Count: 1 << 16, Reason: string(ManifestMalformed)},
+		{Name: "many names", Prefix: []byte(`{"a":"`), Fill: "\\u0061", Count: 1 << 16, Suffix: []byte(`"}`), Reason: string(ManifestMalformed)},
 	}
 	for i := range all {
 		v := &all[i]

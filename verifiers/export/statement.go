@@ -31,6 +31,24 @@ var (
 	mediaTypePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}$`)
 )
 
+// Read reads the file of a manifest, without verifying its signatures. It
+// performs steps 1 and 3 of docs/spec/export-manifest.md, section 7. The error
+// is an *Error.
+func Read(file []byte) (*Manifest, error) {
+	e, err := parseEnvelope(file)
+	if err != nil {
+		return nil, at(stepEnvelope, err)
+	}
+	m, err := parseStatement(e.payload)
+	return m, at(stepStatement, err)
+}
+
+// ReadStatement reads the statement of a manifest. The error is an *Error.
+func ReadStatement(text []byte) (*Manifest, error) {
+	m, err := parseStatement(text)
+	return m, at(stepStatement, err)
+}
+
 // A subject is a subject of the statement.
 type subject struct {
 	name   string
@@ -39,9 +57,6 @@ type subject struct {
 
 // parseStatement reads the statement, as steps 3.1 to 3.9 specify.
 func parseStatement(payload []byte) (*Manifest, error) {
-	if len(payload) > MaxStatementSize {
-		return nil, fail(StatementMalformed, "the statement has more than %d bytes", MaxStatementSize)
-	}
 	r := &statementReader{m: &Manifest{}}
 	if err := strictjson.Parse(payload, r.statement); err != nil {
 		var own *Error

@@ -24,6 +24,7 @@ import (
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/verifiers/export"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/oci"
 )
@@ -192,12 +193,15 @@ func typeOf(f io.ReadSeeker, head []byte) (string, error) {
 	return "", err
 }
 
-// isExportManifest reports whether a document has the members that every export
-// manifest has.
+// isExportManifest reports whether a document is an export manifest, or has the
+// members that every one of version 1 has.
 func isExportManifest(text []byte) bool {
 	var m map[string]json.RawMessage
 	if len(text) > maxHead || json.Unmarshal(text, &m) != nil {
 		return false
+	}
+	if _, err := export.Read(text); err == nil {
+		return true
 	}
 	for _, member := range []string{"files", "residencyRegions", "licenses"} {
 		if _, ok := m[member]; !ok {
