@@ -69,13 +69,15 @@ func (c *bundleVerifyCmd) Run(a *term.App) error {
 		report.Reason = &reason{string(refused.Code), refused.Step, refused.Message}
 	}
 	if c.JSON {
-		err = term.WriteJSON(a.Stdout, report)
+		if err := term.WriteJSON(a.Stdout, report); err != nil {
+			return err
+		}
 	} else {
 		report.print(a)
 	}
 	switch {
-	case err != nil || refused == nil:
-		return err
+	case refused == nil:
+		return nil
 	case refused.Step > 0:
 		return term.ExitWith(term.ExitNo, nil)
 	}
