@@ -29,7 +29,7 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 test: lint peers test-go test-python test-ts mutants decisions ## install what is missing and run everything
 	@PYTHON=$(VENV)/bin/python .ci/conformance last
 
-conformance: $(VENV)/ok ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
+conformance: $(VENV)/ok clients/ts/node_modules/.installed ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
 	@PYTHON=$(VENV)/bin/python .ci/conformance
 
 generate: $(TOOLS)/buf ## write the generated code anew

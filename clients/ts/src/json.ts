@@ -13,14 +13,25 @@ import { CallerError, FormatError } from './errors.js';
  */
 export type Json = null | boolean | number | string | Json[] | Map<string, Json>;
 
-/** Limit on nesting. The outermost object is level 1. */
-const maxDepth = 16;
+/** The rules in which documents differ. */
+interface Dialect {
+  /** Limit on nesting. The outermost object is level 1. */
+  maxDepth: number;
+  /** This parser's limit on the number of values in a document. */
+  maxValues: number;
+  /** Parses a number. Returns undefined if it is not allowed. */
+  number: (literal: string) => number | undefined;
+}
 
-/**
- * This parser's limit on the number of values in a document. A receipt has
- * fewer than 50.
- */
-const maxValues = 1 << 19;
+/** A receipt has fewer than 50 values. */
+const strict: Dialect = { maxDepth: 16, maxValues: 1 << 19, number: parseInteger };
+
+/** JSON by RFC 8259, without duplicate members. */
+const general: Dialect = {
+  maxDepth: 100,
+  maxValues: Infinity,
+  number: (literal) => (/^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$/.test(literal) ? Number(literal) : undefined),
+};
 
 /**
  * Parses a document that consists of one JSON object. {@link Members} checks
@@ -30,6 +41,19 @@ const maxValues = 1 << 19;
  * @throws CallerError if the document has more than 2¹⁹ values
  */
 export function parseObject(bytes: Uint8Array): Map<string, Json> {
+  return parseDocument(bytes, strict);
+}
+
+/**
+ * Parses one JSON object with any numbers, and at most 100 levels of nesting.
+ *
+ * @throws FormatError if the document violates the rules
+ */
+export function parseGeneral(bytes: Uint8Array): Map<string, Json> {
+  return parseDocument(bytes, general);
+}
+
+function parseDocument(bytes: Uint8Array, dialect: Dialect): Map<string, Json> {
   let text;
   try {
     text = utf8Text(bytes);
@@ -37,7 +61,7 @@ export function parseObject(bytes: Uint8Array): Map<string, Json> {
     throw new FormatError(explainEncoding(bytes) ?? 'invalid UTF-8');
   }
   try {
-    return new Parser(text).document();
+    return new Parser(text, dialect).document();
   } catch (error) {
     const encoding = error instanceof FormatError ? explainEncoding(bytes) : undefined;
     throw encoding === undefined ? error : new FormatError(encoding);
@@ -48,7 +72,10 @@ class Parser {
   private at = 0;
   private values = 0;
 
-  constructor(private readonly text: string) {}
+  constructor(
+    private readonly text: string,
+    private readonly dialect: Dialect = strict,
+  ) {}
 
   document(): Map<string, Json> {
     this.space();
@@ -79,8 +106,8 @@ class Parser {
   }
 
   private value(depth: number): Json {
-    if (++this.values > maxValues)
-      throw new CallerError('unreadable', `the document has more than ${maxValues} values`);
+    if (++this.values > this.dialect.maxValues)
+      throw new CallerError('unreadable', `the document has more than ${this.dialect.maxValues} values`);
     switch (this.text[this.at]) {
       case '{':
         return this.object(depth);
@@ -100,6 +127,7 @@ class Parser {
   }
 
   private enter(depth: number): void {
+    const { maxDepth } = this.dialect;
     if (depth > maxDepth) throw this.wrong(`more than ${maxDepth} levels of nesting`);
     this.at++;
   }
@@ -148,7 +176,7 @@ class Parser {
     const match = /[-+.0-9a-zA-Z]*/y;
     match.lastIndex = this.at;
     const literal = match.exec(this.text)?.[0] ?? '';
-    const value = parseInteger(literal);
+    const value = this.dialect.number(literal);
     if (value === undefined) throw this.wrong('expected a value; numbers must be integers from 0 to 2^53-1');
     this.at += literal.length;
     return value;

@@ -96,7 +96,8 @@ function parseCheckpoint(text: string): Checkpoint {
   return { text: signed, origin, size, root, signatures };
 }
 
-function signatureLine(line: string, i: number): SignatureLine {
+/** Reads a signature line of a note. */
+export function signatureLine(line: string, i: number): SignatureLine {
   const parts = /^— ([^ ]+) ([^ ]+)$/.exec(line);
   const keyName = parts?.[1] ?? '';
   const bytes = fromBase64(parts?.[2] ?? '');
@@ -151,11 +152,18 @@ class Lines {
   }
 }
 
+/** What an inclusion proof consists of. */
+export interface Inclusion {
+  index: number;
+  hashes: Uint8Array[];
+  checkpoint: { size: number; root: Uint8Array };
+}
+
 /**
  * Reports whether the proof leads from the leaf hash to the checkpoint's root
  * (RFC 9162, section 2.1.3.2).
  */
-export function includes(proof: Proof, leafHash: Uint8Array): boolean {
+export function includes(proof: Inclusion, leafHash: Uint8Array): boolean {
   const { size, root } = proof.checkpoint;
   if (proof.index >= size) return false;
   // Arithmetic instead of bit operations, which are limited to 32 bits.
