@@ -56,7 +56,7 @@ type Handler struct {
 	maxAge  time.Duration
 	log     *slog.Logger
 	metrics *Metrics
-	bodies  *semaphore.Weighted
+	bodies  *pool
 	trees   *semaphore.Weighted
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -65,7 +65,7 @@ type Handler struct {
 // New returns a handler. It keeps the answers in use fresh until it is closed.
 func New(ctx context.Context, o Options) *Handler {
 	ctx, stop := context.WithCancel(ctx)
-	h := &Handler{timeout: o.Timeout, maxAge: o.MaxAge, log: o.Logger, metrics: o.Metrics, stop: stop, bodies: semaphore.NewWeighted(maxBodies), trees: semaphore.NewWeighted(maxTrees)}
+	h := &Handler{timeout: o.Timeout, maxAge: o.MaxAge, log: o.Logger, metrics: o.Metrics, stop: stop, bodies: newPool(maxBodies), trees: semaphore.NewWeighted(maxTrees)}
 	h.decider = &decider{
 		asker: &asker{servers: o.Servers, maxAge: o.MaxAge, now: o.Now, log: o.Logger, metrics: o.Metrics, down: map[*Server]time.Time{}},
 		cache: newCache(o.CacheEntries, o.CacheBytes), refresh: o.Refresh, timeout: o.Timeout, base: ctx, flights: map[flightKey]*flight{},
@@ -184,12 +184,13 @@ func (h *Handler) read(ctx context.Context, w http.ResponseWriter, r *http.Reque
 		return nil, nil, tooLarge()
 	}
 	// the bytes, the parts of them that the review refers to, and the objects
-	held, trees := 2*max(size, 1), int64(0)
-	if err := h.bodies.Acquire(ctx, held); err != nil {
+	trees := int64(0)
+	giveBack, err := h.bodies.take(ctx, edge.Address(r.RemoteAddr), 2*max(size, 1))
+	if err != nil {
 		return nil, nil, errBusy
 	}
 	free := func() {
-		h.bodies.Release(held)
+		giveBack()
 		h.trees.Release(trees)
 	}
 	defer func() {
