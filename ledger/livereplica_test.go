@@ -141,10 +141,25 @@ func TestLiveErasure(t *testing.T) {
 	await(t, "the purge", func() bool { return s.Unpurged() == 0 })
 }
 
-// TestAsOf checks what a replica knows about its log.
+// TestAsOf checks up to when a replica knows its log, also if a clock is
+// corrected.
 func TestAsOf(t *testing.T) {
 	tl := newTestLog(t, Config{})
-	l, s := liveReplica(t, tl)
+	s := memstore.NewRaw()
+	mix(t, tl, "first", 20)
+	if _, err := importDelta(tl, s, export(t, tl, 0, acme), acme); err != nil {
+		t.Fatal(err)
+	}
+	clock := &steppedClock{wall: time.UnixMilli(int64(tl.Published().Time)).UTC().Add(time.Hour)}
+	open := func() *Ledger {
+		l, err := OpenReplica(context.Background(), Config{Store: s, Clock: clock}, tl.policy)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(l.Close)
+		return l
+	}
+	l := open()
 	size := l.Published().Size
 	newest := listIndexes(t, l, acme.stream, Query{Limit: 1})[0]
 	e, err := l.Entry(context.Background(), acme.stream, newest)
@@ -152,28 +167,64 @@ func TestAsOf(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.UnixMilli(int64(e.Skeleton.Time)).UTC()
-	if got := l.AsOf(); !got.Equal(at) {
-		t.Errorf("after an import: %s, want the time of the newest entry, %s", got, at)
+	want := func(step string, time time.Time) {
+		t.Helper()
+		if got := l.AsOf(); !got.Equal(time) || l.Age() != clock.wall.Sub(time) {
+			t.Errorf("%s: as of %s, age %s; want %s", step, got, l.Age(), time)
+		}
 	}
-	later := at.Add(time.Hour)
-	l.Confirm(size-1, later)
-	if got := l.AsOf(); !got.Equal(at) {
-		t.Errorf("confirmed for another size: %s, want %s", got, at)
+	want("after an import: the time of the newest entry", at)
+	slow := l.Moment()
+	clock.pass(time.Minute)
+	asked := l.Moment()
+	l.Confirm(size+1, asked)
+	want("confirmed for a larger log", at)
+	l.Confirm(size, asked)
+	want("confirmed", clock.wall)
+	confirmed := clock.wall
+	clock.pass(time.Minute)
+	l.Confirm(size, slow)
+	want("confirmed by a slower call", confirmed)
+	l.Confirm(size-1, l.Moment().Earlier(30*time.Second))
+	confirmed = clock.wall.Add(-30 * time.Second)
+	want("confirmed by a server that is behind", confirmed)
+
+	clock.wall = clock.wall.Add(-20 * time.Minute)
+	want("the clock was ahead", clock.wall.Add(-30*time.Second))
+	clock.wall = clock.wall.Add(40 * time.Minute)
+	want("the clock was behind, or the machine suspended", confirmed)
+	clock.wall = at.Add(-time.Hour)
+	want("the clock is behind the log's", clock.wall)
+
+	clock.wall = at.Add(2 * time.Hour)
+	l = open()
+	want("opened again: nothing has confirmed it since", at)
+}
+
+// A steppedClock is moved by its test.
+type steppedClock struct {
+	wall      time.Time
+	monotonic time.Duration
+}
+
+func (c *steppedClock) Now() (time.Time, time.Duration) { return c.wall, c.monotonic }
+
+func (c *steppedClock) pass(d time.Duration) { c.wall, c.monotonic = c.wall.Add(d), c.monotonic+d }
+
+// TestAsOfOfALog checks that a log is as of now, except while nothing confirms
+// that it is in its latest state.
+func TestAsOfOfALog(t *testing.T) {
+	tl := newTestLog(t, Config{})
+	mix(t, tl, "first", 2)
+	if now, _ := tl.clock.Now(); !tl.AsOf().Equal(now) || tl.Age() != 0 {
+		t.Errorf("as of %s, age %s; want the time of its clock %s", tl.AsOf(), tl.Age(), now)
 	}
-	l.Confirm(size, later)
-	l.Confirm(size, at) // by a slower call
-	if got := l.AsOf(); !got.Equal(later) {
-		t.Errorf("confirmed: %s, want %s", got, later)
+	tl.Hold(ErrUnconfirmed)
+	if got, want := tl.AsOf(), time.UnixMilli(int64(tl.Published().Time)); !got.Equal(want) {
+		t.Errorf("unconfirmed: as of %s, want the time of its newest entry %s", got, want)
 	}
-	again, err := OpenReplica(context.Background(), Config{Store: s}, tl.policy)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer again.Close()
-	if got := again.AsOf(); !got.Equal(at) {
-		t.Errorf("opened again: %s, want %s: nothing has confirmed it since", got, at)
-	}
+	tl.Release()
 	if now, _ := tl.clock.Now(); !tl.AsOf().Equal(now) {
-		t.Errorf("a log is as of %s, want the time of its clock %s", tl.AsOf(), now)
+		t.Errorf("confirmed: as of %s, want %s", tl.AsOf(), now)
 	}
 }

@@ -21,7 +21,8 @@ type Ledger struct {
 	raw       bool                           // the entries are raw leaves
 	replica   bool                           // see replica.go; with it go the next four fields
 	follows   *receipt.TrustPolicy           // of the log that this is a replica of
-	known     atomic.Int64                   // see AsOf; Unix milliseconds
+	newest    atomic.Int64                   // time of a replica's newest entry; Unix milliseconds
+	confirmed atomic.Pointer[Moment]         // see Confirm; nil: not yet
 	importing chan struct{}                  // capacity 1; full during an import
 	tables    map[entry.Hash]*entry.TagTable // of imports, by stream; belongs to the import
 	readOnly  bool                           // see readonly.go

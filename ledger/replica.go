@@ -106,7 +106,7 @@ func (l *Ledger) publishImported(ctx context.Context) error {
 		l.grown.Store(s.StreamID, size)
 	}
 	old := l.published.Swap(&Published{Size: size, Root: head.Root, Checkpoint: signed, Superseded: make(chan struct{}), edges: t.snapshot(), tiles: l.tiles, tail: receipt.NewProofTail(signed)})
-	l.known.Store(max(newest, l.known.Load()))
+	l.newest.Store(max(newest, l.newest.Load()))
 	if old != nil {
 		close(old.Superseded)
 	}
@@ -183,27 +183,77 @@ func (l *Ledger) Import(ctx context.Context, file io.ReaderAt, size int64, o Imp
 	return report, nil
 }
 
-// AsOf returns the time up to which the ledger is known to be complete. For a
-// log that is now. For a replica it is the time of its newest entry, or a later
-// one that Confirm was given.
-func (l *Ledger) AsOf() time.Time {
-	switch {
-	case l.replica:
-		return time.UnixMilli(l.known.Load()).UTC()
-	case l.readOnly:
-		return time.UnixMilli(int64(l.Published().Time)).UTC()
-	}
-	now, _ := l.cfg.Clock.Now()
-	return now.UTC()
+// A Moment is a reading of the ledger's clock.
+type Moment struct {
+	wall      time.Time
+	monotonic time.Duration
 }
 
-// Confirm notes that the log of this replica had no entry beyond the size at a
-// time. It does nothing if the replica has another size by now.
-func (l *Ledger) Confirm(size uint64, at time.Time) {
+// Moment returns the present.
+func (l *Ledger) Moment() Moment {
+	var m Moment
+	m.wall, m.monotonic = l.cfg.Clock.Now()
+	return m
+}
+
+// Earlier returns the moment that was d before this one.
+func (m Moment) Earlier(d time.Duration) Moment { return Moment{m.wall.Add(-d), m.monotonic - d} }
+
+// AsOf returns the time up to which the ledger is known to be complete. For a
+// log that is now, unless it is not known to be in its latest state. For a
+// replica it is the time of its newest entry, or a later one that Confirm was
+// given. It is never later than now.
+func (l *Ledger) AsOf() time.Time {
+	now := l.Moment()
+	switch {
+	case l.replica:
+		return l.knownAt(now).UTC()
+	case l.readOnly || l.held() != nil:
+		return earlier(millis(l.Published().Time), now.wall).UTC()
+	}
+	return now.wall.UTC()
+}
+
+// Age returns the time that has passed since AsOf.
+func (l *Ledger) Age() time.Duration {
+	wall, _ := l.cfg.Clock.Now()
+	asOf := l.AsOf()
+	return max(0, wall.Sub(asOf))
+}
+
+// knownAt returns the time up to which a replica is known to be complete.
+func (l *Ledger) knownAt(now Moment) time.Time {
+	known := earlier(millis(uint64(l.newest.Load())), now.wall)
+	c := l.confirmed.Load()
+	if c == nil {
+		return known
+	}
+	// The clock may have been corrected since, and monotonic time does not
+	// pass while a machine is suspended. The earlier time is never too late.
+	confirmed := earlier(c.wall, now.wall.Add(c.monotonic-now.monotonic))
+	if confirmed.After(known) {
+		return confirmed
+	}
+	return known
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// Confirm notes that the log of this replica had no entry beyond a size at a
+// moment. It does nothing if the replica is smaller.
+func (l *Ledger) Confirm(size uint64, at Moment) {
 	l.importing <- struct{}{}
 	defer func() { <-l.importing }()
-	if l.Published().Size == size {
-		l.known.Store(max(at.UnixMilli(), l.known.Load()))
+	if l.Published().Size < size {
+		return
+	}
+	if c := l.confirmed.Load(); c == nil || c.monotonic < at.monotonic {
+		l.confirmed.Store(&at)
 	}
 }
 

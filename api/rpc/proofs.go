@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"connectrpc.com/connect"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/ledger"
@@ -52,14 +53,16 @@ func (s *Proofs) GetCheckpoint(_ context.Context, req *connect.Request[munimentv
 	if req.Msg.Witnessed && !s.Ledger.RequiresWitness() {
 		return nil, s.Public(ledger.WrongField(ledger.FieldWitnessed, "%w", ledger.ErrNoQuorum))
 	}
+	age := s.Ledger.Age() // before the state is read, which can be newer
 	w, p := s.Ledger.Witnessed(), s.Ledger.Published()
 	if req.Msg.Witnessed && w == nil {
 		return nil, s.Public(fmt.Errorf("no checkpoint is witnessed: %w", ledger.ErrNotWitnessed))
 	}
+	res := &munimentv1.GetCheckpointResponse{Checkpoint: p.Checkpoint, TreeSize: p.Size, Root: p.Root[:], Age: durationpb.New(age), Replica: s.Ledger.IsReplica()}
 	if w != nil && (req.Msg.Witnessed || w.Size == p.Size) {
-		return connect.NewResponse(&munimentv1.GetCheckpointResponse{Checkpoint: w.Checkpoint, TreeSize: w.Size, Root: w.Root[:]}), nil
+		res.Checkpoint, res.TreeSize, res.Root = w.Checkpoint, w.Size, w.Root[:]
 	}
-	return connect.NewResponse(&munimentv1.GetCheckpointResponse{Checkpoint: p.Checkpoint, TreeSize: p.Size, Root: p.Root[:]}), nil
+	return connect.NewResponse(res), nil
 }
 
 func (s *Proofs) GetStreamHead(ctx context.Context, req *connect.Request[munimentv1.GetStreamHeadRequest]) (*connect.Response[munimentv1.GetStreamHeadResponse], error) {

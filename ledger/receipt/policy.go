@@ -135,11 +135,41 @@ func (p *TrustPolicy) VerifyCheckpoint(signed []byte) (Checkpoint, []string, err
 	return s.Checkpoint, keys, nil
 }
 
+// VerifyUnwitnessed checks the signature of the log, and not those of
+// witnesses, on a checkpoint that may wait for them. The error is an *Error.
+func (p *TrustPolicy) VerifyUnwitnessed(signed []byte) (Checkpoint, error) {
+	s, err := parseSigned(string(signed))
+	if err != nil {
+		return Checkpoint{}, fail(ProofMalformed, "checkpoint: %w", err)
+	}
+	if _, err := p.signers(s); err != nil {
+		return Checkpoint{}, err
+	}
+	return s.Checkpoint, nil
+}
+
 func (p *TrustPolicy) verify(s *signedCheckpoint) ([]string, error) {
+	made, err := p.signers(s)
+	if err != nil {
+		return nil, err
+	}
+	if !p.quorumMet(func(key note.Verifier) bool { return made[keyID{key.Name(), key.KeyHash()}] }) {
+		return nil, fail(CheckpointQuorum, "checkpoint of %q, size %d: its cosignatures do not meet the quorum", s.Origin, s.Size)
+	}
+	var keys []string
+	for id := range made {
+		keys = append(keys, id.String())
+	}
+	slices.Sort(keys)
+	return keys, nil
+}
+
+// signers returns the keys of the policy that signed the checkpoint. The log's
+// must be one of them.
+func (p *TrustPolicy) signers(s *signedCheckpoint) (map[keyID]bool, error) {
 	if s.Origin != p.Origin() {
 		return nil, fail(CheckpointOrigin, "checkpoint: from the log %q, but the policy is for %q", s.Origin, p.Origin())
 	}
-	var keys []string
 	made := map[keyID]bool{}
 	for _, k := range p.effective() {
 		i := slices.IndexFunc(s.lines, func(l signatureLine) bool { return l.key == k.id })
@@ -150,16 +180,11 @@ func (p *TrustPolicy) verify(s *signedCheckpoint) ([]string, error) {
 			return nil, fail(CheckpointSignature, "checkpoint of %q, size %d: the signature by %s does not verify", s.Origin, s.Size, k.id)
 		}
 		made[k.id] = true
-		keys = append(keys, k.id.String())
 	}
 	if !made[p.log.id] {
 		return nil, fail(CheckpointUnsigned, "checkpoint of %q, size %d: not signed by the log's key %s", s.Origin, s.Size, p.log.id)
 	}
-	if !p.quorumMet(func(key note.Verifier) bool { return made[keyID{key.Name(), key.KeyHash()}] }) {
-		return nil, fail(CheckpointQuorum, "checkpoint of %q, size %d: its cosignatures do not meet the quorum", s.Origin, s.Size)
-	}
-	slices.Sort(keys)
-	return keys, nil
+	return made, nil
 }
 
 // Torchwood returns the policy for use with filippo.io/torchwood.

@@ -383,8 +383,9 @@ type DecideResponse struct {
 	// this state or a later one.
 	TreeSize uint64 `protobuf:"varint,2,opt,name=tree_size,json=treeSize,proto3" json:"tree_size,omitempty"`
 	// The time up to which the server knew the log at that size: the time of the
-	// call on the log itself. On a replica it is when the log last confirmed that
-	// it had no other entries, or the time of the replica's newest entry.
+	// call on the log itself, or of its newest entry while it is not known to be
+	// in its latest state. On a replica it is when the log last confirmed that it
+	// had no other entries, or the time of the replica's newest entry.
 	AsOf          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

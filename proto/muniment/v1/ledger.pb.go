@@ -17,6 +17,7 @@ import (
 	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -2301,9 +2302,14 @@ func (x *GetCheckpointRequest) GetWitnessed() bool {
 type GetCheckpointResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A signed note, as specified by C2SP tlog-checkpoint.
-	Checkpoint    []byte `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
-	TreeSize      uint64 `protobuf:"varint,2,opt,name=tree_size,json=treeSize,proto3" json:"tree_size,omitempty"`
-	Root          []byte `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`
+	Checkpoint []byte `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	TreeSize   uint64 `protobuf:"varint,2,opt,name=tree_size,json=treeSize,proto3" json:"tree_size,omitempty"`
+	Root       []byte `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`
+	// The time since the server last knew the log to have no other entries. Zero
+	// on the log itself, unless it is not known to be in its latest state.
+	Age *durationpb.Duration `protobuf:"bytes,4,opt,name=age,proto3" json:"age,omitempty"`
+	// The server is a replica of the log.
+	Replica       bool `protobuf:"varint,5,opt,name=replica,proto3" json:"replica,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2357,6 +2363,20 @@ func (x *GetCheckpointResponse) GetRoot() []byte {
 		return x.Root
 	}
 	return nil
+}
+
+func (x *GetCheckpointResponse) GetAge() *durationpb.Duration {
+	if x != nil {
+		return x.Age
+	}
+	return nil
+}
+
+func (x *GetCheckpointResponse) GetReplica() bool {
+	if x != nil {
+		return x.Replica
+	}
+	return false
 }
 
 type GetStreamHeadRequest struct {
@@ -2604,7 +2624,7 @@ var File_muniment_v1_ledger_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\n" +
-	"\x18muniment/v1/ledger.proto\x12\vmuniment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x02\n" +
+	"\x18muniment/v1/ledger.proto\x12\vmuniment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa6\x02\n" +
 	"\n" +
 	"Submission\x124\n" +
 	"\x04kind\x18\x01 \x01(\tB \xbaH\x1d\xc8\x01\x01r\x182\x16^[a-z][a-z0-9-]{0,62}$R\x04kind\x12\x8c\x01\n" +
@@ -2770,13 +2790,15 @@ const file_muniment_v1_ledger_proto_rawDesc = "" +
 	"\ato_size\x18\x01 \x01(\x04R\x06toSize\x12\x16\n" +
 	"\x06hashes\x18\x02 \x03(\fR\x06hashes\"4\n" +
 	"\x14GetCheckpointRequest\x12\x1c\n" +
-	"\twitnessed\x18\x1e \x01(\bR\twitnessed\"h\n" +
+	"\twitnessed\x18\x1e \x01(\bR\twitnessed\"\xaf\x01\n" +
 	"\x15GetCheckpointResponse\x12\x1e\n" +
 	"\n" +
 	"checkpoint\x18\x01 \x01(\fR\n" +
 	"checkpoint\x12\x1b\n" +
 	"\ttree_size\x18\x02 \x01(\x04R\btreeSize\x12\x12\n" +
-	"\x04root\x18\x03 \x01(\fR\x04root\"^\n" +
+	"\x04root\x18\x03 \x01(\fR\x04root\x12+\n" +
+	"\x03age\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03age\x12\x18\n" +
+	"\areplica\x18\x05 \x01(\bR\areplica\"^\n" +
 	"\x14GetStreamHeadRequest\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\"\xc7\x01\n" +
 	"\x15GetStreamHeadResponse\x12\x1b\n" +
@@ -2883,6 +2905,7 @@ var file_muniment_v1_ledger_proto_goTypes = []any{
 	nil,                                 // 39: muniment.v1.External.DigestEntry
 	nil,                                 // 40: muniment.v1.Subject.DigestEntry
 	(*timestamppb.Timestamp)(nil),       // 41: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),         // 42: google.protobuf.Duration
 }
 var file_muniment_v1_ledger_proto_depIdxs = []int32{
 	3,  // 0: muniment.v1.AppendRequest.submission:type_name -> muniment.v1.Submission
@@ -2912,37 +2935,38 @@ var file_muniment_v1_ledger_proto_depIdxs = []int32{
 	41, // 24: muniment.v1.Filter.to:type_name -> google.protobuf.Timestamp
 	18, // 25: muniment.v1.ListEntriesResponse.entries:type_name -> muniment.v1.Entry
 	2,  // 26: muniment.v1.GetReceiptRequest.form:type_name -> muniment.v1.ReceiptForm
-	24, // 27: muniment.v1.WatchEntriesRequest.filter:type_name -> muniment.v1.Filter
-	18, // 28: muniment.v1.WatchEntriesResponse.entry:type_name -> muniment.v1.Entry
-	4,  // 29: muniment.v1.LedgerService.Append:input_type -> muniment.v1.AppendRequest
-	12, // 30: muniment.v1.LedgerService.AppendBatch:input_type -> muniment.v1.AppendBatchRequest
-	6,  // 31: muniment.v1.LedgerService.AppendStream:input_type -> muniment.v1.AppendStreamRequest
-	9,  // 32: muniment.v1.LedgerService.GetPayload:input_type -> muniment.v1.GetPayloadRequest
-	16, // 33: muniment.v1.LedgerService.GetEntry:input_type -> muniment.v1.GetEntryRequest
-	23, // 34: muniment.v1.LedgerService.ListEntries:input_type -> muniment.v1.ListEntriesRequest
-	26, // 35: muniment.v1.LedgerService.GetReceipt:input_type -> muniment.v1.GetReceiptRequest
-	28, // 36: muniment.v1.LedgerService.GetInclusionProof:input_type -> muniment.v1.GetInclusionProofRequest
-	30, // 37: muniment.v1.LedgerService.GetConsistencyProof:input_type -> muniment.v1.GetConsistencyProofRequest
-	32, // 38: muniment.v1.LedgerService.GetCheckpoint:input_type -> muniment.v1.GetCheckpointRequest
-	34, // 39: muniment.v1.LedgerService.GetStreamHead:input_type -> muniment.v1.GetStreamHeadRequest
-	36, // 40: muniment.v1.LedgerService.WatchEntries:input_type -> muniment.v1.WatchEntriesRequest
-	5,  // 41: muniment.v1.LedgerService.Append:output_type -> muniment.v1.AppendResponse
-	13, // 42: muniment.v1.LedgerService.AppendBatch:output_type -> muniment.v1.AppendBatchResponse
-	8,  // 43: muniment.v1.LedgerService.AppendStream:output_type -> muniment.v1.AppendStreamResponse
-	10, // 44: muniment.v1.LedgerService.GetPayload:output_type -> muniment.v1.GetPayloadResponse
-	17, // 45: muniment.v1.LedgerService.GetEntry:output_type -> muniment.v1.GetEntryResponse
-	25, // 46: muniment.v1.LedgerService.ListEntries:output_type -> muniment.v1.ListEntriesResponse
-	27, // 47: muniment.v1.LedgerService.GetReceipt:output_type -> muniment.v1.GetReceiptResponse
-	29, // 48: muniment.v1.LedgerService.GetInclusionProof:output_type -> muniment.v1.GetInclusionProofResponse
-	31, // 49: muniment.v1.LedgerService.GetConsistencyProof:output_type -> muniment.v1.GetConsistencyProofResponse
-	33, // 50: muniment.v1.LedgerService.GetCheckpoint:output_type -> muniment.v1.GetCheckpointResponse
-	35, // 51: muniment.v1.LedgerService.GetStreamHead:output_type -> muniment.v1.GetStreamHeadResponse
-	37, // 52: muniment.v1.LedgerService.WatchEntries:output_type -> muniment.v1.WatchEntriesResponse
-	41, // [41:53] is the sub-list for method output_type
-	29, // [29:41] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	42, // 27: muniment.v1.GetCheckpointResponse.age:type_name -> google.protobuf.Duration
+	24, // 28: muniment.v1.WatchEntriesRequest.filter:type_name -> muniment.v1.Filter
+	18, // 29: muniment.v1.WatchEntriesResponse.entry:type_name -> muniment.v1.Entry
+	4,  // 30: muniment.v1.LedgerService.Append:input_type -> muniment.v1.AppendRequest
+	12, // 31: muniment.v1.LedgerService.AppendBatch:input_type -> muniment.v1.AppendBatchRequest
+	6,  // 32: muniment.v1.LedgerService.AppendStream:input_type -> muniment.v1.AppendStreamRequest
+	9,  // 33: muniment.v1.LedgerService.GetPayload:input_type -> muniment.v1.GetPayloadRequest
+	16, // 34: muniment.v1.LedgerService.GetEntry:input_type -> muniment.v1.GetEntryRequest
+	23, // 35: muniment.v1.LedgerService.ListEntries:input_type -> muniment.v1.ListEntriesRequest
+	26, // 36: muniment.v1.LedgerService.GetReceipt:input_type -> muniment.v1.GetReceiptRequest
+	28, // 37: muniment.v1.LedgerService.GetInclusionProof:input_type -> muniment.v1.GetInclusionProofRequest
+	30, // 38: muniment.v1.LedgerService.GetConsistencyProof:input_type -> muniment.v1.GetConsistencyProofRequest
+	32, // 39: muniment.v1.LedgerService.GetCheckpoint:input_type -> muniment.v1.GetCheckpointRequest
+	34, // 40: muniment.v1.LedgerService.GetStreamHead:input_type -> muniment.v1.GetStreamHeadRequest
+	36, // 41: muniment.v1.LedgerService.WatchEntries:input_type -> muniment.v1.WatchEntriesRequest
+	5,  // 42: muniment.v1.LedgerService.Append:output_type -> muniment.v1.AppendResponse
+	13, // 43: muniment.v1.LedgerService.AppendBatch:output_type -> muniment.v1.AppendBatchResponse
+	8,  // 44: muniment.v1.LedgerService.AppendStream:output_type -> muniment.v1.AppendStreamResponse
+	10, // 45: muniment.v1.LedgerService.GetPayload:output_type -> muniment.v1.GetPayloadResponse
+	17, // 46: muniment.v1.LedgerService.GetEntry:output_type -> muniment.v1.GetEntryResponse
+	25, // 47: muniment.v1.LedgerService.ListEntries:output_type -> muniment.v1.ListEntriesResponse
+	27, // 48: muniment.v1.LedgerService.GetReceipt:output_type -> muniment.v1.GetReceiptResponse
+	29, // 49: muniment.v1.LedgerService.GetInclusionProof:output_type -> muniment.v1.GetInclusionProofResponse
+	31, // 50: muniment.v1.LedgerService.GetConsistencyProof:output_type -> muniment.v1.GetConsistencyProofResponse
+	33, // 51: muniment.v1.LedgerService.GetCheckpoint:output_type -> muniment.v1.GetCheckpointResponse
+	35, // 52: muniment.v1.LedgerService.GetStreamHead:output_type -> muniment.v1.GetStreamHeadResponse
+	37, // 53: muniment.v1.LedgerService.WatchEntries:output_type -> muniment.v1.WatchEntriesResponse
+	42, // [42:54] is the sub-list for method output_type
+	30, // [30:42] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_ledger_proto_init() }

@@ -50,6 +50,7 @@ type follower struct {
 	metrics *api.Metrics
 	wake    chan struct{} // capacity 1; the tenant has a new entry
 	failing string        // the last error, which is logged once
+	awaited *sighting     // the earliest that the replica lacks entries of; nil: none
 	refused map[string]bool
 }
 
@@ -151,25 +152,41 @@ func (f *follower) pause(ctx context.Context) error {
 	return nil
 }
 
-// update brings the replica to the server's state.
+// errFollowsReplica reports that the server has the log at second hand. What a
+// replica lacks, its followers would take for complete.
+var errFollowsReplica = errors.New("the server is a replica itself: give the URL of the log's server in --follow")
+
+// A sighting is the size that the log had published at a moment.
+type sighting struct {
+	size uint64
+	at   ledger.Moment
+}
+
+// update brings the replica to the server's state. If the policy requires
+// cosignatures, that is the newest checkpoint that has them.
 func (f *follower) update(ctx context.Context) error {
-	asked := time.Now()
-	policy := f.dir.Replica
-	call, cancel := context.WithTimeout(ctx, stalled)
-	defer cancel()
-	res, err := f.client.GetCheckpoint(call, connect.NewRequest(&munimentv1.GetCheckpointRequest{Witnessed: policy.RequiresWitness()}))
+	seen, published, err := f.published(ctx)
 	if err != nil {
 		return err
 	}
-	head, _, err := policy.VerifyCheckpoint(res.Msg.Checkpoint)
+	policy, signed := f.dir.Replica, published
+	if policy.RequiresWitness() {
+		res, err := f.checkpoint(ctx, true)
+		if err != nil {
+			return err
+		}
+		signed = res.Checkpoint
+	}
+	head, _, err := policy.VerifyCheckpoint(signed)
 	if err != nil {
 		return fmt.Errorf("the server's checkpoint: %w", err)
 	}
+	result := "current"
 	switch p := f.ledger.Published(); {
 	case head.Size < p.Size:
-		return fmt.Errorf("the server's log has %d entries, but this replica %d: it was rolled back, or is a replica itself that is behind", head.Size, p.Size)
+		return fmt.Errorf("the server's log has %d entries, but this replica %d: it was rolled back, or is behind", head.Size, p.Size)
 	case head.Size == p.Size && head.Root != p.Root:
-		return ledger.NewFork(p.Checkpoint, res.Msg.Checkpoint, errors.New("they have the same size"))
+		return ledger.NewFork(p.Checkpoint, signed, errors.New("they have the same size"))
 	case head.Size > p.Size:
 		if err := f.fetch(ctx, p.Size); err != nil {
 			return err
@@ -177,13 +194,62 @@ func (f *follower) update(ctx context.Context) error {
 		if p = f.ledger.Published(); p.Size < head.Size {
 			return fmt.Errorf("the server sent %d entries, but its checkpoint has %d", p.Size, head.Size)
 		}
-		f.ledger.Confirm(p.Size, asked)
-		f.metrics.ReplicaUpdate("imported")
-	default:
-		f.ledger.Confirm(p.Size, asked)
-		f.metrics.ReplicaUpdate("current")
+		result = "imported"
 	}
+	f.confirm(seen)
+	f.metrics.ReplicaUpdate(result)
 	return f.submit(ctx)
+}
+
+// checkpoint returns the server's checkpoint: the published one, or the newest
+// with cosignatures.
+func (f *follower) checkpoint(ctx context.Context, witnessed bool) (*munimentv1.GetCheckpointResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, stalled)
+	defer cancel()
+	res, err := f.client.GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{Witnessed: witnessed}))
+	switch {
+	case err != nil:
+		return nil, err
+	case res.Msg.Replica:
+		return nil, errFollowsReplica
+	case res.Msg.Age == nil:
+		return nil, errors.New("the server does not report the age of its state: upgrade it")
+	}
+	return res.Msg, nil
+}
+
+// published returns the size that the log has published, and its checkpoint,
+// which can wait for cosignatures.
+func (f *follower) published(ctx context.Context) (sighting, []byte, error) {
+	asked := f.ledger.Moment()
+	res, err := f.checkpoint(ctx, false)
+	if err != nil {
+		return sighting{}, nil, err
+	}
+	head, err := f.dir.Replica.VerifyUnwitnessed(res.Checkpoint)
+	if err != nil {
+		return sighting{}, nil, fmt.Errorf("the server's checkpoint: %w", err)
+	}
+	age := max(0, res.Age.AsDuration())
+	return sighting{head.Size, asked.Earlier(age)}, res.Checkpoint, nil
+}
+
+// confirm notes up to when the replica is complete. What the log has published
+// and the replica lacks, because it waits for cosignatures, is kept in mind: as
+// soon as the replica has it, it is complete up to that moment.
+func (f *follower) confirm(seen sighting) {
+	have := f.ledger.Published().Size
+	for _, s := range []*sighting{f.awaited, &seen} {
+		if s != nil && s.size <= have {
+			f.ledger.Confirm(s.size, s.at)
+		}
+	}
+	if f.awaited != nil && f.awaited.size <= have {
+		f.awaited = nil
+	}
+	if f.awaited == nil && seen.size > have {
+		f.awaited = &seen
+	}
 }
 
 // fetch imports the log's growth since a size.
