@@ -139,14 +139,14 @@ func (r *Registry) form(ctx context.Context) (Form, []*Artifact, error) {
 }
 
 // attaches reports whether a manifest is evidence about another artifact: it
-// has a subject, or such a tag, and nothing that a container could run. The tag
-// alone proves nothing.
+// has a subject, or such a tag, and documents only. Neither proves anything: a
+// runtime ignores both.
 func attaches(raw []byte, named bool) bool {
 	d, err := parse(raw)
 	if err != nil || !named && d.Subject.Digest == "" {
 		return false
 	}
-	return d.Config.MediaType != mediaTypeChartConfig && !slices.ContainsFunc(d.Layers, func(l descriptor) bool { return isFilesystem(string(l.MediaType)) })
+	return d.Config.MediaType != mediaTypeChartConfig && !slices.ContainsFunc(d.Layers, func(l descriptor) bool { return !isDocument(string(l.MediaType)) })
 }
 
 // listsAttachments reports whether an index lists the referrers of another
@@ -176,6 +176,12 @@ func (r *Registry) listsAttachments(ctx context.Context, m *manifest, named bool
 	}
 	return true, nil
 }
+
+// documentType matches the media types of evidence. Nothing of these can be
+// run, as file systems and WebAssembly modules can.
+var documentType = regexp.MustCompile(`^(text/[^;]+|application/(.+\+)?(json|xml|yaml|cbor|cose|jose|pgp-signature|pkcs7-signature|pkcs7-mime|timestamp-reply))(;.*)?$`)
+
+func isDocument(mediaType string) bool { return documentType.MatchString(strings.ToLower(mediaType)) }
 
 // isFilesystem reports whether a layer is part of a file system.
 func isFilesystem(mediaType string) bool { return strings.Contains(mediaType, "tar") }

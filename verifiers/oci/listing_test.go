@@ -11,8 +11,13 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/random"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // TestList lists registries in which an image hides under the tag of a
@@ -35,6 +40,28 @@ func TestList(t *testing.T) {
 				}
 				return image
 			}
+			attach := func(tag string, to v1.Image, layer types.MediaType) {
+				at, err := partial.Descriptor(to)
+				if err != nil {
+					t.Fatal(err)
+				}
+				image, err := mutate.AppendLayers(mutate.MediaType(empty.Image, types.OCIManifestSchema1), static.NewLayer([]byte("{}"), layer))
+				if err != nil {
+					t.Fatal(err)
+				}
+				ref, err := name.NewTag(host + "/" + tag)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := remote.Write(ref, mutate.Subject(image, *at).(v1.Image)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			planted := push("planted:1")
+			attach("planted:module", planted, "application/wasm")
+			attach("planted:system", planted, "application/vnd.erofs.layer.v1")
+			attach("planted:signature", planted, "application/vnd.dev.cosign.simplesigning.v1+json")
+			attach("planted:sbom", planted, "text/spdx+xml")
 			push("shop/web:1.0")
 			push("shop/web:1.1")
 			push("other:latest")
@@ -43,11 +70,15 @@ func TestList(t *testing.T) {
 				repositories []string
 				want         []string
 			}{
-				{nil, []string{"other:latest image 1", "shop/web:1.0 image 1", "shop/web:1.1 image 1", "shop/web:sha256-" + strings.Repeat("a", 64) + ".sig image 1"}},
+				{nil, []string{"other:latest image 1", "planted:1 image 1", "planted:module image 1", "planted:sbom attachment 0", "planted:signature attachment 0", "planted:system image 1", "shop/web:1.0 image 1", "shop/web:1.1 image 1", "shop/web:sha256-" + strings.Repeat("a", 64) + ".sig image 1"}},
+				{[]string{"planted"}, []string{"planted:1 image 1", "planted:module image 1", "planted:sbom attachment 0", "planted:signature attachment 0", "planted:system image 1"}},
 				{[]string{"other"}, []string{"other:latest image 1"}},
 			} {
 				var got []string
 				err := List(t.Context(), host, c.repositories, Options{}, func(l *Listed) error {
+					if strings.HasSuffix(l.Repository, "/planted") && strings.HasPrefix(l.Tag, "sha256-") {
+						return l.Err // of the registry without the referrers API
+					}
 					got = append(got, fmt.Sprintf("%s:%s %s %d", strings.TrimPrefix(l.Repository, host+"/"), l.Tag, l.Form, len(l.Artifacts)))
 					return l.Err
 				})

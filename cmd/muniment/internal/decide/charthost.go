@@ -115,7 +115,19 @@ func (f *chartHostFlags) client() (*http.Client, error) {
 	}
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.TLSClientConfig = config
-	return &http.Client{Transport: transport, Timeout: fetchTimeout}, nil
+	return &http.Client{Transport: transport, Timeout: fetchTimeout, CheckRedirect: checkRedirect}, nil
+}
+
+// checkRedirect refuses to leave TLS, because net/http sends the password again
+// to the same host.
+func checkRedirect(next *http.Request, via []*http.Request) error {
+	switch {
+	case len(via) >= 10:
+		return errors.New("more than 10 redirects")
+	case next.URL.Scheme != "https" && via[0].URL.Scheme == "https":
+		return fmt.Errorf("the repository redirects to %s, without TLS", term.Quoted(next.URL.Redacted()))
+	}
+	return nil
 }
 
 func isLoopback(host string) bool {
