@@ -1,4 +1,4 @@
-"""Runs Sigstore's public cases for verifiers (sigstore-verification.md, section 11).
+"""Runs Sigstore's public cases for verifiers (sigstore-verification.md, section 12).
 
 python tests/conformance.py FOLDER
 """

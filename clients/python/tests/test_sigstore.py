@@ -1,11 +1,15 @@
 """The verification of Sigstore bundles."""
 
+import base64
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from muniment import sigstore
+from vectors import load
 
 ROOT = Path(__file__).resolve().parents[3]
 SPEC = ROOT / "docs/spec/sigstore-verification.md"
@@ -45,3 +49,37 @@ def test_bundle_malformed() -> None:
     with pytest.raises(sigstore.NotVerified) as caught:
         trust.verify(b"{}")
     assert (caught.value.code, caught.value.step) == ("bundle-malformed", 1)
+
+
+VECTORS = load("sigstore.json")
+
+
+@pytest.mark.parametrize("case", VECTORS["cases"], ids=[c["name"] for c in VECTORS["cases"]])
+def test_vector(case: dict[str, Any]) -> None:
+    roots = [json.dumps(VECTORS["trustedRoots"][name]).encode() for name in case["trustedRoots"]]
+    identities = [sigstore.Identity(i["name"], i["issuer"]) for i in case.get("identities", [])]
+    names = case.get("keys", [])
+    artifact = case.get("artifact")
+    digest = case.get("artifactDigest")
+    verdict, reason, signer = "verified", None, None
+    try:
+        trust = sigstore.Trust(
+            roots, identities=identities, keys=[VECTORS["keys"][name].encode() for name in names]
+        )
+        verified = trust.verify(
+            base64.b64decode(case["bundleBase64"]),
+            artifact=None if artifact is None else base64.b64decode(VECTORS["artifacts"][artifact]),
+            artifact_sha256=None if digest is None else bytes.fromhex(digest),
+        )
+        identity, key = verified.signer.identity, verified.signer.key
+        if identity is not None:
+            signer = {"name": identity.name, "issuer": identity.issuer}
+        elif key is not None:
+            signer = {"key": names[key]}
+    except sigstore.NotVerified as error:
+        verdict, reason = "refused", error.code
+    except sigstore.CallerError as error:
+        verdict, reason = "not-checked", error.code
+    assert (verdict, reason) == (case["verdict"], case.get("reason"))
+    if "signer" in case:
+        assert signer == case["signer"]

@@ -1,5 +1,5 @@
 /**
- * Sigstore's public cases for verifiers (sigstore-verification.md, section 11),
+ * Sigstore's public cases for verifiers (sigstore-verification.md, section 12),
  * in the folder SIGSTORE_CONFORMANCE.
  */
 

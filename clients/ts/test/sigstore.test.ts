@@ -3,7 +3,7 @@ import { gzipSync } from 'node:zlib';
 import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 import { describe, expect, test } from 'vitest';
-import { SIGSTORE_STEPS, Trust, TrustError } from '../src/sigstore/index.js';
+import { SIGSTORE_STEPS, SigstoreError, Trust, TrustError } from '../src/sigstore/index.js';
 
 const root = (path: string) => new URL(`../../../${path}`, import.meta.url);
 const publicGood = Uint8Array.from(readFileSync(root('verifiers/sigstore/public-good.json')));
@@ -54,4 +54,53 @@ test('the script for browsers stays small', async () => {
   expect(script).not.toMatch(/require\(|from ["']node:|__vite-browser-external/);
   expect(script.length).toBeGreaterThan(10_000);
   expect(gzipSync(script).length).toBeLessThan(60_000);
+});
+
+interface VectorFile {
+  trustedRoots: Record<string, unknown>;
+  keys: Record<string, string>;
+  artifacts: Record<string, string>;
+  cases: {
+    name: string;
+    bundleBase64: string;
+    trustedRoots: string[];
+    identities?: { name: string; issuer: string }[];
+    keys?: string[];
+    artifact?: string;
+    artifactDigest?: string;
+    verdict: string;
+    reason?: string;
+    signer?: { name?: string; issuer?: string; key?: string };
+  }[];
+}
+
+const vectors = JSON.parse(readFileSync(root('docs/spec/vectors/sigstore.json'), 'utf8')) as VectorFile;
+
+describe('sigstore.json', () => {
+  test.each(vectors.cases)('$name', async (c) => {
+    const decode = (text: string | undefined) => Uint8Array.from(Buffer.from(text ?? '?', 'base64'));
+    const judge = async () => {
+      const trust = await Trust.create({
+        roots: c.trustedRoots.map((name) => utf8.encode(JSON.stringify(vectors.trustedRoots[name]))),
+        identities: c.identities ?? [],
+        keys: (c.keys ?? []).map((name) => utf8.encode(vectors.keys[name])),
+      });
+      const { identity, key } = await trust.verify(decode(c.bundleBase64), {
+        ...(c.artifact !== undefined && { artifact: decode(vectors.artifacts[c.artifact]) }),
+        ...(c.artifactDigest !== undefined && {
+          artifactSha256: Uint8Array.from(Buffer.from(c.artifactDigest, 'hex')),
+        }),
+      });
+      return { verdict: 'verified', signer: identity ?? { key: c.keys?.[key ?? 0] } };
+    };
+    const got = await judge().catch((error: unknown) => {
+      if (!(error instanceof SigstoreError)) throw error;
+      return { verdict: error instanceof TrustError ? 'not-checked' : 'refused', reason: error.code };
+    });
+    expect(got).toMatchObject({
+      verdict: c.verdict,
+      ...(c.reason !== undefined && { reason: c.reason }),
+      ...(c.signer && { signer: c.signer }),
+    });
+  });
 });
