@@ -92,7 +92,9 @@ func (u *glassUse) find() {
 	if o := metav1.GetControllerOf(u.pod); o != nil {
 		owner = o.UID
 	}
-	u.key = fmt.Sprintf("%q", append([]string{string(owner), u.pod.Namespace, u.pod.Annotations[annotationBy]}, u.images...))
+	// The user can name any owner, so a use of another day is another one.
+	day := u.pod.CreationTimestamp.UTC().Format(time.DateOnly)
+	u.key = fmt.Sprintf("%q", append([]string{string(owner), day, u.pod.Namespace, u.pod.Annotations[annotationBy]}, u.images...))
 }
 
 func (r *reconciler) recordBy(ctx context.Context, u *glassUse) (result string, err error) {
@@ -139,20 +141,45 @@ const maxSigned = 64
 // many the log has. Refused ones record nothing, so the use is recorded
 // without them.
 func (r *reconciler) submitSigned(ctx context.Context, u *glassUse) (recorded int) {
-	lines := strings.Split(u.pod.Annotations[annotationRequests], "\n")
-	for _, line := range lines[:min(len(lines), maxSigned)] {
-		if line = strings.TrimSpace(line); line == "" {
-			continue
-		}
+	for _, line := range u.signedRequests() {
 		_, key, _ := strings.Cut(entry.SHA256([]byte(line)), ":")
-		res, err := u.client.Append(ctx, muniment.Submission{Kind: kindname.ExceptionRequest, Payload: []byte(line), IdempotencyKey: key})
-		if err = cmp.Or(err, res.Err); err != nil {
+		err := checkSigned(line)
+		if err == nil {
+			var res muniment.Result
+			res, err = u.client.Append(ctx, muniment.Submission{Kind: kindname.ExceptionRequest, MediaType: dsse.MediaType, Payload: []byte(line), IdempotencyKey: key})
+			err = cmp.Or(err, res.Err)
+		}
+		if err != nil {
 			r.log.Warn("signed request of a Pod not recorded", "namespace", u.pod.Namespace, "pod", u.pod.Name, "err", remote.ErrorText(err))
 			continue
 		}
 		recorded++
 	}
 	return recorded
+}
+
+// signedRequests returns the requests in the Pod's annotation.
+func (u *glassUse) signedRequests() (all []string) {
+	for line := range strings.SplitSeq(u.pod.Annotations[annotationRequests], "\n") {
+		if line = strings.TrimSpace(line); line != "" && len(all) < maxSigned {
+			all = append(all, line)
+		}
+	}
+	return all
+}
+
+// checkSigned returns an error unless a request is in an envelope, of which the
+// ledger verifies the signature. Otherwise the user of the label could make any
+// request in the name of the reconciler.
+func checkSigned(request string) error {
+	e, err := dsse.Parse([]byte(request))
+	if err == nil && e.PayloadType != kinds.BreakGlassType {
+		err = fmt.Errorf("it has the payload type %s instead of %s", safetext.Quoted(e.PayloadType), kinds.BreakGlassType)
+	}
+	if err != nil {
+		return fmt.Errorf("not a signed request: %w", err)
+	}
+	return nil
 }
 
 // controls returns the controls from which the Pod is exempt: those that block
