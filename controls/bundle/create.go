@@ -82,7 +82,7 @@ type Summary struct {
 // that it does not contain.
 func Create(ctx context.Context, w io.Writer, src *Source, req *Request) (*Summary, error) {
 	c := &creation{Source: src, request: req}
-	for _, step := range []func(context.Context) error{c.open, c.selectArtifacts, c.plan, c.report} {
+	for _, step := range []func(context.Context) error{c.open, c.readErasures, c.selectArtifacts, c.plan, c.report} {
 		if err := step(ctx); err != nil {
 			return nil, err
 		}
@@ -103,12 +103,15 @@ type creation struct {
 	published *ledger.Published
 	signed    []byte // the checkpoint
 	manifest  bundlefile.Manifest
-	previous  []decide.Artifact
-	artifacts []decide.Artifact
+	reporting *reporting
+	reading   *reading // what the reports read
 
-	entries []planned // of the stream, in order
-	pages   pages
-	done    uint64
+	headerless map[uint64]bool // entries whose header was erased below the size
+
+	entries   []planned // of the stream, in order
+	documents []document
+	page      []byte
+	done      uint64
 
 	archive *archive
 }
@@ -142,6 +145,11 @@ func (c *creation) open(ctx context.Context) error {
 	if head.Size == 0 {
 		return fmt.Errorf("%w: the log has no entries", ErrSelection)
 	}
+	c.reading = &reading{Ledger: c.Ledger, size: head.Size, erased: map[uint64]bool{}, read: map[uint64]bool{}}
+	if c.Inventories == nil {
+		c.Inventories = &inventory.Projection{Log: c.Ledger}
+	}
+	c.reporting = &reporting{manifest: &c.manifest, log: c.reading, stream: c.Stream, policy: c.Policy, exceptions: c.Decider.Exceptions, inventories: c.Inventories, coverage: c.coverage, files: c.show}
 	c.manifest = bundlefile.Manifest{Origin: head.Origin, Tenant: c.Tenant, Size: head.Size, Root: head.Root, Stream: bundlefile.Stream{ID: c.Stream.ID}}
 	return nil
 }
@@ -149,10 +157,11 @@ func (c *creation) open(ctx context.Context) error {
 // size returns the size of the tree.
 func (c *creation) size() uint64 { return c.manifest.Size }
 
-// each calls visit with each entry of the stream below the size.
-func (c *creation) each(ctx context.Context, visit func(*ledger.Entry) error) error {
+// each calls visit with each entry of the stream below the size that matches a
+// filter.
+func (c *creation) each(ctx context.Context, f ledger.Filter, visit func(*ledger.Entry) error) error {
 	for from := uint64(0); from < c.size(); {
-		e, next, err := c.Ledger.Next(ctx, c.published, c.Stream, ledger.Filter{}, from)
+		e, next, err := c.Ledger.Next(ctx, c.published, c.Stream, f, from)
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,9 @@
 package bundle
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -9,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/controls/inventory"
+	"muniment.dev/muniment/controls/report"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	bundlefile "muniment.dev/muniment/verifiers/bundle"
@@ -16,25 +21,29 @@ import (
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
+// readErasures reads what was erased below the size.
+func (c *creation) readErasures(ctx context.Context) error {
+	c.headerless = map[uint64]bool{}
+	return c.each(ctx, ledger.Filter{Kind: ledger.ErasureKind}, func(e *ledger.Entry) error {
+		if index, err := strconv.ParseUint(e.Header.Attributes["entry"], 10, 64); err == nil {
+			c.reading.erased[index] = true
+			c.headerless[index] = c.headerless[index] || e.Header.Attributes["scope"] == ledger.ScopeHeaderAndPayload
+		}
+		return nil
+	})
+}
+
 // plan reads the headers of the stream, and decides which payloads the bundle
 // contains.
 func (c *creation) plan(ctx context.Context) error {
 	m, wanted := &c.manifest, c.manifest.Wanted()
-	erased, header := map[uint64]bool{}, map[uint64]bool{} // by entries of the bundle
-	var gone []uint64                                      // entries without a header
-	linked := map[uint64]bool{}                            // as evidence of findings
-	err := c.each(ctx, func(e *ledger.Entry) error {
+	var gone []uint64           // entries without a header
+	linked := map[uint64]bool{} // as evidence of findings
+	err := c.each(ctx, ledger.Filter{}, func(e *ledger.Entry) error {
 		one := planned{index: e.Index, state: bundlefile.Omitted}
-		switch h := e.Header; {
-		case h == nil:
+		if h := e.Header; h == nil {
 			gone = append(gone, e.Index)
-		case h.Kind == ledger.ErasureKind:
-			if index, err := strconv.ParseUint(h.Attributes["entry"], 10, 64); err == nil {
-				erased[index] = true
-				header[index] = header[index] || h.Attributes["scope"] == ledger.ScopeHeaderAndPayload
-			}
-			fallthrough
-		default:
+		} else {
 			one.json = strings.HasSuffix(bundlefile.PayloadName(e.Index, h.MediaType), ".json")
 			if wanted.Needs(h, e.Skeleton.Time) {
 				one.state = bundlefile.Included
@@ -57,26 +66,20 @@ func (c *creation) plan(ctx context.Context) error {
 	}
 	for i := range c.entries {
 		switch one := &c.entries[i]; {
-		case erased[one.index]:
+		case c.reading.erased[one.index]:
 			one.state = bundlefile.Erased
 		case linked[one.index]:
 			one.state = bundlefile.Included
 		}
 	}
 	for _, index := range gone {
-		if !header[index] {
-			return c.erasedLater(index)
+		if !c.headerless[index] {
+			return erasedLater(c.size(), index)
 		}
 	}
 	return c.setTime()
 }
 
-// erasedLater returns the error of an opening that is erased by now.
-func (c *creation) erasedLater(index uint64) error {
-	return ledger.WrongField(ledger.FieldTreeSize, "entry %d was %w after the log had %d entries: choose a size that includes its erasure", index, ledger.ErrErased, c.size())
-}
-
-// setTime sets the time for which the reports are made.
 func (c *creation) setTime() error {
 	if c.request.Time.IsZero() {
 		return nil
@@ -87,4 +90,83 @@ func (c *creation) setTime() error {
 	}
 	c.manifest.Time = uint64(at)
 	return nil
+}
+
+// find returns the planned entry with an index, or nil.
+func (c *creation) find(index uint64) *planned {
+	i, ok := slices.BinarySearchFunc(c.entries, index, func(p planned, index uint64) int { return cmp.Compare(p.index, index) })
+	if !ok {
+		return nil
+	}
+	return &c.entries[i]
+}
+
+// included reports whether the bundle contains the payload of an entry.
+func (c *creation) included(index uint64) bool {
+	one := c.find(index)
+	return one != nil && one.state == bundlefile.Included
+}
+
+// include adds the payload of an entry to the bundle, unless it was erased.
+func (c *creation) include(index uint64) {
+	if one := c.find(index); one != nil && one.state == bundlefile.Omitted {
+		one.state = bundlefile.Included
+	}
+}
+
+// report makes the reports. What they read is included.
+func (c *creation) report(ctx context.Context) (err error) {
+	if c.documents, c.page, err = c.reporting.make(ctx); err != nil {
+		return err
+	}
+	for index := range c.reading.read {
+		c.include(index)
+	}
+	return nil
+}
+
+// show includes the entries that the reports refer to, and returns their
+// members.
+func (c *creation) show(entries []uint64) map[uint64]report.File {
+	all := map[uint64]report.File{}
+	for _, index := range entries {
+		c.include(index)
+		if one := c.find(index); one != nil && one.state == bundlefile.Included {
+			all[index] = report.File{Receipt: bundlefile.ReceiptName(index), Payload: one.payloadName()}
+		}
+	}
+	return all
+}
+
+// coverage returns the reader that computes coverage from what the bundle
+// contains. It is complete then, because a reader of the bundle has no more.
+// For other artifacts it states the result in the account.
+func (c *creation) coverage(ctx context.Context, r *report.Release) (*inventory.Reader, error) {
+	newest, err := c.Inventories.Newest(ctx, c.Stream, c.size())
+	if err != nil {
+		return nil, err
+	}
+	for _, o := range newest {
+		for _, index := range o.Entries {
+			c.include(index)
+		}
+	}
+	for _, index := range r.Entries() {
+		c.include(index)
+	}
+	for index := range c.reading.read {
+		c.include(index)
+	}
+	whole := &inventory.Reader{Decider: c.reporting.decider(c.reading.unnoted()), Projection: c.Inventories}
+	state := func(ctx context.Context, q *decide.Question, a *inventory.Artifact, err error) (*inventory.Gap, error) {
+		if !errors.Is(err, ErrOmitted) {
+			return nil, err
+		}
+		g, err := whole.Judge(ctx, c.Tenant, c.Stream, q, a)
+		if err != nil {
+			return nil, err
+		}
+		return c.reporting.state(newStated(q.Environment, a, g)), nil
+	}
+	return &inventory.Reader{Decider: c.reporting.decider(c.reading.restricted(c.included)), Projection: c.Inventories, Stated: state}, nil
 }

@@ -4,129 +4,115 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/controls/oscal"
 	"muniment.dev/muniment/controls/report"
+	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/receipt"
 	bundlefile "muniment.dev/muniment/verifiers/bundle"
 )
 
-// pages are the reports of a bundle.
-type pages struct {
-	index     []byte
-	documents []document // sorted by name
+// A reporting makes the reports of a bundle, when it is created and when it is
+// verified. The reports are a function of the manifest, of the payloads in the
+// bundle, of the trust policy in it, and of the account.
+type reporting struct {
+	manifest    *bundlefile.Manifest
+	log         contentLog
+	stream      *ledger.Stream
+	policy      *receipt.TrustPolicy // of the bundle's creator
+	exceptions  *exception.Projection
+	inventories *inventory.Projection
+	artifacts   []decide.Artifact // selected
+	previous    []decide.Artifact // of the previous release
+	account     account           // as it is computed
+
+	// coverage returns the reader that computes coverage, once the rest is
+	// gathered.
+	coverage func(context.Context, *report.Release) (*inventory.Reader, error)
+	// files returns the members of the entries that the reports refer to.
+	files func(entries []uint64) map[uint64]report.File
 }
 
-// A document is a report for machines.
+// A document is a report.
 type document struct {
 	name    string
 	about   string // in a phrase
 	content []byte
 }
 
-// report makes the reports.
-func (c *creation) report(ctx context.Context) error {
-	m := &c.manifest
-	sel := &report.Selection{Name: c.request.Release, What: c.what(), Artifacts: c.artifacts}
+// decider returns a decider that reads a log.
+func (p *reporting) decider(log contentLog) *decide.Decider {
+	now := func() time.Time { return millis(p.manifest.Time) }
+	return &decide.Decider{Log: log, Facts: decide.StoredFacts{Log: log}, Exceptions: p.exceptions, Now: now}
+}
+
+func millis(ms uint64) time.Time { return time.UnixMilli(int64(ms)).UTC() }
+
+// make makes the reports: the documents for machines, sorted by name, and the
+// page for people.
+func (p *reporting) make(ctx context.Context) (documents []document, page []byte, err error) {
+	m := p.manifest
+	sel := &report.Selection{Name: m.Selection.Release, What: what(m), Artifacts: p.artifacts}
 	if m.Since != nil {
-		sel.Since = time.UnixMilli(int64(*m.Since)).UTC()
+		sel.Since = millis(*m.Since)
 	}
-	if c.request.Previous != "" {
-		sel.Previous = &report.Previous{Name: c.request.Previous, Artifacts: c.previous}
+	if m.Selection.Previous != "" {
+		sel.Previous = &report.Previous{Name: m.Selection.Previous, Artifacts: p.previous}
 	}
-	src := &report.Source{Decider: c.Decider, Stream: c.Stream, Tenant: c.Tenant, Origin: m.Origin, Inventories: c.inventories()}
-	r, err := report.Gather(ctx, src, m.Size, time.UnixMilli(int64(m.Time)).UTC(), sel)
+	src := &report.Source{Decider: p.decider(p.log), Stream: p.stream, Tenant: m.Tenant, Origin: m.Origin, Inventories: p.inventories, Coverage: p.coverage, Erasures: m.Size}
+	r, err := report.Gather(ctx, src, m.Size, millis(m.Time), sel)
 	if err != nil {
-		return fmt.Errorf("report on %s: %w", sel.What, err)
+		return nil, nil, fmt.Errorf("report on %s: %w", sel.What, err)
 	}
 	r.Log.Root = "sha256:" + m.Root.String()
-	r.Log.Keys = c.Policy.Keys()
-	r.Log.Trust = c.trust()
-	r.Files = c.show(r.Entries())
-	if c.pages.documents, err = documents(r); err != nil {
-		return err
+	r.Log.Keys = p.policy.Keys()
+	r.Log.Trust = trust(p.policy)
+	r.Files = p.files(r.Entries())
+	r.Stated = p.account.sentences()
+	if documents, err = p.documents(r); err != nil {
+		return nil, nil, err
 	}
-	for _, d := range c.pages.documents {
-		r.Members = append(r.Members, report.Member{Name: d.name, About: d.about})
-	}
-	r.Members = append(r.Members,
-		report.Member{Name: bundlefile.CheckpointName, About: "the checkpoint that the log has signed"},
-		report.Member{Name: bundlefile.PolicyName, About: "the trust policy of the creator"},
-		report.Member{Name: bundlefile.ManifestName, About: "all files with their digests"})
-	r.Commands = []report.Command{
-		{Line: "muniment bundle verify FILE --policy POLICY --stream-key KEY", About: "verifies every file of the bundle, and that nothing was left out"},
-		{Line: "muniment gate ARTIFACT --stage STAGE --bundle FILE --policy POLICY --stream-key KEY --dry-run", About: "decides again"},
-	}
-	var page bytes.Buffer
-	if err := report.HTML(&page, r); err != nil {
-		return err
-	}
-	c.pages.index = page.Bytes()
-	return nil
+	page, err = index(r, documents)
+	return documents, page, err
 }
 
 // what describes the selection in a phrase.
-func (c *creation) what() string {
-	switch r := c.request; {
-	case r.Release != "":
-		return "release " + r.Release
-	case len(r.Artifacts) == 1:
-		return strings.Join(c.manifest.Selection.Subjects, ", ")
-	case len(r.Artifacts) > 1:
-		return fmt.Sprintf("%d artifacts", len(r.Artifacts))
-	default:
-		return "everything since " + r.Since.UTC().Format(time.RFC3339)
+func what(m *bundlefile.Manifest) string {
+	switch s := m.Selection; {
+	case s.Release != "":
+		return "release " + s.Release
+	case len(m.Artifacts) == 1:
+		return strings.Join(s.Subjects, ", ")
+	case len(m.Artifacts) > 1:
+		return fmt.Sprintf("%d artifacts", len(m.Artifacts))
+	case m.Since != nil:
+		return "everything since " + millis(*m.Since).Format(time.RFC3339)
 	}
+	return "everything"
 }
 
-// trust describes the trust policy.
-func (c *creation) trust() []string {
-	all := []string{fmt.Sprintf("The checkpoint is signed by the log %s.", c.Policy.Origin())}
-	if !c.Policy.RequiresWitness() {
+// trust describes a trust policy.
+func trust(p *receipt.TrustPolicy) []string {
+	all := []string{fmt.Sprintf("The checkpoint is signed by the log %s.", p.Origin())}
+	if !p.RequiresWitness() {
 		return append(all, "The policy requires no witness.")
 	}
-	return append(all, fmt.Sprintf("The policy requires cosignatures of witnesses; %d keys of log and witnesses count.", len(c.Policy.Keys())))
-}
-
-// show includes the entries that the reports refer to, and returns their
-// members.
-func (c *creation) show(entries []uint64) map[uint64]report.File {
-	shown := map[uint64]bool{}
-	for _, index := range entries {
-		shown[index] = true
-	}
-	all := map[uint64]report.File{}
-	for i := range c.entries {
-		one := &c.entries[i]
-		if one.state == bundlefile.Erased || !shown[one.index] {
-			continue
-		}
-		one.state = bundlefile.Included
-		all[one.index] = report.File{Receipt: bundlefile.ReceiptName(one.index), Payload: one.payloadName()}
-	}
-	return all
-}
-
-// writeReports writes the documents for machines.
-func (c *creation) writeReports(context.Context) error {
-	for _, d := range c.pages.documents {
-		if err := c.archive.add(d.name, bundlefile.RoleReport, d.content); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// writePage writes the page for people.
-func (c *creation) writePage(context.Context) error {
-	return c.archive.add(bundlefile.IndexName, bundlefile.RoleReport, c.pages.index)
+	return append(all, fmt.Sprintf("The policy requires cosignatures of witnesses; %d keys of log and witnesses count.", len(p.Keys())))
 }
 
 // documents renders a release for machines.
-func documents(r *report.Release) ([]document, error) {
-	var results, poam bytes.Buffer
+func (p *reporting) documents(r *report.Release) ([]document, error) {
+	p.account.version = ReportsVersion
+	text, err := p.account.appendJSON(nil)
+	if err != nil {
+		return nil, fmt.Errorf("the account of the bundle: %w", err)
+	}
+	var results, poam, changes bytes.Buffer
 	if err := oscal.WriteAssessmentResults(&results, r); err != nil {
 		return nil, err
 	}
@@ -134,15 +120,32 @@ func documents(r *report.Release) ([]document, error) {
 		return nil, err
 	}
 	all := []document{
+		{accountName, "what the reports rest on besides the evidence in the bundle", text},
 		{bundlefile.AssessmentName("assessment-results.json"), "OSCAL assessment results", results.Bytes()},
-		{bundlefile.AssessmentName("poam.json"), "OSCAL plan of action and milestones", poam.Bytes()},
 	}
 	if r.Differences != nil {
-		var changes bytes.Buffer
 		if err := r.Differences.WriteText(&changes); err != nil {
 			return nil, err
 		}
-		all = slices.Insert(all, 1, document{bundlefile.AssessmentName("changes.txt"), "the changes since the previous release, as text", changes.Bytes()})
+		all = append(all, document{bundlefile.AssessmentName("changes.txt"), "the changes since the previous release, as text", changes.Bytes()})
 	}
-	return all, nil
+	return append(all, document{bundlefile.AssessmentName("poam.json"), "OSCAL plan of action and milestones", poam.Bytes()}), nil
+}
+
+// index renders the page for people.
+func index(r *report.Release, documents []document) ([]byte, error) {
+	for _, d := range documents {
+		r.Members = append(r.Members, report.Member{Name: d.name, About: d.about})
+	}
+	r.Members = append(r.Members,
+		report.Member{Name: bundlefile.CheckpointName, About: "the checkpoint that the log has signed"},
+		report.Member{Name: bundlefile.PolicyName, About: "the trust policy of the creator"},
+		report.Member{Name: bundlefile.ManifestName, About: "all files with their digests"})
+	r.Commands = []report.Command{
+		{Line: "muniment bundle verify FILE --policy POLICY --stream-key KEY", About: "verifies every file of the bundle, computes the reports again, and proves that nothing was left out"},
+		{Line: "muniment gate ARTIFACT --stage STAGE --bundle FILE --policy POLICY --stream-key KEY --dry-run", About: "decides again"},
+	}
+	var page bytes.Buffer
+	err := report.HTML(&page, r)
+	return page.Bytes(), err
 }

@@ -12,7 +12,6 @@ import (
 	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/evaluate"
-	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
@@ -32,39 +31,67 @@ func (c *creation) selectArtifacts(ctx context.Context) error {
 		return fmt.Errorf("%w: select a release, artifacts, or a time", ErrSelection)
 	}
 	m.Selection = bundlefile.Selection{Release: r.Release, Since: !r.Since.IsZero(), Previous: r.Previous}
-	c.artifacts = slices.Clone(r.Artifacts)
-	for i := range c.artifacts {
-		m.Selection.Subjects = append(m.Selection.Subjects, digestsOf(c.artifacts[i].Digest)...)
+	for i := range r.Artifacts {
+		m.Artifacts = append(m.Artifacts, manifestArtifact(&r.Artifacts[i]))
+		m.Selection.Subjects = append(m.Selection.Subjects, digestsOf(r.Artifacts[i].Digest)...)
 	}
-	since := r.Since
-	if r.Release != "" {
-		found, _, err := c.release(ctx, r.Release)
-		if err != nil {
-			return err
-		}
-		c.artifacts = found
-	}
-	if r.Previous != "" {
-		found, at, err := c.release(ctx, r.Previous)
-		if err != nil {
-			return err
-		}
-		c.previous = found
-		if since.IsZero() && len(c.artifacts) > 0 {
-			since = at
-		}
-	}
-	if !since.IsZero() {
-		ms := uint64(max(0, since.UnixMilli()))
+	if !r.Since.IsZero() {
+		ms := uint64(max(0, r.Since.UnixMilli()))
 		m.Since = &ms
 	}
-	if n := len(c.artifacts); n > bundlefile.MaxArtifacts {
+	var err error
+	if m.Artifacts, m.Since, err = c.reporting.choose(ctx); err != nil {
+		return err
+	}
+	if n := len(m.Artifacts); n > bundlefile.MaxArtifacts {
 		return fmt.Errorf("%w that a bundle can hold: %d artifacts, more than %d", ErrSelection, n, bundlefile.MaxArtifacts)
 	}
-	for i := range c.artifacts {
-		m.Artifacts = append(m.Artifacts, manifestArtifact(&c.artifacts[i]))
-	}
 	return nil
+}
+
+// choose determines the artifacts and the time of the manifest that follow from
+// its selection, and those that the reports are about.
+func (p *reporting) choose(ctx context.Context) (artifacts []bundlefile.Artifact, since *uint64, err error) {
+	sel := &p.manifest.Selection
+	artifacts = p.manifest.Artifacts
+	if sel.Release != "" {
+		found, _, err := p.release(ctx, sel.Release)
+		if err != nil {
+			return nil, nil, err
+		}
+		artifacts = nil
+		for i := range found {
+			artifacts = append(artifacts, manifestArtifact(&found[i]))
+		}
+	}
+	if sel.Since {
+		since = p.manifest.Since
+	}
+	if sel.Previous != "" {
+		found, at, err := p.release(ctx, sel.Previous)
+		if err != nil {
+			return nil, nil, err
+		}
+		p.previous = found
+		if since == nil && len(artifacts) > 0 {
+			ms := uint64(max(0, at.UnixMilli()))
+			since = &ms
+		}
+	}
+	p.artifacts = nil
+	for i := range artifacts {
+		p.artifacts = append(p.artifacts, artifactOf(&artifacts[i]))
+	}
+	return artifacts, since, nil
+}
+
+// artifactOf returns an artifact of a manifest.
+func artifactOf(a *bundlefile.Artifact) decide.Artifact {
+	out := decide.Artifact{Subject: evaluate.Subject{Type: a.Type, Name: a.Name, Digest: a.Digest}}
+	for _, p := range a.Parts {
+		out.Parts = append(out.Parts, evaluate.Part{Name: p.Name, Digest: p.Digest})
+	}
+	return out
 }
 
 func manifestArtifact(a *decide.Artifact) bundlefile.Artifact {
@@ -86,17 +113,17 @@ func digestsOf(set map[string]string) (all []string) {
 
 // release returns the artifacts of a release, and the time of the last of its
 // inventories.
-func (c *creation) release(ctx context.Context, name string) ([]decide.Artifact, time.Time, error) {
+func (p *reporting) release(ctx context.Context, name string) ([]decide.Artifact, time.Time, error) {
 	wrong := func(err error) error { return fmt.Errorf("release %q: %w", name, err) }
 	var at time.Time
-	observations, err := c.inventories().Release(ctx, c.Stream, c.size(), name)
+	observations, err := p.inventories.Release(ctx, p.stream, p.manifest.Size, name)
 	if err != nil {
 		return nil, at, wrong(err)
 	}
 	var entries []*ledger.Entry
 	for _, o := range observations {
 		for _, index := range o.Entries {
-			e, err := c.Ledger.Entry(ctx, c.Stream, index)
+			e, err := p.log.Entry(ctx, p.stream, index)
 			if err != nil {
 				return nil, at, wrong(err)
 			}
@@ -106,7 +133,7 @@ func (c *creation) release(ctx context.Context, name string) ([]decide.Artifact,
 			at = o.Recorded
 		}
 	}
-	found, err := c.artifactsOf(ctx, entries)
+	found, err := p.artifactsIn(ctx, entries)
 	if err == nil && len(found) == 0 {
 		err = fmt.Errorf("%w: its inventory lists no artifacts", ErrSelection)
 	}
@@ -116,20 +143,12 @@ func (c *creation) release(ctx context.Context, name string) ([]decide.Artifact,
 	return found, at, nil
 }
 
-// inventories returns the source's projection, or a new one.
-func (c *creation) inventories() *inventory.Projection {
-	if c.Inventories == nil {
-		c.Inventories = &inventory.Projection{Log: c.Ledger}
-	}
-	return c.Inventories
-}
-
-// artifactsOf returns the artifacts that the entries of an inventory list, each
+// artifactsIn returns the artifacts that the entries of an inventory list, each
 // once, sorted by name and digest.
-func (c *creation) artifactsOf(ctx context.Context, entries []*ledger.Entry) ([]decide.Artifact, error) {
+func (p *reporting) artifactsIn(ctx context.Context, entries []*ledger.Entry) ([]decide.Artifact, error) {
 	byKey := map[string]*decide.Artifact{}
 	for _, e := range entries {
-		payload, err := c.Ledger.Payload(ctx, e)
+		payload, err := p.log.Payload(ctx, e)
 		switch {
 		case err != nil:
 			return nil, err

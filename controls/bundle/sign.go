@@ -39,7 +39,7 @@ func Sign(key *attest.Signer, s *Summary, file string) ([]byte, error) {
 }
 
 // Statement returns the in-toto statement about a bundle, in JSON. See
-// docs/spec/bundle.md, section 6.
+// docs/spec/bundle.md, section 7.
 func Statement(s *Summary, file string) ([]byte, error) {
 	m := s.Manifest
 	subjects := []entry.Subject{

@@ -21,7 +21,7 @@ func (c *creation) writeEntries(ctx context.Context) error {
 		return err
 	}
 	next := 0
-	err := c.each(ctx, func(e *ledger.Entry) error {
+	err := c.each(ctx, ledger.Filter{}, func(e *ledger.Entry) error {
 		if len(text) == 0 {
 			first = e.Index
 		}
@@ -53,7 +53,7 @@ func (c *creation) record(ctx context.Context, e *ledger.Entry, state bundlefile
 	}
 	salt, erased, err := c.Ledger.PayloadSalt(ctx, e)
 	if err == nil && (erased || e.Header == nil) {
-		err = c.erasedLater(e.Index)
+		err = erasedLater(c.size(), e.Index)
 	}
 	r.PayloadSalt = salt
 	return r, err
@@ -72,7 +72,7 @@ func (c *creation) writeEvidence(ctx context.Context) error {
 			return err
 		}
 		if e.Header == nil {
-			return c.erasedLater(one.index)
+			return erasedLater(c.size(), one.index)
 		}
 		if err := c.writePayload(ctx, e); err != nil {
 			return err
@@ -95,7 +95,7 @@ func (c *creation) writePayload(ctx context.Context, e *ledger.Entry) error {
 		return err
 	}
 	if content == nil {
-		return c.erasedLater(e.Index)
+		return erasedLater(c.size(), e.Index)
 	}
 	defer content.Close()
 	if content.Size > bundlefile.MaxMemberSize {
@@ -159,4 +159,19 @@ func (c *creation) tile(ctx context.Context, t bundlefile.Tile) ([]byte, error) 
 		return nil, err
 	}
 	return slices.Concat(entry.ByteSlices(hashes)...), nil
+}
+
+// writeReports writes the documents for machines.
+func (c *creation) writeReports(context.Context) error {
+	for _, d := range c.documents {
+		if err := c.archive.add(d.name, bundlefile.RoleReport, d.content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writePage writes the page for people.
+func (c *creation) writePage(context.Context) error {
+	return c.archive.add(bundlefile.IndexName, bundlefile.RoleReport, c.page)
 }

@@ -81,16 +81,24 @@ type Decider struct {
 // the same state of the stream. each is called with each decision as it is
 // made. The tenant takes turns with others.
 func (d *Decider) Decide(ctx context.Context, tenant string, s *ledger.Stream, q *Question, artifacts []Artifact, each func(int, *evaluate.Decision) error) error {
+	return d.DecideEach(ctx, tenant, s, q, artifacts, func(i int, decision *evaluate.Decision, err error) error {
+		if err != nil {
+			return fmt.Errorf("artifact %d: %w", i, err)
+		}
+		return each(i, decision)
+	})
+}
+
+// DecideEach is Decide, and calls each with the error about an artifact as
+// well. It goes on if each returns nil.
+func (d *Decider) DecideEach(ctx context.Context, tenant string, s *ledger.Stream, q *Question, artifacts []Artifact, each func(int, *evaluate.Decision, error) error) error {
 	g, err := d.gatherer(ctx, s, q)
 	if err != nil {
 		return err
 	}
 	for i := range artifacts {
 		decision, err := g.decide(ctx, tenant, &artifacts[i])
-		if err != nil {
-			return fmt.Errorf("artifact %d: %w", i, err)
-		}
-		if err := each(i, decision); err != nil {
+		if err := each(i, decision, err); err != nil {
 			return err
 		}
 	}

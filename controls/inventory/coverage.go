@@ -72,8 +72,12 @@ func (r *Reader) Cover(ctx context.Context, tenant string, s *ledger.Stream, q *
 			n = len(in.Artifacts)
 		}
 		question := &decide.Question{Stage: by.Stage, Control: by.Control, Environment: environment, At: in.At}
-		err := c.cover(in.Artifacts[:n], func(all []decide.Artifact, each func(int, *evaluate.Decision) error) error {
-			return r.Decider.Decide(ctx, tenant, s, question, all, each)
+		c.stated = nil
+		if r.Stated != nil {
+			c.stated = func(a *Artifact, err error) (*Gap, error) { return r.Stated(ctx, question, a, err) }
+		}
+		err := c.cover(in.Artifacts[:n], func(all []decide.Artifact, each func(int, *evaluate.Decision, error) error) error {
+			return r.Decider.DecideEach(ctx, tenant, s, question, all, each)
 		})
 		if err != nil {
 			return nil, err
@@ -84,8 +88,18 @@ func (r *Reader) Cover(ctx context.Context, tenant string, s *ledger.Stream, q *
 	return c.out, nil
 }
 
+// Judge returns the gap of one artifact, or nil if it is attested.
+func (r *Reader) Judge(ctx context.Context, tenant string, s *ledger.Stream, q *decide.Question, a *Artifact) (worst *Gap, err error) {
+	err = r.Decider.Decide(ctx, tenant, s, q, a.questions(), func(_ int, d *evaluate.Decision) error {
+		worst = worse(worst, judge(d))
+		return nil
+	})
+	return worst, err
+}
+
 // A covering is a coverage that is being computed.
 type covering struct {
+	stated      func(*Artifact, error) (*Gap, error) // nil: errors end it
 	out         *Coverage
 	done, total int
 	each        func(a *Artifact, g *Gap, done, total int) error
@@ -93,7 +107,7 @@ type covering struct {
 }
 
 // A decider decides about artifacts of one environment, in their order.
-type decider func(all []decide.Artifact, each func(int, *evaluate.Decision) error) error
+type decider func(all []decide.Artifact, each func(int, *evaluate.Decision, error) error) error
 
 // cover judges the artifacts of one environment, of which decisions are made
 // together.
@@ -106,6 +120,7 @@ func (c *covering) cover(artifacts []*Artifact, decideAll decider) error {
 		}
 	}
 	next, worst := 0, (*Gap)(nil) // the artifact that is judged, and its gap so far
+	var failed error              // of a decision about it
 	pass := func(until int) error {
 		for ; next < until; next++ {
 			a := artifacts[next]
@@ -114,17 +129,29 @@ func (c *covering) cover(artifacts []*Artifact, decideAll decider) error {
 				worst = &Gap{Reason: Unidentified, Detail: a.Unidentified}
 			case a.asks == nil:
 				worst = &Gap{Reason: Undecided, Detail: fmt.Sprintf("it has more than %d different names and sets of platforms", maxAsks)}
+			case failed != nil:
+				var err error
+				if worst, err = c.stated(a, failed); err != nil {
+					return err
+				}
 			}
 			if err := c.count(a, worst); err != nil {
 				return err
 			}
-			worst = nil
+			worst, failed = nil, nil
 		}
 		return nil
 	}
-	err := decideAll(asks, func(i int, d *evaluate.Decision) error {
+	err := decideAll(asks, func(i int, d *evaluate.Decision, err error) error {
 		if err := pass(of[i]); err != nil {
 			return err
+		}
+		switch {
+		case err != nil && c.stated == nil:
+			return fmt.Errorf("%s: %w", artifacts[of[i]].Name(), err)
+		case err != nil:
+			failed = err
+			return nil
 		}
 		c.note(d)
 		worst = worse(worst, judge(d))

@@ -124,6 +124,10 @@ type Inventory struct {
 type Reader struct {
 	Decider    *decide.Decider
 	Projection *Projection
+	// Stated returns the gap of an artifact about which no decision can be made
+	// because of an error, or the error. Nil: such an error ends the
+	// computation.
+	Stated func(ctx context.Context, q *decide.Question, a *Artifact, err error) (*Gap, error)
 }
 
 // Read returns what the newest inventories list.

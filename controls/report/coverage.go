@@ -19,9 +19,9 @@ const maxGaps = 1000
 // environment that has the name of the release comes first.
 func (g *gathering) addCoverage(ctx context.Context) error {
 	r := g.release
-	reader := inventory.Reader{Decider: g.Decider, Projection: g.Inventories}
-	if reader.Projection == nil {
-		reader.Projection = &inventory.Projection{Log: g.Decider.Log}
+	reader, err := g.coverageReader(ctx)
+	if err != nil {
+		return err
 	}
 	stage := g.coveredStage()
 	if stage == "" {
@@ -65,6 +65,18 @@ func (g *gathering) addCoverage(ctx context.Context) error {
 	}
 	slices.Sort(r.Inventories)
 	return nil
+}
+
+// coverageReader returns the reader that computes coverage.
+func (g *gathering) coverageReader(ctx context.Context) (*inventory.Reader, error) {
+	if g.Coverage != nil {
+		return g.Coverage(ctx, g.release)
+	}
+	reader := &inventory.Reader{Decider: g.Decider, Projection: g.Inventories}
+	if reader.Projection == nil {
+		reader.Projection = &inventory.Projection{Log: g.Decider.Log}
+	}
+	return reader, nil
 }
 
 // coveredStage returns the stage that coverage is computed for, or "" without a

@@ -294,7 +294,8 @@ func (g *gathering) concerns(e *ledger.Entry) bool {
 // addErased adds what was erased of the entries below the size, by now.
 func (g *gathering) addErased(ctx context.Context) error {
 	r, n := g.release, 0
-	err := g.Decider.NewestFirst(ctx, g.Stream, ledger.Filter{Kind: ledger.ErasureKind}, g.Decider.Log.Published().Size, func(e *ledger.Entry) bool {
+	below := cmp.Or(g.Erasures, g.Decider.Log.Published().Size)
+	err := g.Decider.NewestFirst(ctx, g.Stream, ledger.Filter{Kind: ledger.ErasureKind}, below, func(e *ledger.Entry) bool {
 		a := e.Header.Attributes
 		index, err := strconv.ParseUint(a["entry"], 10, 64)
 		if err != nil || index >= g.size {

@@ -40,6 +40,12 @@ type Source struct {
 	Origin  string // of the log
 	// Inventories has the inventories of streams. Nil: they are read again.
 	Inventories *inventory.Projection
+	// Coverage returns the reader that computes coverage, which is gathered
+	// last. Nil: one that decides as the Decider.
+	Coverage func(context.Context, *Release) (*inventory.Reader, error)
+	// Erasures is the size of the log below which erasures are listed. 0: that
+	// of the published log.
+	Erasures uint64
 }
 
 // A Selection is what a release consists of.
@@ -76,7 +82,7 @@ func Gather(ctx context.Context, src *Source, size uint64, at time.Time, sel *Se
 		digests: map[entry.Digest][]int{}, evidence: map[uint64]*Evidence{}, named: map[Place]bool{},
 	}
 	for _, step := range []func(context.Context) error{
-		g.addControls, g.addArtifacts, g.addDecisions, g.addExceptions, g.addFindings, g.addEvents, g.addCoverage, g.addErased, g.addAnalyses, g.addDifferences,
+		g.addControls, g.addArtifacts, g.addDecisions, g.addExceptions, g.addFindings, g.addEvents, g.addErased, g.addAnalyses, g.addDifferences, g.addCoverage,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err

@@ -56,6 +56,9 @@ type Release struct {
 	Inventories []uint64   // entries that the coverage is computed from
 	// Unknown is why the coverage is not known or incomplete, a sentence each.
 	Unknown []string
+	// Stated is what is not computed from the evidence in the bundle, but the
+	// account of its creator, a sentence each.
+	Stated []string
 
 	Files    map[uint64]File // of entries, in the bundle
 	Members  []Member        // further files of the bundle

@@ -168,6 +168,7 @@ type coverageView struct {
 
 func (v *viewer) addCoverage() {
 	look := looks[string(evaluate.Undecided)]
+	v.view.Stated = v.Release.Stated
 	v.view.Unknown, v.NotKnown = v.Release.Unknown, verdict{Class: look.class, Mark: look.mark}
 	for i := range v.Release.Coverage {
 		c := &v.Release.Coverage[i]

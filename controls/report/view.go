@@ -46,6 +46,7 @@ type view struct {
 	Findings          *findingsView
 	Coverage          []coverageView
 	Unknown           []string // about the coverage
+	Stated            []string // of the coverage
 	NotKnown          verdict  // marks them
 	SetSentence       string
 	Frameworks        []*framework

@@ -370,7 +370,8 @@ func TestVectors(t *testing.T) {
 		}
 	}
 	for _, code := range slices.Sorted(maps.Keys(stepOf)) {
-		if !seen[code] && code != Unreadable && code != CheckpointOrigin {
+		// package controls/bundle has the cases of step 11
+		if !seen[code] && code != Unreadable && code != CheckpointOrigin && code != ReportMismatch {
 			t.Errorf("no case has the code %s", code)
 		}
 	}

@@ -63,6 +63,8 @@ const (
 
 	IdentityMismatch Code = "identity-mismatch"
 	TenantMismatch   Code = "tenant-mismatch"
+
+	ReportMismatch Code = "report-mismatch"
 )
 
 // steps has the codes of each step of docs/spec/bundle.md, section 5.
@@ -78,6 +80,7 @@ var steps = [][]Code{
 	8:  {PayloadOmitted, PayloadMissing, PayloadUnexpected, PayloadMismatch, ReceiptMismatch},
 	9:  {StreamKeyMismatch, StreamIncomplete},
 	10: {IdentityMismatch, TenantMismatch},
+	11: {ReportMismatch},
 }
 
 var stepOf = func() map[Code]int {

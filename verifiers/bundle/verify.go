@@ -21,6 +21,17 @@ type Options struct {
 	Tenant    *string          // expected; nil: any
 	// Progress is called with the work done. It can be nil.
 	Progress func(done, total uint64)
+	// Reports computes the reports again from the verified content, by which
+	// the policy that has accepted the checkpoint is known. Nil: they are not
+	// compared. An error that wraps ErrReports refuses the bundle.
+	Reports func(ctx context.Context, b *Bundle, accepted *receipt.TrustPolicy) (*Reports, error)
+}
+
+// Reports are what the reports of a bundle must be.
+type Reports struct {
+	Members map[string][]byte // their content, by name
+	Stated  []string          // what is the creator's account, a sentence each
+	Problem string            // why they are not computed; "": they are
 }
 
 // A Report is the result of a verified bundle.
@@ -39,6 +50,9 @@ type Report struct {
 	Signers   []string // keys of the policy that signed the checkpoint, name+hash, sorted
 	Policy    string   // name of the accepting policy
 	Witnessed bool     // whether the policy's quorum requires a witness
+	// Reports is the result of computing the reports again, without their
+	// content. Nil: they were not compared.
+	Reports *Reports
 }
 
 // Verify opens a bundle and verifies it, as docs/spec/bundle.md, section 5,
@@ -60,6 +74,9 @@ func Verify(ctx context.Context, r io.ReaderAt, size int64, policies []*receipt.
 		}
 	}
 	if err := v.expectations(); err != nil {
+		return nil, nil, err
+	}
+	if err := v.reports(ctx); err != nil {
 		return nil, nil, err
 	}
 	return b, v.report, nil
@@ -94,6 +111,7 @@ type verification struct {
 	done     uint64
 
 	checkpoint []byte
+	accepted   *receipt.TrustPolicy
 	entries    []known // the records, in order
 	erased     map[uint64]bool
 	alsoHeader map[uint64]bool
@@ -163,7 +181,7 @@ func (v *verification) acceptCheckpoint(context.Context) error {
 	for _, p := range v.policies {
 		_, keys, err := p.VerifyCheckpoint(v.checkpoint)
 		if err == nil {
-			v.report.Signers, v.report.Policy, v.report.Witnessed = keys, p.Name, p.RequiresWitness()
+			v.accepted, v.report.Signers, v.report.Policy, v.report.Witnessed = p, keys, p.Name, p.RequiresWitness()
 			furthest = nil
 			break
 		}

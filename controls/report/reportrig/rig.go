@@ -47,6 +47,7 @@ var controls []byte
 type Rig struct {
 	Ledger  *ledger.Ledger
 	Stream  *ledger.Stream
+	Policy  *receipt.TrustPolicy
 	now     time.Time
 	appends int
 }
@@ -63,12 +64,14 @@ func (r *Rig) Time() time.Time { return r.now }
 // New returns a rig on a store. It panics on failure, as all of its methods
 // do.
 func New(s store.Store) *Rig {
-	skey, _, err := note.GenerateKey(nil, Origin)
+	skey, vkey, err := note.GenerateKey(nil, Origin)
 	check(err)
 	signer, err := note.NewSigner(skey)
 	check(err)
 	r := &Rig{Stream: ledger.NewStream(entry.StreamKey{1}), now: Start}
 	r.Ledger, err = ledger.Open(context.Background(), ledger.Config{Store: s, Signer: signer, Clock: r, Fatal: check})
+	check(err)
+	r.Policy, err = receipt.ParseTrustPolicy("rig", []byte(receipt.FormatTrustPolicy(vkey)))
 	check(err)
 	return r
 }

@@ -95,11 +95,19 @@ type bundleReport struct {
 	Erased   []uint64 `json:"erased,omitempty"`
 	Complete bool     `json:"complete"`
 	// of the checkpoint
-	Signers   []string        `json:"signers,omitempty"`
-	Policy    string          `json:"policy,omitempty"`
-	Witnessed bool            `json:"witnessed"`
-	Signature string          `json:"signature,omitempty"`
-	Record    *recordedBundle `json:"record,omitempty"`
+	Signers   []string         `json:"signers,omitempty"`
+	Policy    string           `json:"policy,omitempty"`
+	Witnessed bool             `json:"witnessed"`
+	Reports   *computedReports `json:"reports,omitempty"` // absent: not verified
+	Signature string           `json:"signature,omitempty"`
+	Record    *recordedBundle  `json:"record,omitempty"`
+}
+
+// computedReports is the result of computing the reports again.
+type computedReports struct {
+	Computed bool     `json:"computed"` // and they are those of the evidence
+	Problem  string   `json:"problem,omitempty"`
+	Stated   []string `json:"stated,omitempty"` // what is the creator's account
 }
 
 // A reason is why a bundle was not verified.
@@ -317,7 +325,7 @@ func (c *bundleCreateCmd) check(a *term.App, f *os.File, report *bundleReport, p
 		report.describe(b)
 		return nil
 	}
-	b, r, err := verifyBundle(a, f, info.Size(), filepath.Base(c.Output), []*receipt.TrustPolicy{policy}, bundlefile.Options{StreamKey: key})
+	b, r, err := verifyBundle(a, f, info.Size(), filepath.Base(c.Output), []*receipt.TrustPolicy{policy}, bundlefile.Options{StreamKey: key, Reports: recompute(a)})
 	if err != nil {
 		return term.ExitWith(term.ExitNo, err)
 	}

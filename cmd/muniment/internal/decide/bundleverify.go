@@ -1,6 +1,7 @@
 package decide
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,9 @@ func (bundleVerifyCmd) Help() string {
 	return `Verifies everything with no network: each file of the bundle, the log's signature and those of its witnesses, that the whole tree belongs to them, each record
 and receipt of the tenant, each payload, and that nothing that the selection requires was left out (docs/spec/bundle.md).
 
+It computes the reports again from the evidence in the bundle, and refuses one whose page or OSCAL has other bytes. The coverage of artifacts whose evidence is not
+in the bundle is its creator's account, and is listed as such. Reports of another version of this program are not computed again.
+
 With the stream key it also proves that the tenant's stream has no further entry. Without it, the last entries could be missing. They could revoke what the
 others allow, so a gate requires the key.
 
@@ -45,7 +49,7 @@ func (c *bundleVerifyCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	o := bundlefile.Options{Identity: c.Identity, Tenant: c.Tenant}
+	o := bundlefile.Options{Identity: c.Identity, Tenant: c.Tenant, Reports: recompute(a)}
 	if c.Key != "" {
 		if o.StreamKey, err = datadir.ReadStreamKey(c.Key); err != nil {
 			return fmt.Errorf("--stream-key: %w", err)
@@ -82,6 +86,22 @@ func (c *bundleVerifyCmd) Run(a *term.App) error {
 		return term.ExitWith(term.ExitNo, nil)
 	}
 	return term.ExitWith(term.ExitFailed, nil)
+}
+
+// recompute computes the reports of a verified bundle again.
+func recompute(a *term.App) func(context.Context, *bundlefile.Bundle, *receipt.TrustPolicy) (*bundlefile.Reports, error) {
+	return func(ctx context.Context, b *bundlefile.Bundle, accepted *receipt.TrustPolicy) (_ *bundlefile.Reports, err error) {
+		r, err := newTempReplica(a, accepted, nil)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, r.close()) }()
+		log, err := r.importBundle(a, b)
+		if err != nil {
+			return nil, err
+		}
+		return bundle.Recompute(ctx, b, log)
+	}
 }
 
 // verifyBundle verifies a bundle, and shows the progress.
@@ -131,6 +151,9 @@ func selected(m *bundlefile.Manifest) string {
 func (r *bundleReport) add(v *bundlefile.Report) {
 	r.Verified, r.Included, r.Omitted, r.Erased, r.Complete = true, v.Included, v.Omitted, v.Erased, v.Complete
 	r.Signers, r.Policy, r.Witnessed = v.Signers, v.Policy, v.Witnessed
+	if v.Reports != nil {
+		r.Reports = &computedReports{Computed: v.Reports.Problem == "", Problem: v.Reports.Problem, Stated: v.Reports.Stated}
+	}
 }
 
 // print writes the report for people.
@@ -170,6 +193,16 @@ func (r *bundleReport) print(a *term.App) {
 			line("complete", "no entry of the stream is missing")
 		} else {
 			line("", "COMPLETENESS NOT CHECKED: use --stream-key to prove that the stream has no further entry")
+		}
+	}
+	if reports := r.Reports; reports != nil {
+		if reports.Computed {
+			line("reports", "are those of the evidence, computed again")
+		} else {
+			line("reports", "NOT COMPARED WITH THE EVIDENCE: %s", reports.Problem)
+		}
+		for _, s := range reports.Stated {
+			line("", "%s", s)
 		}
 	}
 	if r.Signature != "" {

@@ -257,21 +257,32 @@ func (r *caseRig) bundles(replica *ledger.Ledger) {
 			r.t.Fatalf("bundle %s: the log and its replica create different ones of the same state", what)
 		}
 		key := r.acme.Key
-		b, report, err := bundlefile.Verify(r.t.Context(), bytes.NewReader(log), int64(len(log)), []*receipt.TrustPolicy{r.policy}, bundlefile.Options{StreamKey: &key})
+		var content *bundle.Log
+		recompute := func(ctx context.Context, b *bundlefile.Bundle, _ *receipt.TrustPolicy) (*bundlefile.Reports, error) {
+			content = r.content(b)
+			return bundle.Recompute(ctx, b, content)
+		}
+		_, report, err := bundlefile.Verify(r.t.Context(), bytes.NewReader(log), int64(len(log)), []*receipt.TrustPolicy{r.policy}, bundlefile.Options{StreamKey: &key, Reports: recompute})
 		if err != nil {
 			r.t.Fatalf("bundle %s: %v", what, err)
 		}
-		if !report.Complete {
-			r.t.Errorf("bundle %s: not complete", what)
+		if !report.Complete || report.Reports.Problem != "" {
+			r.t.Errorf("bundle %s: complete %v, reports %+v", what, report.Complete, report.Reports)
 		}
-		s := memstore.NewRaw()
-		open := func() (ledger.Growth, error) { return bundle.OpenGrowth(r.t.Context(), b) }
-		_, err = ledger.ImportGrowth(r.t.Context(), s, open, ledger.ImportOptions{Policy: r.policy, Streams: []*ledger.Stream{r.acme}, Derive: facts.Derive})
-		r.must(err)
-		content, err := bundle.NewLog(r.t.Context(), r.openReplica(s), b)
-		r.must(err)
 		r.check("bundle "+what, &muniment.Client{Tenant: "acme", Gate: newOfflineGate(content, r.acme, r.clock.time)}, true)
 	}
+}
+
+// content returns a replica with the content of a bundle.
+func (r *caseRig) content(b *bundlefile.Bundle) *bundle.Log {
+	r.t.Helper()
+	s := memstore.NewRaw()
+	open := func() (ledger.Growth, error) { return bundle.OpenGrowth(r.t.Context(), b) }
+	_, err := ledger.ImportGrowth(r.t.Context(), s, open, ledger.ImportOptions{Policy: r.policy, Streams: []*ledger.Stream{r.acme}, Derive: facts.Derive})
+	r.must(err)
+	content, err := bundle.NewLog(r.t.Context(), r.openReplica(s), b)
+	r.must(err)
+	return content
 }
 
 // bundle creates a bundle.

@@ -143,9 +143,13 @@ func (c *gateCmd) openFiles(a *term.App) (_ *tempReplica, err error) {
 	return r, err
 }
 
-// newTempReplica returns an empty replica.
+// newTempReplica returns an empty replica, for the stream of a key or for none
+// that is known. It has the streams of what is imported.
 func newTempReplica(a *term.App, policy *receipt.TrustPolicy, key *entry.StreamKey) (_ *tempReplica, err error) {
-	r := &tempReplica{policy: policy, stream: ledger.NewStream(*key)}
+	r := &tempReplica{policy: policy}
+	if key != nil {
+		r.stream = ledger.NewStream(*key)
+	}
 	if r.dir, err = os.MkdirTemp("", "muniment-gate-"); err != nil {
 		return nil, err
 	}
@@ -163,7 +167,11 @@ func newTempReplica(a *term.App, policy *receipt.TrustPolicy, key *entry.StreamK
 
 // options returns the options of imports.
 func (r *tempReplica) options() ledger.ImportOptions {
-	return ledger.ImportOptions{Policy: r.policy, Streams: []*ledger.Stream{r.stream}, Derive: facts.Derive, ReserveBytes: importReserve}
+	o := ledger.ImportOptions{Policy: r.policy, Derive: facts.Derive, ReserveBytes: importReserve}
+	if r.stream != nil {
+		o.Streams = []*ledger.Stream{r.stream}
+	}
+	return o
 }
 
 // open opens what was imported.
@@ -196,19 +204,25 @@ func (r *tempReplica) openBundle(a *term.App, path string) error {
 	defer f.Close()
 	b, _, err := verifyBundle(a, f, size, filepath.Base(path), []*receipt.TrustPolicy{r.policy}, bundlefile.Options{StreamKey: &r.stream.Key})
 	if err == nil {
-		open := func() (ledger.Growth, error) { return bundle.OpenGrowth(a.Ctx, b) }
-		_, err = ledger.ImportGrowth(a.Ctx, r.store, open, r.options())
-	}
-	if err == nil {
-		err = r.open(a)
-	}
-	if err == nil {
-		r.log, err = bundle.NewLog(a.Ctx, r.ledger, b)
+		r.log, err = r.importBundle(a, b)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil
+}
+
+// importBundle imports a verified bundle, and returns its content.
+func (r *tempReplica) importBundle(a *term.App, b *bundlefile.Bundle) (*bundle.Log, error) {
+	open := func() (ledger.Growth, error) { return bundle.OpenGrowth(a.Ctx, b) }
+	_, err := ledger.ImportGrowth(a.Ctx, r.store, open, r.options())
+	if err == nil {
+		err = r.open(a)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return bundle.NewLog(a.Ctx, r.ledger, b)
 }
 
 // tenant returns the tenant of the stream, which its entries name.
