@@ -373,3 +373,45 @@ func TestConfigErrors(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// TestPersons maps users of a cluster to persons.
+func TestPersons(t *testing.T) {
+	config, err := ParseConfig([]byte(testConfig + `persons:
+  - {user: oncall, person: "oidc:https://login.example#dana"}
+  - {user: "sso:robot", person: "oidc:https://login.example#owner"}
+  - {user_prefix: "sso:", issuer: https://login.example}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for user, want := range map[string]string{
+		"oncall":                    "oidc:https://login.example#dana",
+		"sso:kim":                   "oidc:https://login.example#kim",
+		"sso:robot":                 "oidc:https://login.example#owner",
+		"https://idp.example#kim":   "oidc:https://idp.example#kim",
+		"sso:":                      "",
+		"Oncall":                    "",
+		"":                          "",
+		"admin":                     "",
+		"https://idp.example":       "",
+		"https://idp.example#":      "",
+		"system:serviceaccount:a:b": "",
+		"http://idp.example#kim":    "",
+		"oidc:https://x.example#a":  "",
+	} {
+		if got := config.Person(user); got != want {
+			t.Errorf("%q: %q, want %q", user, got, want)
+		}
+	}
+	for row, want := range map[string]string{
+		`{user: a}`:            "must have user and person, or user_prefix and issuer",
+		`{user: a, issuer: b}`: "must have user and person",
+		`{user: a, person: "oidc:b#c", user_prefix: d}`: "must have user and person",
+		`{user: a, person: kim}`:                        "persons[0].person: must be a person",
+		`{user_prefix: a, issuer: b, x: y}`:             "persons[0].x: unknown member",
+	} {
+		if _, err := ParseConfig([]byte(testConfig + "persons: [" + row + "]\n")); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", row, err, want)
+		}
+	}
+}

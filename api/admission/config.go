@@ -8,6 +8,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/glob"
+	"muniment.dev/muniment/internal/identity"
 	"muniment.dev/muniment/internal/publicaddr"
 	"muniment.dev/muniment/internal/strictyaml"
 )
@@ -29,6 +30,33 @@ const (
 type Config struct {
 	Namespaces []Row
 	Registry   RegistryConfig
+	Persons    []PersonRow
+}
+
+// A PersonRow maps users of the cluster to persons.
+type PersonRow struct {
+	User   string // name of one user
+	Person string // in the form of a submitter
+	Prefix string // of the names of users. The rest is the subject of the issuer
+	Issuer string
+}
+
+// Person returns the person that a user of the cluster is, in the form of a
+// submitter, or "" if no row names one. The first matching row counts. Without
+// any, ISSUER#SUBJECT is a person, as API servers name users by default.
+func (c *Config) Person(user string) string {
+	for _, r := range c.Persons {
+		if r.User != "" && r.User == user {
+			return r.Person
+		}
+		if subject, ok := strings.CutPrefix(user, r.Prefix); r.Prefix != "" && ok && subject != "" {
+			return "oidc:" + r.Issuer + "#" + subject
+		}
+	}
+	if strings.HasPrefix(user, "https://") && identity.Person("oidc:"+user) != "" {
+		return "oidc:" + user
+	}
+	return ""
 }
 
 // RegistryConfig is how registries are reached, which resolve tags.
@@ -87,6 +115,7 @@ func ParseConfig(text []byte) (*Config, error) {
 		"stage":      func(n *yaml.Node, f string) { stage = p.stage(n, f) },
 		"namespaces": func(n *yaml.Node, f string) { p.doc.List(n, f, maxRows, p.row) },
 		"registry":   p.registry,
+		"persons":    func(n *yaml.Node, f string) { p.doc.List(n, f, maxRows, p.person) },
 	})
 	if version == 0 && root.Kind == yaml.MappingNode {
 		p.doc.Wrong(root, "version", "is required: must be 1")
@@ -145,6 +174,25 @@ func (p *configParser) row(n *yaml.Node, field string) {
 		p.doc.Wrong(n, field, "has no names: add names: [NAMESPACE], in which * matches any characters")
 	}
 	p.config.Namespaces = append(p.config.Namespaces, r)
+}
+
+func (p *configParser) person(n *yaml.Node, field string) {
+	var r PersonRow
+	p.doc.Members(n, field, map[string]func(*yaml.Node, string){
+		"user":        func(n *yaml.Node, f string) { r.User = p.doc.Text(n, f) },
+		"user_prefix": func(n *yaml.Node, f string) { r.Prefix = p.doc.Text(n, f) },
+		"issuer":      func(n *yaml.Node, f string) { r.Issuer = p.doc.Text(n, f) },
+		"person": func(n *yaml.Node, f string) {
+			if r.Person = p.doc.Text(n, f); r.Person != "" && identity.Person(r.Person) == "" {
+				p.doc.Wrong(n, f, "must be a person: oidc:, the issuer, # and the subject")
+			}
+		},
+	})
+	one, many := r.User != "" && r.Person != "", r.Prefix != "" && r.Issuer != ""
+	if (one == many || one && r.Prefix+r.Issuer != "" || many && r.User+r.Person != "") && n.Kind == yaml.MappingNode {
+		p.doc.Wrong(n, field, "must have user and person, or user_prefix and issuer")
+	}
+	p.config.Persons = append(p.config.Persons, r)
 }
 
 // one reads a text that is one of several.

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,7 @@ import (
 
 	"muniment.dev/muniment/internal/peers"
 	"muniment.dev/muniment/internal/peers/clusterrig"
+	"muniment.dev/muniment/internal/peers/link"
 )
 
 // cluster: starts the control plane of a cluster, whose contexts are admin,
@@ -26,6 +28,8 @@ func clusterScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Defer(c.Stop)
 	ts.Setenv("KUBECONFIG", c.Kubeconfig)
 	ts.Setenv("KUBE_SERVER", c.URL)
+	ts.Setenv("KUBE_AUDIT", c.Audit)
+	clusters.Store(ts, c)
 	chart, err := filepath.Abs("../../deploy/helm")
 	ts.Check(err)
 	ts.Setenv("CHART", chart)
@@ -34,6 +38,92 @@ func clusterScript(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Check(err)
 		ts.Setenv("PATH", filepath.Dir(bin)+string(filepath.ListSeparator)+ts.Getenv("PATH"))
 	}
+}
+
+var clusters sync.Map // *testscript.TestScript → *clusterrig.Cluster
+
+// restartcluster restarts the API server, which then answers no watch from an
+// earlier version.
+func restartClusterScript(ts *testscript.TestScript, neg bool, args []string) {
+	c, ok := clusters.Load(ts)
+	if !ok {
+		ts.Fatalf("no cluster is running")
+	}
+	ts.Check(c.(*clusterrig.Cluster).Restart(context.Background()))
+}
+
+// link NAME URL: forwards connections to the server of a URL, and sets NAME to
+// the URL of the link.
+func linkScript(ts *testscript.TestScript, neg bool, args []string) {
+	u, err := url.Parse(args[1])
+	ts.Check(err)
+	l, err := link.New(u.Host)
+	ts.Check(err)
+	ts.Defer(l.Close)
+	links.Store(linkKey{ts, args[0]}, l)
+	u.Host = l.Address()
+	ts.Setenv(args[0], u.String())
+}
+
+// cut NAME: cuts a link.
+func cutScript(ts *testscript.TestScript, neg bool, args []string) { linkOf(ts, args[0]).Cut() }
+
+// join NAME: undoes cut.
+func joinScript(ts *testscript.TestScript, neg bool, args []string) { linkOf(ts, args[0]).Join() }
+
+type linkKey struct {
+	script *testscript.TestScript
+	name   string
+}
+
+var links sync.Map // linkKey → *link.Link
+
+func linkOf(ts *testscript.TestScript, name string) *link.Link {
+	l, ok := links.Load(linkKey{ts, name})
+	if !ok {
+		ts.Fatalf("no link %s", name)
+	}
+	return l.(*link.Link)
+}
+
+// reconciler FLAGS...: records the uses of break-glass in a cluster until the
+// script ends or killreconciler, and appends its log to reconciler.log.
+func reconcilerScript(ts *testscript.TestScript, neg bool, args []string) {
+	bin, err := exec.LookPath("muniment")
+	ts.Check(err)
+	log, err := os.OpenFile(ts.MkAbs("reconciler.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	cmd := exec.Command(bin, append([]string{"admission", "reconcile", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd.Dir, cmd.Stderr = ts.Getenv("WORK"), log
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+ts.Getenv("KUBECONFIG"), "MUNIMENT_TOKEN_FILE="+ts.MkAbs(ts.Getenv("MUNIMENT_TOKEN_FILE")))
+	out, err := cmd.StdoutPipe()
+	ts.Check(err)
+	ts.Check(cmd.Start())
+	stop := sync.OnceFunc(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		log.Close()
+	})
+	ts.Defer(stop)
+	reconcilers.Store(ts, stop)
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if _, url, ok := strings.Cut(lines.Text(), "health checks on "); ok {
+			ts.Setenv("RECONCILER", url)
+			return
+		}
+	}
+	ts.Fatalf("the reconciler ended")
+}
+
+var reconcilers sync.Map // *testscript.TestScript → func()
+
+// killreconciler kills the process of reconciler.
+func killReconcilerScript(ts *testscript.TestScript, neg bool, args []string) {
+	stop, ok := reconcilers.LoadAndDelete(ts)
+	if !ok {
+		ts.Fatalf("no reconciler is running")
+	}
+	stop.(func())()
 }
 
 // admitter FLAGS...: answers the webhooks of a cluster until the script ends

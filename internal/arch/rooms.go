@@ -248,7 +248,7 @@ var Restrictions = []Restriction{{
 	Instead: listeners,
 }, {
 	Package: "net", Func: "Listen",
-	Callers: map[string]int{"api/edge": 1, "bench": 1, "internal/peers": 1, "internal/peers/noderig": 1, "internal/peers/witnessrig": 1},
+	Callers: map[string]int{"api/edge": 1, "bench": 1, "internal/peers": 1, "internal/peers/link": 1, "internal/peers/noderig": 1, "internal/peers/witnessrig": 1},
 	Instead: listeners,
 }, {
 	Package: "net", Func: "ListenTCP", Instead: listeners,

@@ -87,15 +87,17 @@ type Cluster struct {
 	Kubeconfig string // path. The current context is that of Admin
 	CA         string // path of the API server's certificate, which signs itself
 	AdminToken string
+	Audit      string // path of the audit log: a line for each request about Pods
 
 	dir       string
-	processes []*peers.Process // in the order of starting
+	server    peers.Program    // the API server
+	processes []*peers.Process // in the order of starting: etcd and the API server
 }
 
 // Start starts a cluster that keeps its files in the folder. The caller must
 // stop it.
 func Start(ctx context.Context, dir string) (*Cluster, error) {
-	c := &Cluster{dir: dir, Kubeconfig: filepath.Join(dir, "kubeconfig"), CA: filepath.Join(dir, "apiserver.crt")}
+	c := &Cluster{dir: dir, Kubeconfig: filepath.Join(dir, "kubeconfig"), CA: filepath.Join(dir, "apiserver.crt"), Audit: filepath.Join(dir, "audit.log")}
 	if err := c.start(ctx); err != nil {
 		c.Stop()
 		return nil, fmt.Errorf("start a cluster: %w", err)
@@ -122,10 +124,23 @@ func (c *Cluster) start(ctx context.Context) error {
 	if err := os.WriteFile(c.path("tokens.csv"), tokens, 0o600); err != nil {
 		return err
 	}
-	if err := c.run(ctx, c.apiServer("http://127.0.0.1:"+ports[0], ports[2])); err != nil {
+	if err := os.WriteFile(c.path("audit.yaml"), []byte(auditPolicy), 0o600); err != nil {
+		return err
+	}
+	c.server = c.apiServer("http://127.0.0.1:"+ports[0], ports[2])
+	if err := c.run(ctx, c.server); err != nil {
 		return err
 	}
 	return c.bindRoles(ctx)
+}
+
+// Restart restarts the API server. Its objects remain in etcd, and it has none
+// of the changes that a watch could ask it for.
+func (c *Cluster) Restart(ctx context.Context) error {
+	last := len(c.processes) - 1
+	c.processes[last].Stop()
+	c.processes = c.processes[:last]
+	return c.run(ctx, c.server)
 }
 
 func (c *Cluster) path(name string) string { return filepath.Join(c.dir, name) }
@@ -147,6 +162,17 @@ func etcd(dir, url, peerURL string) peers.Program {
 	}}
 }
 
+// auditPolicy is what the API server notes: who has asked for what about Pods.
+const auditPolicy = `
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - level: Metadata
+    resources: [{group: "", resources: [pods]}]
+  - level: None
+`
+
 // apiServer returns the program of the API server. It makes its certificate
 // itself. Without the plugin ServiceAccount it admits Pods although no
 // controller has made the service accounts of their namespaces.
@@ -157,6 +183,7 @@ func (c *Cluster) apiServer(etcd, port string) peers.Program {
 		"--service-cluster-ip-range", "10.96.0.0/24", "--token-auth-file", c.path("tokens.csv"), "--authorization-mode", "RBAC",
 		"--service-account-issuer", c.URL, "--service-account-signing-key-file", key, "--service-account-key-file", key,
 		"--advertise-address", "192.0.2.1", "--endpoint-reconciler-type", "none", "--disable-admission-plugins", "ServiceAccount", "--allow-privileged",
+		"--audit-policy-file", c.path("audit.yaml"), "--audit-log-path", c.Audit, "--audit-log-mode", "blocking",
 	}}
 }
 

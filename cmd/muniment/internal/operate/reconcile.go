@@ -37,8 +37,9 @@ type admissionReconcileCmd struct {
 
 func (admissionReconcileCmd) Help() string {
 	return `Watches the Pods with the label muniment.dev/break-glass, which admission does not decide, and records each use once: as a request for break-glass in the
-ledger, which another person must confirm or reject (muniment exception list --break-glass). Pods of one owner with the same images are one use. Requests that
-a person has signed, in the annotation muniment.dev/break-glass-requests, are recorded as they are. While the ledger is down, it tries again.
+ledger, which another person must confirm or reject (muniment exception list --break-glass). The configuration maps the user who has created the Pod to a
+person, who cannot confirm it; if it does not, no one can. Requests that a person has signed, in the annotation muniment.dev/break-glass-requests, are
+recorded as they are. While the ledger is down, it tries again.
 
 The ledger accepts requests from persons only, so the process needs --identity-token, or --key for a key that 'muniment signer register' has registered. It
 needs the permission to list and watch Pods, and the role of an appender with the kind exception-request, which can also read.
@@ -69,16 +70,23 @@ type reconciler struct {
 	wake    chan struct{}
 
 	mu      sync.Mutex // guards what follows
-	pending map[types.UID]*corev1.Pod
+	pending map[types.UID]*pendingUse
 	done    map[types.UID]bool // recorded by this process
 	contact error              // of the last call of the API server
 	listed  bool
 }
 
+// A pendingUse is a Pod whose use of the label is not recorded yet.
+type pendingUse struct {
+	pod *corev1.Pod
+	why string // the last attempt has failed
+}
+
 // Results of uses.
 const (
 	useRecorded = "recorded"
-	useKnown    = "known" // by an earlier run
+	useKnown    = "known"   // by an earlier run
+	useNothing  = "nothing" // no control is enforced there, so it is exempt from none
 	useRefused  = "refused"
 	useFailed   = "failed" // to be tried again
 )
@@ -90,9 +98,9 @@ func (c *admissionReconcileCmd) Run(a *term.App) error {
 	if _, err := c.readConfig(); err != nil {
 		return err
 	}
-	r := &reconciler{admissionReconcileCmd: c, log: a.ServiceLogger(c.LogFormat), wake: make(chan struct{}, 1), pending: map[types.UID]*corev1.Pod{}, done: map[types.UID]bool{},
+	r := &reconciler{admissionReconcileCmd: c, log: a.ServiceLogger(c.LogFormat), wake: make(chan struct{}, 1), pending: map[types.UID]*pendingUse{}, done: map[types.UID]bool{},
 		uses: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_break_glass_uses_total", Help: "Uses of the break-glass label, by the result of recording them."}, []string{"result"})}
-	for _, result := range []string{useRecorded, useKnown, useRefused, useFailed} {
+	for _, result := range []string{useRecorded, useKnown, useNothing, useRefused, useFailed} {
 		r.uses.WithLabelValues(result)
 	}
 	var err error
@@ -142,7 +150,11 @@ func (r *reconciler) visit(p *corev1.Pod) {
 		return
 	}
 	p.ManagedFields = nil
-	r.pending[p.UID] = p
+	if one := r.pending[p.UID]; one != nil {
+		one.pod = p
+	} else {
+		r.pending[p.UID] = &pendingUse{pod: p}
+	}
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -153,8 +165,8 @@ func (r *reconciler) visit(p *corev1.Pod) {
 func (r *reconciler) round(ctx context.Context) (refused, failed int) {
 	r.mu.Lock()
 	var all []*corev1.Pod
-	for _, p := range r.pending {
-		all = append(all, p)
+	for _, one := range r.pending {
+		all = append(all, one.pod)
 	}
 	r.mu.Unlock()
 	for _, p := range all {
@@ -167,8 +179,12 @@ func (r *reconciler) round(ctx context.Context) (refused, failed int) {
 		switch result {
 		case useFailed:
 			failed++
-			r.log.Error("use of break-glass not recorded yet", append(at, "err", err)...)
+			if r.failedAnew(p.UID, err) {
+				r.log.Error("use of break-glass not recorded yet", append(at, "err", err)...)
+			}
 			continue
+		case useNothing:
+			r.log.Warn("use of break-glass where no control is enforced for images: there is nothing to record", at...)
 		case useRefused:
 			refused++
 			r.log.Error("use of break-glass refused by the ledger", append(at, "err", err)...)
@@ -184,6 +200,19 @@ func (r *reconciler) round(ctx context.Context) (refused, failed int) {
 		r.mu.Unlock()
 	}
 	return refused, failed
+}
+
+// failedAnew notes why a use is not recorded, and reports whether the reason is
+// new.
+func (r *reconciler) failedAnew(id types.UID, err error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	one, why := r.pending[id], err.Error()
+	if one == nil || one.why == why {
+		return false
+	}
+	one.why = why
+	return true
 }
 
 // serve records uses until the context ends.

@@ -14,7 +14,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"muniment.dev/muniment/api/admission"
 	muniment "muniment.dev/muniment/clients/go"
@@ -42,14 +41,14 @@ const (
 // recordTime limits the work on one Pod.
 const recordTime = time.Minute
 
-// A glassUse is one use of the label: by one owner, with the same images.
+// A glassUse is the use of the label by one Pod.
 type glassUse struct {
 	pod    *corev1.Pod
 	row    *admission.Row
+	by     string   // who has created the Pod
 	images []string // references, sorted
 	client *muniment.Client
 	origin string // of the log; for signed requests
-	key    string // of the use
 }
 
 // record records the use of the label by a Pod, by the first server that
@@ -61,7 +60,7 @@ func (r *reconciler) record(ctx context.Context, p *corev1.Pod) (result string, 
 	if err != nil {
 		return useFailed, err
 	}
-	u := &glassUse{pod: p, row: config.Row(p.Namespace)}
+	u := &glassUse{pod: p, row: config.Row(p.Namespace), by: creator(config, p)}
 	if u.row == nil {
 		return useFailed, fmt.Errorf("namespace %s has no row in %s, which maps it to an environment", p.Namespace, r.AdmissionConfig)
 	}
@@ -75,7 +74,25 @@ func (r *reconciler) record(ctx context.Context, p *corev1.Pod) (result string, 
 	return useFailed, err
 }
 
-// find finds the images, and the key of the use.
+// accountPrefix begins the users of a cluster that are not mapped to a person.
+const accountPrefix = "kubernetes:"
+
+// creator returns who has created a Pod with the label: a person, or a user of
+// the cluster. The ValidatingAdmissionPolicy has compared the annotation with
+// the user of the request.
+func creator(config *admission.Config, p *corev1.Pod) string {
+	user := p.Annotations[annotationBy]
+	if person := config.Person(user); person != "" && person == safetext.Quoted(person) && person == firstRunes(person, maxUser) {
+		return person
+	}
+	return accountPrefix + cmp.Or(firstRunes(safetext.Quoted(user), maxUser), "(unknown)")
+}
+
+// maxUser is the size of the name of a user, in characters. A request can
+// contain a little more.
+const maxUser = 1000
+
+// find finds the images.
 func (u *glassUse) find() {
 	s := &u.pod.Spec
 	for _, c := range slices.Concat(s.InitContainers, s.Containers) {
@@ -88,50 +105,69 @@ func (u *glassUse) find() {
 	}
 	slices.Sort(u.images)
 	u.images = slices.Compact(u.images)
-	owner := u.pod.UID
-	if o := metav1.GetControllerOf(u.pod); o != nil {
-		owner = o.UID
+}
+
+// id returns the ID of the request for an exception from a control. The first
+// control has the ID of the use, which is requested last. So if the log has it,
+// it has all of them, whatever is enforced by then.
+func (u *glassUse) id(position int, control string) string {
+	id := fmt.Sprintf("BG-K8S-%x", sha256.Sum256([]byte(u.pod.UID)))[:7+24]
+	if position > 0 {
+		id += fmt.Sprintf("-%x", sha256.Sum256([]byte(control)))[:1+8]
 	}
-	// The user can name any owner, so a use of another day is another one.
-	day := u.pod.CreationTimestamp.UTC().Format(time.DateOnly)
-	u.key = fmt.Sprintf("%q", append([]string{string(owner), day, u.pod.Namespace, u.pod.Annotations[annotationBy]}, u.images...))
+	return id
 }
 
 func (r *reconciler) recordBy(ctx context.Context, u *glassUse) (result string, err error) {
+	if known, err := isRequested(ctx, u.client, u.id(0, "")); err != nil {
+		return useFailed, err
+	} else if known {
+		return useKnown, nil
+	}
 	if r.key != nil {
 		if u.origin, err = remote.OriginOf(ctx, u.client); err != nil {
 			return useFailed, err
 		}
 	}
-	signed := r.submitSigned(ctx, u)
 	controls, err := u.controls(ctx)
 	if err != nil {
 		return useFailed, err
 	}
+	signed := r.submitSigned(ctx, u)
 	if len(controls) == 0 && signed == 0 {
-		return useFailed, errors.New("no control is enforced for images there, from which the Pod could be exempt")
+		return useNothing, nil
 	}
-	result = useKnown
-	if signed > 0 {
-		result = useRecorded
+	for i := len(controls) - 1; i >= 0; i-- {
+		if result, err := r.requestOnce(ctx, u, i, controls[i]); err != nil {
+			return result, fmt.Errorf("break-glass from control %s: %w", controls[i], err)
+		}
 	}
-	for _, control := range controls {
-		m := r.request(u, control)
-		known, err := isRequested(ctx, u.client, m.Id)
-		if err != nil {
-			return useFailed, err
-		}
-		if known {
-			continue
-		}
-		if err := r.append(ctx, u, m); isRefused(err) {
-			return useRefused, fmt.Errorf("break-glass from control %s: %s", control, remote.ErrorText(err))
-		} else if err != nil {
-			return useFailed, err
-		}
-		result = useRecorded
+	return useRecorded, nil
+}
+
+// requestOnce requests an exception from a control, unless the log has the
+// request already.
+func (r *reconciler) requestOnce(ctx context.Context, u *glassUse, position int, control string) (result string, err error) {
+	m := r.request(u, position, control)
+	err = r.append(ctx, u, m)
+	if isRefused(err) && r.key != nil {
+		// The key was registered after the use, or a clock is wrong.
+		r.asOfNow(m)
+		err = r.append(ctx, u, m)
 	}
-	return result, nil
+	if err == nil {
+		return useRecorded, nil
+	}
+	known, failed := isRequested(ctx, u.client, m.Id)
+	switch {
+	case failed != nil:
+		return useFailed, failed
+	case known: // by an earlier attempt, or by another process
+		return useKnown, nil
+	case isRefused(err):
+		return useRefused, errors.New(remote.ErrorText(err))
+	}
+	return useFailed, err
 }
 
 // maxSigned is the number of signed requests of a Pod that are submitted.
@@ -186,42 +222,32 @@ func checkSigned(request string) error {
 // its images. If none does, because evidence was added since, they are all that
 // are enforced.
 func (u *glassUse) controls(ctx context.Context) ([]string, error) {
-	request := &munimentv1.DecideRequest{Tenant: u.client.Tenant, Stage: u.row.Stage, Environment: u.row.Environment, DryRun: true}
-	tags := false
-	for _, reference := range u.images {
-		if pinned := pinnedArtifact(reference); pinned != nil {
-			request.Subjects = append(request.Subjects, &munimentv1.GateSubject{Type: artifact.Image, Artifact: pinned})
-		} else {
-			tags = true
-		}
+	enforced, err := u.enforced(ctx)
+	if err != nil || len(enforced) == 0 {
+		return nil, err
 	}
-	var enforced, blocking []string
-	if len(request.Subjects) > 0 {
-		res, err := u.client.Gate.Decide(ctx, connect.NewRequest(request))
-		if err != nil {
-			return nil, err
+	request := &munimentv1.DecideRequest{Tenant: u.client.Tenant, Stage: u.row.Stage, Environment: u.row.Environment, DryRun: true}
+	for _, reference := range u.images {
+		pinned := pinnedArtifact(reference)
+		if pinned == nil {
+			return enforced, nil // there is no digest to decide about
 		}
-		for _, d := range res.Msg.Decisions {
-			for _, c := range d.Decision.GetResults() {
-				if c.Mode != string(evaluate.Enforce) || c.Result == evaluate.NotApplicable {
-					continue
-				}
-				enforced = append(enforced, c.Control)
-				if c.Result == evaluate.NotSatisfied || c.Result == evaluate.Unclear {
-					blocking = append(blocking, c.Control)
-				}
+		request.Subjects = append(request.Subjects, &munimentv1.GateSubject{Type: artifact.Image, Artifact: pinned})
+	}
+	res, err := u.client.Gate.Decide(ctx, connect.NewRequest(request))
+	if err != nil {
+		return nil, err
+	}
+	var blocking []string
+	for _, d := range res.Msg.Decisions {
+		for _, c := range d.Decision.GetResults() {
+			if c.Mode == string(evaluate.Enforce) && (c.Result == evaluate.NotSatisfied || c.Result == evaluate.Unclear) {
+				blocking = append(blocking, c.Control)
 			}
 		}
 	}
-	if tags {
-		all, err := u.enforced(ctx)
-		if err != nil {
-			return nil, err
-		}
-		blocking = append(blocking, all...)
-	}
 	if len(blocking) == 0 {
-		blocking = enforced
+		return enforced, nil
 	}
 	slices.Sort(blocking)
 	return slices.Compact(blocking), nil
@@ -238,7 +264,7 @@ func pinnedArtifact(reference string) *munimentv1.Artifact {
 }
 
 // enforced returns the controls that are enforced for images in the
-// environment, for images without a digest to decide about.
+// environment, sorted.
 func (u *glassUse) enforced(ctx context.Context) (all []string, err error) {
 	res, err := u.client.Gate.GetControlSet(ctx, connect.NewRequest(&munimentv1.GetControlSetRequest{Tenant: u.client.Tenant}))
 	if err != nil {
@@ -252,11 +278,12 @@ func (u *glassUse) enforced(ctx context.Context) (all []string, err error) {
 			all = append(all, c.Id)
 		}
 	}
+	slices.Sort(all)
 	return all, nil
 }
 
 // request returns the request for an exception from a control.
-func (r *reconciler) request(u *glassUse, control string) *munimentv1.ExceptionRequest {
+func (r *reconciler) request(u *glassUse, position int, control string) *munimentv1.ExceptionRequest {
 	p, scope := u.pod, &munimentv1.ExceptionScope{}
 	for _, reference := range u.images {
 		if pinned := pinnedArtifact(reference); pinned != nil {
@@ -269,19 +296,30 @@ func (r *reconciler) request(u *glassUse, control string) *munimentv1.ExceptionR
 		scope.Environments = []string{u.row.Environment}
 	}
 	used := p.CreationTimestamp.UTC()
-	m := &munimentv1.ExceptionRequest{Id: fmt.Sprintf("BG-K8S-%x", sha256.Sum256([]byte(u.key+" "+control)))[:7+24], Control: control, Scope: scope, BreakGlass: true, Expires: timestamppb.New(used.Add(r.Expires))}
-	m.Reason = fmt.Sprintf("label %s=%s on Pod %s/%s by the Kubernetes user %s: %s", labelBreakGlass, p.Labels[labelBreakGlass], p.Namespace, p.Name,
-		cmp.Or(safetext.Quoted(p.Annotations[annotationBy]), "(unknown)"), cmp.Or(firstRunes(safetext.Quoted(p.Annotations[annotationReason]), 1024), "(no reason)"))
+	m := &munimentv1.ExceptionRequest{Id: u.id(position, control), Control: control, Scope: scope, BreakGlass: true, UsedBy: u.by, Expires: timestamppb.New(used.Add(r.Expires))}
+	m.Reason = fmt.Sprintf("label %s=%s on Pod %s/%s, created at %s by the Kubernetes user %s: %s", labelBreakGlass, p.Labels[labelBreakGlass], p.Namespace, p.Name, used.Format(time.RFC3339),
+		cmp.Or(firstRunes(safetext.Quoted(p.Annotations[annotationBy]), maxUser), "(unknown)"), cmp.Or(firstRunes(safetext.Quoted(p.Annotations[annotationReason]), 1024), "(no reason)"))
 	if r.key != nil {
 		m.Used = &munimentv1.BreakGlassUse{Origin: u.origin, Tenant: u.client.Tenant, Time: timestamppb.New(used)}
 		return m
 	}
-	// What was used longer ago is still to be confirmed, but exempts nothing
-	// any more. The ledger requires a time in the future.
-	if soon := time.Now().Add(time.Minute); m.Expires.AsTime().Before(soon) {
-		m.Expires = timestamppb.New(soon.Truncate(time.Millisecond))
-	}
+	r.endsLater(m)
 	return m
+}
+
+// asOfNow makes a request that is signed now for a use that was earlier.
+func (r *reconciler) asOfNow(m *munimentv1.ExceptionRequest) {
+	m.Used.Time = timestamppb.New(time.Now().UTC().Truncate(time.Millisecond))
+	r.endsLater(m)
+}
+
+// endsLater gives a request an expiry in the future, as the ledger requires.
+// What was used longer ago is still to be confirmed, but exempts nothing any
+// more.
+func (r *reconciler) endsLater(m *munimentv1.ExceptionRequest) {
+	if soon := time.Now().UTC().Add(time.Minute).Truncate(time.Millisecond); m.Expires.AsTime().Before(soon) {
+		m.Expires = timestamppb.New(soon)
+	}
 }
 
 func firstRunes(s string, n int) string {

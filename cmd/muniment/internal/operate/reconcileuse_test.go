@@ -2,15 +2,14 @@ package operate
 
 import (
 	"crypto/ed25519"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"muniment.dev/muniment/api/admission"
 	"muniment.dev/muniment/proto/kinds"
 	"muniment.dev/muniment/verifiers/dsse"
 )
@@ -48,18 +47,40 @@ func TestSignedRequests(t *testing.T) {
 	}
 }
 
-// TestUses checks that uses by one owner are one on one day only: the user of
-// the label can name any owner.
+// TestUses checks that each Pod is a use: its user can name any owner.
 func TestUses(t *testing.T) {
-	at, controller := time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC), true
-	use := func(pod types.UID, at time.Time) string {
-		u := &glassUse{pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: pod, Namespace: "shop", CreationTimestamp: metav1.NewTime(at), Annotations: map[string]string{annotationBy: "oncall"},
+	controller := true
+	use := func(pod types.UID, image string) *glassUse {
+		return &glassUse{images: []string{image}, pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: pod, Namespace: "shop", Annotations: map[string]string{annotationBy: "oncall"},
 			OwnerReferences: []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "x", UID: "owner", Controller: &controller}}}}}
-		u.find()
-		return u.key
 	}
-	keys := []string{use("1", at), use("2", at.Add(time.Hour)), use("3", at.AddDate(0, 0, 1))}
-	if keys[0] != keys[1] || slices.Contains(keys[:2], keys[2]) {
-		t.Errorf("keys %q", keys)
+	one, later, other := use("1", "app:1"), use("1", "app:2"), use("2", "app:1")
+	if one.id(0, "SIGNED") != later.id(0, "SCANNED") {
+		t.Error("a changed image, or another first control, is another use")
+	}
+	if one.id(0, "SIGNED") == other.id(0, "SIGNED") {
+		t.Error("two Pods of one owner are one use")
+	}
+	if ids := []string{one.id(0, "SIGNED"), one.id(1, "SIGNED"), one.id(1, "SCANNED")}; ids[0] == ids[1] || ids[1] == ids[2] || !strings.HasPrefix(ids[1], ids[0]+"-") {
+		t.Errorf("requests of one use: %q", ids)
+	}
+}
+
+// TestCreator checks that only texts of the form of a person, without hidden
+// characters, are persons.
+func TestCreator(t *testing.T) {
+	config := &admission.Config{Persons: []admission.PersonRow{{Prefix: "sso:", Issuer: "https://login.example"}}}
+	for user, want := range map[string]string{
+		"sso:kim":                             "oidc:https://login.example#kim",
+		"oncall":                              "kubernetes:oncall",
+		"":                                    "kubernetes:(unknown)",
+		"sso:" + strings.Repeat("x", maxUser): "kubernetes:sso:" + strings.Repeat("x", maxUser-4),
+	} {
+		if got := creator(config, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{annotationBy: user}}}); got != want {
+			t.Errorf("%q: %q, want %q", user, got, want)
+		}
+	}
+	if got := creator(config, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{annotationBy: "sso:ki\u200bm"}}}); !strings.HasPrefix(got, accountPrefix) {
+		t.Errorf("with an invisible character: %q", got)
 	}
 }
