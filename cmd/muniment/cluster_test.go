@@ -52,10 +52,14 @@ func restartClusterScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(c.(*clusterrig.Cluster).Restart(context.Background()))
 }
 
-// link NAME URL: forwards connections to the server of a URL, and sets NAME to
-// the URL of the link.
+// link NAME URL: forwards connections to the server of a URL, or of one in a
+// file, and sets NAME to the URL of the link.
 func linkScript(ts *testscript.TestScript, neg bool, args []string) {
-	u, err := url.Parse(args[1])
+	target := args[1]
+	if !strings.Contains(target, "://") {
+		target = strings.TrimSpace(ts.ReadFile(target))
+	}
+	u, err := url.Parse(target)
 	ts.Check(err)
 	l, err := link.New(u.Host)
 	ts.Check(err)
@@ -127,12 +131,15 @@ func killReconcilerScript(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 // admitter FLAGS...: answers the webhooks of a cluster until the script ends
-// or killadmitter. It sets ADMISSION_URL.
+// or killadmitter. It sets ADMISSION_URL and ADMISSION_HEALTH, and appends its
+// log to admitter.log.
 func admitterScript(ts *testscript.TestScript, neg bool, args []string) {
 	bin, err := exec.LookPath("muniment")
 	ts.Check(err)
 	cmd := exec.Command(bin, append([]string{"admission", "--listen", "127.0.0.1:0"}, args...)...)
-	cmd.Dir, cmd.Stderr = ts.Getenv("WORK"), ts.Stderr()
+	log, err := os.OpenFile(ts.MkAbs("admitter.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	ts.Check(err)
+	cmd.Dir, cmd.Stderr = ts.Getenv("WORK"), log
 	cmd.Env = append(os.Environ(), "MUNIMENT_SERVER="+ts.Getenv("MUNIMENT_SERVER"), "MUNIMENT_TOKEN_FILE="+ts.MkAbs(ts.Getenv("MUNIMENT_TOKEN_FILE")))
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
@@ -140,10 +147,14 @@ func admitterScript(ts *testscript.TestScript, neg bool, args []string) {
 	stop := sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
+		log.Close()
 	})
 	ts.Defer(stop)
 	admitters.Store(ts, stop)
 	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if _, url, ok := strings.Cut(lines.Text(), "health checks on "); ok {
+			ts.Setenv("ADMISSION_HEALTH", url)
+		}
 		if _, url, ok := strings.Cut(lines.Text(), "listening on "); ok && strings.HasPrefix(url, "https://") {
 			ts.Setenv("ADMISSION_URL", url)
 			return
