@@ -278,6 +278,24 @@ var cases = []testCase{
 		built(w)
 		w.put(nil, needsProvenance, with(ctl("C", need("x", "https://example.com/x", "workflow")), obj{"appliesTo": obj{"names": []string{"registry.example/other:*"}}}))
 	}, nil, "pass; A satisfied; C not-applicable; 24h"},
+	{"the name without a tag", func(w *world) {
+		w.put(nil, with(needsProvenance, obj{"appliesTo": obj{"names": []string{"registry.example/app"}}}))
+	}, nil, "blocked; A not-satisfied missing-evidence [provenance]; 24h"},
+	{"another spelling of the registry", func(w *world) {
+		w.put(nil, with(needsProvenance, obj{"appliesTo": obj{"names": []string{"registry.example/**"}}}))
+	}, about(func(a *Artifact) { a.Name = "Registry.EXAMPLE:443/app" }), "blocked; A not-satisfied missing-evidence [provenance]; 24h"},
+	{"another spelling and a tag", func(w *world) {
+		w.put(nil, with(needsProvenance, obj{"appliesTo": obj{"names": []string{"registry.example/team/app"}}}))
+	}, about(func(a *Artifact) { a.Name = "registry.example:443/team/app:1:2" }), "blocked; A not-satisfied missing-evidence [provenance]; 24h"},
+	{"another port", func(w *world) {
+		w.put(nil, with(needsProvenance, obj{"appliesTo": obj{"names": []string{"registry.example/**"}}}))
+	}, about(func(a *Artifact) { a.Name = "registry.example:8443/app" }), "undecided no-control-applies; A not-applicable; 24h"},
+	{"a path in other letters", func(w *world) {
+		w.put(nil, with(needsProvenance, obj{"appliesTo": obj{"names": []string{"registry.example/app"}}}))
+	}, about(func(a *Artifact) { a.Name = "registry.example/App" }), "undecided no-control-applies; A not-applicable; 24h"},
+	{"the name of a file with a colon", func(w *world) {
+		w.put(nil, with(needsProvenance, obj{"appliesTo": obj{"names": []string{"app"}}}))
+	}, about(func(a *Artifact) { a.Type, a.Name = "file", "app:1" }), "undecided no-control-applies; A not-applicable; 24h"},
 	{"a subject without a name", func(w *world) {
 		w.put(nil, with(needsProvenance, obj{"appliesTo": obj{"names": []string{"registry.example/other:*"}}}))
 	}, about(func(a *Artifact) { a.Name = "" }), "blocked; A not-satisfied missing-evidence [provenance]; 24h"},

@@ -3,8 +3,10 @@ package evaluate
 import (
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
+	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/condition"
 	"muniment.dev/muniment/internal/glob"
@@ -190,7 +192,33 @@ func (s *Set) Only(id string) (set *Set, stage string) {
 
 // appliesTo reports whether the control applies to a subject.
 func (c *Control) appliesTo(s *Subject) bool {
-	return (len(c.Types) == 0 || slices.Contains(c.Types, s.Type)) && (len(c.Names) == 0 || s.Name == "" || anyMatch(c.Names, s.Name))
+	return (len(c.Types) == 0 || slices.Contains(c.Types, s.Type)) &&
+		(len(c.Names) == 0 || s.Name == "" || slices.ContainsFunc(s.names(), func(name string) bool { return anyMatch(c.Names, name) }))
+}
+
+// names returns the name, and other spellings of the same repository
+// (docs/spec/decision.md, section 3). A reference with a digest can have any
+// tag, so a tag must not lead past a control.
+func (s *Subject) names() []string {
+	if s.Type != artifact.Image && s.Type != artifact.Chart {
+		return []string{s.Name}
+	}
+	host, rest, ok := strings.Cut(s.Name, "/")
+	if !ok {
+		host, rest = "", s.Name
+	} else {
+		host = strings.TrimSuffix(strings.Map(lowerASCII, host), ":443") + "/"
+	}
+	last := rest[strings.LastIndex(rest, "/")+1:]
+	_, tag, _ := strings.Cut(last, ":")
+	return []string{s.Name, host + rest, host + strings.TrimSuffix(rest, ":"+tag)}
+}
+
+func lowerASCII(r rune) rune {
+	if r >= 'A' && r <= 'Z' {
+		return r + 'a' - 'A'
+	}
+	return r
 }
 
 // Kinds returns the kinds of entries about a subject that matter for decisions:

@@ -44,6 +44,20 @@ def decide(case: Json) -> Json:
     return Decision(case).result()
 
 
+def _spellings(kind: str, name: str) -> list[str]:
+    """Return the names that a control's globs can match (section 3)."""
+    if kind not in ("image", "chart"):
+        return [name]
+    host, slash, path = name.partition("/")
+    if not slash:
+        host, path = "", name
+    upper = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    host = host.translate(str.maketrans(upper, upper.lower())).removesuffix(":443")
+    folders, last = path.rpartition("/")[:2], path.rpartition("/")[2]
+    untagged = "".join(folders) + last.split(":")[0]
+    return [name, host + slash + path, host + slash + untagged]
+
+
 @dataclass
 class Selected:
     """What a requirement selects: entries and the matching parties of each."""
@@ -173,7 +187,9 @@ class Decision:
     def _control(self, control: Control) -> Outcome:
         name = self.subject.get("name", "")
         if (control.types and self.subject["type"] not in control.types) or (
-            control.names and name and not any_glob(control.names, name)
+            control.names
+            and name
+            and not any(any_glob(control.names, n) for n in _spellings(self.subject["type"], name))
         ):
             return Outcome("not-applicable", "not-applicable")
         if not self.parts:
