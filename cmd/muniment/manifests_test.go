@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
+
+	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/peers"
 	"muniment.dev/muniment/internal/peers/clusterrig"
@@ -20,10 +23,13 @@ const chart = "../../deploy/helm"
 var chartValues = map[string][]string{
 	"default":          nil,
 	"namespace":        {"createNamespace=true"},
-	"only admission":   {"ledger.enabled=false", "admission.servers={https://ledger.example.com}", "breakGlass.reconcile=false"},
-	"only ledger":      {"admission.enabled=false", "networkPolicy.enabled=false"},
+	"only admission":   {"ledger.enabled=false", "replica.enabled=false", "admission.servers={https://ledger.example.com,https://other.example.com:7480}", "breakGlass.reconcile=false"},
+	"only ledger":      {"admission.enabled=false", "replica.enabled=false", "networkPolicy.enabled=false"},
+	"only replicas":    {"ledger.enabled=false", "ledger.url=https://ledger.example.com:7480", "admission.enabled=false", "replica.tenant=acme", "replica.replicas=1"},
+	"ledger elsewhere": {"ledger.enabled=false", "ledger.url=https://ledger.example.com", "ledger.caSecret=ledger-ca"},
+	"no replicas":      {"replica.enabled=false"},
 	"outside":          {"webhooks.url=https://admission.example.com:8443", "webhooks.mutate=false", "webhooks.warnWorkloads=false"},
-	"everything":       {"image.digest=sha256:" + strings.Repeat("a", 64), "imagePullSecrets[0].name=pull", "ledger.initialize=false", "ledger.storage.storageClassName=fast", "webhooks.exemptNamespaces={cert-manager,kube-system}", "breakGlass.group=corp:on-call", "networkPolicy.clients.matchLabels.team=payments", "admission.replicas=3"},
+	"everything":       {"image.digest=sha256:" + strings.Repeat("a", 64), "imagePullSecrets[0].name=pull", "ledger.initialize=false", "ledger.storage.storageClassName=fast", "replica.storage.storageClassName=fast", "replica.replicas=3", "replica.refresh=1s", "webhooks.exemptNamespaces={cert-manager,kube-system}", "breakGlass.group=corp:on-call", "networkPolicy.clients.matchLabels.team=payments", "admission.replicas=3"},
 	"other namespaces": {"admission.config.namespaces[0].names={payments,shop-*}", "admission.config.namespaces[0].environment=production/eu", "admission.config.namespaces[0].tags=resolve"},
 }
 
@@ -71,6 +77,14 @@ func TestChartRefusesValues(t *testing.T) {
 		{"admission.replicas=1", "/admission/replicas"},
 		{"admission.maxAge=forever", "/admission/maxAge"},
 		{"admission.servers={http://ledger.example.com}", "/admission/servers/0"},
+		{"replica.replicas=0", "/replica/replicas"},
+		{"replica.refresh=often", "/replica/refresh"},
+		{"replica.tenant=Acme", "/replica/tenant"},
+		{"replica.policy=text", "policy"},
+		{"ledger.url=http://ledger.example.com", "/ledger/url"},
+		{"ledger.url=https://ledger.example.com", "ledger.url is for a ledger elsewhere"},
+		{"ledger.enabled=false", "set ledger.url"},
+		{"ledger.enabled=false,replica.enabled=false,breakGlass.reconcile=false", "admission has nothing to ask"},
 		{"admission.config.version=2", "/admission/config/version"},
 		{"admission.config.namespaces=null", "/admission/config"},
 		{"webhooks.timeoutSeconds=31", "/webhooks/timeoutSeconds"},
@@ -134,6 +148,107 @@ func TestManifestsAreAccepted(t *testing.T) {
 	}
 }
 
+// TestAdmissionAsksReplicas compares the servers that admission asks, and that
+// replicas follow, with the values.
+func TestAdmissionAsksReplicas(t *testing.T) {
+	soak.WithoutRace(t)
+	const ledger, one, two = "https://muniment-ledger.muniment.svc:7480", "https://muniment-replica-0.muniment-replica.muniment.svc:7480", "https://muniment-replica-1.muniment-replica.muniment.svc:7480"
+	for _, tt := range []struct {
+		settings []string
+		asked    []string
+		followed string
+	}{
+		{nil, []string{one, two}, ledger},
+		{[]string{"replica.replicas=1"}, []string{one}, ledger},
+		{[]string{"replica.enabled=false"}, []string{ledger}, ""},
+		{[]string{"admission.servers={" + one + "," + ledger + "}"}, []string{one, ledger}, ledger},
+		{[]string{"ledger.enabled=false", "ledger.url=https://ledger.example.com"}, []string{one, two}, "https://ledger.example.com"},
+		{[]string{"ledger.enabled=false", "replica.enabled=false", "admission.servers={https://ledger.example.com}", "breakGlass.reconcile=false"}, []string{"https://ledger.example.com"}, ""},
+	} {
+		text := render(t, tt.settings)
+		var asked []string
+		for _, m := range regexp.MustCompile(`--server=(\S+)`).FindAllStringSubmatch(admissionPart(text), -1) {
+			asked = append(asked, m[1])
+		}
+		if !slices.Equal(asked, tt.asked) {
+			t.Errorf("%q: admission asks %q, want %q", tt.settings, asked, tt.asked)
+		}
+		followed := ""
+		if m := regexp.MustCompile(`--follow=(\S+)`).FindStringSubmatch(text); m != nil {
+			followed = m[1]
+		}
+		if followed != tt.followed {
+			t.Errorf("%q: replicas follow %q, want %q", tt.settings, followed, tt.followed)
+		}
+	}
+}
+
+// TestCertificates checks that a certificate is issued for each part, with the
+// names of its Pods. The API server has no schema for them.
+func TestCertificates(t *testing.T) {
+	soak.WithoutRace(t)
+	text := render(t, []string{"certManager.enabled=true", "ledger.origin=log.example.com"})
+	for _, name := range []string{"muniment-ledger.muniment.svc", "log.example.com", "muniment-replica.muniment.svc", `"*.muniment-replica.muniment.svc"`, "muniment-admission.muniment.svc"} {
+		if !strings.Contains(text, "    - "+name+"\n") {
+			t.Errorf("no certificate has the name %s", name)
+		}
+	}
+	if n := strings.Count(text, "kind: Certificate\n"); n != 4 {
+		t.Errorf("%d certificates, want 4", n)
+	}
+}
+
+// admissionPart returns the documents of the template of admission.
+func admissionPart(rendered string) string {
+	var b strings.Builder
+	for document := range strings.SplitSeq(rendered, "\n---\n") {
+		if strings.Contains(document, "# Source: muniment/templates/admission.yaml\n") {
+			b.WriteString(document)
+		}
+	}
+	return b.String()
+}
+
+// TestChartReadme checks that the README has each value, and no other.
+func TestChartReadme(t *testing.T) {
+	values, err := os.ReadFile(chart + "/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tree map[string]any
+	if err := yaml.Unmarshal(values, &tree); err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(chart + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([A-Za-z.]+)`").FindAllStringSubmatch(string(readme), -1) {
+		listed = append(listed, m[1])
+	}
+	slices.Sort(listed)
+	if want := valuePaths("", tree); !slices.Equal(listed, want) {
+		t.Errorf("the README of the chart lists\n%q\nwant\n%q", listed, want)
+	}
+}
+
+// valuePaths returns the paths of the chart's values, in order. Values that
+// Kubernetes defines are not divided.
+func valuePaths(prefix string, tree map[string]any) (paths []string) {
+	for name, value := range tree {
+		path := prefix + name
+		child, divided := value.(map[string]any)
+		if divided && len(child) > 0 && !slices.Contains([]string{"resources", "config", "clients", "monitoring"}, name) {
+			paths = append(paths, valuePaths(path+".", child)...)
+		} else {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return paths
+}
+
 // podsOf returns a Pod for each Pod template in the JSON of a list.
 func podsOf(t *testing.T, list string) (pods []string) {
 	t.Helper()
@@ -145,8 +260,11 @@ func podsOf(t *testing.T, list string) (pods []string) {
 			Kind string
 			Spec struct {
 				Template *struct {
-					Metadata meta            `json:"metadata"`
-					Spec     json.RawMessage `json:"spec"`
+					Metadata meta           `json:"metadata"`
+					Spec     map[string]any `json:"spec"`
+				}
+				VolumeClaimTemplates []struct {
+					Metadata struct{ Name string }
 				}
 			}
 		}
@@ -157,6 +275,10 @@ func podsOf(t *testing.T, list string) (pods []string) {
 	for _, o := range objects.Items {
 		if o.Spec.Template == nil {
 			continue
+		}
+		for _, c := range o.Spec.VolumeClaimTemplates { // as the controller does
+			volumes, _ := o.Spec.Template.Spec["volumes"].([]any)
+			o.Spec.Template.Spec["volumes"] = append(volumes, map[string]any{"name": c.Metadata.Name, "persistentVolumeClaim": map[string]any{"claimName": c.Metadata.Name + "-rendered"}})
 		}
 		pod, err := json.Marshal(map[string]any{
 			"apiVersion": "v1", "kind": "Pod", "spec": o.Spec.Template.Spec,

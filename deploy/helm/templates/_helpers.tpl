@@ -85,12 +85,70 @@ resources:
 {{- with .Values.admission.servers -}}
 {{ join "\n" . }}
 {{- else -}}
-{{- if .Values.ledger.enabled }}https://{{ .Release.Name }}-ledger.{{ .Release.Namespace }}.svc:7480{{ end -}}
+{{- if .Values.replica.enabled -}}
+{{- range $i := until (int .Values.replica.replicas) -}}
+https://{{ $.Release.Name }}-replica-{{ $i }}.{{ $.Release.Name }}-replica.{{ $.Release.Namespace }}.svc:7480
+{{ end -}}
+{{- else if .Values.ledger.enabled -}}
+{{ include "muniment.ledgerURL" . }}
+{{- else -}}
+{{- fail "admission has nothing to ask: set admission.servers, or enable replica or ledger" -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 
 {{- define "muniment.ledgerURL" -}}
+{{- if .Values.ledger.enabled -}}
+{{- if .Values.ledger.url }}{{ fail "ledger.url is for a ledger elsewhere: set ledger.enabled to false, or remove it" }}{{ end -}}
 https://{{ .Release.Name }}-ledger.{{ .Release.Namespace }}.svc:7480
+{{- else -}}
+{{ required "the ledger is not part of this release: set ledger.url" .Values.ledger.url }}
+{{- end -}}
+{{- end -}}
+
+{{- /* The file with the authority of the ledger's certificate, or "". */ -}}
+{{- define "muniment.ledgerCA" -}}
+{{- if .Values.ledger.enabled -}}
+/etc/muniment/tls/ca.crt
+{{- else if .Values.ledger.caSecret -}}
+/etc/muniment/ledger/ca.crt
+{{- end -}}
+{{- end -}}
+
+{{- /* The mount and the volume of that file, where it is not in the Pod's own tlsSecret. */ -}}
+{{- define "muniment.ledgerMount" -}}
+{{- if and (not .Values.ledger.enabled) .Values.ledger.caSecret -}}
+- {name: ledger, mountPath: /etc/muniment/ledger, readOnly: true}
+{{- end -}}
+{{- end -}}
+{{- define "muniment.ledgerVolume" -}}
+{{- if and (not .Values.ledger.enabled) .Values.ledger.caSecret -}}
+- name: ledger
+  secret: {secretName: {{ .Values.ledger.caSecret }}, defaultMode: 0440, items: [{key: ca.crt, path: ca.crt}]}
+{{- end -}}
+{{- end -}}
+
+{{- /* The port of a URL. */ -}}
+{{- define "muniment.port" -}}
+{{ regexFind ":[0-9]+$" . | trimPrefix ":" | default "443" }}
+{{- end -}}
+
+{{- /* The rule of a NetworkPolicy for the Pods that read metrics. */ -}}
+{{- define "muniment.monitored" -}}
+- ports: [{port: health}]
+  from:
+    - namespaceSelector:
+        {{- toYaml .Values.networkPolicy.monitoring | nindent 8 }}
+{{- end -}}
+
+{{- /* The rule of a NetworkPolicy for calls of the ledger. */ -}}
+{{- define "muniment.toLedger" -}}
+{{- if .Values.ledger.enabled -}}
+- to: [{podSelector: {matchLabels: {{ include "muniment.labels" (dict "root" . "part" "ledger") | fromYaml | toJson }}}}]
+  ports: [{port: 7480}]
+{{- else -}}
+- ports: [{port: {{ include "muniment.ledgerURL" . | include "muniment.port" }}}]
+{{- end -}}
 {{- end -}}
 
 {{- /* What all webhooks have in common. Their path is .path. */ -}}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,19 +24,22 @@ type podSpec struct {
 	AutomountServiceAccountToken *bool
 	SecurityContext              struct{ RunAsUser int }
 	Containers                   []containerSpec
-	Volumes                      []struct {
-		Name      string
-		Secret    *files
-		ConfigMap *files
-		EmptyDir  *struct{}
-		Claim     *struct {
-			ClaimName string
-		} `json:"persistentVolumeClaim"`
-	}
-	InitContainers []json.RawMessage
+	Volumes                      []volume
+	InitContainers               []containerSpec
 }
 
+type volume struct {
+	Name      string
+	Secret    *files
+	ConfigMap *files
+	EmptyDir  *struct{}
+	Claim     *claim `json:"persistentVolumeClaim"`
+}
+
+type claim struct{ ClaimName string }
+
 type containerSpec struct {
+	Name           string
 	Args           []string
 	Env            []struct{ Name, Value string }
 	Ports          []port
@@ -68,28 +72,57 @@ type container struct {
 	ports      []port
 	probe      *probe
 	log        *os.File
+	root       string // folder
+	hosts      string // as last written to its root folder
+	hostname   string // of a Pod with a stable name, below its namespace; or ""
 }
 
-// start starts the only container of a workload's Pod. It returns errNotYet if
-// a Secret, a ConfigMap or the claim's folder is missing.
+// start runs the init containers of a workload's Pod and starts its container.
+// It returns errNotYet if a Secret or a ConfigMap is missing, or if an init
+// container has failed.
 func (n *Node) start(ctx context.Context, name string, w workload) (*container, error) {
-	pod := w.Spec.Template.Spec
-	if len(pod.Containers) != 1 || len(pod.InitContainers) > 0 {
+	pod := w.pod(name)
+	if len(pod.Containers) != 1 {
 		return nil, errors.New("the rig runs Pods of one container")
 	}
-	spec, uid := pod.Containers[0], pod.SecurityContext.RunAsUser
+	if err := pod.checkVolumes(); err != nil {
+		return nil, err
+	}
+	for _, spec := range pod.InitContainers {
+		c, err := n.startContainer(ctx, name, w, pod, spec)
+		if err != nil {
+			return nil, err
+		}
+		<-c.exited
+		c.stop()
+		if !c.cmd.ProcessState.Success() {
+			return nil, fmt.Errorf("init container %s: %s: %w", spec.Name, c.cmd.ProcessState, errNotYet)
+		}
+	}
+	return n.startContainer(ctx, name, w, pod, pod.Containers[0])
+}
+
+// startContainer starts a container in a root folder of its own.
+func (n *Node) startContainer(ctx context.Context, name string, w workload, pod podSpec, spec containerSpec) (*container, error) {
+	uid := pod.SecurityContext.RunAsUser
 	// Never a folder that was used before: a claim is mounted in it.
 	root := filepath.Join(n.Dir, "roots", fmt.Sprintf("%s.%d", name, n.address+1))
-	if err := n.fill(ctx, root, pod, uid); err != nil {
+	if err := n.fill(ctx, root, pod, spec, uid); err != nil {
 		return nil, err
 	}
 	n.address++
 	c := &container{
 		generation: w.Metadata.Generation, labels: w.Spec.Template.Metadata.Labels, exited: make(chan struct{}),
-		address: fmt.Sprintf("10.244.0.%d", n.address), ports: spec.Ports, probe: spec.ReadinessProbe,
+		address: fmt.Sprintf("10.244.%d.%d", n.address/250, n.address%250+1), ports: spec.Ports, probe: spec.ReadinessProbe, root: root,
+	}
+	if w.kind == "statefulsets" {
+		c.hostname = name + "." + w.Spec.ServiceName
 	}
 	err := addAddress(c.address)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.writeHosts(n.hosts()); err != nil {
 		return nil, err
 	}
 	if c.log, err = os.OpenFile(filepath.Join(n.Dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644); err != nil {
@@ -110,6 +143,46 @@ func (n *Node) start(ctx context.Context, name string, w workload) (*container, 
 	}
 	go func() { _ = c.cmd.Wait(); close(c.exited) }()
 	return c, nil
+}
+
+// checkVolumes returns an error if no container mounts a volume.
+func (p *podSpec) checkVolumes() error {
+	for _, v := range p.Volumes {
+		if !slices.ContainsFunc(append(p.InitContainers, p.Containers...), func(c containerSpec) bool { return c.mountPath(v.Name) != "" }) {
+			return fmt.Errorf("volume %s is not mounted", v.Name)
+		}
+	}
+	return nil
+}
+
+// hosts returns the file that stands for the cluster's DNS: the names of
+// services, and of the Pods with stable names.
+func (n *Node) hosts() string {
+	lines := []string{"127.0.0.1 localhost\n"}
+	add := func(address, name string) {
+		lines = append(lines, fmt.Sprintf("%s %s.%s.svc %[2]s.%[3]s.svc.cluster.local\n", address, name, n.Namespace))
+	}
+	for name, s := range n.services {
+		for _, address := range s.addresses() {
+			add(address, name)
+		}
+	}
+	for _, c := range n.running {
+		if c.hostname != "" {
+			add(c.address, c.hostname)
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}
+
+// writeHosts gives the container the names.
+func (c *container) writeHosts(text string) error {
+	if c.hosts == text {
+		return nil
+	}
+	c.hosts = text
+	return writeFile(filepath.Join(c.root, "etc/hosts"), []byte(text), 0o644, 0)
 }
 
 // listenOn puts listeners on the Pod's address. Their ports are as in the
@@ -181,14 +254,14 @@ var kubelet = &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{
 	DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
 }}
 
-// fill makes the root folder of a Pod: volumes, then the program, its libraries
-// and the names of services.
-func (n *Node) fill(ctx context.Context, root string, pod podSpec, uid int) error {
+// fill makes the root folder of a container: volumes, then the program and its
+// libraries.
+func (n *Node) fill(ctx context.Context, root string, pod podSpec, spec containerSpec, uid int) error {
 	claims := map[string]string{} // to their paths
 	for _, v := range pod.Volumes {
-		path := mountPath(pod, v.Name)
+		path := spec.mountPath(v.Name)
 		if path == "" {
-			return fmt.Errorf("volume %s is not mounted", v.Name)
+			continue
 		}
 		var err error
 		switch dir := filepath.Join(root, path); {
@@ -226,8 +299,9 @@ func (n *Node) fill(ctx context.Context, root string, pod podSpec, uid int) erro
 	return nil
 }
 
-func mountPath(pod podSpec, volume string) string {
-	for _, m := range pod.Containers[0].VolumeMounts {
+// mountPath returns where the container has a volume, or "".
+func (c *containerSpec) mountPath(volume string) string {
+	for _, m := range c.VolumeMounts {
 		if m.Name == volume {
 			return m.MountPath
 		}
@@ -255,13 +329,9 @@ func (n *Node) link(root string, uid int) error {
 			return err
 		}
 	}
-	hosts := "127.0.0.1 localhost\n"
-	for name, s := range n.services {
-		hosts += fmt.Sprintf("%s %s.%s.svc %[2]s.%[3]s.svc.cluster.local\n", s.address, name, n.Namespace)
-	}
 	for path, text := range map[string]string{
-		"etc/hosts": hosts, "etc/nsswitch.conf": "hosts: files dns\n",
-		"etc/passwd": fmt.Sprintf("nonroot:x:%d:%[1]d::/:/sbin/nologin\n", uid),
+		"etc/nsswitch.conf": "hosts: files dns\n",
+		"etc/passwd":        fmt.Sprintf("nonroot:x:%d:%[1]d::/:/sbin/nologin\n", uid),
 	} {
 		if err := writeFile(filepath.Join(root, path), []byte(text), 0o644, 0); err != nil {
 			return err

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -86,6 +87,12 @@ func (n *Node) reconcile(ctx context.Context) error {
 		if !wanted[name] {
 			c.stop()
 			delete(n.running, name)
+		}
+	}
+	hosts := n.hosts()
+	for _, c := range n.running {
+		if err := c.writeHosts(hosts); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -176,14 +183,26 @@ type workload struct {
 		Generation int64
 	}
 	Spec struct {
-		Replicas int
-		Template struct {
+		Replicas    int
+		ServiceName string
+		Template    struct {
 			Metadata struct{ Labels map[string]string }
 			Spec     podSpec
 		}
+		VolumeClaimTemplates []struct{ Metadata struct{ Name string } }
 	}
 
 	kind, base string
+}
+
+// pod returns the specification of a Pod, with the claims that are made for it.
+func (w workload) pod(name string) podSpec {
+	pod := w.Spec.Template.Spec
+	for _, t := range w.Spec.VolumeClaimTemplates {
+		v := volume{Name: t.Metadata.Name, Claim: &claim{t.Metadata.Name + "-" + name}}
+		pod.Volumes = append(slices.Clone(pod.Volumes), v)
+	}
+	return pod
 }
 
 func (w workload) path() string { return w.base + "/" + w.kind + "/" + w.Metadata.Name }

@@ -11,7 +11,7 @@ import (
 
 // A service forwards connections from its cluster IP to Pods that are ready.
 type service struct {
-	address   string
+	address   string // "" for a service whose name is that of its Pods
 	listeners []net.Listener
 
 	mu       sync.Mutex
@@ -54,6 +54,9 @@ func (n *Node) reconcileServices(ctx context.Context) error {
 }
 
 func openService(spec serviceSpec) (*service, error) {
+	if spec.Spec.ClusterIP == "None" {
+		return &service{}, nil
+	}
 	s := &service{address: spec.Spec.ClusterIP}
 	if err := addAddress(s.address); err != nil {
 		return nil, err
@@ -88,6 +91,19 @@ func (s *service) find(ctx context.Context, spec serviceSpec, running map[string
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.backends = backends
+}
+
+// addresses returns what the name of the service leads to.
+func (s *service) addresses() (all []string) {
+	if s.address != "" {
+		return []string{s.address}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.backends {
+		all = append(all, c.address)
+	}
+	return all
 }
 
 func matches(selector, labels map[string]string) bool {
