@@ -46,6 +46,7 @@ type Metrics struct {
 	delayed  prometheus.Counter
 	rekor    *prometheus.CounterVec
 	replica  *prometheus.CounterVec
+	follow   *prometheus.CounterVec
 	// why a replica cannot follow its log at present; nil: it can
 	followError atomic.Pointer[string]
 	events      *prometheus.CounterVec // tried to be delivered to webhooks
@@ -95,6 +96,8 @@ func NewMetrics(version string) *Metrics {
 			Help: "Calls that wait because of a tenant's limit."}),
 		replica: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_replica_updates_total",
 			Help: "Attempts of a replica to follow its log, by result."}, []string{"result"}),
+		follow: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_replica_follow_failures_total",
+			Help: "Failures of a replica to follow its log, by reason."}, []string{"reason"}),
 		rekor: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_rekor_requests_total",
 			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_webhook_attempts_total",
@@ -243,22 +246,45 @@ func (m *Metrics) Watch(l *ledger.Ledger, freeBytes func() (uint64, error)) {
 
 // WatchReplica exports how well the replica knows its log.
 func (m *Metrics) WatchReplica(l *ledger.Ledger) {
-	m.registry.MustRegister(m.replica, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_replica_as_of_timestamp_seconds", Help: "Time up to which the replica knows the log."},
+	m.registry.MustRegister(m.replica, m.follow, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_replica_as_of_timestamp_seconds", Help: "Time up to which the replica knows the log."},
 		func() float64 { return float64(l.AsOf().UnixMilli()) / 1000 }))
 	for _, result := range []string{"imported", "current", "failed"} {
 		m.replica.WithLabelValues(result)
 	}
+	for _, reason := range followReasons {
+		m.follow.WithLabelValues(reason)
+	}
 }
+
+// Reasons why a replica cannot follow its log.
+const (
+	FollowUnreachable = "unreachable"  // no connection
+	FollowStalled     = "stalled"      // the server sends nothing, or too slowly
+	FollowAnswer      = "answer"       // not the answer of a ledger
+	FollowRefused     = "refused"      // the server refuses the credentials
+	FollowServer      = "server"       // the server reports another error
+	FollowReplica     = "replica"      // the server is a replica
+	FollowRolledBack  = "rolled_back"  // the log is smaller than the replica
+	FollowForked      = "forked"       // the log has two histories
+	FollowNotVerified = "not_verified" // the checkpoint or the delta
+	FollowDisk        = "disk"         // no room, or an error of the file system
+	FollowSpool       = "spool"        // the log does not take the decisions
+	FollowOther       = "other"
+)
+
+var followReasons = []string{FollowUnreachable, FollowStalled, FollowAnswer, FollowRefused, FollowServer, FollowReplica, FollowRolledBack, FollowForked, FollowNotVerified, FollowDisk, FollowSpool, FollowOther}
 
 // ReplicaUpdate counts an attempt of a replica to follow its log, by result:
 // imported, current or failed.
 func (m *Metrics) ReplicaUpdate(result string) { m.replica.WithLabelValues(result).Inc() }
 
-// ReplicaFailed counts a failed attempt, and keeps the reason for operators
-// until an attempt succeeds. See FollowError of Health.
-func (m *Metrics) ReplicaFailed(reason string) {
-	m.ReplicaUpdate("failed")
-	m.followError.Store(&reason)
+// ReplicaFailed counts a failure, and keeps its text for operators until an
+// attempt succeeds. See FollowError of Health.
+func (m *Metrics) ReplicaFailed(reason, text string) {
+	if m.follow.WithLabelValues(reason).Inc(); reason != FollowSpool { // an update has come first
+		m.ReplicaUpdate("failed")
+	}
+	m.followError.Store(&text)
 }
 
 // ReplicaFollows reports that an attempt has succeeded.

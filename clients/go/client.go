@@ -7,6 +7,7 @@ package muniment
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -53,6 +54,7 @@ type Options struct {
 	Witnessed bool
 
 	HTTPClient *http.Client // nil: one without an overall timeout; use contexts
+	MaxMessage int          // largest message from the server, in bytes; 0: 128 MiB
 	UserAgent  string
 }
 
@@ -121,7 +123,7 @@ func New(o Options) (*Client, error) {
 	if o.Identity != nil {
 		c.auth.exchange = c.exchanger(o.Identity)
 	}
-	auth := connect.WithClientOptions(connect.WithInterceptors(c.auth), connect.WithReadMaxBytes(maxMessage))
+	auth := connect.WithClientOptions(connect.WithInterceptors(c.auth), connect.WithReadMaxBytes(cmp.Or(o.MaxMessage, maxMessage)))
 	c.LedgerServiceClient = munimentv1connect.NewLedgerServiceClient(c.http, c.server, auth)
 	c.Admin = munimentv1connect.NewAdminServiceClient(c.http, c.server, auth)
 	c.Identity = munimentv1connect.NewIdentityServiceClient(c.http, c.server, auth)

@@ -6,56 +6,76 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api"
-	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/internal/owner"
-	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/store"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 // followFlags choose the server that a replica follows.
 type followFlags struct {
-	Follow          string        `help:"For a replica: URL of the log's server. Its growth is fetched and verified as it is published, and spooled decisions are sent to it." placeholder:"URL" env:"MUNIMENT_FOLLOW"`
-	FollowTokenFile string        `help:"With --follow: file with a token of the replica's tenant." placeholder:"FILE" env:"MUNIMENT_FOLLOW_TOKEN_FILE" type:"path"`
-	FollowCA        string        `help:"With --follow: certificates of the authorities to verify the server's certificate with, in PEM. Default: the system's." name:"follow-ca" placeholder:"FILE" env:"MUNIMENT_FOLLOW_CA" type:"path"`
-	Refresh         time.Duration `help:"With --follow: time between two requests for the log's size. A new entry of the tenant is fetched without waiting for it." default:"5s"`
+	Follow              string        `help:"For a replica: URL of the log's server. Its growth is fetched and verified as it is published, and spooled decisions are sent to it." placeholder:"URL" env:"MUNIMENT_FOLLOW"`
+	FollowTokenFile     string        `help:"With --follow: file with a token of the replica's tenant. A changed file is read again, as are those of the other flags." placeholder:"FILE" env:"MUNIMENT_FOLLOW_TOKEN_FILE" type:"path"`
+	FollowIdentityToken string        `help:"With --follow: file with an OIDC identity token, in place of a token of the ledger." placeholder:"FILE" env:"MUNIMENT_FOLLOW_IDENTITY_TOKEN" type:"path"`
+	FollowClientCert    string        `help:"With --follow: client certificate in PEM, in place of a token." placeholder:"FILE" env:"MUNIMENT_FOLLOW_CLIENT_CERT" type:"path"`
+	FollowClientKey     string        `help:"With --follow: key of the client certificate, in PEM." placeholder:"FILE" env:"MUNIMENT_FOLLOW_CLIENT_KEY" type:"path"`
+	FollowCA            string        `help:"With --follow: certificates of the authorities to verify the server's certificate with, in PEM. Default: the system's." name:"follow-ca" placeholder:"FILE" env:"MUNIMENT_FOLLOW_CA" type:"path"`
+	Refresh             time.Duration `help:"With --follow: time between two requests for the log's size. A new entry of the tenant is fetched without waiting for it." default:"5s"`
 }
 
-// gather is how long the follower waits after a new entry for more of them.
-const gather = 50 * time.Millisecond
+// check returns an error for flags that mean nothing without --follow.
+func (f *followFlags) check() error {
+	if f.Follow == "" && (f.FollowIdentityToken != "" || slices.ContainsFunc(f.files(), func(path string) bool { return path != "" })) {
+		return errors.New("--follow-token-file, --follow-identity-token, --follow-client-cert, --follow-client-key and --follow-ca require --follow")
+	}
+	return nil
+}
 
-// stalled is how long a server may send nothing before it is asked again.
-const stalled = time.Minute
+const (
+	// gather is how long the follower waits after a new entry for more of them.
+	gather = 50 * time.Millisecond
+	// longestRetry is the longest time between two attempts, unless --refresh
+	// is longer.
+	longestRetry = 30 * time.Second
+)
 
 // A follower keeps a replica up to date with the server of its log.
 type follower struct {
-	flags   *followFlags
-	dir     *datadir.Dir
-	log     *slog.Logger
-	store   store.Store
-	ledger  *ledger.Ledger // nil until the replica has a state
-	client  *muniment.Client
-	spool   *spool.Spool // nil until it is served
-	metrics *api.Metrics
-	wake    chan struct{} // capacity 1; the tenant has a new entry
-	failing string        // the last error, which is logged once
-	awaited *sighting     // the earliest that the replica lacks entries of; nil: none
-	refused map[string]bool
+	flags    *followFlags
+	dir      *datadir.Dir
+	log      *slog.Logger
+	store    store.Store
+	ledger   *ledger.Ledger           // nil until the replica has a state
+	upstream atomic.Pointer[upstream] // set by the goroutine of run
+	files    string                   // state of the files of the connection
+	unusable string                   // why changed files were not applied, which is logged once
+	spool    *spool.Spool             // nil until it is served
+	metrics  *api.Metrics
+	wake     chan struct{} // capacity 1; the tenant has a new entry
+	failing  string        // the last error, which is logged once
+	retries  backoff
+	submits  backoff   // of spooled decisions
+	submitAt time.Time // not before
+	awaited  *sighting // the earliest that the replica lacks entries of; nil: none
+	refused  map[string]bool
 }
 
 // newFollower returns nil without --follow.
-func newFollower(f *followFlags, d *datadir.Dir, log *slog.Logger, s store.Store, m *api.Metrics) (*follower, error) {
+func newFollower(ctx context.Context, f *followFlags, d *datadir.Dir, log *slog.Logger, s store.Store, m *api.Metrics) (*follower, error) {
 	if f.Follow == "" {
 		return nil, nil
 	}
@@ -65,12 +85,15 @@ func newFollower(f *followFlags, d *datadir.Dir, log *slog.Logger, s store.Store
 	case len(d.Tenants) != 1:
 		return nil, errors.New("--follow: a server sends the evidence of one tenant, but this replica has several: make a replica for each, or import deltas of 'muniment export --data'")
 	}
-	flags := remote.Flags{Server: f.Follow, Credentials: remote.Credentials{TokenFile: f.FollowTokenFile, CA: f.FollowCA, Tenant: d.Tenants[0].Name}}
-	client, err := flags.Client(nil, nil)
-	if err != nil {
+	one := &follower{flags: f, dir: d, log: log, store: s, metrics: m, wake: make(chan struct{}, 1), refused: map[string]bool{},
+		retries: newBackoff(f.Refresh), submits: newBackoff(f.Refresh)}
+	if err := one.removeLeftovers(); err != nil {
+		return nil, err
+	}
+	if _, err := one.connect(ctx); err != nil {
 		return nil, fmt.Errorf("--follow: %w", err)
 	}
-	return &follower{flags: f, dir: d, log: log, store: s, client: client, metrics: m, wake: make(chan struct{}, 1), refused: map[string]bool{}}, nil
+	return one, nil
 }
 
 // begin waits until the replica has a state to serve. An empty replica fetches
@@ -82,7 +105,11 @@ func (f *follower) begin(ctx context.Context) error {
 			return err
 		}
 		f.log.Info("the replica is empty: fetching the log", "server", f.flags.Follow)
-		if err := f.note(ctx, f.fetch(ctx, 0)); err != nil {
+		_, err = f.connect(ctx)
+		if err == nil {
+			err = f.fetch(ctx, 0)
+		}
+		if err := f.note(ctx, err); err != nil {
 			return err
 		}
 		if err := f.pause(ctx); err != nil {
@@ -93,12 +120,20 @@ func (f *follower) begin(ctx context.Context) error {
 
 // run follows the server until the context ends or the log forks.
 func (f *follower) run(ctx context.Context) error {
-	go func() {
+	ctx, stop := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer stop()
+	watching.Go(func() {
 		defer crash.Report()
 		f.watch(ctx)
-	}()
+	})
 	for {
-		if err := f.note(ctx, f.update(ctx)); err != nil {
+		_, err := f.connect(ctx)
+		if err == nil {
+			err = f.update(ctx)
+		}
+		if err := f.note(ctx, err); err != nil {
 			return err
 		}
 		if err := f.pause(ctx); err != nil {
@@ -118,29 +153,42 @@ func (f *follower) note(ctx context.Context, err error) error {
 			f.log.Info("following the server again", "server", f.flags.Follow)
 		}
 		f.failing = ""
+		f.retries.succeeded()
 		f.metrics.ReplicaFollows()
 		return nil
 	}
-	f.metrics.ReplicaFailed(remote.Reason(err))
+	text := followText(err)
+	f.metrics.ReplicaFailed(followCause(err), text)
 	var fork *ledger.Fork
-	if errors.As(err, &fork) {
+	switch {
+	case errors.As(err, &fork):
 		f.log.Error("the server's log has forked: the replica stays as it is, and follows it no longer", "server", f.flags.Follow, "kept", string(fork.Kept), "offered", string(fork.Offered))
 		return err
+	case errors.Is(err, errSpool): // the replica itself is up to date
+		f.retries.succeeded()
+	default:
+		f.retries.failed(err)
 	}
-	if text := term.Escape(plain.FileErrors(err)); text != f.failing {
-		f.log.Warn("the replica stays as it is", "server", f.flags.Follow, "err", text, "retry", f.flags.Refresh)
+	if text != f.failing {
+		f.log.Warn("the replica stays as it is", "server", f.flags.Follow, "err", text, "retry", f.retries.delay.Round(time.Millisecond))
 		f.failing = text
 	}
 	return nil
 }
 
+// pause waits for the next attempt. A new entry ends it early, unless the last
+// attempt has failed.
 func (f *follower) pause(ctx context.Context) error {
-	t := time.NewTimer(f.flags.Refresh)
+	t := time.NewTimer(f.retries.jittered())
 	defer t.Stop()
+	wake := f.wake
+	if f.retries.failures > 0 {
+		wake = nil
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-f.wake:
+	case <-wake:
 		t.Reset(min(gather, f.flags.Refresh))
 		select {
 		case <-ctx.Done():
@@ -184,7 +232,7 @@ func (f *follower) update(ctx context.Context) error {
 	result := "current"
 	switch p := f.ledger.Published(); {
 	case head.Size < p.Size:
-		return fmt.Errorf("the server's log has %d entries, but this replica %d: it was rolled back, or is behind", head.Size, p.Size)
+		return fmt.Errorf("the server's log has %d entries, but this replica %d: %w", head.Size, p.Size, errRolledBack)
 	case head.Size == p.Size && head.Root != p.Root:
 		return ledger.NewFork(p.Checkpoint, signed, errors.New("they have the same size"))
 	case head.Size > p.Size:
@@ -198,7 +246,7 @@ func (f *follower) update(ctx context.Context) error {
 	}
 	f.confirm(seen)
 	f.metrics.ReplicaUpdate(result)
-	return f.submit(ctx)
+	return f.submitDue(ctx)
 }
 
 // checkpoint returns the server's checkpoint: the published one, or the newest
@@ -206,8 +254,10 @@ func (f *follower) update(ctx context.Context) error {
 func (f *follower) checkpoint(ctx context.Context, witnessed bool) (*munimentv1.GetCheckpointResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, stalled)
 	defer cancel()
-	res, err := f.client.GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{Witnessed: witnessed}))
+	res, err := f.upstream.Load().GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{Witnessed: witnessed}))
 	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return nil, &stall{}
 	case err != nil:
 		return nil, err
 	case res.Msg.Replica:
@@ -254,7 +304,7 @@ func (f *follower) confirm(seen sighting) {
 
 // fetch imports the log's growth since a size.
 func (f *follower) fetch(ctx context.Context, since uint64) error {
-	file, err := owner.CreateTemp(f.dir.Path, "incoming-*.delta")
+	file, err := owner.CreateTemp(f.dir.Path, incoming)
 	if err != nil {
 		return err
 	}
@@ -262,16 +312,8 @@ func (f *follower) fetch(ctx context.Context, since uint64) error {
 	if err := os.Remove(file.Name()); err != nil { // it ends with the process
 		return err
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	w := &fetched{file: file, follower: f}
-	w.alarm = time.AfterFunc(stalled, func() { cancel(fmt.Errorf("the server has sent nothing for %s", stalled)) })
-	err = f.client.Export(ctx, w, since)
-	w.alarm.Stop()
-	if cause := context.Cause(ctx); cause != nil {
-		err = cause
-	}
-	if err != nil {
+	if err := f.upstream.Load().Export(ctx, w, since); err != nil {
 		return err
 	}
 	var report *ledger.ImportReport
@@ -287,19 +329,34 @@ func (f *follower) fetch(ctx context.Context, since uint64) error {
 	return datadir.AnchorImport(f.dir.Path)
 }
 
-// A fetched file grows while the disk has room for it.
+// removeLeftovers removes files of a process that was killed before it had
+// removed their names.
+func (f *follower) removeLeftovers() error {
+	left, err := filepath.Glob(filepath.Join(f.dir.Path, incoming))
+	for _, path := range left {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
+}
+
+// incoming is the pattern of the names of fetched files.
+const incoming = "incoming-*.delta"
+
+// A fetched file grows while the disk has room for it. What does not begin like
+// a delta is refused at once.
 type fetched struct {
 	*follower
-	file  *os.File
-	size  int64
-	alarm *time.Timer
+	file *os.File
+	size int64
 }
 
 // checkSpace is the number of bytes between two checks of the free space.
 const checkSpace = 16 << 20
 
 func (w *fetched) Write(b []byte) (int, error) {
-	w.alarm.Reset(stalled)
+	if n := min(len(b), max(0, len(delta.Preamble)-int(min(w.size, 1<<10)))); n > 0 && string(b[:n]) != delta.Preamble[w.size:int(w.size)+n] {
+		return 0, fmt.Errorf("%w: the server does not send a delta", delta.ErrFormat)
+	}
 	if before := w.size; before == 0 || before/checkSpace != (before+int64(len(b)))/checkSpace {
 		free, err := w.store.FreeBytes()
 		if err != nil {
@@ -316,25 +373,56 @@ func (w *fetched) Write(b []byte) (int, error) {
 
 // watch wakes the follower up for each new entry of the tenant.
 func (f *follower) watch(ctx context.Context) {
+	again := newBackoff(max(f.flags.Refresh, time.Second))
 	for ctx.Err() == nil {
-		stream, err := f.client.WatchEntries(ctx, connect.NewRequest(&munimentv1.WatchEntriesRequest{Tenant: f.client.Tenant, FromIndex: f.ledger.Published().Size}))
-		if err == nil {
-			for stream.Receive() {
-				if stream.Msg().Entry == nil {
-					continue
-				}
-				select {
-				case f.wake <- struct{}{}:
-				default: // it is awake
-				}
-			}
-			_ = stream.Close() // it is asked again in any case
+		if received := f.watchOnce(ctx, f.upstream.Load()); received {
+			again.succeeded()
+		} else {
+			again.failed(nil)
 		}
 		select {
 		case <-ctx.Done():
-		case <-time.After(max(f.flags.Refresh, time.Second)):
+		case <-time.After(again.jittered()):
 		}
 	}
+}
+
+// watchOnce watches until the server or the connection ends it. It reports
+// whether the server has sent something.
+func (f *follower) watchOnce(ctx context.Context, u *upstream) (received bool) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(u.ctx, stop)()
+	stream, err := u.WatchEntries(ctx, connect.NewRequest(&munimentv1.WatchEntriesRequest{Tenant: u.Tenant, FromIndex: f.ledger.Published().Size}))
+	if err != nil {
+		return false
+	}
+	for stream.Receive() {
+		received = true
+		if stream.Msg().Entry == nil {
+			continue
+		}
+		select {
+		case f.wake <- struct{}{}:
+		default: // it is awake
+		}
+	}
+	_ = stream.Close() // it is asked again in any case
+	return received
+}
+
+// submitDue submits decisions, unless the last attempt has failed just now.
+func (f *follower) submitDue(ctx context.Context) error {
+	if time.Now().Before(f.submitAt) {
+		return nil
+	}
+	if err := f.submit(ctx); err != nil {
+		f.submits.failed(err)
+		f.submitAt = time.Now().Add(f.submits.jittered())
+		return fmt.Errorf("%w: %w", errSpool, err)
+	}
+	f.submits.succeeded()
+	return nil
 }
 
 // submit sends spooled decisions to the ledger. Those that it refuses stay in
@@ -344,10 +432,11 @@ func (f *follower) submit(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = f.spool.Submit(pending, func(documents [][]byte) ([]*munimentv1.SubmittedDecision, error) {
+	return f.spool.Submit(pending, func(documents [][]byte) ([]*munimentv1.SubmittedDecision, error) {
 		ctx, cancel := context.WithTimeout(ctx, stalled)
 		defer cancel()
-		res, err := f.client.Gate.SubmitDecisions(ctx, connect.NewRequest(&munimentv1.SubmitDecisionsRequest{Tenant: f.client.Tenant, Decisions: documents}))
+		u := f.upstream.Load()
+		res, err := u.Gate.SubmitDecisions(ctx, connect.NewRequest(&munimentv1.SubmitDecisionsRequest{Tenant: u.Tenant, Decisions: documents}))
 		if err != nil {
 			return nil, err
 		}
@@ -360,10 +449,6 @@ func (f *follower) submit(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("submit decisions: %w", err)
-	}
-	return nil
 }
 
 func (f *follower) refuse(digest, reason string) {

@@ -94,16 +94,13 @@ func (r *reloader) reloadRoots() {
 // tlsState returns a value that changes when the certificate or its key is
 // replaced, as a renewal does.
 func (r *reloader) tlsState() string {
-	tls, state := r.inForce.Config.TLS, ""
+	tls, paths := r.inForce.Config.TLS, []string(nil)
 	for _, path := range []string{tls.Cert, tls.Key} {
-		if path == "" {
-			continue
-		}
-		if info, err := os.Stat(r.inForce.Rel(path)); err == nil {
-			state += fmt.Sprintln(path, info.Size(), info.ModTime().UnixNano())
+		if path != "" {
+			paths = append(paths, r.inForce.Rel(path))
 		}
 	}
-	return state
+	return filesState(paths...)
 }
 
 // reloadCertificate applies a renewed certificate. While only one of its files

@@ -33,7 +33,7 @@ func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, r
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	metrics := api.NewMetrics(a.Version)
-	f, err := newFollower(&c.followFlags, d, log, store, metrics)
+	f, err := newFollower(a.Ctx, &c.followFlags, d, log, store, metrics)
 	if err != nil {
 		return err
 	}

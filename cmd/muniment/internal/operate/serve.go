@@ -68,8 +68,8 @@ const (
 func tuneMemory() { datadir.TuneMemoryTo(gcPercent, memoryLimit) }
 
 func (c *serveCmd) Run(a *term.App) error {
-	if c.Follow == "" && (c.FollowTokenFile != "" || c.FollowCA != "") {
-		return errors.New("--follow-token-file and --follow-ca require --follow")
+	if err := c.followFlags.check(); err != nil {
+		return err
 	}
 	tuneMemory()
 	log := a.ServiceLogger(c.LogFormat)

@@ -17,22 +17,25 @@ import (
 	"muniment.dev/muniment/internal/plain"
 )
 
-// An address is where the user gave the address of a server, and the
-// certificates of authorities to verify it with.
-type address struct{ url, authorities string }
+// An address is where the user gave the address of a server, the certificates
+// of authorities to verify it with, and the credentials.
+type address struct{ url, authorities, certificate, credentials string }
 
 var (
-	serverFlag = address{"--server (or MUNIMENT_SERVER)", "give the authority's certificate with --ca (or MUNIMENT_CA)"}
-	logURL     = address{"the log's URL", "add the authority's certificate to this system's store, or name its file in SSL_CERT_FILE"}
+	serverFlag = address{"--server (or MUNIMENT_SERVER)", "give the authority's certificate with --ca (or MUNIMENT_CA)", "--client-cert and --client-key",
+		"Give the tenant's token with --token-file, or in MUNIMENT_TOKEN; in a CI job, --identity-token auto."}
+	followFlag = address{"--follow (or MUNIMENT_FOLLOW)", "give the authority's certificate with --follow-ca (or MUNIMENT_FOLLOW_CA)", "--follow-client-cert and --follow-client-key",
+		"Give a token of the replica's tenant with --follow-token-file."}
+	logURL = address{url: "the log's URL", authorities: "add the authority's certificate to this system's store, or name its file in SSL_CERT_FILE"}
 )
 
 // connectionRemedy returns the cause and remedy of a failed connection to the
 // ledger, or "" for other errors.
-func connectionRemedy(err error) string {
-	if text := tlsRemedy(err, serverFlag); text != "" {
+func connectionRemedy(err error, at address) string {
+	if text := tlsRemedy(err, at); text != "" {
 		return text
 	}
-	address := serverFlag.url
+	address := at.url
 	if e, ok := errors.AsType[*net.DNSError](err); ok {
 		if e.IsNotFound {
 			return fmt.Sprintf("There is no host %q: check its name in %s.", e.Name, address)
@@ -44,7 +47,7 @@ func connectionRemedy(err error) string {
 	}
 	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "remote error" {
 		// A TLS alert, whose type crypto/tls does not export.
-		return "The server ended the TLS handshake. If it requires a client certificate, check --client-cert and --client-key."
+		return "The server ended the TLS handshake. If it requires a client certificate, check " + at.certificate + "."
 	}
 	return ""
 }
@@ -104,31 +107,37 @@ func Code(err error) string {
 // ErrorText returns the reason of an error, with a remedy if there is one.
 func ErrorText(err error) string {
 	msg := Reason(err)
-	var ce *connect.Error
-	if !errors.As(err, &ce) {
-		return msg
-	}
-	if !connect.IsWireError(ce) {
-		if remedy := connectionRemedy(ce); remedy != "" {
-			return msg + "\n" + remedy
-		}
-	}
-	switch ce.Code() {
-	case connect.CodeUnavailable:
-		if !connect.IsWireError(ce) {
-			msg += "\nIs the server running, and is --server (or MUNIMENT_SERVER) its address?"
-		}
-	case connect.CodeUnimplemented:
-		if !connect.IsWireError(ce) {
-			msg += "\nThere is no ledger at this address: check --server (or MUNIMENT_SERVER)."
-		}
-	case connect.CodeUnauthenticated:
-		if !strings.Contains(msg, "--identity-token: ") && !strings.Contains(msg, "tenant is suspended") {
-			// these have a remedy
-			msg += "\nGive the tenant's token with --token-file, or in MUNIMENT_TOKEN; in a CI job, --identity-token auto."
-		}
+	if remedy := remedy(err, msg, serverFlag); remedy != "" {
+		return msg + "\n" + remedy
 	}
 	return msg
+}
+
+// FollowRemedy returns the remedy of a failed call of a replica to the server
+// that it follows, or "" if there is none.
+func FollowRemedy(err error) string { return remedy(err, Reason(err), followFlag) }
+
+// remedy returns the remedy of a failed call with a message, or "".
+func remedy(err error, msg string, at address) string {
+	var ce *connect.Error
+	if !errors.As(err, &ce) {
+		return ""
+	}
+	wire := connect.IsWireError(ce)
+	if !wire {
+		if remedy := connectionRemedy(ce, at); remedy != "" {
+			return remedy
+		}
+	}
+	switch code := ce.Code(); {
+	case code == connect.CodeUnavailable && !wire:
+		return "Is the server running, and is " + at.url + " its address?"
+	case code == connect.CodeUnimplemented && !wire:
+		return "There is no ledger at this address: check " + at.url + "."
+	case code == connect.CodeUnauthenticated && !strings.Contains(msg, "--identity-token: ") && !strings.Contains(msg, "tenant is suspended"):
+		return at.credentials // the others have a remedy
+	}
+	return ""
 }
 
 // NotFound adds the exit code for "no" to an error of a missing entry.

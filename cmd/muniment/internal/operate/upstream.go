@@ -1,0 +1,231 @@
+package operate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/cmd/muniment/internal/remote"
+	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/safetext"
+	munimentv1connect "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+// Bounds of what the server of the log can make a replica wait for, or hold.
+const (
+	followMessage = 4 << 20  // largest message, in bytes; those of an export have 256 KiB
+	followHeaders = 64 << 10 // headers of a response, in bytes
+	followErrors  = 1000     // characters of an error that are logged and shown
+)
+
+var (
+	// stalled is how long a call may take, and how long an export may send
+	// fewer bytes than exportBytes. It is a variable for tests.
+	stalled = 30 * time.Second
+
+	exportBytes int64 = 32 << 10
+)
+
+// An upstream is the connection to the server of the log. Changed files with
+// credentials or authorities make another one.
+type upstream struct {
+	*muniment.Client
+	ctx   context.Context // ends when another one replaces it
+	close func()
+}
+
+// connect returns the connection. It reads the files of the flags if they have
+// changed. Files that cannot be used leave the connection as it is.
+func (f *follower) connect(ctx context.Context) (*upstream, error) {
+	state := filesState(f.flags.files()...)
+	now := f.upstream.Load()
+	if now != nil && state == f.files {
+		return now, nil
+	}
+	next, err := f.flags.open(ctx, f.dir.Tenants[0].Name)
+	switch {
+	case err == nil:
+	case now == nil:
+		return nil, err
+	default:
+		if text := followText(err); text != f.unusable {
+			f.unusable = text
+			f.log.Error("changed credentials not applied; the old ones stay in force", "err", text)
+		}
+		return now, nil
+	}
+	f.upstream.Store(next)
+	f.files, f.unusable = state, ""
+	if now != nil {
+		now.close()
+		f.log.Info("changed credentials applied", "server", f.flags.Follow)
+	}
+	return next, nil
+}
+
+// filesState returns a value that changes when one of the files is replaced.
+// Files without a path are ignored.
+func filesState(paths ...string) (state string) {
+	for _, path := range paths {
+		if path == "" {
+			continue
+		}
+		if info, err := os.Stat(path); err == nil {
+			state += fmt.Sprintln(path, info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return state
+}
+
+// files returns the files with credentials and authorities. A file with an
+// identity token is read for each exchange.
+func (f *followFlags) files() []string {
+	return []string{f.FollowTokenFile, f.FollowClientCert, f.FollowClientKey, f.FollowCA}
+}
+
+// open returns a connection that nothing uses yet.
+func (f *followFlags) open(ctx context.Context, tenant string) (*upstream, error) {
+	flags := remote.Flags{Server: f.Follow, Credentials: remote.Credentials{
+		TokenFile: f.FollowTokenFile, IdentityToken: f.FollowIdentityToken, ClientCert: f.FollowClientCert, ClientKey: f.FollowClientKey, CA: f.FollowCA, Tenant: tenant,
+	}}
+	o := muniment.Options{MaxMessage: followMessage}
+	if err := flags.UseTLS(&o); err != nil {
+		return nil, inFollowFlags(err)
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	if o.HTTPClient != nil {
+		transport = o.HTTPClient.Transport.(*http.Transport)
+	}
+	transport.MaxResponseHeaderBytes = followHeaders
+	// Without pings, a connection that the network has lost is used for
+	// minutes.
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: stalled, PingTimeout: stalled / 2}
+	o.HTTPClient = &http.Client{Transport: paced{transport}, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+		return &redirected{safetext.Quoted(r.URL.Scheme + "://" + r.URL.Host)}
+	}}
+	client, err := flags.Connect(o)
+	if err != nil {
+		return nil, inFollowFlags(err)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	return &upstream{client, ctx, func() { cancel(); transport.CloseIdleConnections() }}, nil
+}
+
+// inFollowFlags names the flags of serve in an error about those of commands.
+func inFollowFlags(err error) error {
+	text := err.Error()
+	for _, flag := range []string{"token-file", "identity-token", "client-cert", "client-key", "ca"} {
+		text = strings.ReplaceAll(text, "--"+flag+":", "--follow-"+flag+":")
+		text = strings.ReplaceAll(text, "--"+flag+",", "--follow-"+flag+",")
+	}
+	text = strings.ReplaceAll(text, "requires --client", "requires --follow-client")
+	text = strings.ReplaceAll(text, "--server:", "--follow:")
+	return errors.New(text)
+}
+
+// A redirected is the error of a server that redirects to another address. The
+// replica's credentials are for one server only.
+type redirected struct{ to string }
+
+func (r *redirected) Error() string {
+	return fmt.Sprintf("the server redirects to %s, which is not followed: give the address of the log's server in --follow", r.to)
+}
+
+// A stall is the error of a server that sends nothing, or too little.
+type stall struct{ atLeast int64 }
+
+func (s *stall) Error() string {
+	if s.atLeast > 1 {
+		return fmt.Sprintf("the server has sent less than %d KiB in %s: check the server and the network to it", s.atLeast>>10, stalled)
+	}
+	return fmt.Sprintf("the server has sent no answer in %s: check the server and the network to it", stalled)
+}
+
+// paced ends requests whose response arrives too slowly, from the connection to
+// the end of the body.
+type paced struct{ next http.RoundTripper }
+
+// RoundTrip implements http.RoundTripper.
+func (p paced) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	b := &pacedBody{ctx: ctx, end: func() { cancel(nil) }}
+	atLeast := int64(1)
+	if r.URL.Path == munimentv1connect.ExportServiceExportProcedure {
+		atLeast = exportBytes
+	}
+	go func() {
+		defer crash.Report()
+		b.watch(cancel, atLeast)
+	}()
+	res, err := p.next.RoundTrip(r.WithContext(ctx))
+	if err != nil {
+		err = b.cause(err)
+		b.end()
+		return nil, err
+	}
+	b.ReadCloser, res.Body = res.Body, b
+	return res, nil
+}
+
+// CloseIdleConnections closes those of the transport.
+func (p paced) CloseIdleConnections() {
+	if c, ok := p.next.(interface{ CloseIdleConnections() }); ok {
+		c.CloseIdleConnections()
+	}
+}
+
+// A pacedBody is the body of a response.
+type pacedBody struct {
+	io.ReadCloser
+	ctx  context.Context
+	end  func()
+	read atomic.Int64 // bytes
+}
+
+// watch cancels the request if too little arrives.
+func (b *pacedBody) watch(cancel context.CancelCauseFunc, atLeast int64) {
+	tick := time.NewTicker(stalled)
+	defer tick.Stop()
+	for before := int64(0); ; {
+		select {
+		case <-b.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := b.read.Load()
+		if now-before < atLeast {
+			cancel(&stall{atLeast})
+			return
+		}
+		before = now
+	}
+}
+
+func (b *pacedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.read.Add(int64(n))
+	if err != nil && err != io.EOF {
+		err = b.cause(err)
+	}
+	return n, err
+}
+
+// cause returns the stall that has ended the request, or else its error.
+func (b *pacedBody) cause(err error) error {
+	if s, ok := errors.AsType[*stall](context.Cause(b.ctx)); ok {
+		return s
+	}
+	return err
+}
+
+func (b *pacedBody) Close() error {
+	b.end()
+	return b.ReadCloser.Close()
+}
