@@ -46,6 +46,16 @@ func algorithmOf(public crypto.PublicKey) (algorithm, error) {
 	return algorithm{}, errors.New("the key's type is not supported")
 }
 
+// isAuthorityKey reports whether authorities can have the key. They can have
+// RSA keys of any size.
+func isAuthorityKey(public crypto.PublicKey) bool {
+	if _, ok := public.(*rsa.PublicKey); ok {
+		return true
+	}
+	_, err := algorithmOf(public)
+	return err == nil
+}
+
 // hashesFor returns the hashes of signatures by the key. The hash 0 stands for
 // pure Ed25519.
 func hashesFor(public crypto.PublicKey, b *bundleDocument) ([]crypto.Hash, error) {

@@ -3,6 +3,7 @@ package sigstore
 import (
 	"crypto/x509"
 	"encoding/asn1"
+	"errors"
 	"slices"
 	"time"
 
@@ -50,6 +51,9 @@ func (a *attempt) checkTimes() *Refusal {
 
 // stampTime verifies an RFC 3161 timestamp of the signature.
 func (a *attempt) stampTime(stamp []byte) (t time.Time, err error) {
+	if !hasTSTInfo(stamp) {
+		return t, errors.New("not a granted timestamp")
+	}
 	err = errNoAuthority
 	for _, tsa := range a.root.material.TimestampingAuthorities() {
 		var got *root.Timestamp
@@ -58,6 +62,26 @@ func (a *attempt) stampTime(stamp []byte) (t time.Time, err error) {
 		}
 	}
 	return t, err
+}
+
+var (
+	oidSignedData = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 7, 2}
+	oidTSTInfo    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 16, 1, 4}
+)
+
+// hasTSTInfo checks the types in a timestamp, which sigstore-go does not check.
+func hasTSTInfo(stamp []byte) bool {
+	in := cryptobyte.String(stamp)
+	var whole, status, token, content, signed, digests, inner cryptobyte.String
+	var version int
+	var outerType, innerType asn1.ObjectIdentifier
+	return in.ReadASN1(&whole, casn1.SEQUENCE) && in.Empty() &&
+		whole.ReadASN1(&status, casn1.SEQUENCE) && whole.ReadASN1(&token, casn1.SEQUENCE) && whole.Empty() &&
+		token.ReadASN1ObjectIdentifier(&outerType) && outerType.Equal(oidSignedData) &&
+		token.ReadASN1(&content, casn1.Tag(0).ContextSpecific().Constructed()) && token.Empty() &&
+		content.ReadASN1(&signed, casn1.SEQUENCE) && content.Empty() &&
+		signed.ReadASN1Integer(&version) && signed.ReadASN1(&digests, casn1.SET) && signed.ReadASN1(&inner, casn1.SEQUENCE) &&
+		inner.ReadASN1ObjectIdentifier(&innerType) && innerType.Equal(oidTSTInfo)
 }
 
 // Extensions that a path may have as critical ones.

@@ -1,6 +1,7 @@
 package sigstore
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"regexp"
@@ -63,7 +64,18 @@ func (m *members) authority(v any, path string) {
 		m.optionalText(s["organization"], path+".subject")
 		m.optionalText(s["commonName"], path+".subject")
 	}
-	m.chain(o["certChain"], path+".certChain")
+	chain := m.chain(o["certChain"], path+".certChain")
+	for i, der := range chain {
+		cert, err := x509.ParseCertificate(der)
+		switch {
+		case err != nil:
+			m.fail(path+".certChain", "%w", err)
+		case !isAuthorityKey(cert.PublicKey):
+			m.fail(path+".certChain", "a certificate's key is of an unsupported type")
+		case i == len(chain)-1 && !cert.IsCA:
+			m.fail(path+".certChain", "the last certificate is not a CA")
+		}
+	}
 	if o["validFor"] != nil {
 		m.period(o["validFor"], path+".validFor")
 	}

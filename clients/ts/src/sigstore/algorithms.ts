@@ -4,6 +4,7 @@ import { AsnConvert } from '@peculiar/asn1-schema';
 import { AlgorithmIdentifier, SubjectPublicKeyInfo } from '@peculiar/asn1-x509';
 import { concat, hex } from '../bytes.js';
 import { FormatError } from '../errors.js';
+import { isDer } from './der.js';
 
 /** A hash, by WebCrypto's name. */
 export type Hash = 'SHA-256' | 'SHA-384' | 'SHA-512';
@@ -26,6 +27,8 @@ export interface PublicKey {
   details: string;
   /** The usual one first; none for Ed25519. */
   hashes: Hash[];
+  /** Whether signers can have it. Authorities can have RSA keys of any size. */
+  supported: boolean;
 }
 
 const curves = new Map([
@@ -52,7 +55,7 @@ export async function digest(hash: Hash, data: Uint8Array): Promise<Uint8Array> 
  */
 export async function loadKey(der: Uint8Array): Promise<PublicKey> {
   const key = await loadAnyKey(der);
-  if (key === undefined) throw new FormatError("the key's type is not supported");
+  if (key?.supported !== true) throw new FormatError("the key's type is not supported");
   return key;
 }
 
@@ -63,12 +66,13 @@ export async function loadKey(der: Uint8Array): Promise<PublicKey> {
  */
 export async function loadAnyKey(der: Uint8Array): Promise<PublicKey | undefined> {
   try {
+    if (!isDer(der)) throw new FormatError('not DER');
     const { algorithm } = AsnConvert.parse(source(der), SubjectPublicKeyInfo).algorithm;
     if (algorithm === '1.2.840.10045.2.1') return await loadEc(der);
     if (algorithm === '1.2.840.113549.1.1.1') return await loadRsa(der);
     if (algorithm !== '1.3.101.112') return undefined;
     const key = await crypto.subtle.importKey('spki', source(der), 'Ed25519', true, ['verify']);
-    return { type: 'Ed25519', spki: await exported(key), details: '', hashes: [] };
+    return { type: 'Ed25519', spki: await exported(key), details: '', hashes: [], supported: true };
   } catch {
     throw new FormatError('not a public key');
   }
@@ -80,18 +84,25 @@ async function loadEc(der: Uint8Array): Promise<PublicKey | undefined> {
   if (row === undefined) return undefined;
   const algorithm = { name: 'ECDSA', namedCurve: row.curve };
   const key = await crypto.subtle.importKey('spki', source(der), algorithm, true, ['verify']);
-  return { type: 'ECDSA', curve: row.curve, spki: await exported(key), details: row.details, hashes: [...row.hashes] };
+  return {
+    type: 'ECDSA',
+    curve: row.curve,
+    spki: await exported(key),
+    details: row.details,
+    hashes: [...row.hashes],
+    supported: true,
+  };
 }
 
 async function loadRsa(der: Uint8Array): Promise<PublicKey | undefined> {
   const key = await crypto.subtle.importKey('spki', source(der), rsa('SHA-256'), true, ['verify']);
   const bits = (key.algorithm as RsaHashedKeyAlgorithm).modulusLength;
-  if (![2048, 3072, 4096].includes(bits)) return undefined;
   return {
     type: 'RSA',
     spki: await exported(key),
     details: `PKIX_RSA_PKCS1V15_${bits}_SHA256`,
     hashes: ['SHA-256'],
+    supported: [2048, 3072, 4096].includes(bits),
   };
 }
 

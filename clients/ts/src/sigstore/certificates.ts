@@ -2,6 +2,7 @@
 
 import { AsnConvert, OctetString } from '@peculiar/asn1-schema';
 import {
+  AuthorityKeyIdentifier,
   BasicConstraints,
   Certificate as Asn1Certificate,
   ExtendedKeyUsage,
@@ -9,11 +10,13 @@ import {
   KeyUsage,
   KeyUsageFlags,
   SubjectAlternativeName,
+  SubjectKeyIdentifier,
   type Extension,
 } from '@peculiar/asn1-x509';
 import { equal, utf8Text } from '../bytes.js';
 import { FormatError } from '../errors.js';
 import { loadAnyKey, signedBy, type Hash, type PublicKey } from './algorithms.js';
+import { isDer } from './der.js';
 import type { Authority } from './trustedroot.js';
 
 export const codeSigning = '1.3.6.1.5.5.7.3.3';
@@ -75,8 +78,11 @@ export async function loadCertificate(der: Uint8Array): Promise<Certificate> {
 }
 
 async function read(der: Uint8Array): Promise<Certificate> {
+  if (!isDer(der)) throw new FormatError('not DER');
   const parsed = AsnConvert.parse(buffer(der), Asn1Certificate);
   const tbs = parsed.tbsCertificate;
+  if (!equal(bytes(AsnConvert.serialize(tbs.signature)), bytes(AsnConvert.serialize(parsed.signatureAlgorithm))))
+    throw new FormatError('two signature algorithms');
   const extensions = new Map<string, Extension>();
   for (const extension of Array.from(tbs.extensions ?? new Extensions())) {
     if (extensions.has(extension.extnID)) throw new FormatError('duplicate extension');
@@ -89,7 +95,10 @@ async function read(der: Uint8Array): Promise<Certificate> {
   const basic = get(basicConstraints, BasicConstraints);
   const usage = get(keyUsage, KeyUsage);
   const extended = get(extendedKeyUsage, ExtendedKeyUsage);
+  // The others are read too: a certificate is readable as a whole, or not.
   get(subjectAltName, SubjectAlternativeName);
+  get('2.5.29.35', AuthorityKeyIdentifier);
+  get('2.5.29.14', SubjectKeyIdentifier);
   const spki = bytes(AsnConvert.serialize(tbs.subjectPublicKeyInfo));
   return {
     der,

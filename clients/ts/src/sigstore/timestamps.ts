@@ -7,7 +7,7 @@ import { Time } from '@peculiar/asn1-x509';
 import { equal } from '../bytes.js';
 import { digest, signedBy, type Hash } from './algorithms.js';
 import { buffer, bytes, findPath, isValidAt, loadCertificate, timeStamping, type Certificate } from './certificates.js';
-import { tlv } from './der.js';
+import { isDer, tlv } from './der.js';
 import { contains, type Authority } from './trustedroot.js';
 
 const signedData = '1.2.840.113549.1.7.2';
@@ -52,6 +52,7 @@ export async function stampTime(
 }
 
 async function readToken(stamp: Uint8Array): Promise<Token | undefined> {
+  if (!isDer(stamp)) return undefined;
   const response = AsnConvert.parse(buffer(stamp), TimeStampResp);
   const status: number = response.status.status;
   if (status !== 0 || response.timeStampToken === undefined) return undefined;

@@ -129,8 +129,12 @@ async function readAuthority(value: Json, where: string): Promise<Authority> {
     for (const item of m.fields(subject, where, 'organization', 'commonName').values())
       m.optionalText(item, `${where}.subject`);
   const chain = readChain(authority.get('certChain'), `${where}.certChain`);
+  const certificates = await Promise.all(chain.map(loadCertificate));
+  if (certificates.some(({ key }) => key === undefined))
+    throw new FormatError(`${where}: a certificate's key is of an unsupported type`);
+  if (certificates.at(-1)?.ca !== true) throw new FormatError(`${where}: the last certificate is not a CA`);
   return {
-    certificates: await Promise.all(chain.map(loadCertificate)),
+    certificates,
     valid: readPeriod(authority.get('validFor'), where),
   };
 }

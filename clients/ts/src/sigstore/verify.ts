@@ -341,7 +341,7 @@ class Attempt {
 }
 
 function supported(key: PublicKey | undefined): PublicKey {
-  if (key === undefined) throw refused('algorithm-unsupported', 'the type of the key is not supported');
+  if (key?.supported !== true) throw refused('algorithm-unsupported', 'the type of the key is not supported');
   return key;
 }
 

@@ -51,6 +51,11 @@ def algorithm_of(key: object) -> Algorithm | None:
     return None
 
 
+def is_authority_key(key: object) -> bool:
+    """Report whether authorities can have the key. They can have RSA keys of any size."""
+    return isinstance(key, rsa.RSAPublicKey) or algorithm_of(key) is not None
+
+
 def load_key(der: bytes) -> Key:
     """Read a SubjectPublicKeyInfo. Raises FormatError if it is not of a supported type."""
     try:

@@ -1,14 +1,13 @@
 """Certificates and paths (sigstore-verification.md, sections 8 and 10)."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat import asn1
 from cryptography.x509.oid import ExtensionOID
 
+from .certificates import UNREADABLE, extension_of, is_ca, names_of
 from .trustedroot import Authority, milliseconds
 
 CODE_SIGNING = x509.ObjectIdentifier("1.3.6.1.5.5.7.3.3")
@@ -34,58 +33,11 @@ _SIGNATURES = {
     "1.3.101.112",  # Ed25519
 }
 
-_Extension = TypeVar("_Extension", bound=x509.ExtensionType)
-
-UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, TypeError)
-"""The errors of certificates that cannot be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """The DER of the names and the serial number of a certificate."""
-
-    issuer: bytes
-    serial: int
-    subject: bytes
-
-
-@asn1.sequence
-class _Head:
-    # The names of a TBSCertificate. asn1 has no open sequences, so that the
-    # rest is listed too.
-    version: asn1.TLV
-    serial: int
-    algorithm: asn1.TLV
-    issuer: asn1.TLV
-    validity: asn1.TLV
-    subject: asn1.TLV
-    public_key: asn1.TLV
-    extensions: asn1.TLV
-
-
-def names_of(certificate: x509.Certificate) -> Names:
-    """Return the names of a certificate of version 3 with extensions. Raises ValueError."""
-    head = asn1.decode_der(_Head, certificate.tbs_certificate_bytes)
-    return Names(asn1.encode_der(head.issuer), head.serial, asn1.encode_der(head.subject))
-
 
 def is_valid_at(certificate: x509.Certificate, time: int) -> bool:
     """Report whether a time in Unix milliseconds is in the certificate's period of validity."""
     start = milliseconds(certificate.not_valid_before_utc)
     return start <= time <= milliseconds(certificate.not_valid_after_utc)
-
-
-def is_ca(certificate: x509.Certificate) -> bool:
-    """Report whether a certificate is a CA."""
-    basic = _extension(certificate, x509.BasicConstraints)
-    return basic is not None and basic.ca
-
-
-def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
 
 
 def find_path(
@@ -100,7 +52,7 @@ def find_path(
     `time` is in Unix milliseconds. Certificates of `more` can be part of the path.
     """
     *intermediates, anchor = authority.certificates
-    usage = _extension(certificate, x509.ExtendedKeyUsage)
+    usage = extension_of(certificate, x509.ExtendedKeyUsage)
     if is_ca(certificate) or usage is None or purpose not in usage:
         return None
     if not _is_usable(certificate, time):
@@ -143,15 +95,15 @@ def _issued(
     child = path[-1]
     if names_of(child).issuer != names_of(issuer).subject or not _is_usable(issuer, time):
         return False
-    basic = _extension(issuer, x509.BasicConstraints)
+    basic = extension_of(issuer, x509.BasicConstraints)
     if basic is None or not basic.ca:
         return False
     if basic.path_length is not None and basic.path_length < len(path) - 1:
         return False
-    key_usage = _extension(issuer, x509.KeyUsage)
+    key_usage = extension_of(issuer, x509.KeyUsage)
     if key_usage is not None and not key_usage.key_cert_sign:
         return False
-    usage = _extension(issuer, x509.ExtendedKeyUsage)
+    usage = extension_of(issuer, x509.ExtendedKeyUsage)
     if usage is not None and purpose not in usage and _ANY_USAGE not in usage:
         return False
     if child.signature_algorithm_oid.dotted_string not in _SIGNATURES:
@@ -165,7 +117,7 @@ def _issued(
 
 def subject_name(certificate: x509.Certificate) -> str:
     """Return the name of a certificate's holder, empty if it has none."""
-    names = _extension(certificate, x509.SubjectAlternativeName)
+    names = extension_of(certificate, x509.SubjectAlternativeName)
     if names is None:
         return ""
     for kind in (x509.UniformResourceIdentifier, x509.RFC822Name):

@@ -5,7 +5,7 @@ from typing import Annotated
 from cryptography import x509
 from cryptography.hazmat import asn1
 
-from . import paths
+from . import certificates, paths
 from .algorithms import digest, signed_by
 from .trustedroot import Authority, milliseconds
 
@@ -130,11 +130,11 @@ def stamp_time(stamp: bytes, signature: bytes, authorities: tuple[Authority, ...
         token = response.token.content
         info = asn1.decode_der(_Info, token.content.content)
         signers = token.signers.as_list()
-        certificates = [
-            x509.load_der_x509_certificate(asn1.encode_der(tlv))
+        embedded = [
+            certificates.load_certificate(asn1.encode_der(tlv))
             for tlv in (token.certificates.as_list() if token.certificates else [])
         ]
-    except paths.UNREADABLE as error:
+    except certificates.UNREADABLE as error:
         raise InvalidTimestampError("cannot be read") from error
     kinds = response.token.oid.dotted_string, token.content.oid.dotted_string
     if response.status.status != 0 or kinds != (_SIGNED_DATA, _TST_INFO) or len(signers) != 1:
@@ -146,9 +146,9 @@ def stamp_time(stamp: bytes, signature: bytes, authorities: tuple[Authority, ...
     for authority in authorities:
         if authority.valid.contains(time):
             try:
-                if _issued(authority, signers[0], token.content.content, certificates, time):
+                if _issued(authority, signers[0], token.content.content, embedded, time):
                     return time
-            except paths.UNREADABLE:
+            except certificates.UNREADABLE:
                 continue
     raise InvalidTimestampError("not by an authority of the trusted root")
 
@@ -157,13 +157,13 @@ def _issued(
     authority: Authority,
     signer: _SignerInfo,
     content: bytes,
-    certificates: list[x509.Certificate],
+    embedded: list[x509.Certificate],
     time: int,
 ) -> bool:
-    own = None if paths.is_ca(authority.certificates[0]) else authority.certificates[0]
+    own = None if certificates.is_ca(authority.certificates[0]) else authority.certificates[0]
     wanted = asn1.encode_der(signer.signer.issuer), signer.signer.serial
-    for certificate in certificates or ([] if own is None else [own]):
-        names = paths.names_of(certificate)
+    for certificate in embedded or ([] if own is None else [own]):
+        names = certificates.names_of(certificate)
         if (names.issuer, names.serial) != wanted:
             continue
         if own is not None and certificate != own:
@@ -171,7 +171,7 @@ def _issued(
         return (
             _has_usage(certificate)
             and _signed(certificate, signer, content)
-            and paths.find_path(certificate, authority, paths.TIME_STAMPING, time, certificates)
+            and paths.find_path(certificate, authority, paths.TIME_STAMPING, time, embedded)
             is not None
         )
     return False

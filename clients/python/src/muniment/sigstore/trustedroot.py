@@ -11,8 +11,9 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from ..errors import FormatError
 from ..strictjson import Json
 from . import members as m
-from .algorithms import Key, load_key
+from .algorithms import Key, is_authority_key, load_key
 from .bundle import chain
+from .certificates import UNREADABLE, is_ca, load_certificate
 
 _MAX_SIZE = 4 << 20
 _MAX_ELEMENTS = 20_000
@@ -161,13 +162,16 @@ def _authority(value: Json, where: str) -> Authority:
             m.optional_text(item, f"{where}.subject")
     try:
         certificates = tuple(
-            x509.load_der_x509_certificate(der)
-            for der in chain(authority.get("certChain"), f"{where}.certChain")
+            load_certificate(der) for der in chain(authority.get("certChain"), f"{where}.certChain")
         )
-        for certificate in certificates:
-            certificate.extensions  # noqa: B018 - they are parsed now, not when they are used
-    except ValueError as error:
+    except UNREADABLE as error:
+        if isinstance(error, FormatError):
+            raise
         raise FormatError(f"{where}: a certificate cannot be read") from error
+    if not all(is_authority_key(certificate.public_key()) for certificate in certificates):
+        raise FormatError(f"{where}: a certificate's key is of an unsupported type")
+    if not is_ca(certificates[-1]):
+        raise FormatError(f"{where}: the last certificate is not a CA")
     return Authority(certificates, _period(authority.get("validFor"), where))
 
 

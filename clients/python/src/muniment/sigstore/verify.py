@@ -20,12 +20,13 @@ from .algorithms import (
 )
 from .body import KINDS, Body, canonical_v2, read_body
 from .bundle import Bare, Bundle, Entry, parse_bundle
+from .certificates import UNREADABLE, load_certificate
 from .checkpoint import check_promise, check_proof
 from .errors import CallerError, NotVerified
 from .members import read_pem
 from .statement import PAYLOAD_TYPE, is_one_of, subjects_of
 from .timestamps import InvalidTimestampError, stamp_time
-from .trustedroot import Log, TrustedRoot, milliseconds, parse_trusted_root
+from .trustedroot import Log, TrustedRoot, parse_trusted_root
 
 MAX_ROOTS = 16
 """Limit on the number of trusted roots."""
@@ -292,14 +293,9 @@ class _Attempt:
 
     def _load_certificate(self) -> x509.Certificate:
         try:
-            certificate = x509.load_der_x509_certificate(self.bundle.certificate or b"")
-            certificate.extensions  # noqa: B018 - they are parsed now, not when they are used
-            certificate.public_key()
-            paths.names_of(certificate)
-            milliseconds(certificate.not_valid_before_utc)
-        except paths.UNREADABLE:
+            return load_certificate(self.bundle.certificate or b"")
+        except UNREADABLE:
             raise NotVerified("certificate-malformed", "the certificate cannot be read") from None
-        return certificate
 
     def _check_certificate(self) -> tuple[x509.Certificate, list[list[x509.Certificate]]]:
         """Perform step 6. Return the certificate and its paths."""
@@ -349,7 +345,7 @@ class _Attempt:
 def _has_sct(found: list[list[x509.Certificate]], root: TrustedRoot) -> bool:
     try:
         return any(sct.has_valid_sct(path, root.ct_logs) for path in found)
-    except (*paths.UNREADABLE, x509.ExtensionNotFound):
+    except (*UNREADABLE, x509.ExtensionNotFound):
         return False
 
 
