@@ -20,6 +20,9 @@ var (
 	documented    = regexp.MustCompile("`(muniment_\\w+)`")
 )
 
+// later has the times in metrics, which nothing has at the start.
+var later = []string{"muniment_coverage_as_of_timestamp_seconds", "muniment_inventory_observed_timestamp_seconds"}
+
 // TestMetricsAreDocumented compares the metrics that a server with all features
 // registers and exposes with the table in docs/operator.md.
 func TestMetricsAreDocumented(t *testing.T) {
@@ -55,7 +58,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 	}
 	for _, name := range rows {
-		if !slices.Contains(exposed, name) && !strings.HasPrefix(name, "muniment_witness") && !strings.HasPrefix(name, "muniment_anchor") {
+		if !slices.Contains(exposed, name) && !strings.HasPrefix(name, "muniment_witness") && !strings.HasPrefix(name, "muniment_anchor") && !slices.Contains(later, name) {
 			t.Errorf("docs/operator.md lists %s, which does not exist from the start", name)
 		}
 	}

@@ -74,6 +74,9 @@ type Config struct {
 	// WebhookInterval is the time between two searches for events; 0: 15
 	// seconds.
 	WebhookInterval time.Duration
+	// CoverageInterval is the time between two looks for entries that can
+	// change the coverage in the metrics; 0: 5 seconds.
+	CoverageInterval time.Duration
 	// Now is the clock for the expiry of credentials; nil: time.Now.
 	Now func() time.Time
 }
@@ -90,6 +93,7 @@ type Server struct {
 	findings  *finding.Projection
 	posture   *posture.Reader
 	inventory *inventory.Reader
+	coverage  *coverage
 	notifier  *notify.Notifier // nil until Webhooks is called; guarded by reloading
 	auth      *auth.Authenticator
 	settings  atomic.Pointer[Settings] // complete with defaults
@@ -114,6 +118,9 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	if cfg.LimitWait == 0 {
 		cfg.LimitWait = limit.MaxWait
+	}
+	if cfg.CoverageInterval == 0 {
+		cfg.CoverageInterval = coverageInterval
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -142,7 +149,8 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	}
 	cfg.Metrics.book.Store(s.limits.Book())
 	s.watchBreakGlass()
-	cfg.Metrics.registry.MustRegister(compliance{s})
+	s.coverage = newCoverage(s)
+	cfg.Metrics.registry.MustRegister(compliance{s}, coverageCollector{s.coverage})
 	recorded := s.limits.Recorded
 	cfg.Metrics.recorded.Store(&recorded)
 	return s, nil

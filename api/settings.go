@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 
 	"muniment.dev/muniment/api/auth"
@@ -18,9 +19,12 @@ type Settings struct {
 	// A zero is the default.
 	Held       limit.HeldLimits
 	PublicTlog bool // serve /tlog/ without credentials
-	// MetricsByTenant names the tenants in the metrics about findings and
-	// exceptions.
+	// MetricsByTenant names the tenants in the metrics about findings,
+	// exceptions and coverage, and the environments and sources of inventories.
 	MetricsByTenant bool
+	// CoverageStage is the stage whose controls the metrics about coverage
+	// measure; "": DefaultCoverageStage.
+	CoverageStage string
 	// Webhooks receive events about findings and exceptions.
 	Webhooks []notify.Hook
 }
@@ -29,6 +33,9 @@ type Settings struct {
 func (s *Settings) sizes() limit.Sizes {
 	return limit.Sizes{MaxPayload: s.MaxPayload, MaxStream: s.MaxStream, Held: s.Held}
 }
+
+// coverageStage returns the stage whose controls coverage is measured by.
+func (s *Settings) coverageStage() string { return cmp.Or(s.CoverageStage, DefaultCoverageStage) }
 
 // Reload replaces the tenants with their tokens, rules and limits, the issuers
 // of identity tokens, the operators, and the limits of all callers. Calls in

@@ -76,6 +76,7 @@ type testServer struct {
 
 	watchRekor func(*limit.Book)
 	settings   api.Settings // as the server was started with
+	count      int          // of recorded inventories
 
 	mu       sync.Mutex
 	gate     chan struct{} // if set, the next commit waits here

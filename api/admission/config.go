@@ -2,11 +2,11 @@ package admission
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	"gopkg.in/yaml.v3"
 
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/internal/identity"
 	"muniment.dev/muniment/internal/publicaddr"
@@ -99,8 +99,6 @@ const (
 	maxText  = 256
 )
 
-var stageName = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
-
 // ParseConfig reads admission.yaml. An error lists all problems, each with its
 // line and column.
 func ParseConfig(text []byte) (*Config, error) {
@@ -146,7 +144,7 @@ type configParser struct {
 
 func (p *configParser) stage(n *yaml.Node, f string) string {
 	s := p.doc.Text(n, f)
-	if s != "" && !stageName.MatchString(s) {
+	if s != "" && !evaluate.StageName.MatchString(s) {
 		p.doc.Wrong(n, f, "must be 1 to 64 lowercase letters, digits and hyphens")
 	}
 	return s

@@ -161,6 +161,9 @@ func ShapeOf(procedure string) *Shape {
 	return &usual
 }
 
+// Bytes returns what a call holds from its beginning to its end.
+func (sh *Shape) Bytes() int64 { return sh.bytes }
+
 // SCITTEntries is the path of the SCITT endpoint. A POST to it is an Append.
 const SCITTEntries = "/entries"
 

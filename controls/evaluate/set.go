@@ -19,6 +19,9 @@ import (
 // none.
 const DefaultValidFor = 24 * time.Hour
 
+// StageName matches the names of stages.
+var StageName = regexp.MustCompile(`^[a-z0-9-]{1,64}$`)
+
 // A Set is a control set as it is applied. It does not change, so goroutines
 // can share it.
 type Set struct {

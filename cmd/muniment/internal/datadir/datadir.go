@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/api/notify"
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/controls/attest"
+	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/entry"
@@ -47,17 +48,20 @@ type Config struct {
 	// metrics only, or "".
 	HealthListen string `yaml:"health_listen"`
 	PublicTlog   bool   `yaml:"public_tlog"`
-	// MetricsByTenant names the tenants in the metrics about findings and
-	// exceptions.
-	MetricsByTenant bool            `yaml:"metrics_by_tenant"`
-	TLS             TLSConfig       `yaml:"tls"`
-	Rekor           rekorConfig     `yaml:"rekor"`
-	Anchors         []string        `yaml:"anchors"`
-	AuditLog        string          `yaml:"audit_log"`
-	AccessLog       string          `yaml:"access_log"`
-	LogLevel        string          `yaml:"log_level"`
-	Telemetry       telemetryConfig `yaml:"telemetry"`
-	Limits          LimitsConfig    `yaml:"limits"`
+	// MetricsByTenant names the tenants in the metrics about findings,
+	// exceptions and coverage.
+	MetricsByTenant bool `yaml:"metrics_by_tenant"`
+	// CoverageStage is the stage whose controls the metrics about coverage
+	// measure.
+	CoverageStage string          `yaml:"coverage_stage"`
+	TLS           TLSConfig       `yaml:"tls"`
+	Rekor         rekorConfig     `yaml:"rekor"`
+	Anchors       []string        `yaml:"anchors"`
+	AuditLog      string          `yaml:"audit_log"`
+	AccessLog     string          `yaml:"access_log"`
+	LogLevel      string          `yaml:"log_level"`
+	Telemetry     telemetryConfig `yaml:"telemetry"`
+	Limits        LimitsConfig    `yaml:"limits"`
 	// Hosts are host names that requests on addresses of this machine may use,
 	// besides localhost and the origin's host.
 	Hosts     []string         `yaml:"hosts"`
@@ -129,9 +133,14 @@ listen: 127.0.0.1:7480
 # need it. With false, it requires a token.
 public_tlog: true
 
-# The metrics about findings and exceptions count all tenants together. With
-# true, they count each by itself, and name it in the label tenant.
+# The metrics about findings, exceptions and coverage count all tenants together.
+# With true, they count each by itself, and name it in the label tenant. Those
+# about coverage then also name environments and the sources of inventories.
 # metrics_by_tenant: true
+
+# The stage whose controls an artifact must satisfy to count as attested in the
+# metrics about coverage.
+# coverage_stage: deploy
 
 # Serve HTTPS: PEM files, relative to this folder.
 # tls:
@@ -365,6 +374,9 @@ func (c *Config) check() error {
 	}
 	if _, err := ParseLevel(c.LogLevel); err != nil {
 		return fmt.Errorf("log_level: %w", err)
+	}
+	if c.CoverageStage != "" && !evaluate.StageName.MatchString(c.CoverageStage) {
+		return errors.New("coverage_stage: must be 1 to 64 lowercase letters, digits and hyphens")
 	}
 	if err := c.Telemetry.check(); err != nil {
 		return fmt.Errorf("telemetry.%w", err)

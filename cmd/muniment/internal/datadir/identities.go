@@ -189,7 +189,7 @@ func (d *Dir) loadOperators() error {
 func (d *Dir) Settings() api.Settings {
 	return api.Settings{
 		Directory:  auth.Directory{Tenants: d.Tenants, Identities: d.identities, Operators: d.Operators},
-		MaxPayload: d.Config.Limits.PayloadBytes, MaxStream: d.Config.Limits.StreamBytes, PublicTlog: d.Config.PublicTlog, MetricsByTenant: d.Config.MetricsByTenant, Webhooks: d.webhooks,
+		MaxPayload: d.Config.Limits.PayloadBytes, MaxStream: d.Config.Limits.StreamBytes, PublicTlog: d.Config.PublicTlog, MetricsByTenant: d.Config.MetricsByTenant, CoverageStage: d.Config.CoverageStage, Webhooks: d.webhooks,
 		Held: d.Config.Limits.Held.Limits(),
 	}
 }

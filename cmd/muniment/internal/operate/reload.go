@@ -211,7 +211,7 @@ func (r *reloader) setLevel(d *datadir.Dir) {
 // change of the others needs a restart.
 var reloadable = map[string]bool{
 	"tenants": true, "operators": true, "identity": true, "default_policy": true, "trusted_roots": true, "log_level": true, "tls": true,
-	"public_tlog": true, "limits": true, "metrics_by_tenant": true, "webhooks": true,
+	"public_tlog": true, "limits": true, "metrics_by_tenant": true, "coverage_stage": true, "webhooks": true,
 }
 
 // needRestart returns the settings that differ between two configurations and

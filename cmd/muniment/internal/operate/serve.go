@@ -316,6 +316,10 @@ func waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, secon
 		defer crash.Report()
 		reload.follow(ctx)
 	})
+	running.Go(func() {
+		defer crash.Report()
+		reload.server.WatchCoverage(ctx)
+	})
 	refused := make(chan error, 2)
 	if reload.admission != nil { // a replica reports nothing
 		running.Go(func() {
