@@ -14,6 +14,24 @@ import (
 
 // boards has the dashboards by the names of their files.
 var boards = map[string]*board{
+	"coverage": {
+		title:       "Attestation coverage",
+		description: "Attested artifacts among the inventoried ones, the reasons of gaps, and the age of the inventories. A share without a value is undecided.",
+		panels: []panel{
+			{title: "Attested", look: number, unit: "percentunit", good: high, expr: "sum(muniment_coverage_attested_artifacts) / (sum(muniment_coverage_inventoried_artifacts) > 0) " + decided},
+			{title: "Attested of what runs", look: number, unit: "percentunit", good: high, expr: `sum(muniment_coverage_attested_artifacts{scope="runs"}) / (sum(muniment_coverage_inventoried_artifacts{scope="runs"}) > 0) ` + decided},
+			{title: "Gaps", look: number, good: low, expr: "sum(muniment_coverage_gaps)"},
+			{title: "Tenants without an answer", look: number, good: low, expr: `sum(muniment_coverage_tenants{result=~"undecided|not-computed"})`},
+			{title: "Sources that are stale or unreadable", look: number, good: low, expr: `sum(muniment_inventory_sources{state!="current"})`},
+			{title: "Oldest inventory of what runs", look: number, unit: "s", expr: `max(time() - muniment_inventory_observed_timestamp_seconds{scope="runs"})`},
+			{title: "Attested by type", look: bars, unit: "percentunit", good: high, legend: "{{type}}", expr: "sum by (type) (muniment_coverage_attested_artifacts) / (sum by (type) (muniment_coverage_inventoried_artifacts) > 0)"},
+			{title: "Gaps by reason", look: stacked, legend: "{{reason}}", expr: "sum by (reason) (muniment_coverage_gaps)"},
+			{title: "Inventoried by type", look: stacked, legend: "{{type}}", expr: "sum by (type) (muniment_coverage_inventoried_artifacts)"},
+			{title: "Age of the inventories", look: bars, unit: "s", legend: "{{scope}} {{environment}} {{source}}", expr: "max by (environment, scope, source) (time() - muniment_inventory_observed_timestamp_seconds)"},
+			{title: "Gaps of what runs and of what exists", look: lines, legend: "{{scope}}", expr: "sum by (scope) (muniment_coverage_gaps)"},
+			{title: "Age of the coverage", look: number, unit: "s", expr: "max(time() - muniment_coverage_as_of_timestamp_seconds)"},
+		},
+	},
 	"findings": {
 		title:       "Findings burndown",
 		description: "Findings by state, deadlines, exceptions, and the share of findings that are closed with linked evidence.",
@@ -30,6 +48,10 @@ var boards = map[string]*board{
 		},
 	},
 }
+
+// decided is true if no tenant's coverage lacks an answer. Without one, a share
+// would look like a fact.
+const decided = `and on () (sum(muniment_coverage_tenants{result=~"undecided|not-computed"}) == 0)`
 
 // A board is a dashboard. Panels follow each other from left to right.
 type board struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -14,6 +15,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/kindname"
@@ -118,8 +120,10 @@ func TestWithPrometheus(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(rig.Stop)
-	if err := rig.Await(ctx, `muniment_findings_overdue == 1`); err != nil {
-		t.Fatal(err)
+	for _, there := range []string{"muniment_findings_overdue == 1", `muniment_coverage_tenants{result="decided"} == 1`} {
+		if err := rig.Await(ctx, there); err != nil {
+			t.Fatal(err)
+		}
 	}
 	panels := 0
 	for name, b := range boards {
@@ -134,9 +138,14 @@ func TestWithPrometheus(t *testing.T) {
 		t.Error("no panels")
 	}
 	wanted := map[string]bool{
-		"firing MunimentFindingsPastSLA: Findings past their deadline: 1":                                 true,
-		"firing MunimentFindingsWithoutEvidence: Only 0% of the findings are closed with linked evidence": true,
+		"firing MunimentFindingsPastSLA: Findings past their deadline: 1":                                                                       true,
+		"firing MunimentFindingsWithoutEvidence: Only 0% of the findings are closed with linked evidence":                                       true,
+		"firing MunimentMissingAttestation: Artifacts of type image without attestation, which run: 1":                                          true,
+		"firing MunimentInventoryStale: Inventories of what exists that are stale or unreadable: 1":                                             true,
+		"firing MunimentCoverageUndecided: The coverage of some tenants cannot be decided, so alerts about missing attestations may be missing": true,
 	}
+	// an inventory that is too old when it is recorded
+	appendTo(t, ledger, kindname.Inventory, `{"environment":"production","scope":"exists","source":"registry","observed":"2026-01-05T00:00:00Z"}`)
 	for len(wanted) > 0 {
 		alert := <-to.alerts
 		delete(wanted, alert)
@@ -146,17 +155,25 @@ func TestWithPrometheus(t *testing.T) {
 	}
 }
 
-// record records a finding that is past its deadline.
+// record records a finding that is past its deadline, and an image that runs
+// and is not attested.
 func record(t *testing.T, ledger *ledgerrig.Server) {
+	t.Helper()
+	appendTo(t, ledger, kindname.Finding, `{"id":"AUD-1","title":"Charts are not signed","severity":"high","status":"open","source":"audit","detected":"2026-01-05T00:00:00Z","due":"2026-02-05T00:00:00Z","controls":["CHART-SIGNED"]}`)
+	control := `{"id":"SIGNED","title":"Images are built by us","state":"active","severity":"high","check":{"require":[{"name":"provenance","predicateTypes":["https://slsa.dev/provenance/*"],"unsigned":true}]},"modes":[{"stage":"deploy","mode":"enforce"}]}`
+	appendTo(t, ledger, kindname.Control, control)
+	appendTo(t, ledger, kindname.ControlSet, fmt.Sprintf(`{"version":"1","stages":["deploy"],"controls":[{"id":"SIGNED","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control))))
+	appendTo(t, ledger, kindname.Inventory, fmt.Sprintf(`{"environment":"production","scope":"runs","source":"cluster","observed":%q,"items":[{"artifact":{"name":"planted","digest":{"sha256":%q}}}]}`,
+		time.Now().Add(-time.Minute).UTC().Format(time.RFC3339), strings.Repeat("d", 64)))
+}
+
+func appendTo(t *testing.T, ledger *ledgerrig.Server, kind, payload string) {
 	t.Helper()
 	client, err := muniment.New(muniment.Options{Server: ledger.URL, Token: ledger.Token})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, finding := range []string{`{"id":"AUD-1","title":"Charts are not signed","severity":"high","status":"open","source":"audit","detected":"2026-01-05T00:00:00Z","due":"2026-02-05T00:00:00Z","controls":["CHART-SIGNED"]}`} {
-		_, err := client.Append(context.Background(), muniment.Submission{Kind: kindname.Finding, Payload: []byte(finding), IdempotencyKey: fmt.Sprint("finding ", i)})
-		if err != nil {
-			t.Fatal(err)
-		}
+	if _, err := client.Append(context.Background(), muniment.Submission{Kind: kind, Payload: []byte(payload), IdempotencyKey: fmt.Sprintf("%x", sha256.Sum256([]byte(payload)))}); err != nil {
+		t.Fatal(err)
 	}
 }

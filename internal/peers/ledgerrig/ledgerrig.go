@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"log/slog"
 	"net/http/httptest"
+	"sync"
+	"time"
 
 	"golang.org/x/mod/sumdb/note"
 
@@ -35,6 +37,9 @@ type Server struct {
 	api    *api.Server
 	ledger *ledger.Ledger
 	http   *httptest.Server
+
+	stop    context.CancelFunc // ends running
+	running sync.WaitGroup
 }
 
 // Start starts a server with a new key. It panics on failure, because examples
@@ -56,9 +61,12 @@ func Start() *Server {
 	}}
 	settings.Operators = []auth.Operator{{ID: "operator", Hash: sha256.Sum256([]byte(s.Operator))}}
 	s.api, err = api.New(context.Background(), api.Config{
-		Settings: settings, Ledger: s.ledger, Logger: logger, Metrics: api.NewMetrics("v0.0.0-example"),
+		Settings: settings, Ledger: s.ledger, Logger: logger, Metrics: api.NewMetrics("v0.0.0-example"), CoverageInterval: 100 * time.Millisecond,
 	})
 	check(err)
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.running.Go(func() { s.api.WatchCoverage(ctx) })
 	s.http = httptest.NewServer(s.api.Handler())
 	s.URL = s.http.URL
 	return s
@@ -78,6 +86,8 @@ func (s *Server) Record(payloads ...string) {
 func (s *Server) Close() {
 	s.api.Drain()
 	s.http.Close()
+	s.stop()
+	s.running.Wait()
 	s.ledger.Close()
 }
 
