@@ -45,37 +45,43 @@ var commandLines = map[string]struct {
 	mute bool // in the workshop there is nothing to print
 	code int  // of the run whose output is written
 }{
-	"admission reconcile":  {args: "admission reconcile --admission-config cluster.yaml --key issuer.key --kubeconfig kubeconfig --listen 127.0.0.1:0", runs: true},
-	"admission serve":      {args: "admission --admission-config cluster.yaml --tls-cert tls.crt --tls-key issuer.key --listen 127.0.0.1:0", runs: true},
-	"append":               {args: "append hello.txt --media-type text/plain --receipt-dir r{n}"},
-	"audit":                {args: "audit $SERVER --policy data/policy"},
-	"backup":               {args: "backup --data data --to backup{n}"},
-	"baseline check":       {args: "baseline check", code: term.ExitNo},
-	"baseline control":     {args: "baseline control --signer ci"},
-	"baseline explain":     {args: "baseline explain $IMAGE", code: term.ExitFailed},
-	"bundle create":        {args: "bundle create --since 2026-01-01 -o b{n}.bundle.tar"},
-	"bundle show":          {args: "bundle show whole.bundle.tar"},
-	"bundle verify":        {args: "bundle verify whole.bundle.tar --policy data/policy --stream-key data/streams/acme.key"},
-	"checkpoint":           {args: "checkpoint"},
-	"completion":           {args: "completion bash"},
-	"control apply":        {args: "control apply controls.yaml"},
-	"control init":         {args: "control init --template seed -o set{n}.yaml"},
-	"control list":         {args: "control list"},
-	"control replay":       {args: "control replay controls.yaml"},
-	"control test":         {args: "control test controls_test.yaml"},
-	"control show":         {args: "control show SEED-IMAGE"},
-	"control validate":     {args: "control validate controls.yaml"},
-	"coverage":             {args: "coverage", code: term.ExitFailed},
-	"erase":                {args: "erase {entry} --scope payload --reason x --yes"},
-	"exception approve":    {args: "exception approve {exception} --identity-token {ada} --tenant acme"},
-	"exception list":       {args: "exception list", mute: true},
-	"exception reject":     {args: "exception reject {exception} --reason x --identity-token {ada} --tenant acme"},
-	"exception renew":      {args: "exception renew {approved} --expires 2d --reason x --identity-token {ada} --tenant acme"},
-	"exception request":    {args: "exception request e{n} --control SEED-CHART --glob a --expires 1d --reason x --identity-token {kim} --tenant acme"},
-	"exception revoke":     {args: "exception revoke {exception} --reason x --identity-token {ada} --tenant acme"},
-	"exception show":       {args: "exception show {exception}"},
-	"exception submit":     {args: "exception submit kept", mute: true},
-	"export":               {args: "export --since 0 -o {n}.delta"},
+	"admission reconcile": {args: "admission reconcile --admission-config cluster.yaml --key issuer.key --kubeconfig kubeconfig --listen 127.0.0.1:0", runs: true},
+	"admission serve":     {args: "admission --admission-config cluster.yaml --tls-cert tls.crt --tls-key issuer.key --listen 127.0.0.1:0", runs: true},
+	"append":              {args: "append hello.txt --media-type text/plain --receipt-dir r{n}"},
+	"audit":               {args: "audit $SERVER --policy data/policy"},
+	"backup":              {args: "backup --data data --to backup{n}"},
+	"baseline check":      {args: "baseline check", code: term.ExitNo},
+	"baseline control":    {args: "baseline control --signer ci"},
+	"baseline explain":    {args: "baseline explain $IMAGE", code: term.ExitFailed},
+	"bundle create":       {args: "bundle create --since 2026-01-01 -o b{n}.bundle.tar"},
+	"bundle show":         {args: "bundle show whole.bundle.tar"},
+	"bundle verify":       {args: "bundle verify whole.bundle.tar --policy data/policy --stream-key data/streams/acme.key"},
+	"checkpoint":          {args: "checkpoint"},
+	"completion":          {args: "completion bash"},
+	"control apply":       {args: "control apply controls.yaml"},
+	"control init":        {args: "control init --template seed -o set{n}.yaml"},
+	"control list":        {args: "control list"},
+	"control replay":      {args: "control replay controls.yaml"},
+	"control test":        {args: "control test controls_test.yaml"},
+	"control show":        {args: "control show SEED-IMAGE"},
+	"control validate":    {args: "control validate controls.yaml"},
+	"coverage":            {args: "coverage", code: term.ExitFailed},
+	"erase":               {args: "erase {entry} --scope payload --reason x --yes"},
+	"exception approve":   {args: "exception approve {exception} --identity-token {ada} --tenant acme"},
+	"exception list":      {args: "exception list", mute: true},
+	"exception reject":    {args: "exception reject {exception} --reason x --identity-token {ada} --tenant acme"},
+	"exception renew":     {args: "exception renew {approved} --expires 2d --reason x --identity-token {ada} --tenant acme"},
+	"exception request":   {args: "exception request e{n} --control SEED-CHART --glob a --expires 1d --reason x --identity-token {kim} --tenant acme"},
+	"exception revoke":    {args: "exception revoke {exception} --reason x --identity-token {ada} --tenant acme"},
+	"exception show":      {args: "exception show {exception}"},
+	"exception submit":    {args: "exception submit kept", mute: true},
+	"export":              {args: "export --since 0 -o {n}.delta"},
+
+	"export-manifest create":  {args: "export-manifest create outgoing --description export.json --license MIT --claimed-by issuer.pub"},
+	"export-manifest release": {args: "export-manifest release whole.export.sigstore.json --files outgoing --to released{n} --key issuer.pub --policy data/policy --stream-key data/streams/acme.key"},
+	"export-manifest sign":    {args: "export-manifest sign export.statement.json --key issuer.key -o -"},
+	"export-manifest verify":  {args: "export-manifest verify whole.export.sigstore.json --key issuer.pub --files outgoing"},
+
 	"finding burndown":     {args: "finding burndown"},
 	"finding import":       {args: "finding import findings.csv", mute: true},
 	"finding list":         {args: "finding list"},
@@ -239,6 +245,7 @@ func newWorkshop(t *testing.T) *workshop {
 		"kubeconfig":     "apiVersion: v1\nkind: Config\nclusters: [{name: c, cluster: {server: 'https://127.0.0.1:1'}}]\ncontexts: [{name: c, context: {cluster: c}}]\ncurrent-context: c\n",
 		"tls.crt":        string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})),
 		"hello.txt":      "hello",
+		"export.json":    `{"tenant":"acme","exportId":"e","residency":{"claims":[{"activity":"storage","locations":[{"country":"DE"}]}]}}`,
 		"admission.yaml": workshopPolicy,
 		"pods.json":      `{"kind":"List","items":[]}`,
 		"release.yaml":   "name: r\nartifacts: [{file: hello.txt}]\n",
@@ -271,6 +278,11 @@ func newWorkshop(t *testing.T) *workshop {
 	w.must("finding import findings.csv")
 	w.must("export --since 0 -o whole.delta --policy data/policy")
 	w.must("bundle create --since 2026-01-01 -o whole.bundle.tar --policy data/policy")
+	if err := errors.Join(os.Mkdir("outgoing", 0o755), os.WriteFile("outgoing/hello.txt", []byte("hello"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	w.must("export-manifest create outgoing --description export.json --license MIT --claimed-by issuer.pub -o export.statement.json")
+	w.must("export-manifest sign export.statement.json --key issuer.key -o whole.export.sigstore.json")
 	w.must("scitt sign hello.txt --key issuer.key --issuer i --subject s -o s.cose")
 	w.must("scitt register s.cose -o s.receipt.cose")
 	w.must("scitt keys -o keys.cbor")

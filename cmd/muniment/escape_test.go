@@ -23,7 +23,7 @@ import (
 const hostile = "x\x1b]0;t\x07\u0085\u061c\u200b\u200f\u202e\u2028\u2029\u2066\ufeff\U000e0041\r\xffy\n✓ FORGED"
 
 // byteResults are the commands whose result is bytes and not text.
-var byteResults = map[string]bool{"scitt keys": true, "scitt register": true, "scitt sign": true}
+var byteResults = map[string]bool{"export-manifest create": true, "export-manifest sign": true, "scitt keys": true, "scitt register": true, "scitt sign": true}
 
 // checkSafe checks that a command printed neither unsafe characters, nor lines
 // that it was given, nor words of Go.

@@ -9,7 +9,7 @@ import (
 
 // portable are the commands that run on every system.
 var portable = []string{
-	"append", "audit", "baseline check", "baseline control", "baseline explain", "bundle create", "bundle show", "bundle verify", "checkpoint", "completion", "control apply", "control init", "control list", "control replay", "control show", "control test", "control validate", "coverage", "erase", "exception approve", "exception list", "exception reject", "exception renew", "exception request", "exception revoke", "exception show", "exception submit", "export", "fetch-chart",
+	"append", "audit", "baseline check", "baseline control", "baseline explain", "bundle create", "bundle show", "bundle verify", "checkpoint", "completion", "control apply", "control init", "control list", "control replay", "control show", "control test", "control validate", "coverage", "erase", "exception approve", "exception list", "exception reject", "exception renew", "exception request", "exception revoke", "exception show", "exception submit", "export", "export-manifest create", "export-manifest release", "export-manifest sign", "export-manifest verify", "fetch-chart",
 	"finding burndown", "finding import", "finding list", "finding set", "finding show", "gate", "get", "help", "hold list", "hold place", "hold release",
 	"inventory cluster", "inventory decide", "inventory list", "inventory registry", "inventory release", "inventory retire",
 	"list", "mirror", "monitor", "policy get", "policy lint", "policy set", "policy test", "prove", "receipt get", "receipt refresh",

@@ -19,21 +19,23 @@ import (
 
 // noJSON lists the commands without --json, each with the reason.
 var noJSON = map[string]string{
-	"admission reconcile": "runs until a signal; --log-format json covers its lines",
-	"admission serve":     "runs until a signal; --log-format json covers its lines",
-	"baseline control":    "prints a control, which is YAML",
-	"completion":          "prints a shell script",
-	"fetch-chart":         "writes a chart; gate --json has the reasons of a refusal",
-	"help":                "prints text for people",
-	"prove":               "prints a C2SP tlog-proof or a receipt, which are formats of their own",
-	"receipt get":         "prints a receipt, which is JSON",
-	"scitt keys":          "prints a COSE Key Set",
-	"scitt register":      "prints a COSE receipt",
-	"scitt sign":          "prints a COSE statement",
-	"serve":               "runs until a signal; --log-format json covers its lines",
-	"signing-config":      "prints Sigstore's JSON document",
-	"trusted-root export": "prints Sigstore's JSON document",
-	"witness serve":       "runs until a signal; --log-format json covers its lines",
+	"admission reconcile":    "runs until a signal; --log-format json covers its lines",
+	"admission serve":        "runs until a signal; --log-format json covers its lines",
+	"baseline control":       "prints a control, which is YAML",
+	"completion":             "prints a shell script",
+	"fetch-chart":            "writes a chart; gate --json has the reasons of a refusal",
+	"help":                   "prints text for people",
+	"prove":                  "prints a C2SP tlog-proof or a receipt, which are formats of their own",
+	"receipt get":            "prints a receipt, which is JSON",
+	"scitt keys":             "prints a COSE Key Set",
+	"scitt register":         "prints a COSE receipt",
+	"export-manifest create": "prints an in-toto statement",
+	"export-manifest sign":   "prints a Sigstore bundle",
+	"scitt sign":             "prints a COSE statement",
+	"serve":                  "runs until a signal; --log-format json covers its lines",
+	"signing-config":         "prints Sigstore's JSON document",
+	"trusted-root export":    "prints Sigstore's JSON document",
+	"witness serve":          "runs until a signal; --log-format json covers its lines",
 }
 
 // jsonArgs contains the arguments of a command that prints JSON only with

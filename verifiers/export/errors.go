@@ -127,6 +127,15 @@ func fail(code Code, format string, args ...any) *Error {
 // callerError is fail for faults of the inputs.
 func callerError(code Code, format string, args ...any) *Error { return fail(code, format, args...) }
 
+// Reason returns the message of an error without the verdict, and its code.
+func Reason(err error) string {
+	var e *Error
+	if errors.As(err, &e) {
+		return fmt.Sprintf("%s (%s)", e.Message, e.Code)
+	}
+	return err.Error()
+}
+
 // Error returns the message.
 func (e *Error) Error() string {
 	if e.Step > stepCaller {

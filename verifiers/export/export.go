@@ -21,6 +21,9 @@ const (
 const (
 	MaxSize  = 1 << 20 // bytes of the file
 	MaxFiles = 1024
+	// MaxReceipt is the number of bytes that readers of a manifest's receipt
+	// accept. It can contain the manifest.
+	MaxReceipt = 4 << 20
 )
 
 // A Manifest is the content of the statement.

@@ -15,11 +15,8 @@ func (v *verification) privacy(context.Context) error {
 		}
 		return nil
 	}
-	if p.Flavor != PureDP && p.Flavor != ZCDP {
-		return fail(FlavorUnsupported, "the flavor %q is not supported: only %s and %s are", p.Flavor, PureDP, ZCDP)
-	}
-	if !p.fits() {
-		return fail(PrivacyParameters, "the parameters are not those of %s", p.Flavor)
+	if err := p.checkFlavor(); err != nil {
+		return err
 	}
 	for _, s := range []struct {
 		what string
@@ -33,6 +30,17 @@ func (v *verification) privacy(context.Context) error {
 		return err
 	}
 	return v.o.Epsilon.met(p)
+}
+
+// checkFlavor performs steps 7.2 and 7.3.
+func (p *Privacy) checkFlavor() error {
+	if p.Flavor != PureDP && p.Flavor != ZCDP {
+		return fail(FlavorUnsupported, "the flavor %q is not supported: only %s and %s are", p.Flavor, PureDP, ZCDP)
+	}
+	if !p.fits() {
+		return fail(PrivacyParameters, "the parameters are not those of %s", p.Flavor)
+	}
+	return nil
 }
 
 // fits reports whether the parameters are those of the flavor.
@@ -110,4 +118,14 @@ func sumOf(all []Decimal) *big.Int {
 		sum.Add(sum, d.units)
 	}
 	return sum
+}
+
+// Check returns an *Error unless the privacy loss adds up and is within the
+// budget.
+func (p *Privacy) Check() error {
+	err := p.checkFlavor()
+	if err == nil {
+		err = p.adds()
+	}
+	return at(stepPrivacy, err)
 }

@@ -165,6 +165,23 @@ func (m *Manifest) Licenses() []string {
 	return slices.Sorted(maps.Keys(all))
 }
 
+// ClaimedBy returns the signers that the claims of the manifest name.
+func (m *Manifest) ClaimedBy() (all []entry.Signer) {
+	add := func(s entry.Signer) {
+		if !slices.Contains(all, s) {
+			all = append(all, s)
+		}
+	}
+	for _, c := range m.Claims {
+		add(c.ClaimedBy)
+	}
+	if p := m.Privacy; p != nil {
+		add(p.SensitivityBy)
+		add(p.SamplerBy)
+	}
+	return all
+}
+
 // Places returns the different labels of the locations, in the order of the
 // text.
 func (m *Manifest) Places() (all []string) {

@@ -23,6 +23,28 @@ type Parsed struct {
 	Epsilon   *EpsilonRequirement
 }
 
+// ReadRequirements reads a JSON object with the members licenses, residency and
+// epsilon, all of them optional. The error is an *Error of the caller.
+func ReadRequirements(text []byte) (Parsed, error) {
+	if err := checkJSON(text); err != nil {
+		return Parsed{}, callerError(RequirementMalformed, "%w", err)
+	}
+	members, err := membersOf(text)
+	if err != nil {
+		return Parsed{}, callerError(RequirementMalformed, "%w", err)
+	}
+	var r Requirements
+	known := map[string]*json.RawMessage{"licenses": &r.Licenses, "residency": &r.Residency, "epsilon": &r.Epsilon}
+	for name, value := range members {
+		into, ok := known[name]
+		if !ok {
+			return Parsed{}, callerError(RequirementMalformed, "unknown member %q", name)
+		}
+		*into = value
+	}
+	return ParseRequirements(r)
+}
+
 // ParseRequirements reads requirements. The error is an *Error of the caller.
 func ParseRequirements(r Requirements) (Parsed, error) {
 	var out Parsed

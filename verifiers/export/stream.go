@@ -99,9 +99,9 @@ func (s *streamScan) record(r *bundle.Record) error {
 		return nil
 	}
 	upTo := r.Index <= s.v.receipt.Index
-	if r.Header == nil || r.Header.PredicateType == PredicateType && r.Header.Kind != kindname.ExportManifest {
+	if isHidden(r) {
 		if upTo && s.unreadable == nil {
-			s.unreadable = fail(SpendUnreadable, "entry %d: it could be a spend of the budget, but its header does not show it", r.Index)
+			s.unreadable = s.hidden(r)
 		}
 		return nil
 	}
@@ -117,6 +117,16 @@ func (s *streamScan) record(r *bundle.Record) error {
 		s.spend = s.add(p, r)
 	}
 	return nil
+}
+
+// isHidden reports whether a record can be a spend that its header does not
+// show.
+func isHidden(r *bundle.Record) bool {
+	return r.Header == nil || r.Header.PredicateType == PredicateType && r.Header.Kind != kindname.ExportManifest
+}
+
+func (s *streamScan) hidden(r *bundle.Record) error {
+	return fail(SpendUnreadable, "entry %d: it could be a spend of the budget, but its header does not show it", r.Index)
 }
 
 // isSpend reports whether a header is that of a spend of a budget.

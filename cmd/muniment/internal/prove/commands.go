@@ -10,6 +10,7 @@ type Commands struct {
 	VerifyChart     verifyChartCmd     `cmd:"" group:"prove" help:"Verify the provenance of a Helm chart."`
 	VerifyEnvelope  verifyEnvelopeCmd  `cmd:"" group:"prove" help:"Verify a DSSE envelope offline by public keys."`
 	VerifyStatement verifyStatementCmd `cmd:"" group:"prove" help:"Check the structure of an unsigned in-toto statement."`
+	ExportManifest  exportManifestCmd  `cmd:"" group:"prove" help:"Describe, sign, release or verify exports of data with their proofs."`
 	Prove           proveCmd           `cmd:"" group:"prove" help:"Write the bare C2SP tlog-proof of an entry or receipt."`
 	Audit           auditCmd           `cmd:"" group:"prove" help:"Check that a log was never rewritten, truncated or forked, and that a stream is complete."`
 	TrustedRoot     trustedRootCmd     `cmd:"" group:"prove" help:"Show, update or export Sigstore trusted roots."`
