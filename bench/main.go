@@ -81,6 +81,7 @@ func main() {
 		{"large log", b.largeLog},
 		{"search", b.search},
 		{"decide", b.decides},
+		{"evidence", b.bundles},
 		{"facts", b.factsCost},
 		{"curve", b.curve},
 	}

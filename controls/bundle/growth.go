@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 
+	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/delta"
@@ -132,22 +133,29 @@ func (g *Growth) Payload(_ *delta.Record, f func(part []byte) error) error {
 // an error, so that it is not mistaken for an erased one.
 type Log struct {
 	*ledger.Ledger
-	omitted map[uint64]bool
+	bundle *bundlefile.Bundle
+	erased map[uint64]bool // entries whose payload was erased
 }
 
-// NewLog returns the log of a replica with the content of a bundle.
+// NewLog returns the log of a replica with the content of a verified bundle.
 func NewLog(ctx context.Context, replica *ledger.Ledger, b *bundlefile.Bundle) (*Log, error) {
-	l := &Log{Ledger: replica, omitted: map[uint64]bool{}}
-	return l, b.EachRecord(ctx, func(r *bundlefile.Record) error {
-		if r.Payload == bundlefile.Omitted {
-			l.omitted[r.Index] = true
+	l := &Log{Ledger: replica, bundle: b, erased: map[uint64]bool{}}
+	stream, next := &ledger.Stream{ID: b.Manifest.Stream.ID}, uint64(0)
+	for e, err := range exception.Entries(ctx, l, replica.Published(), stream, ledger.Filter{Kind: ledger.ErasureKind}, &next) {
+		if err != nil {
+			return nil, err
 		}
-		return nil
-	})
+		index, err := ledger.ErasedBy(e)
+		if err != nil {
+			return nil, err
+		}
+		l.erased[index] = true
+	}
+	return l, nil
 }
 
 func (l *Log) check(e *ledger.Entry) error {
-	if l.omitted[e.Index] {
+	if e.Header != nil && !l.erased[e.Index] && l.bundle.Open(bundlefile.PayloadName(e.Index, e.Header.MediaType)) == nil {
 		return fmt.Errorf("entry %d: %w, which was created for other artifacts: create one for these", e.Index, ErrOmitted)
 	}
 	return nil

@@ -318,24 +318,29 @@ func (g *gathering) about(subjects []entry.Subject) (all []int) {
 	return slices.Compact(all)
 }
 
-// addAbout adds the entries about an artifact that mention a digest.
+// addAbout adds the entries about an artifact that mention a digest. It asks
+// for each kind: an inventory of the release mentions all artifacts, and would
+// be read again for each of them.
 func (g *gathering) addAbout(ctx context.Context, i int, a *Artifact, digest entry.Digest, about map[uint64]bool) error {
-	decisions := 0
-	more, err := g.newestFirst(ctx, ledger.Filter{Subject: digest.String()}, maxEvidence, func(e *ledger.Entry) error {
-		switch e.Header.Kind {
-		case kindname.GateDecision:
-			if decisions++; decisions <= maxRecorded && !slices.ContainsFunc(a.Recorded, func(r Recorded) bool { return r.Entry == e.Index }) {
-				g.addRecorded(a, e)
-			}
-		case kindname.Attestation, kindname.ExportManifest:
+	for _, kind := range []string{kindname.Attestation, kindname.ExportManifest} {
+		more, err := g.newestFirst(ctx, ledger.Filter{Kind: kind, Subject: digest.String()}, maxEvidence, func(e *ledger.Entry) error {
 			about[e.Index] = true
 			g.addEvidence(i, e)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if more {
+			g.leftOut("entries about one artifact", maxEvidence)
+		}
+	}
+	_, err := g.newestFirst(ctx, ledger.Filter{Kind: kindname.GateDecision, Subject: digest.String()}, maxRecorded, func(e *ledger.Entry) error {
+		if !slices.ContainsFunc(a.Recorded, func(r Recorded) bool { return r.Entry == e.Index }) {
+			g.addRecorded(a, e)
 		}
 		return nil
 	})
-	if more {
-		g.leftOut("entries about one artifact", maxEvidence)
-	}
 	return err
 }
 
