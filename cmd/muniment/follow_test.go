@@ -2,17 +2,21 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // A replica of a company's log.
@@ -158,4 +162,57 @@ func TestReplicaOfAReplica(t *testing.T) {
 	if second.metric(currentSeries) != 0 {
 		t.Error("it counts as up to date")
 	}
+}
+
+// TestKillReplica ends the server of a replica, by SIGKILL and by SIGTERM, at
+// seeded moments of imports that were handed over to it, or of following. The
+// replica then goes on from a state that it has served, or a later one.
+func TestKillReplica(t *testing.T) {
+	soak.WithoutRace(t)
+	rng := rand.New(rand.NewPCG(1+soak.Seed(t), 3))
+	c := newCompany(t, "east")
+	c.startLog()
+	if out, code := c.appendFile("first"); code != 0 {
+		t.Fatalf("append: %s", out)
+	}
+	r := c.newReplica()
+	r.follow()
+	size, interrupted := 0.0, 0
+	for round := range soak.Length(t, "kills", 4, 60) {
+		for i := range 8 {
+			if out, code := c.appendFile(fmt.Sprint(round, " ", i, strings.Repeat("x", 100<<10))); code != 0 {
+				t.Fatalf("append: %s", out)
+			}
+		}
+		sig := []os.Signal{os.Kill, syscall.SIGTERM}[rng.IntN(2)]
+		delay := time.Duration(rng.IntN(60)) * time.Millisecond
+		ended := make(chan error, 1)
+		server := r.server
+		file := filepath.Join(t.TempDir(), "next.delta")
+		c.must("export", "--since", fmt.Sprint(int(r.metric("muniment_tree_size"))), "-o", file, "--policy", filepath.Join(c.data, "policy"), "--server", c.log.url, "--token-file", filepath.Join(c.data, "tokens", "acme.token"))
+		time.AfterFunc(delay, func() { ended <- server.stop(sig) })
+		out, code := c.run("import", file, "--data", r.folder)
+		if err := <-ended; err != nil && sig != os.Kill {
+			t.Fatalf("round %d: %v\n%s", round, err, server.log)
+		}
+		if code != 0 {
+			interrupted++
+			if again, code := c.run("import", file, "--data", r.folder); code != 0 && !strings.Contains(again, "imported before") {
+				t.Fatalf("round %d: interrupted with %q, then %q", round, out, again)
+			}
+		}
+		c.must("fsck", "--data", r.folder)
+		if round%2 == 0 {
+			r.serve()
+		} else {
+			r.follow()
+		}
+		now := r.metric("muniment_tree_size")
+		if now <= size {
+			t.Fatalf("round %d: %v entries, after %v", round, now, size)
+		}
+		size = now
+		c.must("audit", r.server.url, "--policy", filepath.Join(r.folder, "policy"), "--stream-key", filepath.Join(r.folder, "streams", "acme.key"))
+	}
+	t.Logf("%d imports were interrupted", interrupted)
 }

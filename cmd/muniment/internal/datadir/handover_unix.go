@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger"
@@ -57,15 +58,16 @@ func HandOver(ctx context.Context, folder string, file *os.File, progress func(d
 	if _, _, err := c.(*net.UnixConn).WriteMsgUnix([]byte{0}, syscall.UnixRights(int(file.Fd())), nil); err != nil {
 		return nil, fmt.Errorf("hand the file over to the server: %w", err)
 	}
-	answers := json.NewDecoder(c)
+	answers, read, total := json.NewDecoder(c), uint64(0), uint64(0)
 	for {
 		var m importMessage
 		if err := answers.Decode(&m); err != nil {
-			return nil, errors.Join(ctx.Err(), fmt.Errorf("the server has ended the import: %w", err))
+			return nil, errors.Join(ctx.Err(), fmt.Errorf("the replica's server ended after it had checked %d of %d bytes: the replica has the whole delta or serves nothing of it: run the same command again to continue", read, total))
 		}
 		if m.Total == 0 {
 			return m.result()
 		}
+		read, total = m.Done, m.Total
 		if progress != nil {
 			progress(m.Done, m.Total)
 		}
@@ -113,16 +115,23 @@ func TakeImports(folder string, run func(context.Context, *os.File, func(done, t
 	}, nil
 }
 
+// handOverTime limits how long a client may take to hand its file over, or to
+// take an answer. Others wait meanwhile.
+const handOverTime = 10 * time.Second
+
 // takeImport serves one connection. The import ends when its client goes away.
+// When imports end, the client still gets the outcome.
 func takeImport(ctx context.Context, c *net.UnixConn, run func(context.Context, *os.File, func(done, total uint64)) (*ledger.ImportReport, error)) {
 	defer c.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { c.Close() })()
+	waiting := context.AfterFunc(ctx, func() { c.Close() })
+	_ = c.SetReadDeadline(time.Now().Add(handOverTime))
 	file, err := receiveFile(c)
-	if err != nil {
+	if err != nil || !waiting() {
 		return
 	}
+	_ = c.SetReadDeadline(time.Time{})
 	defer file.Close()
 	go func() { // the client sends nothing more
 		defer crash.Report()
@@ -131,6 +140,7 @@ func takeImport(ctx context.Context, c *net.UnixConn, run func(context.Context, 
 	}()
 	out := bufio.NewWriter(c)
 	send := func(m *importMessage) {
+		_ = c.SetWriteDeadline(time.Now().Add(handOverTime))
 		if json.NewEncoder(out).Encode(m) != nil || out.Flush() != nil {
 			cancel()
 		}
