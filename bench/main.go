@@ -82,6 +82,7 @@ func main() {
 		{"search", b.search},
 		{"decide", b.decides},
 		{"evidence", b.bundles},
+		{"admission", b.admission},
 		{"facts", b.factsCost},
 		{"curve", b.curve},
 	}

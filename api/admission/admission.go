@@ -68,7 +68,7 @@ func New(ctx context.Context, o Options) *Handler {
 	h := &Handler{timeout: o.Timeout, maxAge: o.MaxAge, log: o.Logger, metrics: o.Metrics, stop: stop, bodies: newPool(maxBodies), trees: semaphore.NewWeighted(maxTrees)}
 	h.decider = &decider{
 		asker: &asker{servers: o.Servers, maxAge: o.MaxAge, now: o.Now, log: o.Logger, metrics: o.Metrics, down: map[*Server]time.Time{}},
-		cache: newCache(o.CacheEntries, o.CacheBytes), refresh: o.Refresh, timeout: o.Timeout, base: ctx, flights: map[flightKey]*flight{},
+		cache: newCache(o.CacheEntries, o.CacheBytes), refresh: o.Refresh, timeout: o.Timeout, base: ctx, calls: semaphore.NewWeighted(maxCalls), flights: map[flightKey]*flight{},
 	}
 	h.tags = &tags{look: o.Resolver, now: o.Now, metrics: o.Metrics, timeout: o.Timeout, places: semaphore.NewWeighted(maxResolving), base: ctx, running: &h.running, known: map[string]*tag{}}
 	h.config.Store(o.Config)

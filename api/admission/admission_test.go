@@ -8,8 +8,10 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -413,5 +415,47 @@ func TestPersons(t *testing.T) {
 		if _, err := ParseConfig([]byte(testConfig + "persons: [" + row + "]\n")); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", row, err, want)
 		}
+	}
+}
+
+// A busyGate refuses more than maxCalls calls at a time, as a server does, and
+// lets others run before it answers.
+type busyGate struct {
+	*gate
+	calls   atomic.Int32
+	refused atomic.Int32
+}
+
+func (g *busyGate) Decide(ctx context.Context, req *connect.Request[munimentv1.DecideRequest]) (*connect.Response[munimentv1.DecideResponse], error) {
+	defer g.calls.Add(-1)
+	if g.calls.Add(1) > maxCalls {
+		g.refused.Add(1)
+		return nil, connect.NewError(connect.CodeResourceExhausted, errors.New("the caller has too many bytes in use"))
+	}
+	for range 10_000 {
+		runtime.Gosched()
+	}
+	return g.gate.Decide(ctx, req)
+}
+
+// TestManyImages checks that many new images at a time wait for each other,
+// instead of being denied because the server is busy.
+func TestManyImages(t *testing.T) {
+	g := &busyGate{gate: newGate()}
+	h := start(t, g.gate)
+	h.decider.servers = []*Server{{Name: "busy", Tenant: "acme", Gate: g}}
+	var running sync.WaitGroup
+	for i := range 5 * maxCalls {
+		running.Go(func() {
+			image := fmt.Sprintf("registry.example.com/app@sha256:a%063d", i)
+			q, err := h.decider.decide(t.Context(), []question{{"deploy", "production", "registry.example.com/app", strings.SplitN(image, "@", 2)[1]}}, true)
+			if err != nil || !q[0].passes() {
+				t.Errorf("image %d: %v", i, err)
+			}
+		})
+	}
+	running.Wait()
+	if n := g.refused.Load(); n > 0 {
+		t.Errorf("the server refused %d calls", n)
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/semaphore"
+
 	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/decide"
@@ -24,6 +26,7 @@ type decider struct {
 	timeout time.Duration
 	// base ends with the process, and not with the request that asks first.
 	base    context.Context
+	calls   *semaphore.Weighted // that are under way, and can be
 	running sync.WaitGroup
 
 	mu      sync.Mutex // guards what follows
@@ -47,6 +50,10 @@ type flight struct {
 // batch is the number of images that one call asks about, which the API
 // explains.
 const batch = decide.MaxExplained
+
+// maxCalls is the number of calls that ask about images at a time. A server
+// refuses further ones of a tenant at about 15, and several processes share it.
+const maxCalls = 4
 
 // decide returns the decision about each question. records asks the log or the
 // replica to record those that it has not recorded. All questions have the same
@@ -129,6 +136,10 @@ func (d *decider) land(ctx context.Context, group []question, records bool) {
 
 // ask asks about images with the same stage and environment.
 func (d *decider) ask(ctx context.Context, group []question, dryRun bool) ([]*decided, error) {
+	if err := d.calls.Acquire(ctx, 1); err != nil {
+		return nil, &silence{[]string{"no answer in time, because too many images are decided"}}
+	}
+	defer d.calls.Release(1)
 	subjects := make([]*munimentv1.GateSubject, len(group))
 	for i, q := range group {
 		alg, value, _ := strings.Cut(q.digest, ":")
