@@ -247,7 +247,7 @@ func (c *replicaInitCmd) update(a *term.App, s *replicaSpec) error {
 	if before, err := bounded.ReadFile(path, bounded.Config); err != nil {
 		return err
 	} else if !bytes.Equal(before, s.policyText) {
-		if err := wholefile.ReplaceOwnedPath(path, s.policyText, 0o644); err != nil {
+		if err := datadir.ReplaceOwned(path, s.policyText); err != nil {
 			return err
 		}
 		res.Files = append(res.Files, term.MadeFile{File: datadir.PolicyFile, Purpose: "the log's keys"})
