@@ -21,7 +21,6 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/crash"
-	"muniment.dev/muniment/ledger/entry"
 )
 
 type admissionCmd struct {
@@ -171,14 +170,9 @@ func (s *admissionServer) load() error {
 	return nil
 }
 
-// digest returns the digest of all files. One that can't be read is as empty.
+// digest returns a value that changes with the content of the files.
 func (s *admissionServer) digest() string {
-	var all []byte
-	for _, path := range []string{s.AdmissionConfig, s.TLSCert, s.TLSKey, s.ClientCA} {
-		text, _ := bounded.ReadFile(path, bounded.Config)
-		all = fmt.Appendf(all, "%d\n%s", len(text), text)
-	}
-	return entry.SHA256(all)
+	return filesState(s.AdmissionConfig, s.TLSCert, s.TLSKey, s.ClientCA)
 }
 
 // changesInterval is the time between two checks for changed files.

@@ -257,7 +257,7 @@ func (f *follower) checkpoint(ctx context.Context, witnessed bool) (*munimentv1.
 	res, err := f.upstream.Load().GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{Witnessed: witnessed}))
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return nil, &stall{}
+		return nil, &stall{after: stalled}
 	case err != nil:
 		return nil, err
 	case res.Msg.Replica:

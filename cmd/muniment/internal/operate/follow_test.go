@@ -227,11 +227,11 @@ func TestHostileServers(t *testing.T) {
 			w.Header().Set("Content-Type", "application/proto")
 			w.Header().Set("Content-Encoding", "gzip")
 			_, _ = w.Write(bomb)
-		}, api.FollowAnswer, ""},
+		}, "", ""},
 		{"an endless answer", checkpoint, func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/proto")
 			write(w, r, 0, make([]byte, 1<<20), 64)
-		}, api.FollowAnswer, ""},
+		}, "", ""},
 		{"closes early", export, func(w http.ResponseWriter, r *http.Request) {
 			stream(w)
 			_, _ = w.Write(envelope(0, 1000, make([]byte, 10)))
@@ -249,7 +249,7 @@ func TestHostileServers(t *testing.T) {
 			stream(w)
 			w.Header().Set("Connect-Content-Encoding", "gzip")
 			write(w, r, 0, envelope(1, len(bomb), bomb), 100)
-		}, api.FollowAnswer, ""},
+		}, "", ""},
 		{"a message that is too long", export, func(w http.ResponseWriter, r *http.Request) {
 			stream(w)
 			write(w, r, 0, envelope(0, 1<<31-1, make([]byte, 1<<10)), 1)

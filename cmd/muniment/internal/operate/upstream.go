@@ -6,15 +6,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/internal/safetext"
+	"muniment.dev/muniment/ledger/entry"
 	munimentv1connect "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
@@ -70,18 +71,18 @@ func (f *follower) connect(ctx context.Context) (*upstream, error) {
 	return next, nil
 }
 
-// filesState returns a value that changes when one of the files is replaced.
-// Files without a path are ignored.
-func filesState(paths ...string) (state string) {
+// filesState returns a value that changes with the content of the files. Files
+// without a path are ignored, and one that can't be read is as empty. Sizes and
+// times do not suffice: two tokens of one size can be written within a tick.
+func filesState(paths ...string) string {
+	var all []byte
 	for _, path := range paths {
-		if path == "" {
-			continue
-		}
-		if info, err := os.Stat(path); err == nil {
-			state += fmt.Sprintln(path, info.Size(), info.ModTime().UnixNano())
+		if path != "" {
+			text, _ := bounded.ReadFile(path, bounded.Config)
+			all = fmt.Appendf(all, "%s\n%d\n%s", path, len(text), text)
 		}
 	}
-	return state
+	return entry.SHA256(all)
 }
 
 // files returns the files with credentials and authorities. A file with an
@@ -107,7 +108,7 @@ func (f *followFlags) open(ctx context.Context, tenant string) (*upstream, error
 	// Without pings, a connection that the network has lost is used for
 	// minutes.
 	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: stalled, PingTimeout: stalled / 2}
-	o.HTTPClient = &http.Client{Transport: paced{transport}, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+	o.HTTPClient = &http.Client{Transport: paced{transport, stalled}, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
 		return &redirected{safetext.Quoted(r.URL.Scheme + "://" + r.URL.Host)}
 	}}
 	client, err := flags.Connect(o)
@@ -139,18 +140,24 @@ func (r *redirected) Error() string {
 }
 
 // A stall is the error of a server that sends nothing, or too little.
-type stall struct{ atLeast int64 }
+type stall struct {
+	after   time.Duration
+	atLeast int64 // bytes
+}
 
 func (s *stall) Error() string {
 	if s.atLeast > 1 {
-		return fmt.Sprintf("the server has sent less than %d KiB in %s: check the server and the network to it", s.atLeast>>10, stalled)
+		return fmt.Sprintf("the server has sent less than %d KiB in %s: check the server and the network to it", s.atLeast>>10, s.after)
 	}
-	return fmt.Sprintf("the server has sent no answer in %s: check the server and the network to it", stalled)
+	return fmt.Sprintf("the server has sent no answer in %s: check the server and the network to it", s.after)
 }
 
 // paced ends requests whose response arrives too slowly, from the connection to
 // the end of the body.
-type paced struct{ next http.RoundTripper }
+type paced struct {
+	next  http.RoundTripper
+	every time.Duration // in which enough must arrive
+}
 
 // RoundTrip implements http.RoundTripper.
 func (p paced) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -162,7 +169,7 @@ func (p paced) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	go func() {
 		defer crash.Report()
-		b.watch(cancel, atLeast)
+		b.watch(cancel, p.every, atLeast)
 	}()
 	res, err := p.next.RoundTrip(r.WithContext(ctx))
 	if err != nil {
@@ -190,8 +197,8 @@ type pacedBody struct {
 }
 
 // watch cancels the request if too little arrives.
-func (b *pacedBody) watch(cancel context.CancelCauseFunc, atLeast int64) {
-	tick := time.NewTicker(stalled)
+func (b *pacedBody) watch(cancel context.CancelCauseFunc, every time.Duration, atLeast int64) {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for before := int64(0); ; {
 		select {
@@ -201,7 +208,7 @@ func (b *pacedBody) watch(cancel context.CancelCauseFunc, atLeast int64) {
 		}
 		now := b.read.Load()
 		if now-before < atLeast {
-			cancel(&stall{atLeast})
+			cancel(&stall{every, atLeast})
 			return
 		}
 		before = now
