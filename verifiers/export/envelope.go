@@ -17,7 +17,6 @@ import (
 type envelope struct {
 	payloadType string
 	payload     []byte
-	signatures  int
 	dsse        *dsse.Envelope
 	bundle      bool // the file is a Sigstore bundle
 }

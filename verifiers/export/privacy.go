@@ -2,7 +2,6 @@ package export
 
 import (
 	"context"
-	"math/big"
 	"slices"
 )
 
@@ -109,15 +108,6 @@ func (e *EpsilonRequirement) met(p *Privacy) error {
 		return fail(EpsilonNotAllowed, "%s is spent of budget %s, more than the required epsilon %s allows", p.Spent(), p.Budget, e.Epsilon)
 	}
 	return nil
-}
-
-// sumOf returns the sum of decimals.
-func sumOf(all []Decimal) *big.Int {
-	sum := new(big.Int)
-	for _, d := range all {
-		sum.Add(sum, d.units)
-	}
-	return sum
 }
 
 // Check returns an *Error unless the privacy loss adds up and is within the
