@@ -17,10 +17,8 @@ import (
 // the reports of a bundle change.
 const ReportsVersion = 1
 
-// accountName is the member with the account, and accountType its media type.
+// accountName is the member with the account.
 var accountName = bundlefile.AssessmentName("account.json")
-
-const accountType = "application/vnd.muniment.bundle-account.v1+json"
 
 // maxAccount is the size of the largest account that is read.
 const maxAccount = 64 << 20
@@ -96,7 +94,7 @@ func (a *account) sentences() (all []string) {
 // appendJSON appends the account's JSON to b.
 func (a *account) appendJSON(b []byte) ([]byte, error) {
 	w := &strictjson.Writer{Text: append(b, '{')}
-	w.Member("mediaType", accountType)
+	w.Member("mediaType", bundlefile.AccountMediaType)
 	w.Integer("reports", a.version)
 	if len(a.stated) > 0 {
 		w.Name("stated")
@@ -133,8 +131,8 @@ func (s *statedArtifact) write(w *strictjson.Writer) {
 func parseAccount(text []byte) (*account, error) {
 	a := &account{}
 	return a, strictjson.Parse(text, func(o *strictjson.Object) error {
-		if mt := o.String("mediaType"); o.Err() == nil && mt != accountType {
-			return fmt.Errorf("mediaType: %q instead of %q", mt, accountType)
+		if mt := o.String("mediaType"); o.Err() == nil && mt != bundlefile.AccountMediaType {
+			return fmt.Errorf("mediaType: %q instead of %q", mt, bundlefile.AccountMediaType)
 		}
 		a.version = o.Integer("reports")
 		o.Objects("stated", func(o *strictjson.Object) error {

@@ -78,7 +78,7 @@ func TestForgedReports(t *testing.T) {
 			all[bundlefile.AssessmentName("approval.txt")] = []byte("approved\n")
 		}},
 		{"an account of nothing", "subject", func(_ *bundlefile.Manifest, all map[string][]byte) {
-			all[accountName] = []byte(`{"mediaType":"` + accountType + `","reports":1}` + "\n")
+			all[accountName] = []byte(`{"mediaType":"` + bundlefile.AccountMediaType + `","reports":1}` + "\n")
 		}},
 		{"an account of what the evidence decides", "since", changed(accountName, `"reports":1`, `"reports":1,"stated":[{"environment":"production","type":"image","digest":{"sha256":"aa"}}]`)},
 		{"another gap in the account", "subject", changed(accountName, `"}}`, `"},"gap":"excepted"}`)},

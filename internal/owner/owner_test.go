@@ -86,6 +86,7 @@ var elsewhere = map[string]string{
 	"internal/interrupt/interrupt.go":                     "files that exist",
 	"verifiers/helm/provenance.go":                        "the system's temporary folder",
 	"cmd/muniment/internal/decide/gatedelta.go":           "the system's temporary folder",
+	"cmd/muniment/internal/prove/exportrelease.go":        "the system's temporary folder, and one beside the release",
 	"controls/spool/spool.go":                             "folders of offline gates",
 	"internal/wholefile/sweep.go":                         "its callers choose",
 	"internal/wholefile/wholefile.go":                     "its callers choose",

@@ -15,10 +15,12 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
-// The media types of a bundle and of its manifest.
+// The media types of a bundle, of its manifest, and of the account of its
+// reports.
 const (
 	MediaType         = "application/vnd.muniment.evidence-bundle.v1+tar"
 	ManifestMediaType = "application/vnd.muniment.evidence-bundle.v1+json"
+	AccountMediaType  = "application/vnd.muniment.bundle-account.v1+json"
 )
 
 // PredicateType is the type of statements about bundles.

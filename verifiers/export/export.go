@@ -4,17 +4,26 @@ package export
 
 import (
 	"muniment.dev/muniment/ledger/entry"
+
+	"muniment.dev/muniment/verifiers/intoto"
 )
 
 // PredicateType is the predicate type of export manifests.
 const PredicateType = "https://muniment.dev/predicate/export-manifest/v2"
+
+// MediaTypes are the usual media types of exported files, by the ends of their
+// names.
+var MediaTypes = map[string]string{
+	".csv": "text/csv", ".json": "application/json", ".jsonl": "application/jsonl",
+	".parquet": "application/vnd.apache.parquet", ".txt": "text/plain", ".gz": "application/gzip",
+}
 
 // FileSuffix is the conventional end of the names of manifests.
 const FileSuffix = ".export.sigstore.json"
 
 const (
 	statementType = "https://in-toto.io/Statement/v1"
-	payloadType   = "application/vnd.in-toto+json"
+	payloadType   = intoto.MediaType
 )
 
 // Limits of a manifest. See docs/spec/export-manifest.md, sections 1 and 2.

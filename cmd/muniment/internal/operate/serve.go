@@ -324,7 +324,8 @@ func waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, secon
 	if reload.admission != nil { // a replica reports nothing
 		running.Go(func() {
 			defer crash.Report()
-			if err := reload.server.Webhooks(ctx, state); err != nil {
+			// A signal interrupts the reading of the state, too.
+			if err := reload.server.Webhooks(ctx, state); err != nil && ctx.Err() == nil {
 				refused <- err
 			}
 		})

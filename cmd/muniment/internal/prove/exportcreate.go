@@ -145,9 +145,6 @@ func (p predicate) objects(name string) (all []predicate) {
 	return all
 }
 
-// mediaTypes are the media types of files by the ends of their names.
-var mediaTypes = map[string]string{".csv": "text/csv", ".json": "application/json", ".jsonl": "application/jsonl", ".parquet": "application/vnd.apache.parquet", ".txt": "text/plain", ".gz": "application/gzip"}
-
 // files completes the list of files.
 func (c *exportManifestCreateCmd) files(a *term.App, p predicate, root *os.Root) error {
 	listed := map[string]predicate{}
@@ -169,7 +166,7 @@ func (c *exportManifestCreateCmd) files(a *term.App, p predicate, root *os.Root)
 		if _, ok := f["license"]; !ok {
 			return fmt.Errorf("file %q has no licence: add it to the description, or use --license", name)
 		}
-		typ, ok := mediaTypes[path.Ext(name)]
+		typ, ok := export.MediaTypes[path.Ext(name)]
 		if !ok {
 			typ = "application/octet-stream"
 		}
