@@ -18,6 +18,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
@@ -324,8 +325,9 @@ func waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, secon
 	if reload.admission != nil { // a replica reports nothing
 		running.Go(func() {
 			defer crash.Report()
-			// A signal interrupts the reading of the state, too.
-			if err := reload.server.Webhooks(ctx, state); err != nil && ctx.Err() == nil {
+			// A signal also interrupts the reading of the state, perhaps
+			// before ctx has ended.
+			if err := reload.server.Webhooks(ctx, state); err != nil && interrupt.Err() == nil {
 				refused <- err
 			}
 		})
