@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry/strictjson"
 	"muniment.dev/muniment/verifiers/dsse"
 )
@@ -75,7 +76,7 @@ func checkJSON(data []byte) error {
 		case err == io.EOF:
 			return errors.New("empty")
 		case err != nil:
-			return fmt.Errorf("not strict JSON: %w", err)
+			return fmt.Errorf("not strict JSON: %w", plain.DecodeError(err))
 		case first && t.Kind() != '{':
 			return errors.New("not a JSON object")
 		case dec.StackDepth() > maxDepth:
@@ -98,7 +99,7 @@ func membersOf(v []byte) (map[string]json.RawMessage, error) {
 		return nil, errors.New("not an object")
 	}
 	out := map[string]json.RawMessage{}
-	return out, json.Unmarshal(v, &out)
+	return out, plain.DecodeError(json.Unmarshal(v, &out))
 }
 
 // read reads the members of the envelope.
@@ -114,7 +115,7 @@ func (e *envelope) read(members map[string]json.RawMessage) (err error) {
 		return errors.New("signatures: not an array")
 	}
 	if err := json.Unmarshal(members["signatures"], &list); err != nil {
-		return fmt.Errorf("signatures: %w", err)
+		return fmt.Errorf("signatures: %w", plain.DecodeError(err))
 	}
 	if len(list) == 0 || len(list) > maxSignatures {
 		return fmt.Errorf("%d signatures, want 1 to %d", len(list), maxSignatures)
@@ -134,11 +135,11 @@ func (e *envelope) read(members map[string]json.RawMessage) (err error) {
 			return fmt.Errorf("signatures[%d].%w", i, err)
 		}
 	}
-	plain, err := json.Marshal(map[string]json.RawMessage{"payloadType": members["payloadType"], "payload": members["payload"], "signatures": members["signatures"]})
+	bare, err := json.Marshal(map[string]json.RawMessage{"payloadType": members["payloadType"], "payload": members["payload"], "signatures": members["signatures"]})
 	if err != nil {
 		return err
 	}
-	e.dsse, err = dsse.Parse(plain)
+	e.dsse, err = dsse.Parse(bare)
 	return err
 }
 
