@@ -16,6 +16,7 @@ import (
 
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/boundedjson"
 	"muniment.dev/muniment/verifiers/shape"
 	"muniment.dev/muniment/verifiers/sniff"
 )
@@ -186,7 +187,7 @@ func checkText(data []byte) error {
 	if !utf8.Valid(data) {
 		return errors.New("not UTF-8")
 	}
-	return checkDepth(data)
+	return boundedjson.CheckDepth(data, MaxDepth)
 }
 
 // check returns the definition of a statement. Applying it fills in s.

@@ -9,6 +9,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/boundedjson"
 	"muniment.dev/muniment/verifiers/intoto"
 )
 
@@ -51,21 +52,8 @@ func checkStatementText(payload []byte) error {
 	if !jsontext.Value(payload).IsValid() {
 		return errors.New("the payload is not JSON")
 	}
-	depth, quoted := 0, false
-	for i := 0; i < len(payload); i++ {
-		switch c := payload[i]; {
-		case quoted && c == '\\':
-			i++
-		case c == '"':
-			quoted = !quoted
-		case quoted:
-		case c == '{' || c == '[':
-			if depth++; depth > maxStatementDepth {
-				return fmt.Errorf("the payload is nested deeper than %d", maxStatementDepth)
-			}
-		case c == '}' || c == ']':
-			depth--
-		}
+	if err := boundedjson.CheckDepth(payload, maxStatementDepth); err != nil {
+		return fmt.Errorf("the payload is %w", err)
 	}
 	return nil
 }
