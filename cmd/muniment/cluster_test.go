@@ -90,27 +90,34 @@ func linkOf(ts *testscript.TestScript, name string) *link.Link {
 	return l.(*link.Link)
 }
 
-// reconciler FLAGS...: records the uses of break-glass in a cluster until the
-// script ends or killreconciler, and appends its log to reconciler.log.
-func reconcilerScript(ts *testscript.TestScript, neg bool, args []string) {
+// startLogged starts a program of the script that runs until the script ends or
+// stop is called. It appends its log to NAME.log. The lines are its output.
+func startLogged(ts *testscript.TestScript, name string, args []string, env ...string) (lines *bufio.Scanner, stop func()) {
 	bin, err := exec.LookPath("muniment")
 	ts.Check(err)
-	log, err := os.OpenFile(ts.MkAbs("reconciler.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(ts.MkAbs(name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	ts.Check(err)
-	cmd := exec.Command(bin, append([]string{"admission", "reconcile", "--listen", "127.0.0.1:0"}, args...)...)
+	cmd := exec.Command(bin, args...)
 	cmd.Dir, cmd.Stderr = ts.Getenv("WORK"), log
-	cmd.Env = append(os.Environ(), "KUBECONFIG="+ts.Getenv("KUBECONFIG"), "MUNIMENT_TOKEN_FILE="+ts.MkAbs(ts.Getenv("MUNIMENT_TOKEN_FILE")))
+	cmd.Env = append(append(os.Environ(), "MUNIMENT_TOKEN_FILE="+ts.MkAbs(ts.Getenv("MUNIMENT_TOKEN_FILE"))), env...)
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
 	ts.Check(cmd.Start())
-	stop := sync.OnceFunc(func() {
+	stop = sync.OnceFunc(func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 		log.Close()
 	})
 	ts.Defer(stop)
+	return bufio.NewScanner(out), stop
+}
+
+// reconciler FLAGS...: records the uses of break-glass in a cluster until the
+// script ends or killreconciler, and appends its log to reconciler.log.
+func reconcilerScript(ts *testscript.TestScript, neg bool, args []string) {
+	lines, stop := startLogged(ts, "reconciler", append([]string{"admission", "reconcile", "--listen", "127.0.0.1:0"}, args...), "KUBECONFIG="+ts.Getenv("KUBECONFIG"))
 	reconcilers.Store(ts, stop)
-	for lines := bufio.NewScanner(out); lines.Scan(); {
+	for lines.Scan() {
 		if _, url, ok := strings.Cut(lines.Text(), "health checks on "); ok {
 			ts.Setenv("RECONCILER", url)
 			return
@@ -134,24 +141,9 @@ func killReconcilerScript(ts *testscript.TestScript, neg bool, args []string) {
 // or killadmitter. It sets ADMISSION_URL and ADMISSION_HEALTH, and appends its
 // log to admitter.log.
 func admitterScript(ts *testscript.TestScript, neg bool, args []string) {
-	bin, err := exec.LookPath("muniment")
-	ts.Check(err)
-	cmd := exec.Command(bin, append([]string{"admission", "--listen", "127.0.0.1:0"}, args...)...)
-	log, err := os.OpenFile(ts.MkAbs("admitter.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	ts.Check(err)
-	cmd.Dir, cmd.Stderr = ts.Getenv("WORK"), log
-	cmd.Env = append(os.Environ(), "MUNIMENT_SERVER="+ts.Getenv("MUNIMENT_SERVER"), "MUNIMENT_TOKEN_FILE="+ts.MkAbs(ts.Getenv("MUNIMENT_TOKEN_FILE")))
-	out, err := cmd.StdoutPipe()
-	ts.Check(err)
-	ts.Check(cmd.Start())
-	stop := sync.OnceFunc(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		log.Close()
-	})
-	ts.Defer(stop)
+	lines, stop := startLogged(ts, "admitter", append([]string{"admission", "--listen", "127.0.0.1:0"}, args...), "MUNIMENT_SERVER="+ts.Getenv("MUNIMENT_SERVER"))
 	admitters.Store(ts, stop)
-	for lines := bufio.NewScanner(out); lines.Scan(); {
+	for lines.Scan() {
 		if _, url, ok := strings.Cut(lines.Text(), "health checks on "); ok {
 			ts.Setenv("ADMISSION_HEALTH", url)
 		}
