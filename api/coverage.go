@@ -18,9 +18,9 @@ import (
 // requests, and metrics show the last result.
 const (
 	coverageInterval = 5 * time.Second // between two looks for new entries
-	coverageAge      = 5 * time.Minute // of a result, which time changes, too
+	coverageAge      = 5 * time.Minute // of a result: without new entries, time still changes it
 	coverageTime     = 5 * time.Minute // of one computation
-	coverageShare    = 10              // the part of the time that one stream is computed
+	coverageShare    = 10              // one stream is computed at most a tenth of the time
 	coverageAtOnce   = 2               // streams
 )
 
@@ -152,7 +152,10 @@ func (c *coverage) compute(ctx context.Context, t *auth.Tenant, stage string, si
 		c.server.log.Warn("coverage not computed for metrics", "tenant", t.Name, "err", err)
 	}
 	now := time.Now()
-	*one = covered{summary: sum, problem: problem, stage: stage, size: size, from: from, next: now.Add((coverageShare - 1) * now.Sub(from))}
+	*one = covered{
+		summary: sum, problem: problem, stage: stage, size: size, from: from,
+		next: now.Add((coverageShare - 1) * now.Sub(from)),
+	}
 }
 
 // summarize computes the coverage of a tenant, whose account holds the memory
