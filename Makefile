@@ -74,14 +74,14 @@ $(VENV)/ok: clients/python/pyproject.toml
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'cryptography>=50' 'cel-python>=0.4' 'pytest>=8' 'mypy>=1.11' 'ruff>=0.8'
 	@touch $@
 
-test-ts: clients/ts/node_modules/.installed ## the tests of the TypeScript verifier
+test-ts: clients/ts/node_modules/.installed ## the tests of the TypeScript packages
 	@echo "== typescript"; cd clients/ts; npm test --silent
 
 SEED := $(or $(SEED),$(shell date +%s))
 N    ?= 2000
 
 mutants: $(VENV)/ok clients/ts/node_modules/.installed ## compare the three verifiers on N mutated receipts (SEED=…, N=2000)
-	@cd clients/ts; npm run --silent build
+	@cd clients/ts; npm run --silent build --workspace packages/verify
 	@PYTHON=$(VENV)/bin/python .ci/mutants $(SEED) $(N)
 
 decisions: $(VENV)/ok ## compare the two evaluators of decisions on N random cases (SEED=…, N=2000)
@@ -92,12 +92,12 @@ soak: $(TOOLS)/gotestsum clients/ts/node_modules/.installed ## the seeded campai
 	@MUNIMENT_SOAK=$(SEED) .ci/gotest -count=1 -timeout 3h ./ledger/store/... ./ledger/pebblestore ./ledger/receipt ./cmd/muniment \
 	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill'
 	@.ci/peers -soak; go test -tags soak -count=1 -timeout 30m ./cmd/muniment -run TestSoakScripts
-	@cd clients/ts; MUNIMENT_SOAK=$(SEED) npx vitest run test/mutants.test.ts
+	@cd clients/ts/packages/verify; MUNIMENT_SOAK=$(SEED) npx vitest run test/mutants.test.ts
 	@$(MAKE) --no-print-directory mutants N=100000 SEED=$(SEED)
 	@$(MAKE) --no-print-directory decisions N=50000 SEED=$(SEED)
 	@$(MAKE) --no-print-directory other-systems
 
-clients/ts/node_modules/.installed: clients/ts/package.json clients/ts/package-lock.json clients/ts/.npmrc
+clients/ts/node_modules/.installed: clients/ts/package.json $(wildcard clients/ts/packages/*/package.json) clients/ts/package-lock.json clients/ts/.npmrc
 	@command -v npm >/dev/null || { echo "npm is missing: install Node 20.19 or later, https://nodejs.org"; exit 1; }
 	@cd clients/ts; npm ci --silent
 	@touch $@

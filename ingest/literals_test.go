@@ -50,8 +50,8 @@ func TestKindsHaveOneTable(t *testing.T) {
 // clientSources maps the source folders of the clients in other languages to
 // their generated tables.
 var clientSources = map[string]string{
-	"../clients/ts/src":     "../clients/ts/src/kinds.ts",
-	"../clients/python/src": "../clients/python/src/muniment/kinds.py",
+	"../clients/ts/packages/verify/src": "../clients/ts/packages/verify/src/kinds.ts",
+	"../clients/python/src":             "../clients/python/src/muniment/kinds.py",
 }
 
 // TestClientKindsHaveOneTable is TestKindsHaveOneTable for TypeScript and

@@ -15,8 +15,9 @@ import (
 // runElsewhere lists the pages whose commands another test runs: the tests of
 // their own package.
 var runElsewhere = map[string]string{
-	"clients/python/README.md": "clients/python/tests/test_readme.py",
-	"clients/ts/README.md":     "clients/ts/test/readme.test.ts",
+	"clients/python/README.md":             "clients/python/tests/test_readme.py",
+	"clients/ts/README.md":                 "clients/ts/packages/verify/test/readme.test.ts",
+	"clients/ts/packages/verify/README.md": "clients/ts/packages/verify/test/readme.test.ts",
 }
 
 // languages are those of code blocks. Only console and sh blocks have commands.
@@ -27,7 +28,7 @@ var languages = []string{"", "console", "sh", "yaml", "json", "text", "mermaid",
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "clients/*/README.md", "deploy/*.md", "verifiers/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "clients/*/README.md", "clients/ts/packages/*/README.md", "deploy/*.md", "verifiers/*/*.md"} {
 		paths, err := filepath.Glob("../../" + pattern)
 		if err != nil {
 			t.Fatal(err)

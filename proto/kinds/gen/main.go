@@ -22,7 +22,7 @@ import (
 // outputs are the generated files and their templates.
 var outputs = []struct{ path, text string }{
 	{"internal/kindname/kindname.go", goText},
-	{"clients/ts/src/kinds.ts", tsText},
+	{"clients/ts/packages/verify/src/kinds.ts", tsText},
 	{"clients/python/src/muniment/kinds.py", pythonText},
 }
 

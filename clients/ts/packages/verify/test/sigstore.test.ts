@@ -5,7 +5,7 @@ import { build } from 'vite';
 import { describe, expect, test } from 'vitest';
 import { SIGSTORE_STEPS, SigstoreError, Trust, TrustError } from '../src/sigstore/index.js';
 
-const root = (path: string) => new URL(`../../../${path}`, import.meta.url);
+const root = (path: string) => new URL(`../../../../../${path}`, import.meta.url);
 const publicGood = Uint8Array.from(readFileSync(root('verifiers/sigstore/public-good.json')));
 const someone = { name: 'ci@acme.example', issuer: 'https://issuer.example' };
 const utf8 = new TextEncoder();

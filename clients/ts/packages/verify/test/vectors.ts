@@ -5,7 +5,7 @@ import { fromHex } from '../src/bytes.js';
 import { parsePolicy, parseStreamKey, reportOf, type Options, type Policy, type Statement } from '../src/index.js';
 
 function load(file: string): unknown {
-  return JSON.parse(readFileSync(new URL(`../../../docs/spec/vectors/${file}`, import.meta.url), 'utf8'));
+  return JSON.parse(readFileSync(new URL(`../../../../../docs/spec/vectors/${file}`, import.meta.url), 'utf8'));
 }
 
 export interface EntryCase {
@@ -156,7 +156,7 @@ export const digestCases = load('digests.json') as DigestCase[];
 
 /** Returns the table of codes and steps in the specification. */
 export function specifiedSteps(): Record<string, number> {
-  const text = readFileSync(new URL('../../../docs/spec/receipt.md', import.meta.url), 'utf8');
+  const text = readFileSync(new URL('../../../../../docs/spec/receipt.md', import.meta.url), 'utf8');
   const table = text.split('| step | codes |')[1]?.split('\n\n')[0] ?? '';
   const steps: Record<string, number> = {};
   for (const [, step, codes] of table.matchAll(/^\| (\d+) \| (.*) \|$/gm))

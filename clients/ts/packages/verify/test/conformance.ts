@@ -39,7 +39,7 @@ async function reasonOf(testCase: string): Promise<string> {
 }
 
 test('conformance', async () => {
-  const table = new URL('../../../docs/spec/vectors/sigstore-conformance.json', import.meta.url);
+  const table = new URL('../../../../../docs/spec/vectors/sigstore-conformance.json', import.meta.url);
   const reasons = new Map(Object.entries(JSON.parse(readFileSync(table, 'utf8')) as Record<string, string>));
   const cases = readdirSync(folder, { withFileTypes: true }).filter((entry) => entry.isDirectory());
   const wrong: string[] = [];
