@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -60,6 +61,8 @@ type facts struct {
 	Omitted  uint64 `json:"omitted"`
 	Erased   uint64 `json:"erased"`
 	Complete bool   `json:"complete"`
+
+	Warnings []Warning `json:"warnings"`
 }
 
 const vectorsFile = "../../docs/spec/vectors/bundles.json"
@@ -243,9 +246,10 @@ func world(t *testing.T) *vectors {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report := facts{Identity: b.Identity, Origin: testOrigin, Tenant: "acme", Size: 10, Entries: 8, Included: 3, Omitted: 3, Erased: 2}
+	report := facts{Identity: b.Identity, Origin: testOrigin, Tenant: "acme", Size: 10, Entries: 8, Included: 3, Omitted: 3, Erased: 2,
+		Warnings: []Warning{NotWitnessed, CompletenessNotChecked, ReportsNotCompared}}
 	complete := report
-	complete.Complete = true
+	complete.Complete, complete.Warnings = true, []Warning{NotWitnessed, ReportsNotCompared}
 	wrong, bad, acme, globex, empty := "sha256:"+strings.Repeat("0", 64), "sha256:x", "acme", "globex", ""
 	one := func(name string, policies []string, key string, expect *expectation, verdict string, reason Code, r *facts) {
 		v.Cases = append(v.Cases, vector{Name: name, Bundle: "good", Policies: policies, StreamKey: key, Expect: expect, Verdict: verdict, Reason: string(reason), Report: r})
@@ -363,8 +367,8 @@ func TestVectors(t *testing.T) {
 		case c.Verdict == "not-checked" == verdict:
 			t.Errorf("%s: a verdict: %v, want %s", c.Name, verdict, c.Verdict)
 		case r != nil:
-			got := facts{r.Identity, r.Origin, r.Tenant, r.Size, r.Entries, r.Included, r.Omitted, uint64(len(r.Erased)), r.Complete}
-			if got != *c.Report {
+			got := facts{r.Identity, r.Origin, r.Tenant, r.Size, r.Entries, r.Included, r.Omitted, uint64(len(r.Erased)), r.Complete, r.Warnings}
+			if !reflect.DeepEqual(got, *c.Report) {
 				t.Errorf("%s: %+v, want %+v", c.Name, got, *c.Report)
 			}
 		}

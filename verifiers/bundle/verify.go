@@ -53,6 +53,40 @@ type Report struct {
 	// Reports is the result of computing the reports again, without their
 	// content. Nil: they were not compared.
 	Reports *Reports
+	// Warnings name what was not proven, in the order of the constants.
+	Warnings []Warning
+}
+
+// A Warning is the code of something that a verified bundle does not prove.
+// Codes are stable. They are specified in docs/spec/bundle.md, section 5.
+type Warning string
+
+// The warnings.
+const (
+	NotWitnessed           Warning = "not-witnessed"
+	CompletenessNotChecked Warning = "completeness-not-checked"
+	ReportsNotCompared     Warning = "reports-not-compared"
+	CoverageStated         Warning = "coverage-stated"
+)
+
+// warnings returns what the verification has not proven.
+func (r *Report) warnings() []Warning {
+	compared := r.Reports != nil && r.Reports.Problem == ""
+	all := []Warning{}
+	for _, one := range []struct {
+		code Warning
+		is   bool
+	}{
+		{NotWitnessed, !r.Witnessed},
+		{CompletenessNotChecked, !r.Complete},
+		{ReportsNotCompared, !compared},
+		{CoverageStated, compared && len(r.Reports.Stated) > 0},
+	} {
+		if one.is {
+			all = append(all, one.code)
+		}
+	}
+	return all
 }
 
 // Verify opens a bundle and verifies it, as docs/spec/bundle.md, section 5,
@@ -79,6 +113,7 @@ func Verify(ctx context.Context, r io.ReaderAt, size int64, policies []*receipt.
 	if err := v.reports(ctx); err != nil {
 		return nil, nil, err
 	}
+	v.report.Warnings = v.report.warnings()
 	return b, v.report, nil
 }
 

@@ -66,7 +66,8 @@ headers of all entries of the tenant, and the payloads of those that are selecte
 that is recorded is not recorded again. To sign without a key, by an identity, write the bundle first, sign its statement with cosign (muniment bundle show
 --statement), and then run the command with --record: it records the signature beside the bundle.
 
-Exit code: 0 written, verified if --policy was given, and recorded with --record; 1 the bundle does not verify, or may not be recorded; 2 no answer.
+Exit code: 0 written, verified if --policy was given, and recorded with --record; 1 the bundle does not verify, or may not be recorded; 2 no answer; 3 as 0, but
+the server has made reports of another version, which were not compared with the evidence.
 
 Examples:
   muniment bundle create --release 1.7.0 --previous 1.6.0 -o 1.7.0.bundle.tar --policy policy --stream-key acme.key
@@ -98,9 +99,11 @@ type bundleReport struct {
 	Signers   []string         `json:"signers,omitempty"`
 	Policy    string           `json:"policy,omitempty"`
 	Witnessed bool             `json:"witnessed"`
-	Reports   *computedReports `json:"reports,omitempty"` // absent: not verified
-	Signature string           `json:"signature,omitempty"`
-	Record    *recordedBundle  `json:"record,omitempty"`
+	Reports   *computedReports `json:"reports,omitempty"` // absent: not verified, or skipped
+	// Warnings name what was not proven. Absent: not verified
+	Warnings  *[]bundlefile.Warning `json:"warnings,omitempty"`
+	Signature string                `json:"signature,omitempty"`
+	Record    *recordedBundle       `json:"record,omitempty"`
 }
 
 // computedReports is the result of computing the reports again.
@@ -164,11 +167,7 @@ func (c *bundleCreateCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		return term.WriteJSON(a.Stdout, report)
-	}
-	report.print(a)
-	return nil
+	return report.finish(a, c.JSON)
 }
 
 // outputs reports whether the bundle is written, which only --record allows.

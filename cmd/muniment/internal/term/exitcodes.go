@@ -15,6 +15,7 @@ const (
 
 	ExitRollback  = 3
 	ExitLeaf      = 3
+	ExitReports   = 3
 	ExitTruncated = 4
 	ExitForked    = 5
 	ExitStream    = 6
@@ -27,7 +28,7 @@ const (
 // no other codes.
 var exitCodes = []struct {
 	code     int
-	commands string // separated by spaces; "" for all
+	commands string // separated by commas; "" for all
 	meaning  string
 }{
 	{ExitOK, "", "the answer is yes: verified, recorded, sound, done"},
@@ -35,9 +36,10 @@ var exitCodes = []struct {
 	{ExitFailed, "", "there is no answer: wrong usage, or a file, server or output failed"},
 	{ExitRollback, "serve", "the log was rolled back, or has forked; a restart does not help"},
 	{ExitRollback, "restore", "restored, but the log was newer"},
-	{ExitLeaf, "audit mirror", "an entry was changed"},
-	{ExitTruncated, "audit mirror", "the log is shorter than it was"},
-	{ExitForked, "audit mirror import monitor", "the log has forked"},
+	{ExitLeaf, "audit,mirror", "an entry was changed"},
+	{ExitReports, "bundle create,bundle verify", "verified, but the reports were not compared with the evidence"},
+	{ExitTruncated, "audit,mirror", "the log is shorter than it was"},
+	{ExitForked, "audit,mirror,import,monitor", "the log has forked"},
 	{ExitStream, "audit", "the stream is not complete"},
 	{ExitInterrupted, "", "interrupted by SIGINT or SIGTERM before there was an answer"},
 	{ExitPipe, "", "the reader of standard output went away"},
@@ -67,7 +69,7 @@ func ExitWith(code int, err error) error { return &ExitError{code, err} }
 func ExitCodes(command string) []int {
 	var codes []int
 	for _, row := range exitCodes {
-		if row.code < ExitInterrupted && (row.commands == "" || slices.Contains(strings.Fields(row.commands), command)) {
+		if row.code < ExitInterrupted && (row.commands == "" || slices.Contains(strings.Split(row.commands, ","), command)) {
 			codes = append(codes, row.code)
 		}
 	}
@@ -80,7 +82,7 @@ func PrintExitCodes(w io.Writer) {
 	for _, row := range exitCodes {
 		meaning := row.meaning
 		if row.commands != "" {
-			meaning = strings.Join(strings.Fields(row.commands), ", ") + ": " + meaning
+			meaning = strings.ReplaceAll(row.commands, ",", ", ") + ": " + meaning
 		}
 		fmt.Fprintf(w, "  %-5d %s\n", row.code, meaning)
 	}
