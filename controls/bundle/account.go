@@ -15,7 +15,7 @@ import (
 // ReportsVersion is the version of the reports that this program makes. Another
 // version can have other bytes of the same evidence. It is increased whenever
 // the reports of a bundle change.
-const ReportsVersion = 1
+const ReportsVersion = 2
 
 // accountName is the member with the account.
 var accountName = bundlefile.AssessmentName("account.json")

@@ -13,6 +13,9 @@ import (
 	bundlefile "muniment.dev/muniment/verifiers/bundle"
 )
 
+// version is the version of the reports, as accounts have it.
+var version = fmt.Sprintf(`"reports":%d`, ReportsVersion)
+
 // TestReports computes the reports of each bundle again, with the stream key
 // and without it.
 func TestReports(t *testing.T) {
@@ -78,9 +81,9 @@ func TestForgedReports(t *testing.T) {
 			all[bundlefile.AssessmentName("approval.txt")] = []byte("approved\n")
 		}},
 		{"an account of nothing", "subject", func(_ *bundlefile.Manifest, all map[string][]byte) {
-			all[accountName] = []byte(`{"mediaType":"` + bundlefile.AccountMediaType + `","reports":1}` + "\n")
+			all[accountName] = []byte(`{"mediaType":"` + bundlefile.AccountMediaType + `",` + version + "}\n")
 		}},
-		{"an account of what the evidence decides", "since", changed(accountName, `"reports":1`, `"reports":1,"stated":[{"environment":"production","type":"image","digest":{"sha256":"aa"}}]`)},
+		{"an account of what the evidence decides", "since", changed(accountName, version, version+`,"stated":[{"environment":"production","type":"image","digest":{"sha256":"aa"}}]`)},
 		{"another gap in the account", "subject", changed(accountName, `"}}`, `"},"gap":"excepted"}`)},
 		{"another artifact in the account", "subject", changed(accountName, `"environment":"production"`, `"environment":"staging"`)},
 		{"an account that is none", "subject", changed(accountName, `{`, `[`)},
@@ -109,7 +112,7 @@ func TestOtherVersions(t *testing.T) {
 	file, err := w.create(w.source(w.rig.Ledger), w.requests()["release"])
 	w.must(err)
 	for name, change := range map[string]func(*bundlefile.Manifest, map[string][]byte){
-		"version 999": changed(accountName, `"reports":1`, `"reports":999`),
+		"version 999": changed(accountName, version, `"reports":999`),
 		"no account":  func(_ *bundlefile.Manifest, all map[string][]byte) { delete(all, accountName) },
 	} {
 		r, err := w.verify(rewrite(t, file, change), true)

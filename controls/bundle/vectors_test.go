@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -113,7 +112,7 @@ func writeVectors(t *testing.T) {
 		w.must(err)
 		v.Cases = append(v.Cases, vector{Name: strings.TrimSuffix("good, stream key "+key, " "), Bundle: "release", Policies: []string{"log"}, StreamKey: key, Verdict: "verified", Report: numbersOf(r)})
 	}
-	later := rewrite(t, file, changed(accountName, fmt.Sprintf(`"reports":%d`, ReportsVersion), fmt.Sprintf(`"reports":%d`, 9)))
+	later := rewrite(t, file, changed(accountName, version, `"reports":9`))
 	r, err := w.verify(later, true)
 	w.must(err)
 	v.Cases = append(v.Cases, vector{Name: "reports of another version", Bundle: "release", Edits: editsOf(file, later), Policies: []string{"log"}, StreamKey: "acme", Verdict: "verified", Report: numbersOf(r)})
@@ -168,7 +167,7 @@ func TestVectors(t *testing.T) {
 			t.Errorf("%s: %v, want %q", c.Name, err, c.Reason)
 		}
 	}
-	if _, all := contentOf(t, v.Bundles["release"]); !bytes.Contains(all[accountName], fmt.Appendf(nil, `"reports":%d`, ReportsVersion)) {
+	if _, all := contentOf(t, v.Bundles["release"]); !bytes.Contains(all[accountName], []byte(version)) {
 		t.Errorf("the vectors are not those of version %d", ReportsVersion)
 	}
 	if reportrig.Origin != v.Cases[0].Report.Origin {

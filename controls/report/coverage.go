@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/inventory"
@@ -58,7 +57,7 @@ func (g *gathering) addCoverage(ctx context.Context) error {
 		return compareBools(a.Environment != r.Name, b.Environment != r.Name)
 	})
 	for _, problem := range found.Problems {
-		r.Unknown = append(r.Unknown, strings.ToUpper(problem[:1])+problem[1:]+".")
+		r.Unknown = append(r.Unknown, sentence(problem)+".")
 	}
 	for _, s := range found.Sources {
 		r.Inventories = append(r.Inventories, s.Entries...)

@@ -26,3 +26,13 @@ func TestVisible(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestLabels checks that each cell names its column, because a narrow screen
+// shows rows as lists without the head of the table.
+func TestLabels(t *testing.T) {
+	for _, cell := range strings.Split(pageSource, "<td")[1:] {
+		if tag, _, _ := strings.Cut(cell, ">"); !strings.Contains(tag, "data-label=") {
+			t.Errorf("<td%s> has no data-label", tag)
+		}
+	}
+}

@@ -172,7 +172,7 @@ func (v *viewer) addCoverage() {
 	v.view.Unknown, v.NotKnown = v.Release.Unknown, verdict{Class: look.class, Mark: look.mark}
 	for i := range v.Release.Coverage {
 		c := &v.Release.Coverage[i]
-		out := coverageView{Class: "bad", Title: c.Kind + " in " + c.Environment, Share: "–", Width: "0", Sentence: "No inventory names any."}
+		out := coverageView{Class: "bad", Title: sentence(c.Kind) + " in " + c.Environment, Share: "–", Width: "0", Sentence: "No inventory names any."}
 		if c.Inventoried > 0 {
 			// Only all of them are 100 %.
 			tenths := c.Attested * 1000 / c.Inventoried

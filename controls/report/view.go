@@ -185,7 +185,7 @@ func (r *Release) title() string {
 	case len(r.Artifacts) == 1 && r.Artifacts[0].Name != "":
 		return r.Artifacts[0].Name
 	case r.Selection != "":
-		return strings.ToUpper(r.Selection[:1]) + r.Selection[1:]
+		return sentence(r.Selection)
 	}
 	return "Evidence"
 }
@@ -444,3 +444,6 @@ func (v *viewer) addContents() {
 	add(true, "verify", "Verify", 0)
 	add(true, "about", "About this page", 0)
 }
+
+// sentence returns a text that is not empty with a capital at its beginning.
+func sentence(text string) string { return strings.ToUpper(text[:1]) + text[1:] }
