@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -145,9 +146,12 @@ func TestGateCallers(t *testing.T) {
 	if connect.CodeOf(err) != connect.CodeNotFound {
 		t.Errorf("without a control set: %v, %v", none, err)
 	}
+	if e, ok := errors.AsType[*connect.Error](err); !ok || len(e.Details()) != 1 || e.Details()[0].Type() != "muniment.v1.LogState" {
+		t.Errorf("without a control set, the state of the log is not in the details: %v", err)
+	}
 	at := ts.putControls(t, "1")
 	set, err := g.client().GetControlSet(context.Background(), connect.NewRequest(&munimentv1.GetControlSetRequest{Tenant: "acme"}))
-	if err != nil || set.Msg.Index != at.Index || len(set.Msg.Controls) != 1 || set.Msg.Controls[0].Id != "EVIDENCE" || set.Msg.Set.Version != "1" {
+	if err != nil || set.Msg.State.TreeSize != at.Index+1 || set.Msg.State.Log == "" || set.Msg.State.AsOf == nil || set.Msg.Index != at.Index || len(set.Msg.Controls) != 1 || set.Msg.Controls[0].Id != "EVIDENCE" || set.Msg.Set.Version != "1" {
 		t.Errorf("the control set: %v, %v", set, err)
 	}
 }

@@ -28,6 +28,8 @@ type gate struct {
 	now     time.Time
 	age     time.Duration // of its state
 	size    uint64
+	log     string // origin
+	noSet   bool   // no control set is in force
 	revoked bool
 	err     error
 	asked   int // images
@@ -40,7 +42,7 @@ func (g *gate) Decide(_ context.Context, req *connect.Request[munimentv1.DecideR
 	if g.err != nil {
 		return nil, g.err
 	}
-	res := &munimentv1.DecideResponse{TreeSize: g.size, AsOf: timestamppb.New(g.now.Add(-g.age))}
+	res := &munimentv1.DecideResponse{TreeSize: g.size, AsOf: timestamppb.New(g.now.Add(-g.age)), Log: g.log}
 	for _, s := range req.Msg.Subjects {
 		g.asked++
 		d := &munimentv1.SubjectDecision{Decision: &munimentv1.GateDecision{Decision: "pass", Decided: timestamppb.New(g.now), ValidUntil: timestamppb.New(g.now.Add(24 * time.Hour)), TreeSize: &g.size, Inputs: "sha256:" + s.Artifact.Digest["sha256"],
@@ -64,7 +66,14 @@ func (g *gate) GetControlSet(context.Context, *connect.Request[munimentv1.GetCon
 	if g.err != nil {
 		return nil, g.err
 	}
-	return connect.NewResponse(&munimentv1.GetControlSetResponse{Set: &munimentv1.ControlSet{}}), nil
+	state := &munimentv1.LogState{Log: g.log, TreeSize: g.size, AsOf: timestamppb.New(g.now.Add(-g.age))}
+	if g.noSet {
+		err := connect.NewError(connect.CodeNotFound, errors.New("no control set is in force"))
+		detail, _ := connect.NewErrorDetail(state)
+		err.AddDetail(detail)
+		return nil, err
+	}
+	return connect.NewResponse(&munimentv1.GetControlSetResponse{Set: &munimentv1.ControlSet{}, State: state}), nil
 }
 
 func (g *gate) clock() time.Time {
@@ -117,7 +126,9 @@ func start(t *testing.T, g *gate, more ...Gate) *Handler {
 	return h
 }
 
-func newGate() *gate { return &gate{now: time.Date(2026, 11, 29, 3, 0, 0, 0, time.UTC), size: 10} }
+func newGate() *gate {
+	return &gate{now: time.Date(2026, 11, 29, 3, 0, 0, 0, time.UTC), size: 10, log: "log.example"}
+}
 
 func podOf(images ...string) string {
 	var all []string

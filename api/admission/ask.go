@@ -42,6 +42,8 @@ type asker struct {
 	now     func() time.Time
 	log     *slog.Logger
 	metrics *Metrics
+	// newest is how far the answers have come in the log.
+	newest frontier
 
 	mu   sync.Mutex // guards what follows
 	down map[*Server]time.Time
@@ -84,28 +86,24 @@ func (a *asker) failed(s *Server, err error) string {
 	return s.Name + ": " + cut(safetext.Quoted(plainReason(err)), 200)
 }
 
-func (a *asker) answered(s *Server, asOf time.Time) {
+// answered notes an answer that can be used.
+func (a *asker) answered(s *Server) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, known := a.down[s]; known {
 		a.log.Info("the replica answers again", "server", s.Name)
 		delete(a.down, s)
 	}
-	a.note(asOf)
 }
 
-// note notes an answer.
+// note notes the time of an answer's state.
 func (a *asker) note(asOf time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	a.seen = true
 	if asOf.After(a.asOf) {
 		a.asOf = asOf
 	}
-}
-
-func (a *asker) noteAge(asOf time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.note(asOf)
 }
 
 // state returns the time of the newest answer's state, and whether there was an
@@ -116,9 +114,14 @@ func (a *asker) state() (asOf time.Time, seen bool) {
 	return a.asOf, a.seen
 }
 
-// each asks the servers in turn, until one returns no error. Those that are
-// left share the time.
-func (a *asker) each(ctx context.Context, ask func(context.Context, *Server) error) error {
+// A use is what becomes of a server's answer, if its state may be used. It
+// returns an error if the next server may have a better one.
+type use func() error
+
+// each asks the servers in turn, until one gives an answer that can be used.
+// Those that are left share the time. An answer from an earlier state of the
+// log than others before is none.
+func (a *asker) each(ctx context.Context, ask func(context.Context, *Server) (logState, use, error)) error {
 	none := &silence{}
 	all := a.order()
 	for i, s := range all {
@@ -126,9 +129,10 @@ func (a *asker) each(ctx context.Context, ask func(context.Context, *Server) err
 		if end, ok := ctx.Deadline(); ok {
 			attempt, cancel = context.WithTimeout(ctx, time.Until(end)/time.Duration(len(all)-i))
 		}
-		err := ask(attempt, s)
+		err := a.one(attempt, s, ask)
 		cancel()
 		if err == nil {
+			a.answered(s)
 			return nil
 		}
 		none.reasons = append(none.reasons, a.failed(s, err))
@@ -139,10 +143,25 @@ func (a *asker) each(ctx context.Context, ask func(context.Context, *Server) err
 	return none
 }
 
+// one asks one server.
+func (a *asker) one(ctx context.Context, s *Server, ask func(context.Context, *Server) (logState, use, error)) error {
+	reached := a.newest.reached()
+	state, use, err := ask(ctx, s)
+	if err != nil {
+		return err
+	}
+	if err := a.newest.advance(state, reached, a.now()); err != nil {
+		return err
+	}
+	a.note(state.asOf)
+	return use()
+}
+
 // An asked is the answer of a server.
 type asked struct {
 	*munimentv1.DecideResponse
-	at time.Time // before it was asked
+	at   time.Time // before it was asked
+	asOf time.Time // zero: unknown
 }
 
 // errStale reports an answer from a state that is too old. The next server may
@@ -153,32 +172,33 @@ var errStale = errors.New("its state of the log is too old")
 func (a *asker) decide(ctx context.Context, stage, environment string, subjects []*munimentv1.GateSubject, dryRun bool) (*asked, error) {
 	var best *asked
 	request := &munimentv1.DecideRequest{Stage: stage, Environment: environment, Subjects: subjects, DryRun: dryRun, Explain: true, Gate: decide.GateAdmission}
-	err := a.each(ctx, func(ctx context.Context, s *Server) error {
+	err := a.each(ctx, func(ctx context.Context, s *Server) (logState, use, error) {
 		one := &asked{at: a.now()}
 		mine := proto.CloneOf(request)
 		mine.Tenant = s.Tenant
 		res, err := s.Gate.Decide(ctx, connect.NewRequest(mine))
 		if err != nil {
-			return err
+			return logState{}, nil, err
 		}
 		if n := len(res.Msg.Decisions); n != len(subjects) {
-			return fmt.Errorf("it decided about %d of %d images: upgrade it", n, len(subjects))
+			return logState{}, nil, fmt.Errorf("it decided about %d of %d images: upgrade it", n, len(subjects))
 		}
 		for _, d := range res.Msg.Decisions {
 			if d.GetDecision() == nil {
-				return errors.New("its answer has no decision")
+				return logState{}, nil, errors.New("its answer has no decision")
 			}
 		}
-		one.DecideResponse = res.Msg
-		if best == nil || best.AsOf.AsTime().Before(one.AsOf.AsTime()) {
-			best = one
-		}
-		if a.now().Sub(asOf(one.DecideResponse)) > a.maxAge {
-			a.noteAge(asOf(one.DecideResponse))
-			return errStale
-		}
-		a.answered(s, asOf(one.DecideResponse))
-		return nil
+		state := stateOfDecisions(res.Msg)
+		one.DecideResponse, one.asOf = res.Msg, state.asOf
+		return state, func() error {
+			if best == nil || best.asOf.Before(one.asOf) {
+				best = one
+			}
+			if a.now().Sub(one.asOf) > a.maxAge {
+				return errStale
+			}
+			return nil
+		}, nil
 	})
 	if best != nil {
 		return best, nil
@@ -186,31 +206,41 @@ func (a *asker) decide(ctx context.Context, stage, environment string, subjects 
 	return nil, err
 }
 
-// asOf returns the time up to which the answering side has the log; zero if it
-// does not report it.
-func asOf(m *munimentv1.DecideResponse) time.Time {
-	if m.AsOf == nil {
-		return time.Time{}
-	}
-	return m.AsOf.AsTime()
-}
-
 // controlSet returns the control set in force, or nil if there is none that can
 // be read. The decisions then explain that.
 func (a *asker) controlSet(ctx context.Context) (set *munimentv1.ControlSet, err error) {
-	err = a.each(ctx, func(ctx context.Context, s *Server) error {
+	err = a.each(ctx, func(ctx context.Context, s *Server) (logState, use, error) {
+		var found *munimentv1.ControlSet
+		var state *munimentv1.LogState
 		res, err := s.Gate.GetControlSet(ctx, connect.NewRequest(&munimentv1.GetControlSetRequest{Tenant: s.Tenant}))
 		switch code := connect.CodeOf(err); {
 		case err == nil:
-			set = res.Msg.Set
+			found, state = res.Msg.Set, res.Msg.State
 		case code == connect.CodeNotFound, code == connect.CodeFailedPrecondition:
+			state = detailedState(err)
 		default:
-			return err
+			return logState{}, nil, err
 		}
-		a.answered(s, time.Time{})
-		return nil
+		return stateOf(state), func() error {
+			set = found
+			return nil
+		}, nil
 	})
 	return set, err
+}
+
+// detailedState returns the state in the details of an error, or nil.
+func detailedState(err error) *munimentv1.LogState {
+	if c, ok := errors.AsType[*connect.Error](err); ok {
+		for _, d := range c.Details() {
+			if m, err := d.Value(); err == nil {
+				if s, ok := m.(*munimentv1.LogState); ok {
+					return s
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // plainReason returns an error without the code of the protocol.

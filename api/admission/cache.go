@@ -51,6 +51,15 @@ func (d *decided) usable(now time.Time, refresh time.Duration) bool {
 	return now.Sub(d.asked) <= refresh && now.Before(d.decision.Decision.ValidUntil.AsTime())
 }
 
+// precedes reports whether the decision is from an earlier state of the log
+// than another one, or was asked for earlier in the same state.
+func (d *decided) precedes(other *decided) bool {
+	if d.treeSize != other.treeSize {
+		return d.treeSize < other.treeSize
+	}
+	return d.asked.Before(other.asked)
+}
+
 func (d *decided) recorded(now time.Time) bool { return now.Before(d.recordedUntil) }
 
 // follow makes the decision follow an earlier one: a dry run with the recorded
@@ -97,17 +106,17 @@ func (c *cache) get(q question, now time.Time) *decided {
 	return one.decided
 }
 
-// put adds a decision, or replaces the one about the same question. One that
-// is too large for the cache is not kept. used is the time of its use; zero:
-// it is not used now.
-func (c *cache) put(d *decided, used time.Time) {
+// put adds a decision, or replaces the one about the same question, unless that
+// is newer. It returns the newer one. One that is too large for the cache is
+// not kept. used is the time of its use; zero: it is not used now.
+func (c *cache) put(d *decided, used time.Time) *decided {
 	size := d.size()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e := c.at[d.question]; e != nil {
 		old := e.Value.(*cached)
-		if old.asked.After(d.asked) {
-			return // it is newer
+		if d.precedes(old.decided) {
+			return old.decided
 		}
 		d.follow(old.decided)
 		if used.IsZero() {
@@ -116,13 +125,14 @@ func (c *cache) put(d *decided, used time.Time) {
 		c.remove(e)
 	}
 	if size > c.maxBytes/4 {
-		return
+		return d
 	}
 	c.at[d.question] = c.order.PushFront(&cached{d, used, size})
 	c.bytes += size
 	for c.bytes > c.maxBytes || c.order.Len() > c.maxEntries {
 		c.remove(c.order.Back())
 	}
+	return d
 }
 
 func (c *cache) remove(e *list.Element) {

@@ -126,8 +126,7 @@ func (d *decider) land(ctx context.Context, group []question, records bool) {
 		f := d.flights[key]
 		delete(d.flights, key)
 		if f.err = err; err == nil {
-			f.result = results[i]
-			d.cache.put(f.result, now)
+			f.result = d.cache.put(results[i], now)
 			d.metrics.decided(f.result, "replica")
 		}
 		close(f.done)
@@ -152,7 +151,7 @@ func (d *decider) ask(ctx context.Context, group []question, dryRun bool) ([]*de
 	out := make([]*decided, len(group))
 	for i, q := range group {
 		one := res.Decisions[i]
-		out[i] = &decided{question: q, asked: res.at, asOf: asOf(res.DecideResponse), treeSize: one.Decision.GetTreeSize(), decision: one, subject: answer.NewSubject(subjects[i], nil, one)}
+		out[i] = &decided{question: q, asked: res.at, asOf: res.asOf, treeSize: one.Decision.GetTreeSize(), decision: one, subject: answer.NewSubject(subjects[i], nil, one)}
 		if one.Index != nil || one.Spooled != "" {
 			out[i].recordedUntil = one.Decision.ValidUntil.AsTime()
 		}
@@ -225,8 +224,8 @@ func (d *decider) askAll(ctx context.Context, some []*decided) ([]*decided, erro
 		questions[i] = one.question
 	}
 	results, err := d.ask(ctx, questions, true)
-	for _, one := range results {
-		d.cache.put(one, time.Time{})
+	for i, one := range results {
+		results[i] = d.cache.put(one, time.Time{})
 	}
 	return results, err
 }

@@ -85,7 +85,7 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 	if err := s.Limits.Take(ctx, limit.DecisionBytes*artifactsOf(req.Msg)); err != nil {
 		return nil, s.Public(err)
 	}
-	asOf, size := s.Ledger.AsOf(), s.Ledger.Published().Size
+	state := s.state()
 	c := &gateCall{Gates: s, id: id, question: decide.Question{Stage: req.Msg.Stage, Environment: req.Msg.Environment}, subjects: req.Msg.Subjects, records: !req.Msg.DryRun, gate: cmp.Or(req.Msg.Gate, decide.GateReplica), explains: req.Msg.Explain && len(req.Msg.Subjects) <= decide.MaxExplained}
 	switch at := req.Msg.At.(type) {
 	case *munimentv1.DecideRequest_TreeSize:
@@ -128,7 +128,13 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 		return nil, notYet(s.Public, "at", err)
 	}
 	c.count()
-	return connect.NewResponse(&munimentv1.DecideResponse{Decisions: c.out, TreeSize: size, AsOf: timestamppb.New(asOf)}), nil
+	return connect.NewResponse(&munimentv1.DecideResponse{Decisions: c.out, TreeSize: state.TreeSize, AsOf: state.AsOf, Log: state.Log}), nil
+}
+
+// state returns what the server has of the log.
+func (s *Gates) state() *munimentv1.LogState {
+	asOf := timestamppb.New(s.Ledger.AsOf()) // first: it is not later than the size
+	return &munimentv1.LogState{Log: s.Ledger.Origin(), TreeSize: s.Ledger.Published().Size, AsOf: asOf}
 }
 
 // notYet returns the error that the caller sees, which names the field if the
@@ -344,13 +350,27 @@ func (s *Gates) GetControlSet(ctx context.Context, req *connect.Request[muniment
 	if err != nil {
 		return nil, err
 	}
-	in, err := s.Decider.InForce(ctx, id.Tenant.Stream)
+	state := s.state()
+	res, err := s.controlSet(ctx, id.Tenant.Stream)
 	if err != nil {
-		return nil, s.Public(err)
+		// Without a control set, too, the answer depends on the state.
+		return nil, withDetail(s.Public(err), state)
 	}
-	res, err := in.Response()
-	if err != nil {
-		return nil, s.Public(err)
-	}
+	res.State = state
 	return connect.NewResponse(res), nil
+}
+
+func (s *Gates) controlSet(ctx context.Context, stream *ledger.Stream) (*munimentv1.GetControlSetResponse, error) {
+	in, err := s.Decider.InForce(ctx, stream)
+	if err != nil {
+		return nil, err
+	}
+	return in.Response()
+}
+
+func withDetail(e *connect.Error, m proto.Message) *connect.Error {
+	if d, err := connect.NewErrorDetail(m); err == nil {
+		e.AddDetail(d)
+	}
+	return e
 }

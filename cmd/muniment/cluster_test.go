@@ -112,6 +112,19 @@ func startLogged(ts *testscript.TestScript, name string, args []string, env ...s
 	return bufio.NewScanner(out), stop
 }
 
+// replica NAME FLAGS...: serves the replica in the folder NAME until the script
+// ends. It writes its URL to NAME.url, and appends its log to NAME.log.
+func replicaScript(ts *testscript.TestScript, neg bool, args []string) {
+	lines, _ := startLogged(ts, args[0], append([]string{"serve", "--data", args[0], "--listen", "127.0.0.1:0"}, args[1:]...))
+	for lines.Scan() {
+		if _, url, ok := strings.Cut(lines.Text(), "listening on "); ok {
+			ts.Check(os.WriteFile(ts.MkAbs(args[0]+".url"), []byte(url), 0o600))
+			return
+		}
+	}
+	ts.Fatalf("the replica ended")
+}
+
 // reconciler FLAGS...: records the uses of break-glass in a cluster until the
 // script ends or killreconciler, and appends its log to reconciler.log.
 func reconcilerScript(ts *testscript.TestScript, neg bool, args []string) {

@@ -81,7 +81,7 @@ func runScripts(t *testing.T, dir string) {
 			"peer": peerScript, "pushimage": pushImageScript, "gitea": giteaScript, "registry": registryScript, "attach": attachScript, "filehost": fileHostScript, "envelope": envelopeScript, "pgpkey": pgpKeyScript, "digestof": digestOfScript, "pipe": pipeScript, "remotedigest": remoteDigestScript,
 			"bigfile": bigFileScript, "lines": linesScript, "statementlines": statementLinesScript, "peakmemory": peakMemoryScript, "plainprogram": plainProgramScript, "files": filesScript, "abortedupload": abortedUploadScript, "killserver": killServerScript, "metric": metricScript,
 			"serve": serveScript, "stopserver": stopScript, "hup": hupScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script, "newest": newestScript, "flip": flipScript,
-			"cluster": clusterScript, "admitter": admitterScript, "killadmitter": killAdmitterScript, "reconciler": reconcilerScript, "killreconciler": killReconcilerScript, "restartcluster": restartClusterScript, "link": linkScript, "cut": cutScript, "join": joinScript,
+			"cluster": clusterScript, "replica": replicaScript, "admitter": admitterScript, "killadmitter": killAdmitterScript, "reconciler": reconcilerScript, "killreconciler": killReconcilerScript, "restartcluster": restartClusterScript, "link": linkScript, "cut": cutScript, "join": joinScript,
 			"witnesskey": witnessKeyScript, "witness": witnessScript, "logkey": logKeyScript,
 		},
 	})

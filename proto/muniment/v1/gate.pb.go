@@ -386,7 +386,9 @@ type DecideResponse struct {
 	// call on the log itself, or of its newest entry while it is not known to be
 	// in its latest state. On a replica it is when the log last confirmed that it
 	// had no other entries, or the time of the replica's newest entry.
-	AsOf          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	AsOf *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	// Origin of the log.
+	Log           string `protobuf:"bytes,4,opt,name=log,proto3" json:"log,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -440,6 +442,13 @@ func (x *DecideResponse) GetAsOf() *timestamppb.Timestamp {
 		return x.AsOf
 	}
 	return nil
+}
+
+func (x *DecideResponse) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
 }
 
 type SubjectDecision struct {
@@ -1189,7 +1198,9 @@ type GetControlSetResponse struct {
 	// SHA-256 of the set's payload, as "sha256:" and hexadecimal digits.
 	Digest string `protobuf:"bytes,3,opt,name=digest,proto3" json:"digest,omitempty"`
 	// The entry of the set.
-	Index         uint64 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	Index uint64 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
+	// What the server had of the log when the call began.
+	State         *LogState `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1252,6 +1263,77 @@ func (x *GetControlSetResponse) GetIndex() uint64 {
 	return 0
 }
 
+func (x *GetControlSetResponse) GetState() *LogState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+// What a server has of a log. It is also a detail of the errors not_found and
+// failed_precondition of GetControlSet.
+type LogState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Origin of the log.
+	Log      string `protobuf:"bytes,1,opt,name=log,proto3" json:"log,omitempty"`
+	TreeSize uint64 `protobuf:"varint,2,opt,name=tree_size,json=treeSize,proto3" json:"tree_size,omitempty"`
+	// As in DecideResponse.
+	AsOf          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=as_of,json=asOf,proto3" json:"as_of,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LogState) Reset() {
+	*x = LogState{}
+	mi := &file_muniment_v1_gate_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LogState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LogState) ProtoMessage() {}
+
+func (x *LogState) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_gate_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LogState.ProtoReflect.Descriptor instead.
+func (*LogState) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *LogState) GetLog() string {
+	if x != nil {
+		return x.Log
+	}
+	return ""
+}
+
+func (x *LogState) GetTreeSize() uint64 {
+	if x != nil {
+		return x.TreeSize
+	}
+	return 0
+}
+
+func (x *LogState) GetAsOf() *timestamppb.Timestamp {
+	if x != nil {
+		return x.AsOf
+	}
+	return nil
+}
+
 type ReplayRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -1269,7 +1351,7 @@ type ReplayRequest struct {
 
 func (x *ReplayRequest) Reset() {
 	*x = ReplayRequest{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[15]
+	mi := &file_muniment_v1_gate_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1281,7 +1363,7 @@ func (x *ReplayRequest) String() string {
 func (*ReplayRequest) ProtoMessage() {}
 
 func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[15]
+	mi := &file_muniment_v1_gate_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1294,7 +1376,7 @@ func (x *ReplayRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayRequest.ProtoReflect.Descriptor instead.
 func (*ReplayRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{15}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ReplayRequest) GetTenant() string {
@@ -1350,7 +1432,7 @@ type ReplayResponse struct {
 
 func (x *ReplayResponse) Reset() {
 	*x = ReplayResponse{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[16]
+	mi := &file_muniment_v1_gate_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1362,7 +1444,7 @@ func (x *ReplayResponse) String() string {
 func (*ReplayResponse) ProtoMessage() {}
 
 func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[16]
+	mi := &file_muniment_v1_gate_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1375,7 +1457,7 @@ func (x *ReplayResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayResponse.ProtoReflect.Descriptor instead.
 func (*ReplayResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{16}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ReplayResponse) GetDecisions() []*ReplayedDecision {
@@ -1430,7 +1512,7 @@ type ReplayTotals struct {
 
 func (x *ReplayTotals) Reset() {
 	*x = ReplayTotals{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[17]
+	mi := &file_muniment_v1_gate_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1442,7 +1524,7 @@ func (x *ReplayTotals) String() string {
 func (*ReplayTotals) ProtoMessage() {}
 
 func (x *ReplayTotals) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[17]
+	mi := &file_muniment_v1_gate_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1455,7 +1537,7 @@ func (x *ReplayTotals) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayTotals.ProtoReflect.Descriptor instead.
 func (*ReplayTotals) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{17}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ReplayTotals) GetUnchanged() uint64 {
@@ -1518,7 +1600,7 @@ type ReplayedDecision struct {
 
 func (x *ReplayedDecision) Reset() {
 	*x = ReplayedDecision{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[18]
+	mi := &file_muniment_v1_gate_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1530,7 +1612,7 @@ func (x *ReplayedDecision) String() string {
 func (*ReplayedDecision) ProtoMessage() {}
 
 func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[18]
+	mi := &file_muniment_v1_gate_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1543,7 +1625,7 @@ func (x *ReplayedDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReplayedDecision.ProtoReflect.Descriptor instead.
 func (*ReplayedDecision) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{18}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ReplayedDecision) GetIndex() uint64 {
@@ -1632,7 +1714,7 @@ type ListAffectedRequest struct {
 
 func (x *ListAffectedRequest) Reset() {
 	*x = ListAffectedRequest{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[19]
+	mi := &file_muniment_v1_gate_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1644,7 +1726,7 @@ func (x *ListAffectedRequest) String() string {
 func (*ListAffectedRequest) ProtoMessage() {}
 
 func (x *ListAffectedRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[19]
+	mi := &file_muniment_v1_gate_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1657,7 +1739,7 @@ func (x *ListAffectedRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAffectedRequest.ProtoReflect.Descriptor instead.
 func (*ListAffectedRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{19}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListAffectedRequest) GetTenant() string {
@@ -1712,7 +1794,7 @@ type ListAffectedResponse struct {
 
 func (x *ListAffectedResponse) Reset() {
 	*x = ListAffectedResponse{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[20]
+	mi := &file_muniment_v1_gate_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +1806,7 @@ func (x *ListAffectedResponse) String() string {
 func (*ListAffectedResponse) ProtoMessage() {}
 
 func (x *ListAffectedResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[20]
+	mi := &file_muniment_v1_gate_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +1819,7 @@ func (x *ListAffectedResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListAffectedResponse.ProtoReflect.Descriptor instead.
 func (*ListAffectedResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{20}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListAffectedResponse) GetPasses() []*AffectedPass {
@@ -1803,7 +1885,7 @@ type AffectedPass struct {
 
 func (x *AffectedPass) Reset() {
 	*x = AffectedPass{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[21]
+	mi := &file_muniment_v1_gate_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +1897,7 @@ func (x *AffectedPass) String() string {
 func (*AffectedPass) ProtoMessage() {}
 
 func (x *AffectedPass) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[21]
+	mi := &file_muniment_v1_gate_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +1910,7 @@ func (x *AffectedPass) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AffectedPass.ProtoReflect.Descriptor instead.
 func (*AffectedPass) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{21}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *AffectedPass) GetIndex() uint64 {
@@ -1919,7 +2001,7 @@ type AffectedCause struct {
 
 func (x *AffectedCause) Reset() {
 	*x = AffectedCause{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[22]
+	mi := &file_muniment_v1_gate_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2013,7 @@ func (x *AffectedCause) String() string {
 func (*AffectedCause) ProtoMessage() {}
 
 func (x *AffectedCause) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[22]
+	mi := &file_muniment_v1_gate_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2026,7 @@ func (x *AffectedCause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AffectedCause.ProtoReflect.Descriptor instead.
 func (*AffectedCause) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{22}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *AffectedCause) GetControl() string {
@@ -1985,7 +2067,7 @@ type ListInventoryRequest struct {
 
 func (x *ListInventoryRequest) Reset() {
 	*x = ListInventoryRequest{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[23]
+	mi := &file_muniment_v1_gate_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1997,7 +2079,7 @@ func (x *ListInventoryRequest) String() string {
 func (*ListInventoryRequest) ProtoMessage() {}
 
 func (x *ListInventoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[23]
+	mi := &file_muniment_v1_gate_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2010,7 +2092,7 @@ func (x *ListInventoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInventoryRequest.ProtoReflect.Descriptor instead.
 func (*ListInventoryRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{23}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ListInventoryRequest) GetTenant() string {
@@ -2051,7 +2133,7 @@ type InventoryQuery struct {
 
 func (x *InventoryQuery) Reset() {
 	*x = InventoryQuery{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[24]
+	mi := &file_muniment_v1_gate_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2145,7 @@ func (x *InventoryQuery) String() string {
 func (*InventoryQuery) ProtoMessage() {}
 
 func (x *InventoryQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[24]
+	mi := &file_muniment_v1_gate_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2158,7 @@ func (x *InventoryQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryQuery.ProtoReflect.Descriptor instead.
 func (*InventoryQuery) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{24}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *InventoryQuery) GetEnvironment() string {
@@ -2162,7 +2244,7 @@ type ListInventoryResponse struct {
 
 func (x *ListInventoryResponse) Reset() {
 	*x = ListInventoryResponse{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[25]
+	mi := &file_muniment_v1_gate_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2174,7 +2256,7 @@ func (x *ListInventoryResponse) String() string {
 func (*ListInventoryResponse) ProtoMessage() {}
 
 func (x *ListInventoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[25]
+	mi := &file_muniment_v1_gate_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2187,7 +2269,7 @@ func (x *ListInventoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListInventoryResponse.ProtoReflect.Descriptor instead.
 func (*ListInventoryResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{25}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListInventoryResponse) GetSources() []*InventorySource {
@@ -2246,7 +2328,7 @@ type InventorySource struct {
 
 func (x *InventorySource) Reset() {
 	*x = InventorySource{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[26]
+	mi := &file_muniment_v1_gate_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2258,7 +2340,7 @@ func (x *InventorySource) String() string {
 func (*InventorySource) ProtoMessage() {}
 
 func (x *InventorySource) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[26]
+	mi := &file_muniment_v1_gate_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2271,7 +2353,7 @@ func (x *InventorySource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventorySource.ProtoReflect.Descriptor instead.
 func (*InventorySource) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{26}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *InventorySource) GetScope() string {
@@ -2399,7 +2481,7 @@ type InventoriedArtifact struct {
 
 func (x *InventoriedArtifact) Reset() {
 	*x = InventoriedArtifact{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[27]
+	mi := &file_muniment_v1_gate_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2493,7 @@ func (x *InventoriedArtifact) String() string {
 func (*InventoriedArtifact) ProtoMessage() {}
 
 func (x *InventoriedArtifact) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[27]
+	mi := &file_muniment_v1_gate_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2506,7 @@ func (x *InventoriedArtifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoriedArtifact.ProtoReflect.Descriptor instead.
 func (*InventoriedArtifact) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{27}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *InventoriedArtifact) GetEnvironment() string {
@@ -2519,7 +2601,7 @@ type ListCoverageRequest struct {
 
 func (x *ListCoverageRequest) Reset() {
 	*x = ListCoverageRequest{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[28]
+	mi := &file_muniment_v1_gate_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2531,7 +2613,7 @@ func (x *ListCoverageRequest) String() string {
 func (*ListCoverageRequest) ProtoMessage() {}
 
 func (x *ListCoverageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[28]
+	mi := &file_muniment_v1_gate_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2544,7 +2626,7 @@ func (x *ListCoverageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCoverageRequest.ProtoReflect.Descriptor instead.
 func (*ListCoverageRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{28}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListCoverageRequest) GetTenant() string {
@@ -2597,7 +2679,7 @@ type ListCoverageResponse struct {
 
 func (x *ListCoverageResponse) Reset() {
 	*x = ListCoverageResponse{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[29]
+	mi := &file_muniment_v1_gate_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2609,7 +2691,7 @@ func (x *ListCoverageResponse) String() string {
 func (*ListCoverageResponse) ProtoMessage() {}
 
 func (x *ListCoverageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[29]
+	mi := &file_muniment_v1_gate_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2622,7 +2704,7 @@ func (x *ListCoverageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCoverageResponse.ProtoReflect.Descriptor instead.
 func (*ListCoverageResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{29}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListCoverageResponse) GetGaps() []*CoverageGap {
@@ -2705,7 +2787,7 @@ type CoverageCount struct {
 
 func (x *CoverageCount) Reset() {
 	*x = CoverageCount{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[30]
+	mi := &file_muniment_v1_gate_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2717,7 +2799,7 @@ func (x *CoverageCount) String() string {
 func (*CoverageCount) ProtoMessage() {}
 
 func (x *CoverageCount) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[30]
+	mi := &file_muniment_v1_gate_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2730,7 +2812,7 @@ func (x *CoverageCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageCount.ProtoReflect.Descriptor instead.
 func (*CoverageCount) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{30}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *CoverageCount) GetEnvironment() string {
@@ -2792,7 +2874,7 @@ type CoverageGap struct {
 
 func (x *CoverageGap) Reset() {
 	*x = CoverageGap{}
-	mi := &file_muniment_v1_gate_proto_msgTypes[31]
+	mi := &file_muniment_v1_gate_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +2886,7 @@ func (x *CoverageGap) String() string {
 func (*CoverageGap) ProtoMessage() {}
 
 func (x *CoverageGap) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_gate_proto_msgTypes[31]
+	mi := &file_muniment_v1_gate_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +2899,7 @@ func (x *CoverageGap) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CoverageGap.ProtoReflect.Descriptor instead.
 func (*CoverageGap) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{31}
+	return file_muniment_v1_gate_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CoverageGap) GetArtifact() *InventoriedArtifact {
@@ -2876,11 +2958,12 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\vcontrol_set\x18\v \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80@R\n" +
 	"controlSet\x12/\n" +
 	"\bcontrols\x18\f \x03(\fB\x13\xbaH\x10\x92\x01\r\x10\x80\b\"\bz\x06\x10\x01\x18\x80\x80@R\bcontrolsB\x04\n" +
-	"\x02at\"\x9a\x01\n" +
+	"\x02at\"\xac\x01\n" +
 	"\x0eDecideResponse\x12:\n" +
 	"\tdecisions\x18\x01 \x03(\v2\x1c.muniment.v1.SubjectDecisionR\tdecisions\x12\x1b\n" +
 	"\ttree_size\x18\x02 \x01(\x04R\btreeSize\x12/\n" +
-	"\x05as_of\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\xe1\x01\n" +
+	"\x05as_of\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\x12\x10\n" +
+	"\x03log\x18\x04 \x01(\tR\x03log\"\xe1\x01\n" +
 	"\x0fSubjectDecision\x125\n" +
 	"\bdecision\x18\x01 \x01(\v2\x19.muniment.v1.GateDecisionR\bdecision\x12\x19\n" +
 	"\x05index\x18\x02 \x01(\x04H\x00R\x05index\x88\x01\x01\x12\x1a\n" +
@@ -2939,12 +3022,17 @@ const file_muniment_v1_gate_proto_rawDesc = "" +
 	"\tapprovers\x18\x05 \x03(\tR\tapprovers\x12 \n" +
 	"\vunconfirmed\x18\x06 \x01(\bR\vunconfirmed\"^\n" +
 	"\x14GetControlSetRequest\x12F\n" +
-	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\"\xa2\x01\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\"\xcf\x01\n" +
 	"\x15GetControlSetResponse\x12)\n" +
 	"\x03set\x18\x01 \x01(\v2\x17.muniment.v1.ControlSetR\x03set\x120\n" +
 	"\bcontrols\x18\x02 \x03(\v2\x14.muniment.v1.ControlR\bcontrols\x12\x16\n" +
 	"\x06digest\x18\x03 \x01(\tR\x06digest\x12\x14\n" +
-	"\x05index\x18\x04 \x01(\x04R\x05index\"\x90\x02\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\x12+\n" +
+	"\x05state\x18\x05 \x01(\v2\x15.muniment.v1.LogStateR\x05state\"j\n" +
+	"\bLogState\x12\x10\n" +
+	"\x03log\x18\x01 \x01(\tR\x03log\x12\x1b\n" +
+	"\ttree_size\x18\x02 \x01(\x04R\btreeSize\x12/\n" +
+	"\x05as_of\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04asOf\"\x90\x02\n" +
 	"\rReplayRequest\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12-\n" +
 	"\vcontrol_set\x18\x02 \x01(\fB\f\xbaH\t\xc8\x01\x01z\x04\x18\x80\x80@R\n" +
@@ -3116,7 +3204,7 @@ func file_muniment_v1_gate_proto_rawDescGZIP() []byte {
 }
 
 var file_muniment_v1_gate_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_muniment_v1_gate_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_muniment_v1_gate_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_muniment_v1_gate_proto_goTypes = []any{
 	(SubmissionResult)(0),           // 0: muniment.v1.SubmissionResult
 	(*GateSubject)(nil),             // 1: muniment.v1.GateSubject
@@ -3134,101 +3222,104 @@ var file_muniment_v1_gate_proto_goTypes = []any{
 	(*UsedException)(nil),           // 13: muniment.v1.UsedException
 	(*GetControlSetRequest)(nil),    // 14: muniment.v1.GetControlSetRequest
 	(*GetControlSetResponse)(nil),   // 15: muniment.v1.GetControlSetResponse
-	(*ReplayRequest)(nil),           // 16: muniment.v1.ReplayRequest
-	(*ReplayResponse)(nil),          // 17: muniment.v1.ReplayResponse
-	(*ReplayTotals)(nil),            // 18: muniment.v1.ReplayTotals
-	(*ReplayedDecision)(nil),        // 19: muniment.v1.ReplayedDecision
-	(*ListAffectedRequest)(nil),     // 20: muniment.v1.ListAffectedRequest
-	(*ListAffectedResponse)(nil),    // 21: muniment.v1.ListAffectedResponse
-	(*AffectedPass)(nil),            // 22: muniment.v1.AffectedPass
-	(*AffectedCause)(nil),           // 23: muniment.v1.AffectedCause
-	(*ListInventoryRequest)(nil),    // 24: muniment.v1.ListInventoryRequest
-	(*InventoryQuery)(nil),          // 25: muniment.v1.InventoryQuery
-	(*ListInventoryResponse)(nil),   // 26: muniment.v1.ListInventoryResponse
-	(*InventorySource)(nil),         // 27: muniment.v1.InventorySource
-	(*InventoriedArtifact)(nil),     // 28: muniment.v1.InventoriedArtifact
-	(*ListCoverageRequest)(nil),     // 29: muniment.v1.ListCoverageRequest
-	(*ListCoverageResponse)(nil),    // 30: muniment.v1.ListCoverageResponse
-	(*CoverageCount)(nil),           // 31: muniment.v1.CoverageCount
-	(*CoverageGap)(nil),             // 32: muniment.v1.CoverageGap
-	nil,                             // 33: muniment.v1.GatePart.DigestEntry
-	(*Artifact)(nil),                // 34: muniment.v1.Artifact
-	(*timestamppb.Timestamp)(nil),   // 35: google.protobuf.Timestamp
-	(*GateDecision)(nil),            // 36: muniment.v1.GateDecision
-	(*ControlSet)(nil),              // 37: muniment.v1.ControlSet
-	(*Control)(nil),                 // 38: muniment.v1.Control
-	(*ControlResult)(nil),           // 39: muniment.v1.ControlResult
+	(*LogState)(nil),                // 16: muniment.v1.LogState
+	(*ReplayRequest)(nil),           // 17: muniment.v1.ReplayRequest
+	(*ReplayResponse)(nil),          // 18: muniment.v1.ReplayResponse
+	(*ReplayTotals)(nil),            // 19: muniment.v1.ReplayTotals
+	(*ReplayedDecision)(nil),        // 20: muniment.v1.ReplayedDecision
+	(*ListAffectedRequest)(nil),     // 21: muniment.v1.ListAffectedRequest
+	(*ListAffectedResponse)(nil),    // 22: muniment.v1.ListAffectedResponse
+	(*AffectedPass)(nil),            // 23: muniment.v1.AffectedPass
+	(*AffectedCause)(nil),           // 24: muniment.v1.AffectedCause
+	(*ListInventoryRequest)(nil),    // 25: muniment.v1.ListInventoryRequest
+	(*InventoryQuery)(nil),          // 26: muniment.v1.InventoryQuery
+	(*ListInventoryResponse)(nil),   // 27: muniment.v1.ListInventoryResponse
+	(*InventorySource)(nil),         // 28: muniment.v1.InventorySource
+	(*InventoriedArtifact)(nil),     // 29: muniment.v1.InventoriedArtifact
+	(*ListCoverageRequest)(nil),     // 30: muniment.v1.ListCoverageRequest
+	(*ListCoverageResponse)(nil),    // 31: muniment.v1.ListCoverageResponse
+	(*CoverageCount)(nil),           // 32: muniment.v1.CoverageCount
+	(*CoverageGap)(nil),             // 33: muniment.v1.CoverageGap
+	nil,                             // 34: muniment.v1.GatePart.DigestEntry
+	(*Artifact)(nil),                // 35: muniment.v1.Artifact
+	(*timestamppb.Timestamp)(nil),   // 36: google.protobuf.Timestamp
+	(*GateDecision)(nil),            // 37: muniment.v1.GateDecision
+	(*ControlSet)(nil),              // 38: muniment.v1.ControlSet
+	(*Control)(nil),                 // 39: muniment.v1.Control
+	(*ControlResult)(nil),           // 40: muniment.v1.ControlResult
 }
 var file_muniment_v1_gate_proto_depIdxs = []int32{
-	34, // 0: muniment.v1.GateSubject.artifact:type_name -> muniment.v1.Artifact
+	35, // 0: muniment.v1.GateSubject.artifact:type_name -> muniment.v1.Artifact
 	2,  // 1: muniment.v1.GateSubject.parts:type_name -> muniment.v1.GatePart
-	33, // 2: muniment.v1.GatePart.digest:type_name -> muniment.v1.GatePart.DigestEntry
+	34, // 2: muniment.v1.GatePart.digest:type_name -> muniment.v1.GatePart.DigestEntry
 	1,  // 3: muniment.v1.DecideRequest.subjects:type_name -> muniment.v1.GateSubject
-	35, // 4: muniment.v1.DecideRequest.time:type_name -> google.protobuf.Timestamp
+	36, // 4: muniment.v1.DecideRequest.time:type_name -> google.protobuf.Timestamp
 	5,  // 5: muniment.v1.DecideResponse.decisions:type_name -> muniment.v1.SubjectDecision
-	35, // 6: muniment.v1.DecideResponse.as_of:type_name -> google.protobuf.Timestamp
-	36, // 7: muniment.v1.SubjectDecision.decision:type_name -> muniment.v1.GateDecision
+	36, // 6: muniment.v1.DecideResponse.as_of:type_name -> google.protobuf.Timestamp
+	37, // 7: muniment.v1.SubjectDecision.decision:type_name -> muniment.v1.GateDecision
 	10, // 8: muniment.v1.SubjectDecision.explanations:type_name -> muniment.v1.Explanation
 	1,  // 9: muniment.v1.SpooledDecision.subject:type_name -> muniment.v1.GateSubject
-	36, // 10: muniment.v1.SpooledDecision.decision:type_name -> muniment.v1.GateDecision
+	37, // 10: muniment.v1.SpooledDecision.decision:type_name -> muniment.v1.GateDecision
 	9,  // 11: muniment.v1.SubmitDecisionsResponse.results:type_name -> muniment.v1.SubmittedDecision
 	0,  // 12: muniment.v1.SubmittedDecision.result:type_name -> muniment.v1.SubmissionResult
-	36, // 13: muniment.v1.SubmittedDecision.decision:type_name -> muniment.v1.GateDecision
+	37, // 13: muniment.v1.SubmittedDecision.decision:type_name -> muniment.v1.GateDecision
 	11, // 14: muniment.v1.Explanation.requirements:type_name -> muniment.v1.RequirementExplanation
 	13, // 15: muniment.v1.Explanation.exceptions:type_name -> muniment.v1.UsedException
 	12, // 16: muniment.v1.RequirementExplanation.found:type_name -> muniment.v1.FoundEvidence
 	12, // 17: muniment.v1.RequirementExplanation.ignored:type_name -> muniment.v1.FoundEvidence
-	35, // 18: muniment.v1.FoundEvidence.time:type_name -> google.protobuf.Timestamp
-	35, // 19: muniment.v1.UsedException.expires:type_name -> google.protobuf.Timestamp
-	37, // 20: muniment.v1.GetControlSetResponse.set:type_name -> muniment.v1.ControlSet
-	38, // 21: muniment.v1.GetControlSetResponse.controls:type_name -> muniment.v1.Control
-	35, // 22: muniment.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
-	19, // 23: muniment.v1.ReplayResponse.decisions:type_name -> muniment.v1.ReplayedDecision
-	18, // 24: muniment.v1.ReplayResponse.totals:type_name -> muniment.v1.ReplayTotals
-	35, // 25: muniment.v1.ReplayedDecision.decided:type_name -> google.protobuf.Timestamp
-	34, // 26: muniment.v1.ReplayedDecision.subjects:type_name -> muniment.v1.Artifact
-	39, // 27: muniment.v1.ReplayedDecision.results:type_name -> muniment.v1.ControlResult
-	35, // 28: muniment.v1.ListAffectedRequest.since:type_name -> google.protobuf.Timestamp
-	22, // 29: muniment.v1.ListAffectedResponse.passes:type_name -> muniment.v1.AffectedPass
-	35, // 30: muniment.v1.AffectedPass.decided:type_name -> google.protobuf.Timestamp
-	34, // 31: muniment.v1.AffectedPass.subjects:type_name -> muniment.v1.Artifact
-	39, // 32: muniment.v1.AffectedPass.results:type_name -> muniment.v1.ControlResult
-	23, // 33: muniment.v1.AffectedPass.causes:type_name -> muniment.v1.AffectedCause
-	25, // 34: muniment.v1.ListInventoryRequest.query:type_name -> muniment.v1.InventoryQuery
-	35, // 35: muniment.v1.InventoryQuery.time:type_name -> google.protobuf.Timestamp
-	27, // 36: muniment.v1.ListInventoryResponse.sources:type_name -> muniment.v1.InventorySource
-	28, // 37: muniment.v1.ListInventoryResponse.artifacts:type_name -> muniment.v1.InventoriedArtifact
-	35, // 38: muniment.v1.ListInventoryResponse.as_of:type_name -> google.protobuf.Timestamp
-	35, // 39: muniment.v1.InventorySource.observed:type_name -> google.protobuf.Timestamp
-	35, // 40: muniment.v1.InventorySource.recorded:type_name -> google.protobuf.Timestamp
-	34, // 41: muniment.v1.InventoriedArtifact.artifact:type_name -> muniment.v1.Artifact
-	2,  // 42: muniment.v1.InventoriedArtifact.parts:type_name -> muniment.v1.GatePart
-	25, // 43: muniment.v1.ListCoverageRequest.query:type_name -> muniment.v1.InventoryQuery
-	32, // 44: muniment.v1.ListCoverageResponse.gaps:type_name -> muniment.v1.CoverageGap
-	27, // 45: muniment.v1.ListCoverageResponse.sources:type_name -> muniment.v1.InventorySource
-	31, // 46: muniment.v1.ListCoverageResponse.counts:type_name -> muniment.v1.CoverageCount
-	35, // 47: muniment.v1.ListCoverageResponse.as_of:type_name -> google.protobuf.Timestamp
-	28, // 48: muniment.v1.CoverageGap.artifact:type_name -> muniment.v1.InventoriedArtifact
-	39, // 49: muniment.v1.CoverageGap.results:type_name -> muniment.v1.ControlResult
-	3,  // 50: muniment.v1.GateService.Decide:input_type -> muniment.v1.DecideRequest
-	7,  // 51: muniment.v1.GateService.SubmitDecisions:input_type -> muniment.v1.SubmitDecisionsRequest
-	14, // 52: muniment.v1.GateService.GetControlSet:input_type -> muniment.v1.GetControlSetRequest
-	16, // 53: muniment.v1.GateService.Replay:input_type -> muniment.v1.ReplayRequest
-	20, // 54: muniment.v1.GateService.ListAffected:input_type -> muniment.v1.ListAffectedRequest
-	24, // 55: muniment.v1.GateService.ListInventory:input_type -> muniment.v1.ListInventoryRequest
-	29, // 56: muniment.v1.GateService.ListCoverage:input_type -> muniment.v1.ListCoverageRequest
-	4,  // 57: muniment.v1.GateService.Decide:output_type -> muniment.v1.DecideResponse
-	8,  // 58: muniment.v1.GateService.SubmitDecisions:output_type -> muniment.v1.SubmitDecisionsResponse
-	15, // 59: muniment.v1.GateService.GetControlSet:output_type -> muniment.v1.GetControlSetResponse
-	17, // 60: muniment.v1.GateService.Replay:output_type -> muniment.v1.ReplayResponse
-	21, // 61: muniment.v1.GateService.ListAffected:output_type -> muniment.v1.ListAffectedResponse
-	26, // 62: muniment.v1.GateService.ListInventory:output_type -> muniment.v1.ListInventoryResponse
-	30, // 63: muniment.v1.GateService.ListCoverage:output_type -> muniment.v1.ListCoverageResponse
-	57, // [57:64] is the sub-list for method output_type
-	50, // [50:57] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	36, // 18: muniment.v1.FoundEvidence.time:type_name -> google.protobuf.Timestamp
+	36, // 19: muniment.v1.UsedException.expires:type_name -> google.protobuf.Timestamp
+	38, // 20: muniment.v1.GetControlSetResponse.set:type_name -> muniment.v1.ControlSet
+	39, // 21: muniment.v1.GetControlSetResponse.controls:type_name -> muniment.v1.Control
+	16, // 22: muniment.v1.GetControlSetResponse.state:type_name -> muniment.v1.LogState
+	36, // 23: muniment.v1.LogState.as_of:type_name -> google.protobuf.Timestamp
+	36, // 24: muniment.v1.ReplayRequest.since:type_name -> google.protobuf.Timestamp
+	20, // 25: muniment.v1.ReplayResponse.decisions:type_name -> muniment.v1.ReplayedDecision
+	19, // 26: muniment.v1.ReplayResponse.totals:type_name -> muniment.v1.ReplayTotals
+	36, // 27: muniment.v1.ReplayedDecision.decided:type_name -> google.protobuf.Timestamp
+	35, // 28: muniment.v1.ReplayedDecision.subjects:type_name -> muniment.v1.Artifact
+	40, // 29: muniment.v1.ReplayedDecision.results:type_name -> muniment.v1.ControlResult
+	36, // 30: muniment.v1.ListAffectedRequest.since:type_name -> google.protobuf.Timestamp
+	23, // 31: muniment.v1.ListAffectedResponse.passes:type_name -> muniment.v1.AffectedPass
+	36, // 32: muniment.v1.AffectedPass.decided:type_name -> google.protobuf.Timestamp
+	35, // 33: muniment.v1.AffectedPass.subjects:type_name -> muniment.v1.Artifact
+	40, // 34: muniment.v1.AffectedPass.results:type_name -> muniment.v1.ControlResult
+	24, // 35: muniment.v1.AffectedPass.causes:type_name -> muniment.v1.AffectedCause
+	26, // 36: muniment.v1.ListInventoryRequest.query:type_name -> muniment.v1.InventoryQuery
+	36, // 37: muniment.v1.InventoryQuery.time:type_name -> google.protobuf.Timestamp
+	28, // 38: muniment.v1.ListInventoryResponse.sources:type_name -> muniment.v1.InventorySource
+	29, // 39: muniment.v1.ListInventoryResponse.artifacts:type_name -> muniment.v1.InventoriedArtifact
+	36, // 40: muniment.v1.ListInventoryResponse.as_of:type_name -> google.protobuf.Timestamp
+	36, // 41: muniment.v1.InventorySource.observed:type_name -> google.protobuf.Timestamp
+	36, // 42: muniment.v1.InventorySource.recorded:type_name -> google.protobuf.Timestamp
+	35, // 43: muniment.v1.InventoriedArtifact.artifact:type_name -> muniment.v1.Artifact
+	2,  // 44: muniment.v1.InventoriedArtifact.parts:type_name -> muniment.v1.GatePart
+	26, // 45: muniment.v1.ListCoverageRequest.query:type_name -> muniment.v1.InventoryQuery
+	33, // 46: muniment.v1.ListCoverageResponse.gaps:type_name -> muniment.v1.CoverageGap
+	28, // 47: muniment.v1.ListCoverageResponse.sources:type_name -> muniment.v1.InventorySource
+	32, // 48: muniment.v1.ListCoverageResponse.counts:type_name -> muniment.v1.CoverageCount
+	36, // 49: muniment.v1.ListCoverageResponse.as_of:type_name -> google.protobuf.Timestamp
+	29, // 50: muniment.v1.CoverageGap.artifact:type_name -> muniment.v1.InventoriedArtifact
+	40, // 51: muniment.v1.CoverageGap.results:type_name -> muniment.v1.ControlResult
+	3,  // 52: muniment.v1.GateService.Decide:input_type -> muniment.v1.DecideRequest
+	7,  // 53: muniment.v1.GateService.SubmitDecisions:input_type -> muniment.v1.SubmitDecisionsRequest
+	14, // 54: muniment.v1.GateService.GetControlSet:input_type -> muniment.v1.GetControlSetRequest
+	17, // 55: muniment.v1.GateService.Replay:input_type -> muniment.v1.ReplayRequest
+	21, // 56: muniment.v1.GateService.ListAffected:input_type -> muniment.v1.ListAffectedRequest
+	25, // 57: muniment.v1.GateService.ListInventory:input_type -> muniment.v1.ListInventoryRequest
+	30, // 58: muniment.v1.GateService.ListCoverage:input_type -> muniment.v1.ListCoverageRequest
+	4,  // 59: muniment.v1.GateService.Decide:output_type -> muniment.v1.DecideResponse
+	8,  // 60: muniment.v1.GateService.SubmitDecisions:output_type -> muniment.v1.SubmitDecisionsResponse
+	15, // 61: muniment.v1.GateService.GetControlSet:output_type -> muniment.v1.GetControlSetResponse
+	18, // 62: muniment.v1.GateService.Replay:output_type -> muniment.v1.ReplayResponse
+	22, // 63: muniment.v1.GateService.ListAffected:output_type -> muniment.v1.ListAffectedResponse
+	27, // 64: muniment.v1.GateService.ListInventory:output_type -> muniment.v1.ListInventoryResponse
+	31, // 65: muniment.v1.GateService.ListCoverage:output_type -> muniment.v1.ListCoverageResponse
+	59, // [59:66] is the sub-list for method output_type
+	52, // [52:59] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_gate_proto_init() }
@@ -3243,9 +3334,9 @@ func file_muniment_v1_gate_proto_init() {
 	}
 	file_muniment_v1_gate_proto_msgTypes[4].OneofWrappers = []any{}
 	file_muniment_v1_gate_proto_msgTypes[8].OneofWrappers = []any{}
-	file_muniment_v1_gate_proto_msgTypes[16].OneofWrappers = []any{}
-	file_muniment_v1_gate_proto_msgTypes[20].OneofWrappers = []any{}
-	file_muniment_v1_gate_proto_msgTypes[24].OneofWrappers = []any{
+	file_muniment_v1_gate_proto_msgTypes[17].OneofWrappers = []any{}
+	file_muniment_v1_gate_proto_msgTypes[21].OneofWrappers = []any{}
+	file_muniment_v1_gate_proto_msgTypes[25].OneofWrappers = []any{
 		(*InventoryQuery_TreeSize)(nil),
 		(*InventoryQuery_Time)(nil),
 	}
@@ -3255,7 +3346,7 @@ func file_muniment_v1_gate_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_gate_proto_rawDesc), len(file_muniment_v1_gate_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -333,7 +333,7 @@ func (g *offlineGate) Decide(ctx context.Context, req *connect.Request[munimentv
 	for i, s := range req.Msg.Subjects {
 		artifacts[i] = decide.ArtifactOf(s)
 	}
-	res := &munimentv1.DecideResponse{AsOf: timestamppb.New(time.UnixMilli(int64(g.decider.Log.Published().Time)))}
+	res := &munimentv1.DecideResponse{Log: g.log, AsOf: timestamppb.New(time.UnixMilli(int64(g.decider.Log.Published().Time)))}
 	var results [][]evaluate.Result
 	err := g.decider.Decide(ctx, req.Msg.Tenant, g.stream, q, artifacts, func(i int, d *evaluate.Decision) error {
 		res.TreeSize = d.Size

@@ -54,7 +54,7 @@ type admissionServeCmd struct {
 func (admissionServeCmd) Help() string {
 	return `Answers the webhooks /validate, /ephemeralcontainers, /workloads and /mutate (AdmissionReview v1) over TLS. It asks a replica or a server whether images may
 run, and keeps the answers for --refresh. It holds no store and no key, so several can run side by side. What it cannot establish is denied: an image without
-a digest, a namespace without a row in the configuration, no answer, or one from a state of the log older than --max-age.
+a digest, a namespace without a row in the configuration, no answer, or one from a state of the log older than --max-age, or earlier than that of an answer before.
 
 'muniment admission' is short for 'muniment admission serve'. The configuration and the certificate are read again when they change.
 
