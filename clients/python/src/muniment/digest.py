@@ -49,12 +49,13 @@ class Digest:
 
     def is_among(self, digests: Iterable[tuple[str, str]]) -> bool:
         """Report whether this digest equals one of the (algorithm, value) pairs."""
-        mine = _comparable(self.algorithm, self.value)
-        return any(_comparable(algorithm, value) == mine for algorithm, value in digests)
+        mine = self.canonical()
+        return any(Digest(*digest).canonical() == mine for digest in digests)
 
-
-def _comparable(algorithm: str, value: str) -> tuple[str, str]:
-    return fold(algorithm), fold(value) if _HEX.fullmatch(value) else value
+    def canonical(self) -> "Digest":
+        """Return the digest in a form in which equal digests are equal."""
+        value = fold(self.value) if _HEX.fullmatch(self.value) else self.value
+        return Digest(fold(self.algorithm), value)
 
 
 def parse_digest(text: str) -> Digest:

@@ -15,9 +15,10 @@ from .strictjson import (
     as_base64,
     as_hash,
     as_integer,
+    as_match,
     as_members,
-    as_object,
     as_string,
+    as_strings,
     parse_object,
     quote,
 )
@@ -37,7 +38,9 @@ _FORMS: Mapping[str, frozenset[str]] = {
     "header-erased": frozenset({"link", "headerHash"}),
 }
 
-_TENANT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+TENANT = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+"""The form of names of tenants."""
+
 _KIND = re.compile(r"[a-z]([a-z0-9-]{0,62})", re.ASCII)
 _POLICY_DIGEST = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 
@@ -220,18 +223,18 @@ def _parse_header(data: bytes) -> Header:
         if name in members:
             as_string(members[name], name)
     if "admissionPolicy" in members:
-        _match(members["admissionPolicy"], "admissionPolicy", _POLICY_DIGEST)
+        as_match(members["admissionPolicy"], "admissionPolicy", _POLICY_DIGEST)
     _artifacts(members, "materials")
     if "attributes" in members:
-        _strings(members["attributes"], "attributes")
+        as_strings(members["attributes"], "attributes")
     predicate_type = members.get("predicateType")
     external = _external(members["external"]) if "external" in members else None
     payload = as_members(members["payload"], "payload", {"commitment", "size"})
     return Header(
         members=members,
         origin=as_string(members["origin"], "origin"),
-        tenant=_match(members["tenant"], "tenant", _TENANT),
-        kind=_match(members["kind"], "kind", _KIND),
+        tenant=as_match(members["tenant"], "tenant", TENANT),
+        kind=as_match(members["kind"], "kind", _KIND),
         predicate_type=predicate_type if isinstance(predicate_type, str) else None,
         digests=_artifacts(members, "subjects"),
         controls=frozenset(as_string(c, "controls") for c in _optional_array(members, "controls")),
@@ -243,13 +246,6 @@ def _parse_header(data: bytes) -> Header:
         commitment=as_hash(payload["commitment"], "payload.commitment"),
         payload_size=as_integer(payload["size"], "payload.size"),
     )
-
-
-def _match(value: Json, where: str, pattern: re.Pattern[str]) -> str:
-    text = as_string(value, where)
-    if pattern.fullmatch(text) is None:
-        raise FormatError(f"{where}: malformed value")
-    return text
 
 
 def _optional_array(members: Object, name: str) -> list[Json]:
@@ -271,7 +267,7 @@ def _verification(value: Json) -> str:
     for name, text in members.items():
         as_string(text, f"verification.{name}")
     if "trustedRoot" in members:
-        _match(members["trustedRoot"], "verification.trustedRoot", _POLICY_DIGEST)
+        as_match(members["trustedRoot"], "verification.trustedRoot", _POLICY_DIGEST)
     return _one_of(members["result"], "verification.result", ("verified", "unverified", "failed"))
 
 
@@ -296,7 +292,7 @@ def _external(value: Json) -> tuple[frozenset[tuple[str, str]], int]:
     for name in ("location", "mediaType"):
         if name in members:
             as_string(members[name], f"external.{name}")
-    digests = frozenset(_strings(members["digest"], "external.digest").items())
+    digests = frozenset(as_strings(members["digest"], "external.digest").items())
     return digests, as_integer(members["size"], "external.size")
 
 
@@ -307,15 +303,5 @@ def _artifacts(members: Object, name: str) -> frozenset[tuple[str, str]]:
         artifact = as_members(element, name, {"digest"}, {"name"})
         if "name" in artifact:
             as_string(artifact["name"], f"{name}.name")
-        digests.update(_strings(artifact["digest"], f"{name}.digest").items())
+        digests.update(as_strings(artifact["digest"], f"{name}.digest").items())
     return frozenset(digests)
-
-
-def _strings(value: Json, where: str) -> dict[str, str]:
-    """Check a non-empty object of non-empty names and strings, and return it."""
-    members = as_object(value, where)
-    if not members:
-        raise FormatError(f"{where}: must not be empty")
-    if "" in members:
-        raise FormatError(f"{where}: a member has an empty name")
-    return {name: as_string(text, where) for name, text in members.items()}

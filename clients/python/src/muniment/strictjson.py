@@ -32,6 +32,7 @@ MAX_DEPTH = 16
 _SPACE = re.compile(r"[ \t\r\n]*")
 _PLAIN = re.compile(r'[^"\\\x00-\x1f]*')
 _INTEGER = re.compile(r"0|[1-9][0-9]*", re.ASCII)
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", re.ASCII)
 _HEX4 = re.compile(r"[0-9A-Fa-f]{4}", re.ASCII)
 _ESCAPES = {
     '"': '"',
@@ -50,14 +51,15 @@ MAX_VALUES = 1 << 19
 """This parser's limit on the number of values in a document. A receipt has fewer than 50."""
 
 
-def parse_object(data: bytes) -> Object:
+def parse_object(data: bytes, *, any_numbers: bool = False, max_values: int = MAX_VALUES) -> Object:
     """Parse a document that consists of one JSON object.
 
-    Raises FormatError if it violates the rules, and CallerError if it has more than MAX_VALUES
-    values.
+    With `any_numbers`, rule 7 does not apply, and every number that is not an integer from 0 to
+    2**53 - 1 is read as 0. Raises FormatError if it violates the rules, and CallerError if it has
+    more than `max_values` values.
     """
     try:
-        return _Reader(data.decode("utf-8")).document()
+        return _Reader(data.decode("utf-8"), any_numbers, max_values).document()
     except UnicodeDecodeError as error:
         reason = charset.explain(data) or f"invalid UTF-8 at byte {error.start}"
         raise FormatError(reason) from None
@@ -68,8 +70,10 @@ def parse_object(data: bytes) -> Object:
 class _Reader:
     """A recursive-descent parser of `text`. MAX_DEPTH bounds the recursion."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, any_numbers: bool, max_values: int) -> None:
         self._text = text
+        self._any_numbers = any_numbers
+        self._max_values = max_values
         self._at = 0
         self._values = 0
 
@@ -106,8 +110,9 @@ class _Reader:
     def _value(self, depth: int) -> Json:
         """Parse a value. An object or array is at nesting level `depth`."""
         self._values += 1
-        if self._values > MAX_VALUES:
-            raise CallerError("unreadable", f"the document has more than {MAX_VALUES} values")
+        if self._values > self._max_values:
+            reason = f"the document has more than {self._max_values} values"
+            raise CallerError("unreadable", reason)
         self._space()
         first = self._peek()
         if first == '"':
@@ -120,7 +125,7 @@ class _Reader:
             if self._text.startswith(word, self._at):
                 self._at += len(word)
                 return value
-        return self._integer()
+        return self._any_number() if self._any_numbers else self._integer()
 
     def _open(self, depth: int) -> None:
         if depth > MAX_DEPTH:
@@ -169,6 +174,16 @@ class _Reader:
             raise self._error("integer exceeds 2^53-1")
         self._at = match.end()
         return int(match[0])
+
+    def _any_number(self) -> int:
+        match = _NUMBER.match(self._text, self._at)
+        if match is None:
+            raise self._error("expected a value")
+        self._at = match.end()
+        text = match[0]
+        if _INTEGER.fullmatch(text) and len(text) <= _MAX_DIGITS and int(text) <= MAX_INTEGER:
+            return int(text)
+        return 0
 
     def _string(self) -> str:
         self._at += 1
@@ -253,6 +268,49 @@ def as_object(value: Json, where: str) -> Object:
     if not isinstance(value, dict):
         raise _wrong_type(value, where, dict)
     return value
+
+
+def as_text(value: Json, where: str, most: int) -> str:
+    """Return `value` if it is a string of 1 to `most` bytes of UTF-8.
+
+    Raises FormatError otherwise.
+    """
+    text = as_string(value, where)
+    if len(text.encode("utf-8")) > most:
+        raise FormatError(f"{where}: must have 1 to {most} bytes")
+    return text
+
+
+def as_list(value: Json, where: str, most: int) -> list[Json]:
+    """Return `value` if it is an array of 1 to `most` elements. Raises FormatError otherwise."""
+    elements = as_array(value, where)
+    if len(elements) > most:
+        raise FormatError(f"{where}: more than {most} elements")
+    return elements
+
+
+def as_match(value: Json, where: str, pattern: re.Pattern[str]) -> str:
+    """Return `value` if it is a string that matches `pattern` as a whole.
+
+    Raises FormatError otherwise.
+    """
+    text = as_string(value, where)
+    if pattern.fullmatch(text) is None:
+        raise FormatError(f"{where}: malformed value")
+    return text
+
+
+def as_strings(value: Json, where: str) -> dict[str, str]:
+    """Return `value` if it is a non-empty object of non-empty names and strings.
+
+    Raises FormatError otherwise.
+    """
+    members = as_object(value, where)
+    if not members:
+        raise FormatError(f"{where}: must not be empty")
+    if "" in members:
+        raise FormatError(f"{where}: a member has an empty name")
+    return {name: as_string(text, where) for name, text in members.items()}
 
 
 def as_members(

@@ -100,7 +100,7 @@ def verify(
     origin_hash = hashes.origin_hash(checkpoint.origin)
     entry = hashes.entry_hash(origin_hash, link_hash, parsed.time, header_hash)
     leaf = hashes.leaf_hash(hashes.leaf_data(parsed.tag, entry))  # step 6
-    policy, signers = _find_policy(checkpoint, policies)  # step 7
+    policy, signers = find_policy(checkpoint, policies)  # step 7
     try:
         root = root_from_inclusion(leaf, proof.index, checkpoint.size, proof.hashes)  # step 8
     except FormatError as error:
@@ -220,10 +220,13 @@ def _open_link(receipt: Receipt, index: int) -> bytes:
     return hashes.link_hash(link.salt, link.stream_id, link.seq, link.prev)
 
 
-def _find_policy(
+def find_policy(
     checkpoint: Checkpoint, policies: Sequence[Policy]
 ) -> tuple[Policy, tuple[str, ...]]:
-    """Return the first policy that accepts the checkpoint, and the signers (step 7)."""
+    """Return the first policy that accepts the checkpoint, and the keys that signed it (step 7).
+
+    The keys are as in `Policy.check`. Raises NotVerified with the furthest code of the policies.
+    """
     refusals: list[PolicyRefusal] = []
     for policy in policies:
         try:

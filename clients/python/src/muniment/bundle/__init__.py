@@ -1,0 +1,13 @@
+"""Offline verification of evidence bundles (docs/spec/bundle.md)."""
+
+from .archive import BundleSource
+from .errors import BUNDLE_STEPS, BundleError
+from .verify import BundleReport, verify
+
+__all__ = [
+    "BUNDLE_STEPS",
+    "BundleError",
+    "BundleReport",
+    "BundleSource",
+    "verify",
+]

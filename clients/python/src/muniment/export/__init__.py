@@ -1,0 +1,26 @@
+"""Offline verification of export manifests (docs/spec/export-manifest.md)."""
+
+from .errors import EXPORT_STEPS, ExportError
+from .files import Files
+from .keys import PublicKey
+from .report import ExportReport
+from .requirements import Requirements, parse_requirements, read_requirements
+from .statement import Manifest, Signer
+from .stream import StreamFacts
+from .verify import Inputs, verify
+
+__all__ = [
+    "EXPORT_STEPS",
+    "ExportError",
+    "ExportReport",
+    "Files",
+    "Inputs",
+    "Manifest",
+    "PublicKey",
+    "Requirements",
+    "Signer",
+    "StreamFacts",
+    "parse_requirements",
+    "read_requirements",
+    "verify",
+]
