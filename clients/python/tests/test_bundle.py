@@ -87,6 +87,16 @@ def test_sources_are_equal(tmp_path: Path) -> None:
         assert caught.value.verdict == "not-checked"
 
 
+def test_records_are_visited_in_order() -> None:
+    case = next(c for c in CASES if c.name == "good")
+    policies = [Policy.parse(case.file["policies"]["log"].encode(), "log")]
+    visited: list[bundle.Record] = []
+    report = bundle.verify(case.bundle(), policies, visit=visited.append)
+    assert [record.seq for record in visited] == list(range(report.entries))
+    assert visited[-1].leaf_hash == report.last
+    assert [r.index for r in visited if r.payload == "erased"] == list(report.erased)
+
+
 def test_headers_have_one_form() -> None:
     block = header(b"manifest.json", 8_589_934_591)
     assert len(block) == BLOCK

@@ -146,11 +146,23 @@ def _pem(key: Any) -> bytes:  # noqa: ANN401 - a public key of any type
     return pem
 
 
+def _compressed() -> bytes:
+    """Return a key on P-256 with a compressed point."""
+    point = ec.generate_private_key(ec.SECP256R1()).public_key()
+    short = point.public_bytes(
+        serialization.Encoding.X962, serialization.PublicFormat.CompressedPoint
+    )
+    prefix = bytes.fromhex("3039301306072a8648ce3d020106082a8648ce3d030107032200")
+    text = base64.b64encode(prefix + short).decode()
+    return f"-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n".encode()
+
+
 @pytest.mark.parametrize(
     ("curve", "algorithm"),
     [
         (ec.SECP256R1(), hashes.SHA256()),
         (ec.SECP384R1(), hashes.SHA384()),
+        (ec.SECP384R1(), hashes.SHA256()),
         (ec.SECP521R1(), hashes.SHA512()),
     ],
     ids=lambda value: value.name,
@@ -178,9 +190,11 @@ def test_rsa_keys() -> None:
         b"",
         b"key",
         _pem(rsa.generate_private_key(65537, 1024).public_key()),
+        _pem(rsa.generate_private_key(65537, 2560).public_key()),
         _pem(ec.generate_private_key(ec.SECP256K1()).public_key()),
+        _compressed(),
     ],
-    ids=["empty", "text", "RSA of 1,024 bits", "another curve"],
+    ids=["empty", "text", "RSA-1024", "RSA-2560", "another curve", "compressed"],
 )
 def test_unsupported_keys(pem: bytes) -> None:
     with pytest.raises(sigstore.CallerError) as caught:

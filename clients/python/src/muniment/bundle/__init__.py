@@ -2,6 +2,7 @@
 
 from .archive import BundleSource
 from .errors import BUNDLE_STEPS, BundleError
+from .records import Record
 from .verify import BundleReport, verify
 
 __all__ = [
@@ -9,5 +10,6 @@ __all__ = [
     "BundleError",
     "BundleReport",
     "BundleSource",
+    "Record",
     "verify",
 ]

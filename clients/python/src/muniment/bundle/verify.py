@@ -3,7 +3,7 @@
 import hashlib
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +41,7 @@ class BundleReport:
     - `identity`: that of the bundle, `sha256:` and the digest of its manifest.
     - `origin`, `size`, `root`: the log's origin, the number of its leaves, and the root hash.
     - `tenant`, `time`: whose evidence it is, and the time of its reports in Unix milliseconds.
+    - `stream_id`, `last`: the ID of the stream, and the leaf hash of its last entry.
     - `entries`, `included`, `omitted`: the number of entries of the stream, and of those whose
       payload is in the bundle or omitted. `erased` are the indexes of those with erased payloads.
     - `complete`: whether the stream key was given. Otherwise the end of the stream can be missing.
@@ -57,7 +58,9 @@ class BundleReport:
     size: int
     root: bytes
     time: int
+    stream_id: bytes
     entries: int
+    last: bytes
     included: int
     omitted: int
     erased: tuple[int, ...]
@@ -88,18 +91,23 @@ def verify(
     stream_key: bytes | None = None,
     identity: str | None = None,
     tenant: str | None = None,
+    visit: Callable[[Record], None] | None = None,
 ) -> BundleReport:
     """Verify an evidence bundle, and return what it proves. It performs steps 1 to 10.
 
     The checkpoint must satisfy at least one of `policies`. Without the 32-byte `stream_key`, the
     end of the stream can be missing. `identity` (`sha256:` and 64 lowercase hexadecimal digits) and
-    `tenant` are expectations. The bundle is read in pieces, and needs not fit in memory.
+    `tenant` are expectations. The bundle is read in pieces, and needs not fit in memory. If it is
+    verified, `visit` is called with each record, in the order of the stream.
 
     Raises BundleError, and nothing else.
     """
     check_inputs(policies, stream_key, identity, tenant)
     with Source(bundle) as source:
-        return verify_source(source, policies, stream_key, identity, tenant)[1]
+        opened, report = verify_source(source, policies, stream_key, identity, tenant)
+        for record in records(opened) if visit is not None else ():
+            visit(record)
+        return report
 
 
 def check_inputs(
@@ -150,7 +158,9 @@ def verify_source(
         size=manifest.size,
         root=manifest.root,
         time=manifest.time,
+        stream_id=manifest.stream_id,
         entries=manifest.entries,
+        last=manifest.last,
         included=steps.included,
         omitted=steps.omitted,
         erased=tuple(steps.erased),

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from ..errors import FormatError
+from .members import read_pem
 
 Key = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
 """A public key of a supported type."""
@@ -65,6 +66,20 @@ def load_key(der: bytes) -> Key:
     if isinstance(key, Key) and algorithm_of(key) is not None:
         return key
     raise FormatError("the key's type is not supported")
+
+
+def read_key(pem: bytes) -> Key:
+    """Read the PEM form of a SubjectPublicKeyInfo, such as cosign.pub. Raises FormatError.
+
+    Its encoding must be the usual one, as some libraries read no other.
+    """
+    label, der = read_pem(pem)
+    if label != "PUBLIC KEY":
+        raise FormatError("not a public key")
+    key = load_key(der)
+    if spki(key) != der:
+        raise FormatError("the key has an unusual encoding")
+    return key
 
 
 def spki(key: Key) -> bytes:

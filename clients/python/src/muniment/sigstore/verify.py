@@ -14,7 +14,7 @@ from .algorithms import (
     Key,
     algorithm_of,
     digest,
-    load_key,
+    read_key,
     signed_by,
     spki,
 )
@@ -23,7 +23,6 @@ from .bundle import Bare, Bundle, Entry, parse_bundle
 from .certificates import UNREADABLE, load_certificate
 from .checkpoint import check_promise, check_proof
 from .errors import CallerError, NotVerified
-from .members import read_pem
 from .statement import PAYLOAD_TYPE, is_one_of, subjects_of
 from .timestamps import InvalidTimestampError, stamp_time
 from .trustedroot import Log, TrustedRoot, parse_trusted_root
@@ -88,7 +87,7 @@ class Trust:
         if len(keys) > MAX_KEYS:
             raise CallerError("key-malformed", f"more than {MAX_KEYS} keys")
         try:
-            self._keys = tuple(_read_key(key) for key in keys)
+            self._keys = tuple(read_key(key) for key in keys)
         except FormatError as error:
             raise CallerError("key-malformed", error.message) from None
         if not 1 <= len(roots) <= MAX_ROOTS:
@@ -130,13 +129,6 @@ class Trust:
                 )
         assert furthest is not None  # there is at least one root
         raise furthest
-
-
-def _read_key(pem: bytes) -> Key:
-    label, der = read_pem(pem)
-    if label != "PUBLIC KEY":
-        raise FormatError("not a public key")
-    return load_key(der)
 
 
 @dataclass(slots=True)
