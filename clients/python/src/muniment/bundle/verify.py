@@ -69,6 +69,16 @@ class BundleReport:
     policy: str
     witnessed: bool
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is not proven, in the order of bundle.md, section 5."""
+        found = {
+            "not-witnessed": not self.witnessed,
+            "completeness-not-checked": not self.complete,
+            "reports-not-compared": True,
+        }
+        return tuple(warning for warning, applies in found.items() if applies)
+
     def to_json(self) -> dict[str, Any]:
         """Return the members of `report` in the vectors (bundle.md, section 8)."""
         return {
@@ -81,6 +91,7 @@ class BundleReport:
             "omitted": self.omitted,
             "erased": len(self.erased),
             "complete": self.complete,
+            "warnings": list(self.warnings),
         }
 
 
@@ -105,8 +116,9 @@ def verify(
     check_inputs(policies, stream_key, identity, tenant)
     with Source(bundle) as source:
         opened, report = verify_source(source, policies, stream_key, identity, tenant)
-        for record in records(opened) if visit is not None else ():
-            visit(record)
+        if visit is not None:
+            for record in records(opened):
+                visit(record)
         return report
 
 
