@@ -1,15 +1,16 @@
-"""The command `python -m muniment`: arguments, files, exit codes."""
+"""The commands `muniment-verify` and `python -m muniment`: arguments, files, exit codes."""
 
 import argparse
 import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from . import __version__
+from . import __version__, configured
+from .configuration import ConfigurationError
 from .errors import CallerError, NotVerified, PolicyError
 from .expectations import parse_expectations
 from .kinds import KINDS
@@ -34,6 +35,8 @@ _TEXTS = (
     "stream",
 )
 
+_MODULE, _CONSOLE = "python -m muniment verify", "muniment-verify"
+
 _USAGE = """\
 Usage: python -m muniment verify RECEIPT... --policy FILE... [flags]
 
@@ -45,17 +48,19 @@ Commands:
 """
 
 _EXAMPLES = """\
-exit code: 0 all verified; 1 a receipt was refused; 2 none was refused, but one
+exit code: 0 all verified; 1 a file was refused; 2 none was refused, but one
 could not be checked, or the call is wrong
 
 examples:
-  python -m muniment verify build.receipt.json --policy policy
-  python -m muniment verify scan.receipt.json --policy policy --external scan.json
-  python -m muniment verify app.receipt.json --policy policy --payload app.intoto.json \\
+  PROGRAM build.receipt.json --policy policy
+  PROGRAM scan.receipt.json --policy policy --external scan.json
+  PROGRAM app.receipt.json --policy policy --payload app.intoto.json \\
       --tenant acme --kind attestation --subject sha256:2cf24dba…
-  python -m muniment verify app.receipt.json --policy policy --require-verified \\
+  PROGRAM app.receipt.json --policy policy --require-verified \\
       --signer release@acme.example --issuer https://issuer.example --admitted
-  python -m muniment verify receipts/*.receipt.json --policy policy --policy policy.2025 --json
+  PROGRAM receipts/*.receipt.json --policy policy --policy policy.2025 --json
+  PROGRAM --config muniment.json export.sigstore.json --as export --files rows \\
+      --receipt export.receipt.json --stream-bundle stream.mbundle --html report.html
 
 Scripts should set --tenant, --kind and --subject: without them, any genuine
 receipt of the log verifies.
@@ -77,17 +82,18 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message)
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(program: str) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog="python -m muniment verify",
-        description="Verify receipts offline. Needs no server and no network.",
-        epilog=_EXAMPLES,
+        prog=program,
+        description="Verify receipts, or with --config also Sigstore bundles, export manifests, "
+        "streams and evidence bundles, offline. Needs no server and no network.",
+        epilog=_EXAMPLES.replace("PROGRAM", program),
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         add_help=False,
     )
     add = parser.add_argument
-    add("receipts", nargs="*", metavar="RECEIPT", help="receipt file")
+    add("receipts", nargs="*", metavar="FILE", help="file to verify")
     add("-h", "--help", action="store_true", help="show this help")
     add(
         "--policy",
@@ -127,37 +133,66 @@ def _parser() -> argparse.ArgumentParser:
         help="the entry must belong to this key's stream, and have the right tag "
         "($MUNIMENT_STREAM_KEY)",
     )
-    add("--json", action="store_true", help="print one JSON object per receipt")
+    add("--json", action="store_true", help="print one JSON object per file")
+    configured.add_flags(add)
     return parser
 
 
-def _options(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.Namespace:
+def _options(
+    arguments: Sequence[str], environment: Mapping[str, str], program: str
+) -> argparse.Namespace:
     """Parse the arguments of `verify`, with defaults from the environment."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    options = _parser().parse_intermixed_args(arguments[:end])
+    options = _parser(program).parse_intermixed_args(arguments[:end])
     if options.help:
         return options
     options.receipts += arguments[end + 1 :]
-    policies = options.policy or [environment.get("MUNIMENT_POLICY", "")]
-    options.policy = [path for path in policies if path]
-    if options.stream_key is None:
-        options.stream_key = environment.get("MUNIMENT_STREAM_KEY") or None
     if not options.receipts:
-        raise UsageError("no receipt specified")
-    if not options.policy:
-        raise UsageError("no policy specified: use --policy")
+        raise UsageError("no receipt specified" if options.config is None else "no file specified")
+    if options.config is None:
+        _add_trust(options, environment)
+    else:
+        _check_configured(options)
     kinds = [kind.name for kind in KINDS]
     if options.kind not in (None, "", *kinds):
         known = ", ".join(kinds)
         raise UsageError(f"--kind: unknown kind {quote(options.kind)}: use one of {known}")
-    for name in ("payload", "external", "stream_key"):
-        if getattr(options, name) == "":
-            raise UsageError(f"--{name.replace('_', '-')}: must not be empty")
-    for name in ("payload", "external"):
-        path = getattr(options, name)
-        if path is not None and len(options.receipts) > 1:
-            raise UsageError(f"--{name} is for one receipt at a time")
+    for name in (*configured.ONE_FILE, "config", "stream-key"):
+        if _value(options, name) == "":
+            raise UsageError(f"--{name}: must not be empty")
+    for name in configured.ONE_FILE:
+        if _value(options, name) is not None and len(options.receipts) > 1:
+            raise UsageError(f"--{name} is for one file at a time")
     return options
+
+
+def _value(options: argparse.Namespace, flag: str) -> str | None:
+    name = "as_kind" if flag == "as" else flag.replace("-", "_")
+    value: str | None = getattr(options, name)
+    return value
+
+
+def _add_trust(options: argparse.Namespace, environment: Mapping[str, str]) -> None:
+    """Add the defaults of the environment, without a configuration."""
+    for name in (*configured.FLAGS, *configured.OUTPUTS):
+        if _value(options, name) is not None:
+            raise UsageError(f"--{name}: requires --config")
+    policies = options.policy or [environment.get("MUNIMENT_POLICY", "")]
+    options.policy = [path for path in policies if path]
+    if options.stream_key is None:
+        options.stream_key = environment.get("MUNIMENT_STREAM_KEY") or None
+    if not options.policy:
+        raise UsageError("no policy specified: use --policy, or --config")
+
+
+def _check_configured(options: argparse.Namespace) -> None:
+    """Refuse the flags that a configuration replaces."""
+    for name in ("policy", "stream-key"):
+        if _value(options, name) is not None:
+            raise UsageError(f"--{name}: not with --config, which names the files itself")
+    if options.as_kind not in (None, *configured.KINDS):
+        known = ", ".join(configured.KINDS)
+        raise UsageError(f"--as: unknown kind {quote(options.as_kind)}: use one of {known}")
 
 
 def _open(path: str) -> Iterator[bytes]:
@@ -239,7 +274,9 @@ def _check(
 
 
 def _verify(options: argparse.Namespace) -> int:
-    """Verify the receipts, print the reports, and return the exit code."""
+    """Verify the files, print the reports, and return the exit code."""
+    if options.config is not None:
+        return _verify_configured(options)
     policies = [_read_policy(path) for path in options.policy]
     expected: dict[str, Any] = {name: getattr(options, name) for name in _TEXTS}
     expected["require_verified"] = options.require_verified
@@ -260,6 +297,18 @@ def _verify(options: argparse.Namespace) -> int:
     return NOT_CHECKED if "not-checked" in verdicts else VERIFIED
 
 
+def _verify_configured(options: argparse.Namespace) -> int:
+    try:
+        return configured.verify_files(options, _print)
+    except ConfigurationError as error:
+        raise CallerError(error.code, f"{error.message} ({error.code})") from None
+    except (BrokenPipeError, OutputError):
+        raise
+    except OSError as error:
+        reason = error.strerror or "write failed"
+        raise CallerError("unreadable", f"{printable(str(error.filename))}: {reason}") from None
+
+
 def _print(text: str) -> None:
     if sys.stdout is None:
         raise OutputError("standard output is closed")
@@ -271,19 +320,33 @@ def _print(text: str) -> None:
         raise OutputError(f"standard output: {error.strerror or 'write failed'}") from None
 
 
+def _verify_command(arguments: Sequence[str], environment: Mapping[str, str], program: str) -> int:
+    options = _options(arguments, environment, program)
+    if not options.help:
+        return _verify(options)
+    _print(_parser(program).format_help())
+    return VERIFIED
+
+
+def _run_verify(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run `muniment-verify`."""
+    if list(arguments) == ["--version"]:
+        _print(f"muniment {__version__}")
+        return VERIFIED
+    return _verify_command(arguments, environment, _CONSOLE)
+
+
 def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run `python -m muniment`."""
     match list(arguments):
         case ["--version"]:
             _print(f"muniment {__version__}")
         case ["help" | "--help" | "-h"]:
             _print(_USAGE)
         case ["help", "verify"]:
-            _print(_parser().format_help())
+            _print(_parser(_MODULE).format_help())
         case ["verify", *rest]:
-            options = _options(rest, environment)
-            if not options.help:
-                return _verify(options)
-            _print(_parser().format_help())
+            return _verify_command(rest, environment, _MODULE)
         case []:
             raise UsageError("no command specified: use verify")
         case [command, *_]:
@@ -292,7 +355,27 @@ def _run(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code. `arguments` defaults to those of the process.
+    """Run `python -m muniment` and return its exit code.
+
+    `arguments` defaults to those of the process.
+    """
+    return _guard(_run, "python -m muniment help verify", arguments)
+
+
+def main_verify(arguments: Sequence[str] | None = None) -> int:
+    """Run `muniment-verify` and return its exit code.
+
+    `arguments` defaults to those of the process.
+    """
+    return _guard(_run_verify, f"{_CONSOLE} --help", arguments)
+
+
+def _guard(
+    run: Callable[[Sequence[str], Mapping[str, str]], int],
+    usage: str,
+    arguments: Sequence[str] | None,
+) -> int:
+    """Run a command, and return its exit code or that of its error.
 
     An internal error never looks like a verdict: its exit code is 2.
     """
@@ -300,7 +383,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(sys.argv[1:] if arguments is None else arguments, os.environ)
+        return run(sys.argv[1:] if arguments is None else arguments, os.environ)
     except BrokenPipeError:
         # The reader closed the pipe, as in `| head -1`.
         _discard_output()
@@ -311,7 +394,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         message = str(error)
         _discard_output()
     except UsageError as error:
-        message = f"{error}\nRun 'python -m muniment help verify' for usage."
+        message = f"{error}\nRun '{usage}' for usage."
     except CallerError as error:
         message = error.message
     except Exception as error:

@@ -18,6 +18,16 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def subjects_of(payload: bytes) -> list[dict[str, str]]:
     """Return the digests of each subject. Raises FormatError if it is no statement."""
+    return _parse(payload)[1]
+
+
+def predicate_of(payload: bytes) -> tuple[str, int]:
+    """Return the predicate type, and the number of subjects. Raises FormatError as above."""
+    predicate_type, subjects = _parse(payload)
+    return predicate_type, len(subjects)
+
+
+def _parse(payload: bytes) -> tuple[str, list[dict[str, str]]]:
     try:
         text = payload.decode("utf-8")
         _check_depth(text)
@@ -33,7 +43,7 @@ def subjects_of(payload: bytes) -> list[dict[str, str]]:
         raise FormatError("the statement has no predicateType")
     if not isinstance(subjects, list) or not 1 <= len(subjects) <= _MAX_SUBJECTS:
         raise FormatError(f"the statement must have 1 to {_MAX_SUBJECTS} subjects")
-    return [_digests(subject) for subject in subjects]
+    return predicate_type, [_digests(subject) for subject in subjects]
 
 
 def _digests(subject: object) -> dict[str, str]:

@@ -15,7 +15,9 @@ from .algorithms import Key, is_authority_key, load_key
 from .bundle import chain
 from .certificates import UNREADABLE, is_ca, load_certificate
 
-_MAX_SIZE = 4 << 20
+MAX_SIZE = 4 << 20
+"""Size limit of a trusted root, in bytes."""
+
 _MAX_ELEMENTS = 20_000
 _MEDIA_TYPE = "application/vnd.dev.sigstore.trustedroot+json;version=0.1"
 _TIME = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?Z", re.ASCII)
@@ -68,8 +70,8 @@ class TrustedRoot:
 
 def parse_trusted_root(data: bytes) -> TrustedRoot:
     """Parse a trusted root. Raises FormatError."""
-    if len(data) > _MAX_SIZE:
-        raise FormatError(f"the trusted root exceeds {_MAX_SIZE} bytes")
+    if len(data) > MAX_SIZE:
+        raise FormatError(f"the trusted root exceeds {MAX_SIZE} bytes")
     names = {"mediaType", "tlogs", "ctlogs", "certificateAuthorities", "timestampAuthorities"}
     top = m.fields(m.parse(data), "trusted root", names)
     if top.get("mediaType") != _MEDIA_TYPE:
