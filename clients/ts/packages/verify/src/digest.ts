@@ -53,6 +53,11 @@ export function isAmong(digest: Digest, digests: Readonly<Record<string, string>
   return Object.entries(digests).some(([a, v]) => fold(a) === algorithm && comparable(v) === value);
 }
 
+/** Returns a text that equal digests have in common. */
+export function canonical({ algorithm, value }: Digest): string {
+  return `${fold(algorithm)}:${comparable(value)}`;
+}
+
 function comparable(value: string): string {
   return isHex(value) ? fold(value) : value;
 }

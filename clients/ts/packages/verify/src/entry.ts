@@ -39,6 +39,12 @@ export function tag(streamKey: Uint8Array, seq: number | bigint): Uint8Array {
   return hmac(sha256, streamKey, concat(prefix.tag, u64(seq)));
 }
 
+/** Returns a function that returns the tag of an entry of the key's stream. */
+export function tagger(streamKey: Uint8Array): (seq: number) => Uint8Array {
+  const keyed = hmac.create(sha256, streamKey);
+  return (seq) => keyed.clone().update(prefix.tag).update(u64(seq)).digest();
+}
+
 /** Returns L, 32 bytes. */
 export function linkHash(link: Link): Uint8Array {
   return sha256(concat(prefix.link, link.salt, link.streamId, u64(link.seq), link.prev));
@@ -49,9 +55,14 @@ export function headerHash(salt: Uint8Array, header: Uint8Array): Uint8Array {
   return sha256(concat(prefix.header, salt, header));
 }
 
+/** Begins the hash C of a payload, which its bytes complete. */
+export function newCommitment(salt: Uint8Array): ReturnType<typeof sha256.create> {
+  return sha256.create().update(prefix.payload).update(salt);
+}
+
 /** Returns C (32 bytes), from the payload's salt (32 bytes) and its bytes. */
 export function commitment(salt: Uint8Array, payload: ByteSource): Uint8Array {
-  const hash = sha256.create().update(prefix.payload).update(salt);
+  const hash = newCommitment(salt);
   for (const piece of pieces(payload)) hash.update(piece);
   return hash.digest();
 }

@@ -26,12 +26,11 @@ interface Dialect {
 /** A receipt has fewer than 50 values. */
 const strict: Dialect = { maxDepth: 16, maxValues: 1 << 19, number: parseInteger };
 
+const anyNumber = (literal: string): number | undefined =>
+  /^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$/.test(literal) ? Number(literal) : undefined;
+
 /** JSON by RFC 8259, without duplicate members. */
-const general: Dialect = {
-  maxDepth: 100,
-  maxValues: Infinity,
-  number: (literal) => (/^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][-+]?[0-9]+)?$/.test(literal) ? Number(literal) : undefined),
-};
+const general: Dialect = { maxDepth: 100, maxValues: Infinity, number: anyNumber };
 
 /**
  * Parses a document that consists of one JSON object. {@link Members} checks
@@ -42,6 +41,20 @@ const general: Dialect = {
  */
 export function parseObject(bytes: Uint8Array): Map<string, Json> {
   return parseDocument(bytes, strict);
+}
+
+/**
+ * Like {@link parseObject}, with another limit on the number of values.
+ *
+ * @throws CallerError if the document has more values
+ */
+export function parseLargeObject(bytes: Uint8Array, maxValues: number): Map<string, Json> {
+  return parseDocument(bytes, { ...strict, maxValues });
+}
+
+/** Like {@link parseObject}, but accepts any number: rule 7 does not apply. */
+export function parseAnyNumbers(bytes: Uint8Array): Map<string, Json> {
+  return parseDocument(bytes, { ...strict, number: anyNumber });
 }
 
 /**
@@ -356,13 +369,19 @@ export class Members {
 
   object = (member: string): Members => Members.of(this.take(member), this.name(member));
 
+  /** Reads an array, which can be empty. */
+  list(member: string): Json[] {
+    const value = this.take(member);
+    if (!Array.isArray(value)) throw new FormatError(`${this.name(member)}: must be an array`);
+    return value;
+  }
+
   /**
    * Reads a non-empty array. The function reads each element, and receives its
    * path.
    */
   array<T>(member: string, read: (value: Json, path: string) => T): T[] {
-    const value = this.take(member);
-    if (!Array.isArray(value)) throw new FormatError(`${this.name(member)}: must be an array`);
+    const value = this.list(member);
     if (value.length === 0) throw new FormatError(`${this.name(member)}: must not be empty`);
     return value.map((element, i) => read(element, `${this.name(member)}[${i}]`));
   }

@@ -40,11 +40,14 @@ export interface Proof {
    */
   hashes: Uint8Array[];
   checkpoint: Checkpoint;
+  /** The text of the checkpoint, with its signatures. */
+  note: string;
 }
 
-/** Size limits of proofs and checkpoints, in bytes. */
-const maxProof = 262_144;
-const maxCheckpoint = 258_048;
+/** Size limit of checkpoints, in bytes. */
+export const MAX_CHECKPOINT_BYTES = 258_048;
+
+const maxProof = 262_144; // bytes
 const maxHashes = 63;
 const maxSignatures = 100;
 
@@ -72,11 +75,16 @@ function parse(text: string): Proof {
     if (proof.hashes.length === maxHashes) throw new FormatError(`proof: more than ${maxHashes} hashes`);
     proof.hashes.push(hash(line, `proof: hash ${proof.hashes.length}`));
   }
-  return { ...proof, checkpoint: parseCheckpoint(lines.rest()) };
+  const note = lines.rest();
+  return { ...proof, checkpoint: parseCheckpoint(note), note };
 }
 
-function parseCheckpoint(text: string): Checkpoint {
-  if (utf8(text).length > maxCheckpoint) throw new FormatError(`checkpoint: exceeds ${maxCheckpoint} bytes`);
+/**
+ * Parses a signed checkpoint. Throws FormatError.
+ */
+export function parseCheckpoint(text: string): Checkpoint {
+  if (utf8(text).length > MAX_CHECKPOINT_BYTES)
+    throw new FormatError(`checkpoint: exceeds ${MAX_CHECKPOINT_BYTES} bytes`);
   if (/[\x00-\x09\x0b-\x1f]/.test(text)) throw new FormatError('checkpoint: contains a control character');
   const lines = new Lines(text, 'checkpoint');
   const origin = lines.next('the origin');
@@ -187,6 +195,7 @@ export function includes(proof: Inclusion, leafHash: Uint8Array): boolean {
   return last === 0 && equal(hash, root);
 }
 
-function inner(left: Uint8Array, right: Uint8Array): Uint8Array {
+/** Returns the hash of a node of the tree, 32 bytes (RFC 6962, section 2.1). */
+export function inner(left: Uint8Array, right: Uint8Array): Uint8Array {
   return sha256(concat(Uint8Array.of(0x01), left, right));
 }

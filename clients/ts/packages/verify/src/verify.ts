@@ -186,7 +186,7 @@ const policyCodes: readonly Code[] = [
  * Performs step 7. If all policies refuse, the reason is that of the policy
  * that got furthest.
  */
-function acceptCheckpoint(
+export function acceptCheckpoint(
   checkpoint: Checkpoint,
   policies: readonly Policy[],
 ): Pick<Statement, 'signers' | 'policy' | 'witnessed'> {

@@ -2,7 +2,8 @@
 
 import { AsnConvert } from '@peculiar/asn1-schema';
 import { AlgorithmIdentifier, SubjectPublicKeyInfo } from '@peculiar/asn1-x509';
-import { concat, hex } from '../bytes.js';
+import { hex } from '../bytes.js';
+import { rawSignature } from '../ecdsa.js';
 import { FormatError } from '../errors.js';
 import { isDer } from './der.js';
 
@@ -36,7 +37,6 @@ const curves = new Map([
   ['06052b81040022', { curve: 'P-384', details: 'PKIX_ECDSA_P384_SHA_384', hashes: ['SHA-384', 'SHA-256'] }],
   ['06052b81040023', { curve: 'P-521', details: 'PKIX_ECDSA_P521_SHA_512', hashes: ['SHA-512', 'SHA-256'] }],
 ] as const);
-const sizes = { 'P-256': 32, 'P-384': 48, 'P-521': 66 } as const;
 
 /** Gives bytes the type that WebCrypto's declarations require. */
 function source(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
@@ -143,7 +143,7 @@ export async function signedBy(
   } else {
     const namedCurve = key.curve ?? 'P-256';
     algorithm = { load: { name: 'ECDSA', namedCurve }, verify: { name: 'ECDSA', hash } };
-    raw = rawSignature(signature, sizes[namedCurve]);
+    raw = rawSignature(signature, namedCurve);
   }
   if (raw === undefined) return false;
   try {
@@ -157,30 +157,4 @@ export async function signedBy(
 interface WebAlgorithm {
   load: { name: string; namedCurve?: string; hash?: string };
   verify: { name: string; hash?: string };
-}
-
-/**
- * Converts an ECDSA signature from DER to the form of WebCrypto: r and s, each
- * of the size. Returns undefined if it is not DER.
- */
-function rawSignature(der: Uint8Array, size: number): Uint8Array | undefined {
-  const long = der[1] === 0x81;
-  const start = long ? 3 : 2;
-  const length = long ? (der[2] ?? 0) : (der[1] ?? 0);
-  if (der[0] !== 0x30 || der.length !== start + length || (long ? length < 0x80 : length >= 0x80)) return undefined;
-  const numbers: Uint8Array[] = [];
-  let at = start;
-  while (at < der.length) {
-    const end = at + 2 + (der[at + 1] ?? 0x80);
-    const value = der.subarray(at + 2, end);
-    if (der[at] !== 0x02 || (der[at + 1] ?? 0x80) >= 0x80 || end > der.length || value.length === 0) return undefined;
-    const [first = 0, second = 0] = value;
-    if (first >= 0x80 || (value.length > 1 && first === 0 && second < 0x80)) return undefined;
-    numbers.push(first === 0 ? value.subarray(1) : value);
-    at = end;
-  }
-  const [r, s] = numbers;
-  if (r === undefined || s === undefined || numbers.length !== 2 || r.length > size || s.length > size)
-    return undefined;
-  return concat(new Uint8Array(size - r.length), r, new Uint8Array(size - s.length), s);
 }

@@ -1,0 +1,16 @@
+/**
+ * Offline verification of exports (docs/spec/export-manifest.md), for browsers
+ * and Node.
+ */
+
+export { EXPORT_STEPS, ExportError, type ExportCode } from './errors.js';
+export { MAX_EXPORT_MANIFEST_BYTES } from './envelope.js';
+export { folderOf, type ByteStream, type Folder } from './files.js';
+export { TABLE_VERSIONS, type Geography } from './lookup.js';
+export type { ExportClaimed, ExportProven, ExportReport, ExportWarning } from './report.js';
+export { parseRequirements, Requirements, type RequirementsJson } from './requirements.js';
+export type { StreamFacts } from './spends.js';
+export { EXPORT_PREDICATE_TYPE } from './statement.js';
+export { verifyExport, type CertificateVerifier, type ExportOptions } from './verify.js';
+export { PublicKey } from '../publickey.js';
+export type { Input, Source } from '../source.js';

@@ -1,0 +1,107 @@
+// Command gen writes the tables of docs/spec/tables for the TypeScript
+// verifier, below a folder.
+package main
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"log"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"text/template"
+)
+
+const (
+	tables = "docs/spec/tables/"
+	output = "clients/ts/packages/verify/src/export/tables.ts"
+)
+
+//go:embed tables.ts.tmpl
+var text string
+
+// A file has the members of the three tables.
+type file struct {
+	Version    string
+	Licenses   []string
+	Deprecated []string
+	Exceptions []string
+	Countries  map[string]string
+	Regions    map[string]string
+}
+
+func main() {
+	log.SetFlags(0)
+	if len(os.Args) != 2 {
+		log.Fatal("usage: gen FOLDER")
+	}
+	if err := write(filepath.Join(os.Args[1], filepath.FromSlash(output))); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func write(path string) error {
+	all := map[string]file{}
+	for _, name := range []string{"spdx", "iso3166", "cloud-regions"} {
+		f, err := read(name)
+		if err != nil {
+			return err
+		}
+		all[strings.ReplaceAll(name, "-", "")] = f
+	}
+	t, err := template.New("tables").Funcs(template.FuncMap{"words": words, "lines": lines, "joined": joined}).Parse(text)
+	if err != nil {
+		return err
+	}
+	var out strings.Builder
+	if err := t.Execute(&out, all); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(out.String()), 0o644)
+}
+
+func read(name string) (f file, err error) {
+	text, err := os.ReadFile(tables + name + ".json")
+	if err == nil {
+		err = json.Unmarshal(text, &f)
+	}
+	if err != nil {
+		return f, fmt.Errorf("%s: %w", name, err)
+	}
+	return f, nil
+}
+
+// words returns the words in sorted order, in lines of at most 100 characters.
+func words(all []string) string {
+	var b strings.Builder
+	at := 0
+	for _, word := range slices.Sorted(slices.Values(all)) {
+		if at+1+len(word) > 100 {
+			b.WriteByte('\n')
+			at = 0
+		} else if at > 0 {
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(word)
+		at += len(word)
+	}
+	return b.String()
+}
+
+// lines returns a line for each name, with its value.
+func lines(all map[string]string) string {
+	var b []string
+	for name, value := range all {
+		b = append(b, strings.TrimSpace(name+" "+value))
+	}
+	slices.Sort(b)
+	return strings.Join(b, "\n")
+}
+
+func joined(lists ...[]string) []string { return slices.Concat(lists...) }
