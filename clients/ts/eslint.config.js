@@ -11,7 +11,7 @@ export default tseslint.config(
   {
     // The libraries run in browsers.
     files: ['packages/*/src/**/*.ts'],
-    ignores: ['packages/verify/src/{cli,mutants}.ts', 'packages/verify/src/command/*.ts'],
+    ignores: ['packages/verify/src/{cli,mutants}.ts', 'packages/verify/src/{command,node}/*.ts'],
     rules: {
       'no-restricted-imports': ['error', { patterns: ['node:*'] }],
       'no-restricted-globals': ['error', 'Buffer', 'process', 'global', 'require'],
@@ -23,7 +23,7 @@ export default tseslint.config(
     rules: { 'no-restricted-globals': ['error', 'Buffer', 'process', 'global', 'require', 'fetch'] },
   },
   {
-    files: ['packages/verify/src/{cli,mutants}.ts', 'packages/verify/src/command/*.ts'],
+    files: ['packages/verify/src/{cli,mutants}.ts', 'packages/verify/src/{command,node}/*.ts'],
     rules: { 'no-restricted-globals': 'off' },
   },
 );

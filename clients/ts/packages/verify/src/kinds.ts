@@ -3,9 +3,15 @@
 /** One kind of entry, from the options in kinds.proto. */
 export interface Kind {
   readonly name: string;
-  /** Repeated evidence is recognized by its content, a repeated event by its idempotency key. */
+  /**
+   * Repeated evidence is recognized by its content, a repeated event by its
+   * idempotency key.
+   */
   readonly class: 'evidence' | 'event';
-  /** The role that may append entries of this kind, besides admin. 'server': only the server records them. */
+  /**
+   * The role that may append entries of this kind, besides admin. 'server':
+   * only the server records them.
+   */
   readonly author: 'appender' | 'approver' | 'server';
   /** Further roles that may append entries of the kind. */
   readonly otherAuthors: readonly string[];
@@ -19,9 +25,15 @@ export interface Kind {
   readonly keyFacts: readonly string[];
   readonly title: string;
   readonly description: string;
-  /** Relation of an artifact to the entry. Empty: it depends on the predicate type. */
+  /**
+   * Relation of an artifact to the entry. Empty: it depends on the predicate
+   * type.
+   */
   readonly relation: string;
-  /** A one-line template over the header's attributes, as kind_options.proto specifies. */
+  /**
+   * A one-line template over the header's attributes, as kind_options.proto
+   * specifies.
+   */
   readonly summary: string;
 }
 

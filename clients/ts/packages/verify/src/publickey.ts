@@ -59,7 +59,10 @@ function ed25519(der: Uint8Array): Check | undefined {
 
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/** Imports a SubjectPublicKeyInfo, or returns undefined if it is not one of the algorithm in its usual form. */
+/**
+ * Imports a SubjectPublicKeyInfo, or returns undefined if it is not one of the
+ * algorithm in its usual form.
+ */
 async function load(der: Uint8Array, algorithm: EcKeyImportParams | RsaHashedImportParams) {
   try {
     const key = await crypto.subtle.importKey('spki', der as Bytes, algorithm, true, ['verify']);

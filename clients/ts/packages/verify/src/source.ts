@@ -54,7 +54,9 @@ export class Reader {
     return this.held.subarray(0, length);
   }
 
-  /** Yields bytes of the source in pieces. A piece is valid until the next one. */
+  /**
+   * Yields bytes of the source in pieces. A piece is valid until the next one.
+   */
   async *pieces(offset: number, length: number): AsyncIterable<Uint8Array> {
     for (let at = 0; at < length; at += PIECE) yield await this.read(offset + at, Math.min(PIECE, length - at));
   }

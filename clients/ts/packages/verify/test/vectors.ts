@@ -4,8 +4,13 @@ import { readFileSync } from 'node:fs';
 import { fromHex } from '../src/bytes.js';
 import { parsePolicy, parseStreamKey, reportOf, type Options, type Policy, type Statement } from '../src/index.js';
 
+/** Returns the text of a file of the specification. */
+export function specText(file: string): string {
+  return readFileSync(new URL(`../../../../../docs/spec/${file}`, import.meta.url), 'utf8');
+}
+
 function load(file: string): unknown {
-  return JSON.parse(readFileSync(new URL(`../../../../../docs/spec/vectors/${file}`, import.meta.url), 'utf8'));
+  return JSON.parse(specText(`vectors/${file}`));
 }
 
 export interface EntryCase {

@@ -1,6 +1,10 @@
-/** The errors of the verification of evidence bundles (bundle.md, section 5). */
+/**
+ * The errors of the verification of evidence bundles (bundle.md, section 5).
+ */
 
-/** Maps each reason code to its step. This verifier does not perform step 11. */
+/**
+ * Maps each reason code to its step. This verifier does not perform step 11.
+ */
 export const EVIDENCE_STEPS = {
   'policy-missing': 0,
   'policy-malformed': 0,

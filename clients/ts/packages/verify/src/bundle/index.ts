@@ -4,7 +4,14 @@
  */
 
 export { EVIDENCE_STEPS, EvidenceError, type EvidenceCode } from './errors.js';
-export type { EvidenceManifest, EvidenceMember, SelectedArtifact, SelectedPart, Selection } from './manifest.js';
-export type { EvidenceRecord, PayloadState } from './records.js';
-export { verifyEvidence, type EvidenceOptions, type EvidenceReport } from './verify.js';
+export type {
+  EvidenceClaimed,
+  EvidenceProven,
+  EvidenceWarning,
+  SpendSum,
+  StreamClaimed,
+  VerifiedEvidence,
+  VerifiedStream,
+} from './report.js';
+export { verifyEvidence, verifyStream, type EvidenceOptions } from './verify.js';
 export type { Input, Source } from '../source.js';

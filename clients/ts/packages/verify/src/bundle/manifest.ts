@@ -182,7 +182,10 @@ function member(value: Json, path: string): EvidenceMember {
   return read;
 }
 
-/** The digests of the selected artifacts in a form to compare with, or undefined if none are selected. */
+/**
+ * The digests of the selected artifacts in a form to compare with, or undefined
+ * if none are selected.
+ */
 export function selectedDigests({ artifacts }: EvidenceManifest): Set<string> | undefined {
   if (artifacts.length === 0) return undefined;
   const found = new Set<string>();

@@ -89,7 +89,10 @@ export class EvidenceBundle {
     return this.places.get(name);
   }
 
-  /** Returns the content of a small member, or undefined if it is absent or too large. */
+  /**
+   * Returns the content of a small member, or undefined if it is absent or too
+   * large.
+   */
   async content(name: string, reader: Reader = this.reader()): Promise<Uint8Array | undefined> {
     const place = this.places.get(name);
     return place === undefined || place.size > maxRead ? undefined : await reader.read(place.offset, place.size);
@@ -110,7 +113,10 @@ export class LeafReader {
     this.reader = bundle.reader();
   }
 
-  /** Returns the data of a leaf, which is valid until the next call. Performs step 5.1. */
+  /**
+   * Returns the data of a leaf, which is valid until the next call. Performs
+   * step 5.1.
+   */
   async at(index: number): Promise<Uint8Array> {
     const tile = Math.floor(index / TILE_WIDTH);
     if (tile !== this.tile) await this.load(tile);

@@ -1,4 +1,7 @@
-/** The records of an evidence bundle (bundle.md, section 4, and section 5, step 6). */
+/**
+ * The records of an evidence bundle (bundle.md, section 4, and section 5, step
+ * 6).
+ */
 
 import { concat, equal, utf8 } from '../bytes.js';
 import * as entry from '../entry.js';

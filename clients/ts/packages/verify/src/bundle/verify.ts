@@ -16,7 +16,15 @@ import { EvidenceError, type EvidenceCode } from './errors.js';
 import { selectedDigests } from './manifest.js';
 import { CHECKPOINT, payloadName, receiptName } from './members.js';
 import { EvidenceBundle, LeafReader } from './open.js';
-import { recordsOf, type OpenRecord, type PayloadState } from './records.js';
+import { recordsOf, type EvidenceRecord, type OpenRecord, type PayloadState } from './records.js';
+import {
+  provenOf,
+  StreamSummary,
+  warningsOf,
+  type EvidenceProven,
+  type VerifiedEvidence,
+  type VerifiedStream,
+} from './report.js';
 import { TagTable } from './tags.js';
 import { checkTree } from './tree.js';
 
@@ -34,39 +42,6 @@ export interface EvidenceOptions {
   onProgress?: (done: number, total: number) => void;
 }
 
-/** What a verified bundle proves. */
-export interface EvidenceReport {
-  verdict: 'verified';
-  /** `sha256:` and the SHA-256 of the manifest. */
-  identity: string;
-  /** The name of the log. */
-  origin: string;
-  tenant: string;
-  /** The number of entries in the tree. */
-  size: number;
-  /** In hexadecimal. */
-  root: string;
-  /** The time for which the reports were made, in Unix milliseconds. */
-  time: number;
-  /** The number of entries of the stream. */
-  entries: number;
-  /** The number of payloads in the bundle, and of those that it omits. */
-  included: number;
-  omitted: number;
-  /** The indexes of the entries whose payload was erased. */
-  erased: number[];
-  /** Whether the stream key was given. */
-  complete: boolean;
-  /** The keys of the policy that signed the checkpoint, as `<name>+<hash>`. */
-  signers: string[];
-  /** The name of the accepting policy. */
-  policy: string;
-  /** Whether the policy's quorum requires a witness. */
-  witnessed: boolean;
-  /** This verifier does not derive the reports from the evidence. */
-  reports: 'not-compared';
-}
-
 /**
  * Verifies an evidence bundle, as bundle.md, section 5, specifies, without step
  * 11. The bundle is read in parts and need not fit in memory.
@@ -78,24 +53,54 @@ export async function verifyEvidence(
   bundle: Input,
   policies: readonly Policy[],
   options: EvidenceOptions = {},
-): Promise<EvidenceReport> {
-  return (await openVerified(bundle, policies, options)).report;
+): Promise<VerifiedEvidence> {
+  const { time, ...proven } = await proveEvidence(bundle, policies, options);
+  return { proven, claimed: { time }, warnings: warningsOf(proven, { 'reports-not-compared': true }) };
 }
 
-/** Like {@link verifyEvidence}, and returns the bundle as well. */
-export async function openVerified(
+/**
+ * Verifies the stream in an evidence bundle, which is complete: it has all
+ * entries of the tenant's stream up to the size of the tree.
+ *
+ * @param streamKey the stream key, 32 bytes
+ * @throws EvidenceError if the bundle is refused or the call is wrong
+ */
+export async function verifyStream(
+  bundle: Input,
+  policies: readonly Policy[],
+  streamKey: Uint8Array,
+  options: Omit<EvidenceOptions, 'streamKey' | 'identity'> = {},
+): Promise<VerifiedStream> {
+  const summary = new StreamSummary();
+  const { time, ...proven } = await proveEvidence(bundle, policies, { ...options, streamKey }, (record) => {
+    summary.add(record);
+  });
+  const claimed = summary.claimed(time);
+  return { proven, claimed, warnings: warningsOf(proven, { 'spends-unreadable': claimed.spends === undefined }) };
+}
+
+/**
+ * Performs all steps. Returns what the bundle proves, and its time.
+ *
+ * @param visit is called with each record, before the verdict is known
+ */
+export async function proveEvidence(
   input: Input,
   policies: readonly Policy[],
   options: EvidenceOptions,
-): Promise<{ bundle: EvidenceBundle; report: EvidenceReport }> {
+  visit: (record: EvidenceRecord) => void = () => undefined,
+): Promise<EvidenceProven & { time: number }> {
   checkInputs(policies, options);
   const bundle = await EvidenceBundle.open(sourceOf(input), options.signal);
-  return { bundle, report: await new Verification(bundle, policies, options).run() };
+  return await new Verification(bundle, policies, options, visit).run();
 }
 
 const isText = (value: unknown): boolean => typeof value === 'string' && value !== '';
 
-/** Malformed and unknown options are errors, so that an unset variable does not disable a check. */
+/**
+ * Malformed and unknown options are errors, so that an unset variable does not
+ * disable a check.
+ */
 const checks: Record<keyof EvidenceOptions, (value: unknown) => boolean> = {
   streamKey: (value) => value instanceof Uint8Array && value.length === 32,
   identity: (value) => typeof value === 'string' && /^sha256:[0-9a-f]{64}$/.test(value),
@@ -128,18 +133,21 @@ class Verification {
   private note = '';
   private accepted: ReturnType<typeof acceptCheckpoint> | undefined;
   private readonly records: Known[] = [];
-  /** The indexes whose erasure an entry records, and whether the header was erased as well. */
+  /**
+   * The indexes whose erasure an entry records, and whether the header was
+   * erased as well.
+   */
   private readonly erasures = new Map<number, boolean>();
-  private readonly counts = { included: 0, omitted: 0 };
-  private readonly erased: number[] = [];
+  private readonly counts = { included: 0, omitted: 0, erased: 0 };
 
   constructor(
     private readonly bundle: EvidenceBundle,
     private readonly policies: readonly Policy[],
     private readonly options: EvidenceOptions,
+    private readonly visit: (record: EvidenceRecord) => void,
   ) {}
 
-  async run(): Promise<EvidenceReport> {
+  async run(): Promise<EvidenceProven & { time: number }> {
     await this.checkDigests();
     await this.checkCheckpoint();
     await checkTree(this.bundle);
@@ -149,21 +157,9 @@ class Verification {
     await this.checkCompleteness();
     this.checkExpectations();
     const { manifest, identity } = this.bundle;
-    return {
-      verdict: 'verified',
-      identity,
-      origin: manifest.origin,
-      tenant: manifest.tenant,
-      size: manifest.size,
-      root: hex(manifest.root),
-      time: manifest.time,
-      entries: manifest.stream.entries,
-      ...this.counts,
-      erased: this.erased,
-      complete: this.options.streamKey !== undefined,
-      ...(this.accepted ?? { signers: [], policy: '', witnessed: false }),
-      reports: 'not-compared',
-    };
+    const { accepted = { signers: [], policy: '', witnessed: false } } = this;
+    const isComplete = this.options.streamKey !== undefined;
+    return { ...provenOf(identity, manifest, this.counts, isComplete, accepted), time: manifest.time };
   }
 
   private progress(bytes: number): void {
@@ -249,8 +245,9 @@ class Verification {
     const reader = this.bundle.reader();
     for await (const record of recordsOf(this.bundle)) {
       const { index, payload, header } = record;
+      this.visit(record);
       if (payload === 'erased' || header === undefined) {
-        this.erased.push(index);
+        this.counts.erased++;
       } else if (payload === 'omitted') {
         this.counts.omitted++;
         if (wanted(header, record.time))
@@ -265,7 +262,9 @@ class Verification {
     if (have > used) throw new EvidenceError('payload-unexpected', 'a member of evidence/ belongs to no record');
   }
 
-  /** Returns whether a bundle must contain the payload of an entry (section 4). */
+  /**
+   * Returns whether a bundle must contain the payload of an entry (section 4).
+   */
   private wanted(): (header: Header, time: number) => boolean {
     const digests = selectedDigests(this.bundle.manifest);
     const { since = 0 } = this.bundle.manifest;

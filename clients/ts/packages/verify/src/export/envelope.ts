@@ -1,4 +1,7 @@
-/** The envelope of an export manifest (export-manifest.md, section 1, and section 7, step 1). */
+/**
+ * The envelope of an export manifest (export-manifest.md, section 1, and
+ * section 7, step 1).
+ */
 
 import { concat, fromBase64, utf8 } from '../bytes.js';
 import { CallerError, FormatError } from '../errors.js';

@@ -1,6 +1,7 @@
 /** Privacy losses in integers (export-manifest.md, section 5). */
 
-import { T, type Decimal, type Rational } from './number.js';
+import { ZCDP } from '../spends.js';
+import { T, type Decimal, type Rational } from '../decimal.js';
 
 const S = 10n ** 40n;
 /** S·ln 2, rounded up. */
@@ -50,13 +51,16 @@ export interface Mechanism {
   count: number;
 }
 
-/** Returns the loss of the mechanisms: ε with `Pure DP`, ρ with `Zero-concentrated DP`. */
+/**
+ * Returns the loss of the mechanisms: ε with `Pure DP`, ρ with
+ * `Zero-concentrated DP`.
+ */
 export function loss(flavor: string, mechanisms: readonly Mechanism[]): Rational {
   let sum: Rational = { num: 0n, den: 1n };
   for (const { sensitivity, scale, count } of mechanisms) {
     let num = sensitivity.num * scale.den;
     let den = sensitivity.den * scale.num;
-    if (flavor === 'Zero-concentrated DP') {
+    if (flavor === ZCDP) {
       num *= num;
       den *= 2n * den;
     }

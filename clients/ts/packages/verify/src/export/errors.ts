@@ -1,9 +1,14 @@
-/** The errors of the verification of exports (export-manifest.md, section 7). */
+/**
+ * The errors of the verification of exports (export-manifest.md, section 7).
+ */
 
 import type { EvidenceCode } from '../bundle/errors.js';
 import type { Code } from '../errors.js';
 
-/** The codes of each step. Steps 9 and 10 have those of receipts and evidence bundles as well. */
+/**
+ * The codes of each step. Steps 9 and 10 have those of receipts and evidence
+ * bundles as well.
+ */
 export const EXPORT_STEPS = [
   [
     'trust-missing',

@@ -25,7 +25,9 @@ export interface Folder {
   open(path: string): Promise<ByteStream> | ByteStream;
 }
 
-/** Returns the folder of files by their paths, such as those dropped on a page. */
+/**
+ * Returns the folder of files by their paths, such as those dropped on a page.
+ */
 export function folderOf(files: ReadonlyMap<string, Uint8Array | Blob>): Folder {
   return {
     isFile: (path) => files.has(path),
@@ -69,7 +71,10 @@ export async function checkFiles(files: readonly ExportFile[], folder: Folder, w
   }
 }
 
-/** Performs an action on the folder. Its errors are those of an unreadable input. */
+/**
+ * Performs an action on the folder. Its errors are those of an unreadable
+ * input.
+ */
 async function readable<T>(name: string, action: () => Promise<T> | T): Promise<T> {
   try {
     return await action();

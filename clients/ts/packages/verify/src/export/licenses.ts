@@ -10,7 +10,9 @@ export type Expression =
 
 const maxNesting = 16; // parentheses
 
-/** Parses an SPDX expression. Throws Failure with the code `license-malformed`. */
+/**
+ * Parses an SPDX expression. Throws Failure with the code `license-malformed`.
+ */
 export function parseExpression(text: string): Expression {
   const parser = new Parser(text);
   const expression = parser.expression(0);
@@ -41,7 +43,9 @@ class Parser {
     return operands.length === 1 ? first : { operator, operands };
   }
 
-  /** Skips an operator with spaces around it, and reports whether one follows. */
+  /**
+   * Skips an operator with spaces around it, and reports whether one follows.
+   */
   private takeOperator(name: string): boolean {
     const match = /^ +([A-Z]+) +/.exec(this.rest);
     if (match?.[1] !== name) return false;
@@ -99,7 +103,9 @@ class Parser {
   }
 }
 
-/** Throws Failure with the code `license-unknown` unless all parts are known. */
+/**
+ * Throws Failure with the code `license-unknown` unless all parts are known.
+ */
 export function checkKnown(expression: Expression): void {
   if ('operator' in expression) {
     expression.operands.forEach(checkKnown);

@@ -52,7 +52,10 @@ export function isKnown({ country, state }: Geography): boolean {
   return countries.has(country) && (state === undefined || (states.has(state) && state.startsWith(`${country}-`)));
 }
 
-/** Returns the code of the place of a cloud region, or undefined if it is unknown. */
+/**
+ * Returns the code of the place of a cloud region, or undefined if it is
+ * unknown.
+ */
 export function placeOfRegion(region: string): string | undefined {
   return regions().get(region);
 }

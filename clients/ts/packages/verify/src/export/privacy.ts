@@ -2,18 +2,18 @@
 
 import type { Signer } from '../header.js';
 import { quote } from '../json.js';
+import { PURE_DP, ZCDP } from '../spends.js';
 import { atLeast, holds, loss } from './epsilon.js';
 import { Failure } from './errors.js';
-import type { Decimal } from './number.js';
+import type { Decimal } from '../decimal.js';
 import type { Requirements } from './requirements.js';
 import type { Privacy } from './statement.js';
 
-const pure = 'Pure DP';
-const zcdp = 'Zero-concentrated DP';
-
 /** What an export is charged, and what is spent with it. */
 export interface Charge {
-  /** The name of the amounts: ε with `Pure DP`, ρ with `Zero-concentrated DP`. */
+  /**
+   * The name of the amounts: ε with `Pure DP`, ρ with `Zero-concentrated DP`.
+   */
   name: 'epsilon' | 'rho';
   amount: Decimal;
   spent: Decimal;
@@ -24,12 +24,12 @@ export interface Charge {
 /** Performs steps 7.2 and 7.3. */
 export function chargeOf(privacy: Privacy): Charge {
   const { flavor, epsilon, delta, rho, budgetDelta, spentEpsilon, spentRho, mechanisms } = privacy;
-  if (flavor !== pure && flavor !== zcdp)
+  if (flavor !== PURE_DP && flavor !== ZCDP)
     throw new Failure(
       'flavor-unsupported',
-      `the flavor ${quote(flavor)} is not supported: only ${pure} and ${zcdp} are`,
+      `the flavor ${quote(flavor)} is not supported: only ${PURE_DP} and ${ZCDP} are`,
     );
-  if (flavor === zcdp) {
+  if (flavor === ZCDP) {
     if (delta !== undefined && rho !== undefined && budgetDelta !== undefined)
       if (spentRho !== undefined && spentEpsilon === undefined)
         return {

@@ -3,12 +3,13 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { hex } from '../bytes.js';
 import type { Signer } from '../header.js';
+import { EXPORT_PREDICATE_TYPE } from '../spends.js';
 import type { Statement } from '../statement.js';
 import { spdx } from './lookup.js';
 import { chargeOf } from './privacy.js';
 import { labelOf } from './residency.js';
-import type { StreamFacts } from './spends.js';
-import { EXPORT_PREDICATE_TYPE, type ExportFile, type ExportManifest } from './statement.js';
+import type { StreamFacts } from './stream.js';
+import type { ExportFile, ExportManifest } from './statement.js';
 
 /** The checks that were not performed, in the order of a report. */
 export type ExportWarning =
@@ -35,7 +36,10 @@ export interface ExportProven {
   /** The different expressions, sorted. */
   licenses: string[];
   privacy?: { flavor: string; budget: string; epsilon: string; delta?: string; rho?: string; spent: string };
-  /** The entry that records the manifest. The time is claimed by the log, in Unix milliseconds. */
+  /**
+   * The entry that records the manifest. The time is claimed by the log, in
+   * Unix milliseconds.
+   */
   entry?: { origin: string; index: number; size: number; time: number };
   stream?: StreamFacts;
 }
@@ -56,9 +60,8 @@ export interface ExportClaimed {
   sampler?: { name: string; claimedBy: Signer };
 }
 
-/** The report on a verified export. */
-export interface ExportReport {
-  verdict: 'verified';
+/** The result for a verified export. */
+export interface VerifiedExport {
   proven: ExportProven;
   claimed: ExportClaimed;
   warnings: ExportWarning[];
@@ -82,10 +85,9 @@ export function* expressionsOf(files: readonly ExportFile[]): Iterable<string> {
   }
 }
 
-/** Returns the report. */
-export function reportOf(findings: Findings): ExportReport {
+/** Returns the result. */
+export function resultOf(findings: Findings): VerifiedExport {
   return {
-    verdict: 'verified',
     proven: proven(findings),
     claimed: claimed(findings.manifest),
     warnings: warnings(findings),

@@ -1,4 +1,7 @@
-/** What a tenant requires of its exports (export-manifest.md, section 7, inputs). */
+/**
+ * What a tenant requires of its exports (export-manifest.md, section 7,
+ * inputs).
+ */
 
 import { utf8 } from '../bytes.js';
 import { CallerError, FormatError } from '../errors.js';
@@ -6,7 +9,7 @@ import { Members, parseObject, quote } from '../json.js';
 import { ExportError, Failure } from './errors.js';
 import { checkAtom } from './licenses.js';
 import { isKnown, type Geography } from './lookup.js';
-import { isDelta, parseDecimal, type Decimal } from './number.js';
+import { isDelta, parseDecimal, type Decimal } from '../decimal.js';
 import { isName, readUse, type Use } from './statement.js';
 
 /** What a tenant requires, as it is written in JSON. */

@@ -1,4 +1,6 @@
-/** Where the data was (export-manifest.md, section 3, and section 7, step 5). */
+/**
+ * Where the data was (export-manifest.md, section 3, and section 7, step 5).
+ */
 
 import { quote } from '../json.js';
 import { Failure } from './errors.js';
@@ -18,7 +20,9 @@ const codes = {
   processing: ['processing-not-included', 'processing-excluded'],
 } as const;
 
-/** Performs step 5. `isSigner` reports whether the one who claims is a signer. */
+/**
+ * Performs step 5. `isSigner` reports whether the one who claims is a signer.
+ */
 export function checkResidency(
   { claims, use }: ExportManifest,
   required: Use | undefined,

@@ -1,4 +1,7 @@
-/** The statement of an export manifest (export-manifest.md, sections 1 to 5, and section 7, step 3). */
+/**
+ * The statement of an export manifest (export-manifest.md, sections 1 to 5, and
+ * section 7, step 3).
+ */
 
 import { utf8 } from '../bytes.js';
 import { CallerError, FormatError } from '../errors.js';
@@ -7,10 +10,8 @@ import { Members, parseObject, quote, type Json } from '../json.js';
 import type { Mechanism } from './epsilon.js';
 import { Failure } from './errors.js';
 import type { Geography } from './lookup.js';
-import { isDelta, parseDecimal, parseRational, type Decimal } from './number.js';
-
-/** The predicate type of export manifests. */
-export const EXPORT_PREDICATE_TYPE = 'https://muniment.dev/predicate/export-manifest/v2';
+import { EXPORT_PREDICATE_TYPE } from '../spends.js';
+import { isDelta, parseDecimal, parseRational, type Decimal } from '../decimal.js';
 
 const statementType = 'https://in-toto.io/Statement/v1';
 
@@ -391,6 +392,6 @@ function checkNames(files: readonly ExportFile[]): void {
 }
 
 function isFileName(name: string): boolean {
-  const segment = /^(?! )[^/\\:*?"<>|]*[^ .]$/;
+  const segment = /^(?! )[^/\\:*?"<>|]+(?<![ .])$/;
   return name.length <= 1024 && /^[\x20-\x7e]+$/.test(name) && name.split('/').every((part) => segment.test(part));
 }

@@ -6,19 +6,20 @@ import type { Signer } from '../header.js';
 import { quote } from '../json.js';
 import { Policy } from '../policy.js';
 import { PublicKey } from '../publickey.js';
-import type { Input } from '../source.js';
+import { Reader, sourceOf, type Input } from '../source.js';
+import { EXPORT_KIND, EXPORT_PREDICATE_TYPE } from '../spends.js';
 import type { Statement } from '../statement.js';
 import { verify } from '../verify.js';
-import { parseEnvelope, type Envelope } from './envelope.js';
+import { MAX_EXPORT_MANIFEST_BYTES, parseEnvelope, type Envelope } from './envelope.js';
 import { ExportError, Failure, type ExportCode } from './errors.js';
 import { checkFiles, type Folder } from './files.js';
 import { checkKnown, isAllowed, parseExpression } from './licenses.js';
 import { checkPrivacy } from './privacy.js';
-import { expressionsOf, reportOf, type ExportReport } from './report.js';
+import { expressionsOf, resultOf, type VerifiedExport } from './report.js';
 import { Requirements } from './requirements.js';
 import { checkResidency } from './residency.js';
-import { checkStream, type StreamFacts } from './spends.js';
-import { EXPORT_PREDICATE_TYPE, parseStatement, type ExportManifest } from './statement.js';
+import { checkStream, type StreamFacts } from './stream.js';
+import { parseStatement, type ExportManifest } from './statement.js';
 
 /**
  * Verifies the certificate of a Sigstore bundle. `Trust` of
@@ -45,7 +46,9 @@ export interface ExportOptions {
   receipt?: Uint8Array;
   /** Required with a receipt. */
   policies?: readonly Policy[];
-  /** An evidence bundle of the tenant. Requires the receipt and the stream key. */
+  /**
+   * An evidence bundle of the tenant. Requires the receipt and the stream key.
+   */
   stream?: Input;
   /** The stream key, 32 bytes. */
   streamKey?: Uint8Array;
@@ -57,7 +60,9 @@ export interface ExportOptions {
   requirements?: Requirements;
   /** Interrupts the verification, which then throws the signal's reason. */
   signal?: AbortSignal;
-  /** Is called with the number of bytes of files that were read, and the total. */
+  /**
+   * Is called with the number of bytes of files that were read, and the total.
+   */
   onProgress?: (done: number, total: number) => void;
 }
 
@@ -65,12 +70,22 @@ export interface ExportOptions {
  * Verifies the manifest of an export, as export-manifest.md, section 7,
  * specifies, with its files, receipt and stream if they are given.
  *
- * @param manifest the bytes of the manifest's file
+ * @param manifest the manifest's file, of which at most one byte more than
+ *   {@link MAX_EXPORT_MANIFEST_BYTES} is read
  * @throws ExportError if the export is refused or the call is wrong; `code` and
  *   `step` give the reason
  */
-export async function verifyExport(manifest: Uint8Array, options: ExportOptions): Promise<ExportReport> {
-  return await new Verification(manifest, options).run();
+export async function verifyExport(manifest: Input, options: ExportOptions): Promise<VerifiedExport> {
+  checkOptions(options);
+  const source = sourceOf(manifest);
+  const reader = new Reader(source, unreadable, options.signal);
+  const file = await reader.read(0, Math.min(source.size, MAX_EXPORT_MANIFEST_BYTES + 1));
+  return await new Verification(file, options).run();
+}
+
+function unreadable(cause: unknown): ExportError {
+  const reason = cause instanceof Error ? cause.message : 'read failed';
+  return new ExportError('unreadable', 0, `read the manifest: ${reason}`, { cause });
 }
 
 const isText = (value: unknown): boolean => typeof value === 'string' && value !== '';
@@ -78,7 +93,10 @@ const isObject = (value: unknown): boolean => typeof value === 'object' && value
 const isListOf = (value: unknown, of: typeof Policy | typeof PublicKey): boolean =>
   Array.isArray(value) && value.every((one) => one instanceof of);
 
-/** The checks of the options, in the order of the specification, each with its code. */
+/**
+ * The checks of the options, in the order of the specification, each with its
+ * code.
+ */
 const checks: Record<keyof ExportOptions, [ExportCode, (value: unknown) => boolean]> = {
   keys: ['trust-missing', (value) => isListOf(value, PublicKey)],
   certificates: ['trust-missing', isObject],
@@ -119,9 +137,8 @@ class Verification {
     private readonly options: ExportOptions,
   ) {}
 
-  async run(): Promise<ExportReport> {
+  async run(): Promise<VerifiedExport> {
     const { options, file } = this;
-    checkOptions(options);
     const { requirements, files, receipt, stream } = options;
     const envelope = await step(1, () => parseEnvelope(file));
     const signers = await step(2, () => this.checkSignature(envelope));
@@ -142,7 +159,7 @@ class Verification {
     if (files !== undefined) await step(8, () => checkFiles(manifest.files, files, options));
     const statement = receipt && (await step(9, () => this.checkReceipt(receipt, manifest)));
     const facts = stream && statement && (await step(10, () => this.checkStream(stream, statement, manifest)));
-    return reportOf({
+    return resultOf({
       file,
       manifest,
       signers,
@@ -174,7 +191,9 @@ class Verification {
     return signers;
   }
 
-  /** Adds the identity of the bundle's certificate, or returns what is wrong. */
+  /**
+   * Adds the identity of the bundle's certificate, or returns what is wrong.
+   */
   private async checkCertificate(
     envelope: Envelope,
     certificates: CertificateVerifier,
@@ -210,7 +229,7 @@ class Verification {
     return verify(receipt, policies, {
       payload: this.file,
       tenant,
-      kind: 'export-manifest',
+      kind: EXPORT_KIND,
       predicateType: EXPORT_PREDICATE_TYPE,
       ...(streamKey && { streamKey }),
     });

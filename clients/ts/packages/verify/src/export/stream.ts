@@ -1,16 +1,20 @@
-/** The recorded spends of a budget (export-manifest.md, section 6, and section 7, step 10). */
+/**
+ * The recorded spends of a budget (export-manifest.md, section 6, and section
+ * 7, step 10).
+ */
 
-import { openVerified } from '../bundle/verify.js';
+import { proveEvidence } from '../bundle/verify.js';
 import { EvidenceError } from '../bundle/errors.js';
-import { recordsOf, type OpenRecord } from '../bundle/records.js';
+import type { EvidenceRecord } from '../bundle/records.js';
 import { hex } from '../bytes.js';
 import type { Header } from '../header.js';
 import type { Policy } from '../policy.js';
 import type { Input } from '../source.js';
+import { isHiddenSpend, isSpend } from '../spends.js';
 import { ExportError, Failure } from './errors.js';
-import { formatUnits, parseDecimal } from './number.js';
+import { formatUnits, parseDecimal } from '../decimal.js';
 import { chargeOf, type Charge } from './privacy.js';
-import { EXPORT_PREDICATE_TYPE, type ExportManifest, type Privacy } from './statement.js';
+import type { ExportManifest, Privacy } from './statement.js';
 
 /** What a complete stream shows. */
 export interface StreamFacts {
@@ -42,11 +46,12 @@ export async function checkStream(
 ): Promise<StreamFacts> {
   try {
     const options = { streamKey, tenant: manifest.tenant, ...(signal && { signal }) };
-    const { bundle, report } = await openVerified(stream, policies, options);
     const scan = new Scan(manifest, own);
-    for await (const record of recordsOf(bundle)) scan.record(record);
+    const { size, entries } = await proveEvidence(stream, policies, options, (record) => {
+      scan.record(record);
+    });
     scan.judge();
-    return { size: report.size, entries: report.entries, spends: scan.spends, later: scan.later };
+    return { size, entries, spends: scan.spends, later: scan.later };
   } catch (error) {
     if (!(error instanceof EvidenceError)) throw error;
     throw new ExportError(error.code, error.step === 0 ? 0 : 10, `stream: ${error.message}`, { cause: error });
@@ -74,14 +79,14 @@ class Scan {
     this.charge = manifest.privacy && chargeOf(manifest.privacy);
   }
 
-  record({ index, header, leafHash }: OpenRecord): void {
+  record({ index, header, leafHash }: EvidenceRecord): void {
     const hash = hex(leafHash);
     this.missing.delete(`${index} ${hash}`);
     if (index === this.own.index && hash === this.own.leafHash) this.found = header;
     const { privacy } = this.manifest;
     if (privacy === undefined) return;
     const isUpTo = index <= this.own.index;
-    if (header === undefined || (header.predicateType === EXPORT_PREDICATE_TYPE && header.kind !== 'export-manifest')) {
+    if (header === undefined || isHiddenSpend(header)) {
       if (isUpTo)
         this.unreadable ??= new Failure('spend-unreadable', `entry ${index}: it could be a spend of the budget`);
     } else if (isSpend(header, privacy.budget)) {
@@ -125,10 +130,6 @@ class Scan {
         `${formatUnits(this.sum)} is spent by the recorded exports, but the manifest states ${this.charge.spent.text}`,
       );
   }
-}
-
-function isSpend({ kind, predicateType, attributes = {} }: Header, budget: string): boolean {
-  return kind === 'export-manifest' && predicateType === EXPORT_PREDICATE_TYPE && attributes['budget'] === budget;
 }
 
 /** Reports whether the header has the spend of the manifest. */

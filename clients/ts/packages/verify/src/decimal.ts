@@ -1,4 +1,4 @@
-/** Decimals and rationals of export manifests (export-manifest.md, section 2). */
+/** Decimals and rationals (export-manifest.md, section 2). */
 
 /** The number of digits after the point. */
 const fraction = 30;
