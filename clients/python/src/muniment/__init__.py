@@ -10,6 +10,8 @@ A configuration has the keys, identities and policies that are trusted (docs/spe
 functions `verify_receipt`, `verify_bundle`, `verify_export`, `verify_stream` and
 `verify_evidence_bundle` return a `Report`. docs/sdk-trust-boundary.md lists what it does not prove.
 
+`STEPS` maps the codes of receipts to steps, and `KINDS` are the kinds of entries.
+
 `verify` is the check of receipts alone, by docs/spec/receipt.md. The verifiers of the other formats
 are `muniment.sigstore`, `muniment.export` and `muniment.bundle`. `muniment.client` calls the API.
 """

@@ -114,20 +114,24 @@ class _Model(BaseModel):
 
 
 class SigstoreSettings(_Model):
-    """The member `sigstore`: entries of this transparency log only are accepted."""
+    """The member `sigstore`: entries of the log with the URL `rekor_url` only are accepted."""
 
     rekor_url: Annotated[str, AfterValidator(_check_url)]
 
 
 class IdentitySettings(_Model):
-    """An element of `identities`: OIDC issuer and subject alternative name of a certificate."""
+    """An element of `identities`: `issuer` (OIDC) and `subject` (name) of a certificate."""
 
     issuer: Annotated[str, _bounded(0, _MAX_TEXT)] = ""
     subject: Annotated[str, _bounded(0, _MAX_TEXT)] = ""
 
 
 class Settings(_Model):
-    """The members of a configuration other than the requirements, as they are in the file."""
+    """The members of a configuration other than the requirements, as they are in the file.
+
+    `sigstore`, `trusted_keys`, `identities`, `trusted_root`, `trust_policy` and `stream_key`, which
+    are None or empty if they are absent.
+    """
 
     sigstore: SigstoreSettings = Field(default=None)  # type: ignore[assignment]
     trusted_keys: Annotated[list[FilePath], Field(min_length=1, max_length=64)] = []
@@ -149,7 +153,7 @@ class Settings(_Model):
 
 @dataclass(frozen=True, slots=True)
 class TrustedKey:
-    """A public key: its path in the configuration, its PEM text, and the key."""
+    """A public key: its `path` in the configuration, its `pem` text, and the `key`."""
 
     path: str
     pem: bytes

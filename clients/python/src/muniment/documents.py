@@ -55,11 +55,13 @@ class Inputs:
     They are those of the five kinds together. One that the kind does not have is an error. Texts
     and files that are None, and flags that are False, are not given.
 
-    - `payload`, `external`: of a receipt.
+    - `payload`, `external`, `header_only`: of a receipt.
     - `artifact`, `artifact_sha256`: what a Sigstore bundle is about, or its SHA-256, 32 bytes.
     - `files`, `receipt`, `stream`, `export`: of an export manifest.
     - `identity`: of an evidence bundle.
-    - The others are the expectations about receipts, as in `muniment.verify`.
+    - `tenant`: of all kinds but Sigstore bundles.
+    - `kind`, `subject`, `predicate_type`, `control`, `require_verified`, `signer`, `issuer`,
+      `admitted`, `stream_id`: the expectations about receipts, as in `muniment.verify`.
     """
 
     payload: File | None = None

@@ -7,8 +7,9 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of entry.
+    """One kind of entry, with a `title` and a `description` for people.
 
+    `name` is its name, and `record_class` is `evidence` or `event`.
     Repeated evidence is recognized by its content, a repeated event by its idempotency key.
     `author` is the role that may append entries of the kind, besides admin and the `other_authors`.
     If `named_appender`, so may an appender whose grant names the kind. `media_type` is the media

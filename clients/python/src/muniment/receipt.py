@@ -105,6 +105,7 @@ class Header:
 
     `members` is the whole JSON object. The other fields are the ones that verification needs:
 
+    - `origin`, `tenant`, `kind`, `predicate_type`, `controls`, `signers`: as in the header.
     - `digests`: the digests of all subjects, as (algorithm, value) pairs.
     - `result`, `admission`: the results of the log's verification and of its admission policy.
     - `external_digests`, `external_size`: the evidence kept elsewhere. Size in bytes.

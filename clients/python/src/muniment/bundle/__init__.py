@@ -1,4 +1,8 @@
-"""Offline verification of evidence bundles (docs/spec/bundle.md)."""
+"""Offline verification of evidence bundles (docs/spec/bundle.md).
+
+`BUNDLE_STEPS` maps the codes to steps. A `BundleSource` is the path of a bundle, its bytes, or an
+open file.
+"""
 
 from .archive import BundleSource
 from .errors import BUNDLE_STEPS, BundleError

@@ -7,7 +7,8 @@
         Path("build.receipt.json").write_bytes(appended.receipt)
 
 `Client` and `AsyncClient` have the same methods. Failed calls raise an `ApiError`, with the code,
-the message, the remedy and the invalid fields. Secrets appear in no repr, log or exception.
+the message, the remedy and the invalid fields. Secrets appear in no repr, log or exception. `Order`
+is the order of listed entries, `newest-first` or `oldest-first`.
 """
 
 try:

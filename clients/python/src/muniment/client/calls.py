@@ -67,10 +67,11 @@ _LEDGER, _GATE, _IDENTITY = (
 class Retries:
     """When and how often a call is repeated.
 
-    A call is repeated if the server asks for it, or if the connection fails. Appends are recorded
-    once, so repeating them is safe. The waiting time before attempt n is random, at most
-    `base`·2^n seconds and at most `longest`. The server's own delay takes precedence. A longer one
-    than `longest` is an error at once: a full disk needs an operator.
+    A call is repeated if the server asks for it, or if the connection fails, until there were
+    `attempts`. Appends are recorded once, so repeating them is safe. The waiting time before
+    attempt n is random, at most `base`·2^n seconds and at most `longest`. The server's own delay
+    takes precedence. A longer one than `longest` is an error at once: a full disk needs an
+    operator.
     """
 
     attempts: int = 6
@@ -155,8 +156,8 @@ class _Chunk(Message):
 class BatchResult:
     """The result of one submission of a batch: an entry, or the reason why there is none.
 
-    `error` is an ApiError if the server refused the submission, and NotVerified if it recorded it
-    but the receipt was refused.
+    `appended` is the entry. `error` is an ApiError if the server refused the submission, and
+    NotVerified if it recorded it but the receipt was refused.
     """
 
     appended: Appended | None

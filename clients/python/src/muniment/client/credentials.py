@@ -34,6 +34,7 @@ class Token:
     """A fixed token of the ledger."""
 
     exchanged = False
+    """Whether the client exchanges the token, which is one of the ledger already."""
 
     def __init__(self, text: str) -> None:
         self._text = _check_token(text.strip(), "the token")
@@ -56,6 +57,7 @@ class TokenFile:
     """
 
     exchanged = False
+    """Whether the client exchanges the token, which is one of the ledger already."""
 
     def __init__(self, path: str | Path | None = None) -> None:
         chosen = path or os.environ.get("MUNIMENT_TOKEN_FILE")
@@ -91,6 +93,7 @@ class GitHubActions:
     """
 
     exchanged = True
+    """Whether the client exchanges the token, which is an identity token."""
 
     def __init__(
         self, audience: str | None = None, *, environment: Mapping[str, str] | None = None
@@ -140,6 +143,7 @@ class GitLab:
     """
 
     exchanged = True
+    """Whether the client exchanges the token, which is an identity token."""
 
     def __init__(
         self,
@@ -169,6 +173,7 @@ class IdentityToken:
     """An OIDC identity token of another system. `source` returns a new one for each exchange."""
 
     exchanged = True
+    """Whether the client exchanges the token, which is an identity token."""
 
     def __init__(self, source: Callable[[], str]) -> None:
         self._source = source

@@ -21,6 +21,7 @@ class Violation:
 class ApiError(Exception):
     """A call failed. Catch a subclass to handle one code, or compare `code`.
 
+    - `code`: the Connect code, such as `not_found`.
     - `message`: the server's message, for people.
     - `remedy`: what to do about it, in a sentence. Empty if the message is all there is.
     - `violations`: the invalid fields, if the server named them.

@@ -62,6 +62,7 @@ class Submission(Message):
     """Evidence or an event to be recorded.
 
     - `kind`: one of docs/spec/kinds.md, such as `attestation`.
+    - `payload`: the bytes, which are stored as they are.
     - `media_type`: may be omitted for typed kinds and for formats that the server recognizes.
     - `idempotency_key`: required for kinds that record events, so that a retry is recorded once.
       Not allowed for evidence, which is deduplicated by its content.
@@ -88,14 +89,17 @@ class Appended(Message):
 
 
 class Subject(Message):
-    """An artifact that a payload describes. `digest` maps algorithms to values."""
+    """An artifact that a payload describes: its `name`, and `digest`, from algorithms to values."""
 
     name: str = ""
     digest: dict[str, str] = {}
 
 
 class Signer(Message):
-    """A signer of a payload: a claim of the payload unless the log verified it."""
+    """A signer of a payload: a claim of the payload unless the log verified it.
+
+    It has an `identity` of an OIDC `issuer`, or a `key_id`.
+    """
 
     identity: str = ""
     issuer: str = ""
@@ -103,7 +107,11 @@ class Signer(Message):
 
 
 class Admission(Message):
-    """A decision of the admission policy. `result` is `admitted` or `recorded`."""
+    """A decision of the admission policy.
+
+    - `result`: `admitted`, or `recorded` if no rule admits the entry.
+    - `rule`, `reason`: the deciding rule, empty if none applied, and why.
+    """
 
     result: str = ""
     rule: str = ""
@@ -111,7 +119,11 @@ class Admission(Message):
 
 
 class External(Message):
-    """A reference to evidence stored elsewhere. `size` is in bytes."""
+    """A reference to evidence stored elsewhere.
+
+    `digest` maps algorithms to values, `size` is in bytes, and `location` is a URI. `media_type` is
+    that of the evidence.
+    """
 
     digest: dict[str, str] = {}
     size: Index = 0
@@ -125,9 +137,20 @@ class Entry(Message):
     All fields except `index`, `seq`, `leaf_hash` and `header` repeat contents of the header, which
     are claims of the log. A receipt proves them. If the header was erased, they are empty.
 
-    - `seq`: position in the tenant's stream, from 0.
-    - `verification`: `verified`, `unverified` or `failed`.
-    - `payload_size`: in bytes.
+    - `index`, `seq`: position in the log and in the tenant's stream, from 0.
+    - `leaf_hash`, `header`: the leaf's hash, and the header's bytes.
+    - `time`: when the log recorded the entry.
+    - `kind`, `media_type`, `predicate_type`: of the payload.
+    - `subjects`, `materials`: the artifacts, and those that they were made from or contain.
+    - `signers`, `submitter`: who signed the payload, and who submitted it.
+    - `verification`: `verified`, `unverified` or `failed`, with `verification_reason`, and the
+      format of the signatures, `verification_format`.
+    - `trusted_root`: digest of the root that the signatures were verified with.
+    - `admission`, `admission_policy`: the decision of the policy, and the policy's digest.
+    - `external`: set if the payload is a reference to evidence stored elsewhere.
+    - `controls`, `attributes`: the controls that it is about, and searchable values.
+    - `idempotency_key`: of an event.
+    - `payload_size`, `payload_erased`: in bytes; whether it was erased (`get_entry` only).
     """
 
     index: Index = 0
@@ -157,7 +180,7 @@ class Entry(Message):
 
 
 class EntryWithPayload(Message):
-    """An entry, and its payload if that was requested and is not erased."""
+    """An `entry`, and its `payload` if that was requested and is not erased."""
 
     entry: Entry
     payload: Base64 | None = Field(default=None, repr=False)
@@ -166,6 +189,7 @@ class EntryWithPayload(Message):
 class EntryFilter(Message):
     """Selects entries that match all fields that are set.
 
+    - `kind`, `predicate_type`, `submitter`, `control`: exactly this value.
     - `subject`, `material`: a digest, as `algorithm:value`.
     - `signer`: an identity or a key ID.
     - `from_`, `to`: the earliest time, inclusive, and the latest, exclusive.
@@ -185,7 +209,7 @@ class EntryFilter(Message):
 
 
 class EntryPage(Message):
-    """A page of entries, read at a tree of `tree_size` entries.
+    """A page of `entries`, read at a tree of `tree_size` entries.
 
     `next_page_token` is empty on the last page.
     """
@@ -208,8 +232,9 @@ class Watched(Message):
 class Checkpoint(Message):
     """A checkpoint of the log: a signed note. Verify it before you rely on it.
 
-    `replica` is true if the server is a replica, and `age` the time since it last knew the log to
-    have no other entries, such as `0s`.
+    - `checkpoint`: the note. `tree_size` and `root` repeat its content.
+    - `replica`: the server is a replica.
+    - `age`: the time since it last knew the log to have no other entries, such as `0s`.
     """
 
     checkpoint: Base64 = b""
@@ -222,7 +247,10 @@ class Checkpoint(Message):
 class StreamHead(Message):
     """The end of the tenant's stream at a checkpoint.
 
-    `entries` is the number of entries in the stream. `last_index` is None if that is 0.
+    - `stream_id`: the ID of the stream.
+    - `entries`: the number of its entries.
+    - `last_index`, `last_leaf_hash`: of the last entry. None and empty if there is none.
+    - `checkpoint`: the signed note.
     """
 
     stream_id: Base64 = b""
@@ -233,7 +261,13 @@ class StreamHead(Message):
 
 
 class Caller(Message):
-    """Whom the server takes the caller for. `kinds` is empty if the role's kinds are allowed."""
+    """Whom the server takes the caller for.
+
+    - `tenant`, `identity`, `role`: `identity` is the submitter that entries will name.
+    - `kinds`: the only kinds that can be appended. Empty: those of the role.
+    - `expires`: when the credentials expire. None: never.
+    - `replica`: the server is a replica, which records nothing.
+    """
 
     tenant: str = ""
     identity: str = ""
@@ -244,14 +278,20 @@ class Caller(Message):
 
 
 class GatePart(Message):
-    """The manifest of a platform of an image, or the archive of a chart."""
+    """The manifest of a platform of an image, or the archive of a chart.
+
+    `digest` maps algorithms to values. `platform` is such as `linux/arm64`.
+    """
 
     digest: dict[str, str]
     platform: str | None = None
 
 
 class GateSubject(Message):
-    """An artifact that a gate decides about. Evidence about it counts for each of its parts."""
+    """An `artifact` of a `type` that a gate decides about.
+
+    Evidence about it counts for each of its `parts`.
+    """
 
     type: Literal["image", "chart", "delta", "export-manifest", "file"]
     artifact: Subject
@@ -267,12 +307,13 @@ class GateSubject(Message):
 
 
 class ControlResult(Message):
-    """The result of one control.
+    """The result of one `control`.
 
     - `mode`: `enforce`, `warn` or `audit`.
     - `result`: `satisfied`, `not-satisfied`, `excepted`, `undecided` or `not-applicable`.
-    - `missing`: what would be needed.
+    - `reason`, `missing`: why, and what would be needed.
     - `entries`: indexes of the entries that support the result.
+    - `exceptions`: IDs of the exceptions that were used.
     """
 
     control: str = ""
@@ -285,7 +326,17 @@ class ControlResult(Message):
 
 
 class GateDecision(Message):
-    """A decision, as it is recorded. `decision` is `pass`, `blocked` or `undecided`."""
+    """A decision, as it is recorded.
+
+    - `decision`: `pass`, `blocked` or `undecided`.
+    - `stage`, `environment`, `subjects`, `type`: what it is about. `type` is that of the subjects.
+    - `decided`, `tree_size`: the time and the size of the log that it was made for.
+    - `control_set`: the digest of the control set. Empty if none is in force.
+    - `results`, `reason`: one for each control, and the code of a decision without results.
+    - `inputs`: digest of what the decision depends on besides the time.
+    - `valid_until`: the earliest time at which it may change without a new entry.
+    - `offline`: made without the ledger, and appended later.
+    """
 
     stage: str = ""
     environment: str = ""
@@ -303,10 +354,11 @@ class GateDecision(Message):
 
 
 class SubjectDecision(Message):
-    """The decision about one subject.
+    """The `decision` about one subject.
 
-    `index` is the entry that records it, or that it repeats, and None if it is not recorded.
-    `spooled` is the digest of its file in the spool of a replica.
+    - `index`: the entry that records it, or that it repeats. None: it is not recorded.
+    - `repeated`: it repeats a decision that is still valid.
+    - `spooled`: the digest of its file in the spool of a replica.
     """
 
     decision: GateDecision = GateDecision()
@@ -316,7 +368,10 @@ class SubjectDecision(Message):
 
 
 class GateResult(Message):
-    """The decisions of a gate, one for each subject, in the order of the call."""
+    """The `decisions` of a gate, one for each subject, in the order of the call.
+
+    They were made for `tree_size` entries of the log, which were all that it had at `as_of`.
+    """
 
     decisions: tuple[SubjectDecision, ...] = ()
     tree_size: Index = 0

@@ -1,4 +1,8 @@
-"""Offline verification of export manifests (docs/spec/export-manifest.md)."""
+"""Offline verification of export manifests (docs/spec/export-manifest.md).
+
+`EXPORT_STEPS` maps the steps to codes. `Files` are the folder of an export, or the content of its
+files by name.
+"""
 
 from .errors import EXPORT_STEPS, ExportError
 from .files import Files

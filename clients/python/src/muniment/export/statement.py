@@ -51,7 +51,7 @@ _CHARACTERS = re.compile(r'[^\x00-\x1f\x7f-\U0010ffff/\\:*?"<>|]+')
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """A signer: either a key, by its ID, or an identity with its OIDC issuer."""
+    """A signer: either a key, by its `key_id`, or an `identity` with its OIDC `issuer`."""
 
     key_id: str = ""
     identity: str = ""
@@ -166,7 +166,11 @@ class Privacy:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The content of a statement. `use` and `privacy` are None if they are absent."""
+    """The content of a statement.
+
+    It has `tenant`, `export_id`, `created`, `files`, residency `claims` and `spdx_list_version`.
+    `use` and `privacy` are None if they are absent.
+    """
 
     tenant: str
     export_id: str

@@ -1,4 +1,7 @@
-"""Offline verification of Sigstore bundles (docs/spec/sigstore-verification.md)."""
+"""Offline verification of Sigstore bundles (docs/spec/sigstore-verification.md).
+
+`SIGSTORE_STEPS` maps the codes to steps.
+"""
 
 from .errors import SIGSTORE_STEPS, CallerError, NotVerified, SigstoreError
 from .verify import Identity, Signer, Trust, Verified

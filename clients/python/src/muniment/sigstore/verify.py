@@ -36,7 +36,7 @@ MAX_KEYS = 64
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """An accepted identity: the name in the certificate, and its OIDC issuer."""
+    """An accepted identity: the `name` in the certificate, and its OIDC `issuer`."""
 
     name: str
     issuer: str
@@ -44,7 +44,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """The signer: an identity, or the index of the key in the list of keys."""
+    """The signer: an `identity`, or the index of the `key` in the list of keys."""
 
     identity: Identity | None = None
     key: int | None = None
@@ -54,8 +54,8 @@ class Signer:
 class Verified:
     """What a verified bundle proves.
 
-    `payload` and `payload_type` are those of the envelope, None for a bare signature. `times` are
-    the signed times in Unix milliseconds, empty for keys.
+    `signer` is one of the accepted. `payload` and `payload_type` are those of the envelope, None
+    for a bare signature. `times` are the signed times in Unix milliseconds, empty for keys.
     """
 
     signer: Signer
