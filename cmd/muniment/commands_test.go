@@ -132,6 +132,7 @@ var commandLines = map[string]struct {
 	"scitt verify":         {args: "scitt verify s.cose --receipt s.receipt.cose --keys keys.cbor"},
 	"serve":                {args: "serve --data ops --listen 127.0.0.1:0", runs: true},
 	"signer compromise":    {args: "signer compromise {key} --from 2026-01-01T00:00:00Z --reason x --unseen"},
+	"signer id":            {args: "signer id {pub}"},
 	"signer list":          {args: "signer list", mute: true},
 	"signer register":      {args: "signer register {pub} --person oidc:https://login.example#dana --identity-token {ada} --tenant acme"},
 	"signer retire":        {args: "signer retire {key} --reason x --unseen"},

@@ -13,7 +13,7 @@ var portable = []string{
 	"finding burndown", "finding import", "finding list", "finding set", "finding show", "gate", "get", "help", "hold list", "hold place", "hold release",
 	"inventory cluster", "inventory decide", "inventory list", "inventory registry", "inventory release", "inventory retire",
 	"list", "mirror", "monitor", "policy get", "policy lint", "policy set", "policy test", "prove", "receipt get", "receipt refresh",
-	"retention apply", "retention set", "retention show", "scitt keys", "scitt register", "scitt sign", "scitt verify", "signer compromise", "signer list", "signer register", "signer retire", "signing-config", "spool submit",
+	"retention apply", "retention set", "retention show", "scitt keys", "scitt register", "scitt sign", "scitt verify", "signer compromise", "signer id", "signer list", "signer register", "signer retire", "signing-config", "spool submit",
 	"token issue", "token list", "token revoke", "trace", "trusted-root export", "trusted-root inspect", "verify", "verify-bundle", "verify-chart",
 	"verify-envelope", "verify-image", "verify-statement", "version", "watch", "whoami", "why",
 }

@@ -168,7 +168,13 @@ func (f *Found) String() string {
 }
 
 // fix returns what to do about a result that is not satisfied.
-func (g *Result) fix() string { return Fix(g.Reason) }
+func (g *Result) fix() string {
+	ignored := func(q Requirement) bool { return !q.Met && len(q.Ignored) > 0 }
+	if strings.HasPrefix(g.Reason, missingEvidence) && slices.ContainsFunc(g.Requirements, ignored) {
+		return "resolve why evidence is ignored, or append other evidence with muniment append, then ask again"
+	}
+	return Fix(g.Reason)
+}
 
 // Fix returns what to do about a result with the reason, or "".
 func Fix(reason string) string {
@@ -176,9 +182,12 @@ func Fix(reason string) string {
 	return fixes[code]
 }
 
+// missingEvidence is the code of a result without the evidence that it needs.
+const missingEvidence = "missing-evidence"
+
 // fixes has the remedy for each reason code of a result.
 var fixes = map[string]string{
-	"missing-evidence":  "append the missing evidence with muniment append, then ask again",
+	missingEvidence:     "append the missing evidence with muniment append, then ask again",
 	"too-few-signers":   "have another of the listed signers sign, append the signature, then ask again",
 	"condition-false":   "resolve what the condition is about, or request an exception with muniment exception request",
 	"included-control":  "see the included control",

@@ -12,6 +12,7 @@ import (
 
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/controls/exception"
+	"muniment.dev/muniment/controls/keyevent"
 	"muniment.dev/muniment/internal/glob"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
@@ -53,6 +54,10 @@ func (d *Decider) Explain(ctx context.Context, s *ledger.Stream, decisions []*mu
 	if err != nil {
 		return err
 	}
+	events, err := d.keyEvents(ctx, s)
+	if err != nil {
+		return err
+	}
 	for i, one := range decisions {
 		if one.Decision.ControlSet != in.Digest {
 			continue // about the past, with controls that were replaced
@@ -68,7 +73,7 @@ func (d *Decider) Explain(ctx context.Context, s *ledger.Stream, decisions []*mu
 			}
 			e := &munimentv1.Explanation{Control: m.Id, Title: m.Title, Severity: m.Severity, Owner: m.Owner, Condition: m.GetCheck().GetCondition()}
 			for _, q := range m.GetCheck().GetRequire() {
-				e.Requirements = append(e.Requirements, explainRequirement(q, requirementOutcome(results[i][k].Requirements, q.Name), about, one.Decision.Decided.AsTime()))
+				e.Requirements = append(e.Requirements, explainRequirement(q, requirementOutcome(results[i][k].Requirements, q.Name), about, events, one.Decision))
 			}
 			e.Exceptions = explainExceptions(r, exceptions, exception.LimitsOf(m.Exceptions), one.Decision.Decided.AsTime())
 			one.Explanations = append(one.Explanations, e)
@@ -116,7 +121,7 @@ func requirementOutcome(all []evaluate.RequirementOutcome, name string) evaluate
 
 // explainRequirement divides the entries that fit a requirement by kind and
 // predicate type into those that it selects and the others.
-func explainRequirement(q *munimentv1.Requirement, o evaluate.RequirementOutcome, about []*ledger.Entry, decided time.Time) *munimentv1.RequirementExplanation {
+func explainRequirement(q *munimentv1.Requirement, o evaluate.RequirementOutcome, about []*ledger.Entry, events []keyevent.Event, decision *munimentv1.GateDecision) *munimentv1.RequirementExplanation {
 	out := &munimentv1.RequirementExplanation{Name: q.Name, Needs: needs(q), Met: o.Met}
 	for _, e := range about {
 		if !fits(q, e.Header) {
@@ -129,7 +134,7 @@ func explainRequirement(q *munimentv1.Requirement, o evaluate.RequirementOutcome
 				out.Found = append(out.Found, f)
 			}
 		case len(out.Ignored) < maxFound:
-			f.Why = whyIgnored(q, e, decided)
+			f.Why = whyIgnored(q, e, events, decision)
 			out.Ignored = append(out.Ignored, f)
 		}
 	}
@@ -150,9 +155,9 @@ func fits(q *munimentv1.Requirement, h *entry.Header) bool {
 }
 
 // whyIgnored returns the most likely reason why an entry does not count.
-func whyIgnored(q *munimentv1.Requirement, e *ledger.Entry, decided time.Time) string {
+func whyIgnored(q *munimentv1.Requirement, e *ledger.Entry, events []keyevent.Event, decision *munimentv1.GateDecision) string {
 	h := e.Header
-	age := decided.Sub(time.UnixMilli(int64(e.Skeleton.Time)))
+	age := decision.Decided.AsTime().Sub(time.UnixMilli(int64(e.Skeleton.Time)))
 	switch {
 	case h.NotAdmitted():
 		return "the admission policy did not admit it"
@@ -164,16 +169,33 @@ func whyIgnored(q *munimentv1.Requirement, e *ledger.Entry, decided time.Time) s
 		return "its signature was not verified: add the key or trusted root to the admission policy, and append it again"
 	case !q.Unsigned && len(h.Signers) == 0:
 		return "it is not signed by a listed signer"
-	case !q.Unsigned:
-		return "its signer is not listed"
+	}
+	if k := ended(e, events, decision.GetTreeSize()); k != nil && !q.Unsigned {
+		return fmt.Sprintf("its signer is %s from %s on (entry %d)", k.Event, k.From.Format(time.RFC3339), k.Index)
+	}
+	if !q.Unsigned {
+		return "its signer is not listed: add its key or identity to the signers of the control set, if it is to count"
 	}
 	return "it does not count for this artifact"
+}
+
+// ended returns the event by which a signer of an entry does not count in a
+// tree of the size, or nil.
+func ended(e *ledger.Entry, events []keyevent.Event, size uint64) *keyevent.Event {
+	at := time.UnixMilli(int64(e.Skeleton.Time))
+	for i := range events {
+		k := &events[i]
+		if k.Index < size && slices.ContainsFunc(e.Header.Signers, func(s entry.Signer) bool { return k.Excludes(&s, at) }) {
+			return k
+		}
+	}
+	return nil
 }
 
 // parties returns the signers of an entry, or its submitter.
 func parties(h *entry.Header) (all []string) {
 	for _, s := range h.Signers {
-		if text := strings.TrimSpace(s.Identity + " " + s.KeyID); text != "" {
+		if text := s.Name(); text != "" {
 			all = append(all, text)
 		}
 	}

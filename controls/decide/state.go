@@ -115,6 +115,16 @@ func (d *Decider) each(ctx context.Context, p *ledger.Published, s *ledger.Strea
 	return nil
 }
 
+// keyEvents returns the published events about signers.
+func (d *Decider) keyEvents(ctx context.Context, s *ledger.Stream) ([]keyevent.Event, error) {
+	st, err := d.current(ctx, d.Log.Published(), s)
+	if err != nil {
+		return nil, err
+	}
+	defer st.mu.Unlock()
+	return slices.Clone(st.keyEvents), nil
+}
+
 func (st *state) addKeyEvent(e *ledger.Entry) error {
 	k, err := keyevent.Read(e)
 	if err == nil {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 
 	"muniment.dev/muniment/controls/report"
 	"muniment.dev/muniment/internal/kindname"
@@ -96,7 +95,7 @@ func (d *document) ofEvidence(e *report.Evidence) Observation {
 	o.Props = []Prop{prop("kind", h.Kind), prop("relation", e.Relation), prop("verification", h.Verification.Result), prop("submitter", h.Submitter)}
 	o.Props = addProp(o.Props, "predicate-type", h.PredicateType)
 	for _, s := range h.Signers {
-		o.Props = addProp(o.Props, "signer", strings.TrimSpace(s.Identity+" "+s.KeyID))
+		o.Props = addProp(o.Props, "signer", s.Name())
 	}
 	if h.NotAdmitted() {
 		o.Props = append(o.Props, prop("admission", "recorded"))

@@ -124,7 +124,7 @@ func (c *court) suspect(result string) (string, error) {
 func describe(by *proof) string {
 	var names []string
 	for _, s := range by.signers {
-		names = append(names, strings.TrimSpace(s.Identity+s.KeyID+" "+s.Issuer))
+		names = append(names, strings.TrimSpace(s.Name()+" "+s.Issuer))
 	}
 	who := strings.Join(names, " and ")
 	if by.signer != nil {

@@ -64,6 +64,9 @@ type Signer struct {
 	KeyID    string `json:"keyId,omitempty"`
 }
 
+// Name returns the identity and the key ID, of which a signer has at least one.
+func (s *Signer) Name() string { return strings.TrimSpace(s.Identity + " " + s.KeyID) }
+
 // Verification is the result of the log's check of the payload's signatures.
 type Verification struct {
 	Result      string // Verified, Unverified or Failed

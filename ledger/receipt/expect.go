@@ -153,7 +153,7 @@ func subjectList(h *entry.Header) string {
 func signerList(h *entry.Header) string {
 	var all []string
 	for _, s := range h.Signers {
-		who := fmt.Sprintf("%q", s.Identity+s.KeyID)
+		who := fmt.Sprintf("%q", s.Name())
 		if s.Issuer != "" {
 			who += fmt.Sprintf(" of %q", s.Issuer)
 		}

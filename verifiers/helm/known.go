@@ -1,6 +1,7 @@
 package helm
 
 import (
+	"encoding/hex"
 	"slices"
 
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
@@ -33,6 +34,16 @@ func (k *Keyring) keyIDs() []uint64 {
 		for _, s := range e.Subkeys {
 			ids = append(ids, s.PublicKey.KeyId)
 		}
+	}
+	return ids
+}
+
+// KeyIDs returns the IDs of the keys, as entries name the signers of provenance
+// files.
+func (k *Keyring) KeyIDs() []string {
+	var ids []string
+	for _, e := range k.entities {
+		ids = append(ids, keyID(hex.EncodeToString(e.PrimaryKey.Fingerprint)))
 	}
 	return ids
 }

@@ -120,8 +120,10 @@ func (p *Provenance) Subjects() []entry.Subject {
 
 // Signer returns the signer for a header.
 func (p *Provenance) Signer() entry.Signer {
-	return entry.Signer{Identity: p.Identity, KeyID: "pgp:" + p.Fingerprint}
+	return entry.Signer{Identity: p.Identity, KeyID: keyID(p.Fingerprint)}
 }
+
+func keyID(fingerprint string) string { return "pgp:" + fingerprint }
 
 // Parse reads a provenance file without verifying its signature. The error
 // wraps ErrMalformed.

@@ -361,7 +361,7 @@ func decisionText(path string, d *policy.Decision) string {
 	line("because", d.Reason)
 	line("signature", term.Because(strings.TrimSpace(d.Verification.Result+" "+d.Verification.Format), d.Verification.Reason))
 	for _, s := range d.Signers {
-		line("signer", strings.TrimSpace(s.Identity+s.KeyID+" "+s.Issuer))
+		line("signer", strings.TrimSpace(s.Name()+" "+s.Issuer))
 	}
 	line("root", d.Verification.TrustedRoot)
 	b.WriteString("  rules, in order:\n")

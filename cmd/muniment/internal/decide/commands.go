@@ -12,7 +12,7 @@ type Commands struct {
 	Gate       gateCmd       `cmd:"" group:"decide" help:"Decide whether artifacts may pass a stage."`
 	Inventory  inventoryCmd  `cmd:"" group:"decide" help:"Record what exists and runs, and decide about it again."`
 	Policy     policyCmd     `cmd:"" group:"decide" help:"Test, lint, set or print admission policies, which decide what evidence is recorded."`
-	Signer     signerCmd     `cmd:"" group:"decide" help:"Register, retire and list signers' keys, or mark them as compromised."`
+	Signer     signerCmd     `cmd:"" group:"decide" help:"Register, retire and list signers' keys, mark them as compromised, or print their IDs."`
 	Spool      spoolCmd      `cmd:"" group:"decide" help:"Submit decisions that gates have made offline."`
 	Trace      traceCmd      `cmd:"" group:"decide" help:"Show all evidence on an artifact as a tree."`
 	Why        whyCmd        `cmd:"" group:"decide" help:"Explain at which stages artifacts would pass now, and what is missing."`

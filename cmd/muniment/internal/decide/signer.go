@@ -25,6 +25,7 @@ type signerCmd struct {
 	Register   signerRegisterCmd   `cmd:"" help:"Register a key to a person, who can then use break-glass without the ledger."`
 	Retire     signerRetireCmd     `cmd:"" help:"Retire a signer: what is recorded later does not count for it."`
 	Compromise signerCompromiseCmd `cmd:"" help:"Mark a signer as compromised: what was recorded since does not count for it."`
+	ID         signerIDCmd         `cmd:"" name:"id" help:"Print the IDs of keys, with which control sets list their signers."`
 	List       signerListCmd       `cmd:"" help:"List the signers that events are about."`
 }
 
@@ -32,6 +33,7 @@ func (signerCmd) Help() string {
 	return `Controls count evidence by its signers. An event ends the life of a signer's key: evidence that was recorded before stays good.
 
 Examples:
+  muniment signer id cosign.pub
   muniment signer retire sha256:486ea46224d1bb4fb680f34f7c9ad96a8f24ec88be73ea8e5a6c65260e9cb8a7 --reason "replaced by the key of 2027"
   muniment signer compromise release.pub --from 2026-11-20T00:00:00Z --reason "found on a build host"
   muniment signer register dana.pub --person oidc:https://login.example.com#dana --identity-token env --tenant acme`
@@ -118,7 +120,7 @@ func (c *signerRegisterCmd) Run(a *term.App) error {
 
 // signerFlags are the flags of commands that end the life of a signer's key.
 type signerFlags struct {
-	Signer string `arg:"" help:"ID of the key, a file with the public key, or with --issuer the identity in certificates."`
+	Signer string `arg:"" help:"ID of the key, a file with the public key, in PEM or armored by PGP, or with --issuer the identity in certificates."`
 	remote.Flags
 	Issuer string `help:"OIDC issuer of the identity." placeholder:"URL"`
 	Reason string `help:"Reason, which is recorded." required:"" placeholder:"TEXT"`
@@ -154,16 +156,14 @@ func (f *signerFlags) name(m *munimentv1.KeyEvent) error {
 		return nil
 	}
 	if _, err := os.Stat(f.Signer); err == nil {
-		text, err := bounded.ReadFile(f.Signer, bounded.Config)
-		if err != nil {
-			return err
+		ids, err := keyIDs(f.Signer)
+		if err == nil && len(ids) > 1 {
+			err = fmt.Errorf("%s has %d keys: specify the ID of one, as 'muniment signer id' prints it", f.Signer, len(ids))
 		}
-		key, err := dsse.ParseKey("", text)
-		if err != nil {
-			return fmt.Errorf("%s: %w", f.Signer, err)
+		if err == nil {
+			m.KeyId = ids[0]
 		}
-		m.KeyId = key.ID
-		return nil
+		return err
 	}
 	if err := entry.CheckKeyID(f.Signer); err != nil {
 		if strings.ContainsAny(f.Signer, "@/") {

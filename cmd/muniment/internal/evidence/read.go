@@ -125,7 +125,7 @@ func entryText(e *munimentv1.Entry) string {
 		signer = "signer"
 	}
 	for _, s := range e.Signers {
-		line(signer, strings.TrimSpace(s.Identity+s.KeyId+" "+s.Issuer))
+		line(signer, strings.Join(strings.Fields(s.Identity+" "+s.KeyId+" "+s.Issuer), " "))
 	}
 	line("verification", term.Because(e.Verification, e.VerificationReason))
 	line("trusted root", e.TrustedRoot)

@@ -215,7 +215,7 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.TrustP
 			signed = "signed by %s%s"
 		}
 		for _, sig := range h.Signers {
-			line("", signed, term.Quoted(sig.Identity+sig.KeyID), term.Optional(" of ", sig.Issuer))
+			line("", signed, term.Quoted(sig.Name()), term.Optional(" of ", sig.Issuer))
 		}
 		switch why := term.Quoted(term.Optional(": ", h.Verification.Reason)); h.Verification.Result {
 		case entry.Verified:
