@@ -120,9 +120,8 @@ var Rooms = []Room{
 		Tests:   []string{"api/tiles", "ledger"},
 	},
 	{
-		Folder: "clients/go/verify", Purpose: "offline checks of receipts and bundles",
-		Imports: []string{"verifiers", "proto", "ledger/entry", "ledger/receipt", "internal"},
-		Coming:  true,
+		Folder: "clients/go/verify", Purpose: "the Go SDK for offline verification: one configuration, one report",
+		Imports: []string{"verifiers", "ledger/entry", "ledger/receipt", "internal"},
 	},
 	{
 		Folder: "clients/go/adaptivecache", Purpose: "a cache that any room may use",
@@ -286,4 +285,5 @@ var Weights = []Weight{
 	{Room: "ledger/receipt", Never: servers},
 	{Room: "ledger/store", Never: servers},
 	{Room: "clients/go/audit", Never: servers},
+	{Room: "clients/go/verify", Never: []string{"github.com/cockroachdb/", "connectrpc.com/", "github.com/prometheus/", "buf.build/", "github.com/maypok86/", "cel.dev/", "github.com/google/cel-go", module + "api", module + "controls", module + "ingest", module + "proto"}},
 }

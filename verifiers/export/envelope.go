@@ -1,10 +1,8 @@
 package export
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 
 	"encoding/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -22,10 +20,7 @@ type envelope struct {
 	bundle      bool // the file is a Sigstore bundle
 }
 
-const (
-	maxDepth      = 16
-	maxSignatures = 64
-)
+const maxSignatures = 64
 
 // parseEnvelope reads the file of a manifest, as step 1 specifies.
 func parseEnvelope(file []byte) (*envelope, error) {
@@ -43,7 +38,7 @@ func readEnvelope(file []byte) (*envelope, error) {
 	if len(file) > MaxSize {
 		return nil, fmt.Errorf("more than %d bytes", MaxSize)
 	}
-	if err := checkJSON(file); err != nil {
+	if err := strictjson.CheckObject(file); err != nil {
 		return nil, err
 	}
 	members, err := membersOf(file)
@@ -65,35 +60,8 @@ func readEnvelope(file []byte) (*envelope, error) {
 	return e, e.read(members)
 }
 
-// checkJSON checks rules 1, 2, 3, 6 and 9 of docs/spec/entry.md, section 7.
-func checkJSON(data []byte) error {
-	dec := jsontext.NewDecoder(bytes.NewReader(data)) // refuses duplicate names and invalid UTF-8
-	for first := true; ; first = false {
-		t, err := dec.ReadToken()
-		switch {
-		case err == io.EOF && !first:
-			return nil
-		case err == io.EOF:
-			return errors.New("empty")
-		case err != nil:
-			return fmt.Errorf("not strict JSON: %w", plain.DecodeError(err))
-		case first && t.Kind() != '{':
-			return errors.New("not a JSON object")
-		case dec.StackDepth() > maxDepth:
-			return fmt.Errorf("more than %d levels of nesting", maxDepth)
-		case !first && dec.StackDepth() == 0 && t.Kind() != '}':
-			return errors.New("data after the JSON object")
-		}
-		if dec.StackDepth() == 0 && t.Kind() == '}' {
-			if _, err := dec.ReadToken(); err != io.EOF {
-				return errors.New("data after the JSON object")
-			}
-			return nil
-		}
-	}
-}
-
-// membersOf returns the members of an object that checkJSON has checked.
+// membersOf returns the members of an object that strictjson.CheckObject has
+// checked.
 func membersOf(v []byte) (map[string]json.RawMessage, error) {
 	if jsontext.Value(v).Kind() != '{' {
 		return nil, errors.New("not an object")

@@ -26,7 +26,7 @@ type Parsed struct {
 // ReadRequirements reads a JSON object with the members licenses, residency and
 // epsilon, all of them optional. The error is an *Error of the caller.
 func ReadRequirements(text []byte) (Parsed, error) {
-	if err := checkJSON(text); err != nil {
+	if err := strictjson.CheckObject(text); err != nil {
 		return Parsed{}, callerError(RequirementMalformed, "%w", err)
 	}
 	members, err := membersOf(text)
@@ -51,7 +51,7 @@ func ParseRequirements(r Requirements) (Parsed, error) {
 	var err error
 	if r.Licenses != nil {
 		var texts []string
-		if err := checkJSON([]byte(`{"licenses":` + string(r.Licenses) + `}`)); err != nil {
+		if err := strictjson.CheckObject([]byte(`{"licenses":` + string(r.Licenses) + `}`)); err != nil {
 			return out, callerError(RequirementMalformed, "licences: %w", err)
 		}
 		if err := json.Unmarshal(r.Licenses, &texts); err != nil || texts == nil {

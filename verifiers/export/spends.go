@@ -1,8 +1,10 @@
 package export
 
 import (
+	"cmp"
 	"context"
 	"math/big"
+	"slices"
 
 	"muniment.dev/muniment/verifiers/bundle"
 )
@@ -32,6 +34,75 @@ func SpendsOf(ctx context.Context, b *bundle.Bundle, m *Manifest) (Spends, error
 	})
 	out.Sum = decimalOf(s.sum)
 	return out, at(stepStream, err)
+}
+
+// A BudgetSpends is the sum of the recorded spends of a budget that have the
+// same flavor, privacy unit and neighboring relation, and so can be added.
+type BudgetSpends struct {
+	Budget   string `json:"budget"`
+	Flavor   string `json:"flavor"`
+	Unit     string `json:"privacyUnit"`
+	Relation string `json:"neighboringRelation"`
+	Spends   int    `json:"spends"` // number
+	Sum      string `json:"sum"`    // decimal: of ε with PureDP, of ρ with ZCDP
+}
+
+// A SpendSums adds the spends of all budgets of a stream, as
+// docs/spec/verify.md, section 4, specifies. The zero value is ready to use.
+type SpendSums struct {
+	unreadable bool
+	sums       map[BudgetSpends]*budgetSum // by budget, flavor, unit and relation
+}
+
+type budgetSum struct {
+	count int
+	sum   big.Int
+}
+
+// Add adds a record.
+func (s *SpendSums) Add(r *bundle.Record) {
+	if isHidden(r) {
+		s.unreadable = true
+		return
+	}
+	a := r.Header.Attributes
+	budget, ok := a[AttributeBudget]
+	if !ok || !isSpend(r.Header, budget) {
+		return
+	}
+	at := BudgetSpends{Budget: budget, Flavor: a[AttributeFlavor], Unit: a[AttributeUnit], Relation: a[AttributeRelation]}
+	amount, err := ParseDecimal(a[amountAttribute(at.Flavor)])
+	if err != nil || at.Flavor != PureDP && at.Flavor != ZCDP {
+		s.unreadable = true
+		return
+	}
+	if s.sums == nil {
+		s.sums = map[BudgetSpends]*budgetSum{}
+	}
+	sum := s.sums[at]
+	if sum == nil {
+		sum = &budgetSum{}
+		s.sums[at] = sum
+	}
+	sum.count++
+	sum.sum.Add(&sum.sum, amount.units)
+}
+
+// All returns the sums, sorted by the bytes of budget, flavor, privacy unit and
+// neighboring relation. It reports false if a record could be a spend that
+// cannot be read.
+func (s *SpendSums) All() (all []BudgetSpends, ok bool) {
+	if s.unreadable {
+		return nil, false
+	}
+	for at, sum := range s.sums {
+		at.Spends, at.Sum = sum.count, decimalOf(&sum.sum).String()
+		all = append(all, at)
+	}
+	slices.SortFunc(all, func(a, b BudgetSpends) int {
+		return cmp.Or(cmp.Compare(a.Budget, b.Budget), cmp.Compare(a.Flavor, b.Flavor), cmp.Compare(a.Unit, b.Unit), cmp.Compare(a.Relation, b.Relation))
+	})
+	return all, true
 }
 
 // Plus returns the sum of two decimals.

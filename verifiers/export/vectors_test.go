@@ -286,7 +286,7 @@ func (d Decimal) minus(n int64, digits int) Decimal {
 // specification.
 func TestTables(t *testing.T) {
 	const folder = "../../docs/spec/tables/"
-	files, err := os.ReadDir(folder)
+	files, err := tableFiles.ReadDir("tables")
 	if err != nil {
 		t.Fatal(err)
 	}

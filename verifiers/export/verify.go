@@ -23,6 +23,10 @@ type Options struct {
 	// Need are the requirements for certificates. The zero value is
 	// sigstore.ForCertificates.
 	Need sigstore.Requirements
+	// Trust verifies certificates instead of Identities and TrustedRoot, by the
+	// steps of docs/spec/sigstore-verification.md, which all SDKs perform. nil:
+	// none. It must have identities.
+	Trust *sigstore.Trust
 
 	Files fs.FS // the folder of the export; nil: the files are not checked
 
@@ -62,7 +66,7 @@ type EpsilonRequirement struct {
 func (o *Options) check() error {
 	badIdentity := slices.ContainsFunc(o.Identities, func(id Identity) bool { return id.Identity == "" || id.Issuer == "" })
 	switch {
-	case len(o.Keys) == 0 && len(o.Identities) == 0:
+	case len(o.Keys) == 0 && len(o.Identities) == 0 && o.Trust == nil:
 		return callerError(TrustMissing, "no public key and no identity was given: anybody can sign a manifest")
 	case badIdentity:
 		return callerError(TrustMissing, "an identity requires its issuer, and an issuer its identity")
@@ -163,7 +167,7 @@ func (v *verification) signature(context.Context) error {
 		}
 		failed = err
 	}
-	if len(v.o.Identities) > 0 {
+	if len(v.o.Identities) > 0 || v.o.Trust != nil {
 		s, err := v.certificate()
 		if err == nil {
 			v.signers = append(v.signers, s)
@@ -183,6 +187,16 @@ func (v *verification) certificate() (entry.Signer, error) {
 	if !v.envelope.bundle {
 		return entry.Signer{}, errors.New("the manifest is an envelope without a certificate")
 	}
+	if v.o.Trust != nil {
+		r, err := v.o.Trust.Verify(v.file, nil)
+		if err == nil {
+			err = v.sameContent(r)
+		}
+		if err != nil {
+			return entry.Signer{}, err
+		}
+		return r.Signer, nil
+	}
 	b, err := sigstore.Parse(v.file)
 	if err != nil {
 		return entry.Signer{}, err
@@ -199,8 +213,8 @@ func (v *verification) certificate() (entry.Signer, error) {
 	if err != nil {
 		return entry.Signer{}, err
 	}
-	if string(r.Payload) != string(v.envelope.payload) || r.PayloadType != v.envelope.payloadType {
-		return entry.Signer{}, errors.New("the bundle can be read in two ways")
+	if err := v.sameContent(r); err != nil {
+		return entry.Signer{}, err
 	}
 	for _, id := range v.o.Identities {
 		if err = (sigstore.Identity{Name: id.Identity, Issuer: id.Issuer}).Check(r.Signer); err == nil {
@@ -208,6 +222,15 @@ func (v *verification) certificate() (entry.Signer, error) {
 		}
 	}
 	return entry.Signer{}, err
+}
+
+// sameContent returns an error unless the bundle's content is that of the
+// envelope.
+func (v *verification) sameContent(r *sigstore.Verified) error {
+	if string(r.Payload) != string(v.envelope.payload) || r.PayloadType != v.envelope.payloadType {
+		return errors.New("the bundle can be read in two ways")
+	}
+	return nil
 }
 
 func (v *verification) statement(context.Context) (err error) {

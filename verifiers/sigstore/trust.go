@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -111,6 +112,8 @@ func (t *Trust) Verify(bundle []byte, a *Artifact) (*Verified, error) {
 			if failed == nil {
 				out, err := one.library(bundle)
 				if err == nil {
+					slices.SortFunc(one.times, time.Time.Compare)
+					out.SignedTimes = slices.CompactFunc(one.times, func(a, b time.Time) bool { return a.UnixMilli() == b.UnixMilli() })
 					return out, nil
 				}
 				failed = refuse("library", "%w", err)

@@ -85,6 +85,10 @@ type Verified struct {
 	Timestamps    []Timestamp
 	LogEntries    []LogEntry // the verified ones; empty if none are required
 	TrustedRoot   string     // digest of the trusted root; "" if none was used
+	// SignedTimes are the signed times by section 5, step 5, of
+	// docs/spec/sigstore-verification.md, ascending, each once. Only
+	// Trust.Verify sets them, and only for certificates.
+	SignedTimes []time.Time
 }
 
 // Sources of a Timestamp.
