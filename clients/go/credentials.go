@@ -30,19 +30,31 @@ type credentials struct {
 	mu      sync.Mutex // guards the rest
 	token   string     // empty if a client certificate is used instead
 	expires time.Time
+	renew   time.Time // an exchange has failed: not before
 }
 
 // early is the remaining lifetime at which a token is renewed, so that it does
 // not expire in flight.
 const early = 30 * time.Second
 
+// again is the time after which a failed renewal is repeated, while the token
+// is still valid.
+const again = 2 * time.Second
+
 func (c *credentials) current(ctx context.Context) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.exchange == nil || c.token != "" && time.Now().Add(early).Before(c.expires) {
+	now := time.Now()
+	valid := c.token != "" && now.Before(c.expires)
+	if c.exchange == nil || valid && (now.Add(early).Before(c.expires) || now.Before(c.renew)) {
 		return c.token, nil
 	}
 	res, err := c.exchange(ctx)
+	if err != nil && valid {
+		// The file with the identity token is not replaced yet, for example.
+		c.renew = now.Add(again)
+		return c.token, nil
+	}
 	if err != nil {
 		return "", err
 	}

@@ -109,6 +109,19 @@ func TestIdentityTokensAreExchanged(t *testing.T) {
 	want("a token that is about to end", get(c), 4)
 	want("the same, of a stream", watch(c), 5)
 
+	// A kubelet replaces the file with an identity token at a time of its own.
+	identity := "projected-1"
+	projected := client(func(context.Context) (string, error) { return identity, nil })
+	l.life = early / 2
+	for range 3 {
+		want("a call before the identity token is replaced", get(projected), asked)
+	}
+	given := l.given
+	identity, projected.auth.renew = "projected-2", time.Time{}
+	if err := get(projected); err != nil || l.given != given+1 {
+		t.Errorf("after it is replaced: %v, %d exchanges, want %d", err, l.given, given+1)
+	}
+
 	stale := client(func(context.Context) (string, error) { return "identity-1", nil })
 	for what, err := range map[string]error{"a call": get(stale), "a stream": watch(stale)} {
 		if err == nil || !strings.Contains(err.Error(), "used before") || connect.CodeOf(err) != connect.CodeUnauthenticated {

@@ -273,6 +273,19 @@ type Dir struct {
 	Gate       *attest.Signer   // nil if passes are not published as attestations
 }
 
+// ReadClientCA reads the authorities of client certificates as they are now. It
+// returns nil if none are accepted.
+func (d *Dir) ReadClientCA() (*x509.CertPool, error) {
+	if d.Config.TLS.ClientCA == "" {
+		return nil, nil
+	}
+	pool, err := ReadCertificates(d.Rel(d.Config.TLS.ClientCA))
+	if err != nil {
+		return nil, fmt.Errorf("tls.client_ca: %w", err)
+	}
+	return pool, nil
+}
+
 // Load reads and checks everything in the folder except the store. It changes
 // nothing: see Settle.
 func Load(path string) (*Dir, error) {
@@ -305,10 +318,8 @@ func Load(path string) (*Dir, error) {
 	if d.Gate, err = loadGateKey(path); err != nil {
 		return nil, err
 	}
-	if d.Config.TLS.ClientCA != "" {
-		if d.ClientCA, err = ReadCertificates(d.Rel(d.Config.TLS.ClientCA)); err != nil {
-			return nil, fmt.Errorf("%s: tls.client_ca: %w", filepath.Join(path, ConfigFile), err)
-		}
+	if d.ClientCA, err = d.ReadClientCA(); err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)
 	}
 	if err := d.loadIssuers(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)

@@ -14,13 +14,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"connectrpc.com/connect"
+
 	"muniment.dev/muniment/api/admission"
 	"muniment.dev/muniment/api/edge"
+	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/crash"
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
 type admissionCmd struct {
@@ -56,7 +60,8 @@ func (admissionServeCmd) Help() string {
 run, and keeps the answers for --refresh. It holds no store and no key, so several can run side by side. What it cannot establish is denied: an image without
 a digest, a namespace without a row in the configuration, no answer, or one from a state of the log older than --max-age, or earlier than that of an answer before.
 
-'muniment admission' is short for 'muniment admission serve'. The configuration and the certificate are read again when they change.
+'muniment admission' is short for 'muniment admission serve'. The configuration, the certificates, and the files with its
+own credentials are read again when they change.
 
 Exit codes: 0 stopped by a signal; 2 could not start, or the listener failed.
 
@@ -95,6 +100,7 @@ type admissionServer struct {
 	read   string // digest of the files as last applied
 	*admission.Handler
 	metrics *admission.Metrics
+	servers []*connection
 }
 
 func (c *admissionServeCmd) Run(a *term.App) error {
@@ -106,33 +112,60 @@ func (c *admissionServeCmd) Run(a *term.App) error {
 	if err := s.load(); err != nil {
 		return err
 	}
-	servers, err := c.servers()
-	if err != nil {
+	var err error
+	if s.servers, err = c.connect(a.Ctx, s.log); err != nil {
 		return err
 	}
 	s.Handler = admission.New(a.Ctx, admission.Options{
-		Servers: servers, Config: s.config.Load(), Resolver: s.resolveTag, MaxAge: c.MaxAge, Refresh: c.Refresh, Timeout: c.Timeout,
+		Servers: gates(s.servers), Config: s.config.Load(), Resolver: s.resolveTag, MaxAge: c.MaxAge, Refresh: c.Refresh, Timeout: c.Timeout,
 		CacheEntries: c.CacheEntries, CacheBytes: c.CacheBytes, Now: time.Now, Logger: s.log, Metrics: s.metrics,
 	})
 	defer s.Close()
 	return s.serve()
 }
 
-// servers returns the clients of the servers, in the order of the flags.
-func (c *clusterFlags) servers() ([]*admission.Server, error) {
-	var all []*admission.Server
-	for _, address := range c.Server {
-		client, err := (&remote.Flags{Server: address, Credentials: c.Credentials}).Client(nil, nil)
-		if err != nil {
+// callPing is the time after which a connection that is silent is probed.
+const callPing = 10 * time.Second
+
+// connect returns the connections to the servers, in the order of the flags.
+func (c *clusterFlags) connect(ctx context.Context, log *slog.Logger) ([]*connection, error) {
+	var all []*connection
+	for _, server := range c.Server {
+		one := &connection{server: server, files: c.Files(), log: log, open: func(ctx context.Context) (*upstream, error) {
+			return dial(ctx, &remote.Flags{Server: server, Credentials: c.Credentials}, muniment.Options{}, callPing, nil)
+		}}
+		if _, err := one.refresh(ctx); err != nil {
 			return nil, err
 		}
-		name := address
-		if u, err := url.Parse(address); err == nil {
-			name = u.Host
-		}
-		all = append(all, &admission.Server{Name: name, Tenant: client.Tenant, Gate: client.Gate})
+		all = append(all, one)
 	}
 	return all, nil
+}
+
+// gates returns the servers that admission asks.
+func gates(connections []*connection) []*admission.Server {
+	var all []*admission.Server
+	for _, c := range connections {
+		name := c.server
+		if u, err := url.Parse(c.server); err == nil {
+			name = u.Host
+		}
+		all = append(all, &admission.Server{Name: name, Tenant: c.current.Load().Tenant, Gate: gate{c}})
+	}
+	return all
+}
+
+// A gate is that of the server of a connection.
+type gate struct{ *connection }
+
+// Decide implements admission.Gate.
+func (g gate) Decide(ctx context.Context, req *connect.Request[munimentv1.DecideRequest]) (*connect.Response[munimentv1.DecideResponse], error) {
+	return g.current.Load().Gate.Decide(ctx, req)
+}
+
+// GetControlSet implements admission.Gate.
+func (g gate) GetControlSet(ctx context.Context, req *connect.Request[munimentv1.GetControlSetRequest]) (*connect.Response[munimentv1.GetControlSetResponse], error) {
+	return g.current.Load().Gate.GetControlSet(ctx, req)
 }
 
 // readConfig reads admission.yaml.
@@ -178,8 +211,7 @@ func (s *admissionServer) digest() string {
 // changesInterval is the time between two checks for changed files.
 const changesInterval = 2 * time.Second
 
-// follow applies changed files until the context ends. Files that cannot be
-// applied change nothing.
+// follow applies changed files until the context ends.
 func (s *admissionServer) follow(ctx context.Context) {
 	tick := time.NewTicker(changesInterval)
 	defer tick.Stop()
@@ -189,18 +221,26 @@ func (s *admissionServer) follow(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		now := s.digest()
-		if now == s.read {
-			continue
+		for _, c := range s.servers {
+			_, _ = c.refresh(ctx) // it logs what it cannot apply
 		}
-		if err := s.load(); err != nil {
-			s.read = now
-			s.log.Error("changed files not applied; the old ones stay in force", "err", err)
-			continue
-		}
-		s.SetConfig(s.config.Load())
-		s.log.Info("changed files applied")
+		s.reload()
 	}
+}
+
+// reload applies changed files. Those that cannot be applied change nothing.
+func (s *admissionServer) reload() {
+	now := s.digest()
+	if now == s.read {
+		return
+	}
+	if err := s.load(); err != nil {
+		s.read = now
+		s.log.Error("changed files not applied; the old ones stay in force", "err", err)
+		return
+	}
+	s.SetConfig(s.config.Load())
+	s.log.Info("changed files applied")
 }
 
 // resolveTag returns the digest that the registry has for a tag.
@@ -215,23 +255,36 @@ func (s *admissionServer) resolveTag(ctx context.Context, reference string) (str
 
 // handler returns the handler of a listener, with the webhooks or without.
 func (s *admissionServer) handler(webhooks bool) http.Handler {
-	mux, door := http.NewServeMux(), doors("admission")
-	handle := func(pattern string, h http.Handler) { mux.Handle(pattern, door(pattern, h)) }
-	handle("GET /healthz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }))
-	handle("GET /readyz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if !s.Reached() {
-			http.Error(w, "no replica has answered yet", http.StatusServiceUnavailable)
-			return
+	mux, handle := health("admission", s.metrics.Handler(), func() string {
+		if s.Reached() {
+			return ""
 		}
-		fmt.Fprintln(w, "ready")
-	}))
-	handle("GET /metrics", s.metrics.Handler())
+		return "no replica has answered yet"
+	})
 	if webhooks {
 		for _, path := range admission.Paths {
 			handle("POST "+path, s.fromAPIServer(s.Webhook(path)))
 		}
 	}
 	return mux
+}
+
+// health returns the handler of a process of a cluster: its health checks and
+// metrics. waits returns why it is not ready, or "". More patterns are added by
+// handle.
+func health(site string, metrics http.Handler, waits func() string) (h http.Handler, handle func(pattern string, h http.Handler)) {
+	mux, door := http.NewServeMux(), doors(site)
+	handle = func(pattern string, h http.Handler) { mux.Handle(pattern, door(pattern, h)) }
+	handle("GET /healthz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }))
+	handle("GET /readyz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		if why := waits(); why != "" {
+			http.Error(w, why, http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	}))
+	handle("GET /metrics", metrics)
+	return mux, handle
 }
 
 // fromAPIServer requires a client certificate, if the flags do.

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -59,11 +58,9 @@ type follower struct {
 	dir      *datadir.Dir
 	log      *slog.Logger
 	store    store.Store
-	ledger   *ledger.Ledger           // nil until the replica has a state
-	upstream atomic.Pointer[upstream] // set by the goroutine of run
-	files    string                   // state of the files of the connection
-	unusable string                   // why changed files were not applied, which is logged once
-	spool    *spool.Spool             // nil until it is served
+	ledger   *ledger.Ledger // nil until the replica has a state
+	upstream *connection    // refreshed by the goroutine of run
+	spool    *spool.Spool   // nil until it is served
 	metrics  *api.Metrics
 	wake     chan struct{} // capacity 1; the tenant has a new entry
 	failing  string        // the last error, which is logged once
@@ -85,12 +82,12 @@ func newFollower(ctx context.Context, f *followFlags, d *datadir.Dir, log *slog.
 	case len(d.Tenants) != 1:
 		return nil, errors.New("--follow: a server sends the evidence of one tenant, but this replica has several: make a replica for each, or import deltas of 'muniment export --data'")
 	}
-	one := &follower{flags: f, dir: d, log: log, store: s, metrics: m, wake: make(chan struct{}, 1), refused: map[string]bool{},
+	one := &follower{flags: f, upstream: f.newConnection(d.Tenants[0].Name, log), dir: d, log: log, store: s, metrics: m, wake: make(chan struct{}, 1), refused: map[string]bool{},
 		retries: newBackoff(f.Refresh), submits: newBackoff(f.Refresh)}
 	if err := one.removeLeftovers(); err != nil {
 		return nil, err
 	}
-	if _, err := one.connect(ctx); err != nil {
+	if _, err := one.upstream.refresh(ctx); err != nil {
 		return nil, fmt.Errorf("--follow: %w", err)
 	}
 	return one, nil
@@ -105,7 +102,7 @@ func (f *follower) begin(ctx context.Context) error {
 			return err
 		}
 		f.log.Info("the replica is empty: fetching the log", "server", f.flags.Follow)
-		_, err = f.connect(ctx)
+		_, err = f.upstream.refresh(ctx)
 		if err == nil {
 			err = f.fetch(ctx, 0)
 		}
@@ -129,7 +126,7 @@ func (f *follower) run(ctx context.Context) error {
 		f.watch(ctx)
 	})
 	for {
-		_, err := f.connect(ctx)
+		_, err := f.upstream.refresh(ctx)
 		if err == nil {
 			err = f.update(ctx)
 		}
@@ -254,7 +251,7 @@ func (f *follower) update(ctx context.Context) error {
 func (f *follower) checkpoint(ctx context.Context, witnessed bool) (*munimentv1.GetCheckpointResponse, error) {
 	ctx, cancel := context.WithTimeout(ctx, stalled)
 	defer cancel()
-	res, err := f.upstream.Load().GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{Witnessed: witnessed}))
+	res, err := f.upstream.current.Load().GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{Witnessed: witnessed}))
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return nil, &stall{after: stalled}
@@ -313,7 +310,7 @@ func (f *follower) fetch(ctx context.Context, since uint64) error {
 		return err
 	}
 	w := &fetched{file: file, follower: f}
-	if err := f.upstream.Load().Export(ctx, w, since); err != nil {
+	if err := f.upstream.current.Load().Export(ctx, w, since); err != nil {
 		return err
 	}
 	var report *ledger.ImportReport
@@ -375,7 +372,7 @@ func (w *fetched) Write(b []byte) (int, error) {
 func (f *follower) watch(ctx context.Context) {
 	again := newBackoff(max(f.flags.Refresh, time.Second))
 	for ctx.Err() == nil {
-		if received := f.watchOnce(ctx, f.upstream.Load()); received {
+		if received := f.watchOnce(ctx, f.upstream.current.Load()); received {
 			again.succeeded()
 		} else {
 			again.failed(nil)
@@ -435,7 +432,7 @@ func (f *follower) submit(ctx context.Context) error {
 	return f.spool.Submit(pending, func(documents [][]byte) ([]*munimentv1.SubmittedDecision, error) {
 		ctx, cancel := context.WithTimeout(ctx, stalled)
 		defer cancel()
-		u := f.upstream.Load()
+		u := f.upstream.current.Load()
 		res, err := u.Gate.SubmitDecisions(ctx, connect.NewRequest(&munimentv1.SubmitDecisionsRequest{Tenant: u.Tenant, Decisions: documents}))
 		if err != nil {
 			return nil, err

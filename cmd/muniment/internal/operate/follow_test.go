@@ -110,7 +110,7 @@ func follow(t *testing.T) *following {
 
 // attempt connects and updates, as run does.
 func (f *following) attempt(ctx context.Context) error {
-	if _, err := f.connect(ctx); err != nil {
+	if _, err := f.upstream.refresh(ctx); err != nil {
 		return err
 	}
 	return f.update(ctx)
@@ -288,7 +288,7 @@ func TestStalledSpool(t *testing.T) {
 	patience(t)
 	f := follow(t)
 	subject := &munimentv1.GateSubject{Type: "file", Artifact: &munimentv1.Artifact{Name: "app", Digest: map[string]string{"sha256": strings.Repeat("a", 64)}}}
-	res, err := f.upstream.Load().Gate.Decide(t.Context(), connect.NewRequest(&munimentv1.DecideRequest{Tenant: "acme", Stage: "deploy", Subjects: []*munimentv1.GateSubject{subject}, DryRun: true}))
+	res, err := f.upstream.current.Load().Gate.Decide(t.Context(), connect.NewRequest(&munimentv1.DecideRequest{Tenant: "acme", Stage: "deploy", Subjects: []*munimentv1.GateSubject{subject}, DryRun: true}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -332,10 +332,10 @@ func TestChangedCredentials(t *testing.T) {
 	if err := f.attempt(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	good := f.upstream.Load()
+	good := f.upstream.current.Load()
 	replace("not a token")
-	if err := f.attempt(t.Context()); err != nil || f.upstream.Load() != good || f.unusable == "" {
-		t.Errorf("with a file that is no token: %v; %q", err, f.unusable)
+	if err := f.attempt(t.Context()); err != nil || f.upstream.current.Load() != good || f.upstream.unusable == "" {
+		t.Errorf("with a file that is no token: %v; %q", err, f.upstream.unusable)
 	}
 	replace("mnt_acme_revoked")
 	err := f.attempt(t.Context())
@@ -346,7 +346,7 @@ func TestChangedCredentials(t *testing.T) {
 		t.Error("the old connection is still in use")
 	}
 	replace(f.log.Token)
-	if err := f.attempt(t.Context()); err != nil || f.unusable != "" {
+	if err := f.attempt(t.Context()); err != nil || f.upstream.unusable != "" {
 		t.Errorf("with a good token again: %v", err)
 	}
 }

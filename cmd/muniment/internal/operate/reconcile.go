@@ -16,9 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"muniment.dev/muniment/api/edge"
-	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/pods"
 	"muniment.dev/muniment/internal/crash"
@@ -64,8 +62,9 @@ type reconciler struct {
 	*admissionReconcileCmd
 	log     *slog.Logger
 	cluster *pods.Cluster
-	clients []*muniment.Client
+	servers []*connection
 	key     crypto.Signer // nil: the submitter is the person
+	keyRead string        // state of its file
 	uses    *prometheus.CounterVec
 	wake    chan struct{}
 
@@ -103,20 +102,15 @@ func (c *admissionReconcileCmd) Run(a *term.App) error {
 	for _, result := range []string{useRecorded, useKnown, useNothing, useRefused, useFailed} {
 		r.uses.WithLabelValues(result)
 	}
-	var err error
-	if c.Key != "" {
-		if r.key, err = datadir.ReadPrivateKey(c.Key); err != nil {
-			return fmt.Errorf("--key: %w", err)
-		}
-	} else if c.IdentityToken == "" {
+	if c.Key == "" && c.IdentityToken == "" {
 		return errors.New("the ledger accepts requests for exceptions from persons only: use --identity-token, or --key with a registered key")
 	}
-	for _, server := range c.Server {
-		client, err := (&remote.Flags{Server: server, Credentials: c.Credentials}).Client(nil, nil)
-		if err != nil {
-			return err
-		}
-		r.clients = append(r.clients, client)
+	err := r.readKey()
+	if err != nil {
+		return err
+	}
+	if r.servers, err = c.connect(a.Ctx, r.log); err != nil {
+		return err
 	}
 	if r.cluster, err = pods.Connect(c.Kubeconfig, c.Context); err != nil {
 		return fmt.Errorf("connect to the cluster: %w", err)
@@ -125,6 +119,31 @@ func (c *admissionReconcileCmd) Run(a *term.App) error {
 		return r.once(a.Ctx)
 	}
 	return r.serve(a)
+}
+
+// readKey reads the key if its file has changed.
+func (r *reconciler) readKey() error {
+	state := filesState(r.Key)
+	if r.Key == "" || state == r.keyRead {
+		return nil
+	}
+	r.keyRead = state // an unusable file is reported once
+	key, err := datadir.ReadPrivateKey(r.Key)
+	if err != nil {
+		return fmt.Errorf("--key: %w", err)
+	}
+	r.key = key
+	return nil
+}
+
+// refresh applies changed files.
+func (r *reconciler) refresh(ctx context.Context) {
+	for _, c := range r.servers {
+		_, _ = c.refresh(ctx) // it logs what it cannot apply
+	}
+	if err := r.readKey(); err != nil {
+		r.log.Error("changed key not applied; the old one stays in force", "err", err)
+	}
 }
 
 // once records what the cluster has now.
@@ -254,6 +273,7 @@ func (r *reconciler) serve(a *term.App) error {
 		case <-r.wake:
 		case <-tick.C:
 		}
+		r.refresh(ctx)
 		r.round(ctx)
 	}
 }
@@ -266,18 +286,13 @@ func (r *reconciler) handler() http.Handler {
 		defer r.mu.Unlock()
 		return float64(len(r.pending))
 	}))
-	mux, door := http.NewServeMux(), doors("reconcile")
-	handle := func(pattern string, h http.Handler) { mux.Handle(pattern, door(pattern, h)) }
-	handle("GET /healthz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }))
-	handle("GET /readyz", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	h, _ := health("reconcile", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4}), func() string {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if !r.listed {
-			http.Error(w, "the Pods of the cluster are not listed yet", http.StatusServiceUnavailable)
-			return
+		if r.listed {
+			return ""
 		}
-		fmt.Fprintln(w, "ready")
-	}))
-	handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{MaxRequestsInFlight: 4}))
-	return mux
+		return "the Pods of the cluster are not listed yet"
+	})
+	return h
 }

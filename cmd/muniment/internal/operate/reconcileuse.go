@@ -65,8 +65,8 @@ func (r *reconciler) record(ctx context.Context, p *corev1.Pod) (result string, 
 		return useFailed, fmt.Errorf("namespace %s has no row in %s, which maps it to an environment", p.Namespace, r.AdmissionConfig)
 	}
 	u.find()
-	for _, client := range r.clients {
-		u.client = client
+	for _, c := range r.servers {
+		u.client = c.current.Load().Client
 		if result, err = r.recordBy(ctx, u); result != useFailed {
 			return result, err
 		}

@@ -91,11 +91,11 @@ func (r *reloader) reloadRoots() {
 	r.logRoots(files)
 }
 
-// tlsState returns a value that changes when the certificate or its key is
-// replaced, as a renewal does.
+// tlsState returns a value that changes when the certificate, its key or the
+// authorities of clients are replaced, as a renewal does.
 func (r *reloader) tlsState() string {
 	tls, paths := r.inForce.Config.TLS, []string(nil)
-	for _, path := range []string{tls.Cert, tls.Key} {
+	for _, path := range []string{tls.Cert, tls.Key, tls.ClientCA} {
 		if path != "" {
 			paths = append(paths, r.inForce.Rel(path))
 		}
@@ -107,7 +107,11 @@ func (r *reloader) tlsState() string {
 // is replaced, they do not match, and the old pair stays in force.
 func (r *reloader) reloadCertificate() {
 	d := r.inForce
-	if err := r.cert.load(d.Config.TLS, d.Rel, d.ClientCA); err != nil {
+	authorities, err := d.ReadClientCA()
+	if err == nil {
+		err = r.cert.load(d.Config.TLS, d.Rel, authorities)
+	}
+	if err != nil {
 		r.log.Error("certificate not replaced", "err", err)
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -12,18 +13,14 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/crash"
-	"muniment.dev/muniment/internal/safetext"
-	"muniment.dev/muniment/ledger/entry"
 	munimentv1connect "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 // Bounds of what the server of the log can make a replica wait for, or hold.
 const (
-	followMessage = 4 << 20  // largest message, in bytes; those of an export have 256 KiB
-	followHeaders = 64 << 10 // headers of a response, in bytes
-	followErrors  = 1000     // characters of an error that are logged and shown
+	followMessage = 4 << 20 // largest message, in bytes; those of an export have 256 KiB
+	followErrors  = 1000    // characters of an error that are logged and shown
 )
 
 var (
@@ -34,55 +31,9 @@ var (
 	exportBytes int64 = 32 << 10
 )
 
-// An upstream is the connection to the server of the log. Changed files with
-// credentials or authorities make another one.
-type upstream struct {
-	*muniment.Client
-	ctx   context.Context // ends when another one replaces it
-	close func()
-}
-
-// connect returns the connection. It reads the files of the flags if they have
-// changed. Files that cannot be used leave the connection as it is.
-func (f *follower) connect(ctx context.Context) (*upstream, error) {
-	state := filesState(f.flags.files()...)
-	now := f.upstream.Load()
-	if now != nil && state == f.files {
-		return now, nil
-	}
-	next, err := f.flags.open(ctx, f.dir.Tenants[0].Name)
-	switch {
-	case err == nil:
-	case now == nil:
-		return nil, err
-	default:
-		if text := followText(err); text != f.unusable {
-			f.unusable = text
-			f.log.Error("changed credentials not applied; the old ones stay in force", "err", text)
-		}
-		return now, nil
-	}
-	f.upstream.Store(next)
-	f.files, f.unusable = state, ""
-	if now != nil {
-		now.close()
-		f.log.Info("changed credentials applied", "server", f.flags.Follow)
-	}
-	return next, nil
-}
-
-// filesState returns a value that changes with the content of the files. Files
-// without a path are ignored, and one that can't be read is as empty. Sizes and
-// times do not suffice: two tokens of one size can be written within a tick.
-func filesState(paths ...string) string {
-	var all []byte
-	for _, path := range paths {
-		if path != "" {
-			text, _ := bounded.ReadFile(path, bounded.Config)
-			all = fmt.Appendf(all, "%s\n%d\n%s", path, len(text), text)
-		}
-	}
-	return entry.SHA256(all)
+// newConnection returns the connection of a replica to the server of its log.
+func (f *followFlags) newConnection(tenant string, log *slog.Logger) *connection {
+	return &connection{server: f.Follow, files: f.files(), log: log, open: func(ctx context.Context) (*upstream, error) { return f.open(ctx, tenant) }}
 }
 
 // files returns the files with credentials and authorities. A file with an
@@ -96,27 +47,11 @@ func (f *followFlags) open(ctx context.Context, tenant string) (*upstream, error
 	flags := remote.Flags{Server: f.Follow, Credentials: remote.Credentials{
 		TokenFile: f.FollowTokenFile, IdentityToken: f.FollowIdentityToken, ClientCert: f.FollowClientCert, ClientKey: f.FollowClientKey, CA: f.FollowCA, Tenant: tenant,
 	}}
-	o := muniment.Options{MaxMessage: followMessage}
-	if err := flags.UseTLS(&o); err != nil {
-		return nil, inFollowFlags(err)
-	}
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	if o.HTTPClient != nil {
-		transport = o.HTTPClient.Transport.(*http.Transport)
-	}
-	transport.MaxResponseHeaderBytes = followHeaders
-	// Without pings, a connection that the network has lost is used for
-	// minutes.
-	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: stalled, PingTimeout: stalled / 2}
-	o.HTTPClient = &http.Client{Transport: paced{transport, stalled}, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
-		return &redirected{safetext.Quoted(r.URL.Scheme + "://" + r.URL.Host)}
-	}}
-	client, err := flags.Connect(o)
+	u, err := dial(ctx, &flags, muniment.Options{MaxMessage: followMessage}, stalled, func(next http.RoundTripper) http.RoundTripper { return paced{next, stalled} })
 	if err != nil {
 		return nil, inFollowFlags(err)
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	return &upstream{client, ctx, func() { cancel(); transport.CloseIdleConnections() }}, nil
+	return u, nil
 }
 
 // inFollowFlags names the flags of serve in an error about those of commands.
@@ -129,14 +64,6 @@ func inFollowFlags(err error) error {
 	text = strings.ReplaceAll(text, "requires --client", "requires --follow-client")
 	text = strings.ReplaceAll(text, "--server:", "--follow:")
 	return errors.New(text)
-}
-
-// A redirected is the error of a server that redirects to another address. The
-// replica's credentials are for one server only.
-type redirected struct{ to string }
-
-func (r *redirected) Error() string {
-	return fmt.Sprintf("the server redirects to %s, which is not followed: give the address of the log's server in --follow", r.to)
 }
 
 // A stall is the error of a server that sends nothing, or too little.

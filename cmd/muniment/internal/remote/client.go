@@ -40,6 +40,12 @@ type Credentials struct {
 	Tenant        string `help:"Tenant to act for. Default: the token's tenant." env:"MUNIMENT_TENANT"`
 }
 
+// Files returns the files with credentials and authorities. A file with an
+// identity token is not one of them: it is read for each exchange.
+func (f *Credentials) Files() []string {
+	return []string{f.TokenFile, f.ClientCert, f.ClientKey, f.CA}
+}
+
 // Client returns a client with the credentials in the flags, or else in
 // MUNIMENT_TOKEN. policy and key may be nil.
 func (f *Flags) Client(policy *receipt.TrustPolicy, key *entry.StreamKey) (*muniment.Client, error) {
