@@ -23,7 +23,8 @@ import (
 
 // TestKeylessGate signs and attests an image and a chart in a registry with
 // the identity of a CI job. Stock cosign verifies both, and the gate passes
-// them. What another job has attested is verified by no one, and blocked.
+// them, also where it requires a bundle that the job has signed. What another
+// job has attested is blocked.
 func TestKeylessGate(t *testing.T) {
 	if testing.Short() {
 		t.Skip("make test runs it, with a private Sigstore")
@@ -50,7 +51,7 @@ rules:
   - {name: events, kinds: [control, control-set], unsigned: true}
 `, fmt.Sprintf(signer, "acme", ", trusted_root: ours, require: {scts: 0}"), fmt.Sprintf(signer, "mallory", ", trusted_root: ours, require: {scts: 0}")))
 	controls := rig.WriteFile(t, "controls.yaml", fmt.Sprintf(`version: "1"
-stages: [deploy]
+stages: [deploy, promote]
 signers:
   release: %s
 controls:
@@ -59,6 +60,11 @@ controls:
     severity: high
     check: {require: [{name: build, predicate_types: ["https://slsa.dev/provenance/*"], signers: [release]}]}
     modes: [{stage: deploy, mode: enforce}]
+  - id: BUNDLED
+    title: The release job has bundled its evidence
+    severity: high
+    check: {require: [{name: bundle, predicate_types: ["https://muniment.dev/evidence-bundle/v1"], signers: [release]}]}
+    modes: [{stage: promote, mode: enforce}]
 `, fmt.Sprintf(signer, "acme", "")))
 	c.must(append([]string{"policy", "set", policy, "--reason", "releases"}, flags...)...)
 	c.must(append([]string{"control", "apply", controls}, flags...)...)
@@ -76,12 +82,34 @@ controls:
 					}
 				}
 				c.must(append([]string{"append", "--from-oci", ref, "--no-receipts"}, flags...)...)
-				out, code := c.run(append([]string{"gate", ref, "--stage", "deploy"}, flags...)...)
-				if want := map[bool]int{true: 0, false: term.ExitNo}[pass]; code != want {
-					t.Errorf("gate: exit code %d, want %d:\n%s", code, want, out)
+				c.bundleKeyless(rig, ref, by, flags)
+				for _, stage := range []string{"deploy", "promote"} {
+					out, code := c.run(append([]string{"gate", ref, "--stage", stage}, flags...)...)
+					if want := map[bool]int{true: 0, false: term.ExitNo}[pass]; code != want {
+						t.Errorf("gate at %s: exit code %d, want %d:\n%s", stage, code, want, out)
+					}
 				}
 			})
 		}
+	}
+}
+
+// bundleKeyless records a bundle of the evidence about an artifact, which
+// cosign signs with the identity of a job, twice.
+func (c *company) bundleKeyless(rig *sigstorerig.Rig, ref, by string, flags []string) {
+	t := c.t
+	t.Helper()
+	bundle := filepath.Join(t.TempDir(), by+".bundle.tar")
+	create := append([]string{"bundle", "create", "--subject", ref, "-o", bundle}, flags...)
+	c.must(create...)
+	rig.WriteFile(t, "statement.json", c.must("bundle", "show", bundle, "--statement"))
+	rig.Cosign(t, append([]string{"attest-blob", "--yes", "--identity-token", rig.Issuer.Job(t, by+"/app"), "--statement", "statement.json", "--bundle", bundle + ".sigstore.json"}, rig.Services()...)...)
+	create = append(create, "--record")
+	if out := c.must(create...); !strings.Contains(out, "recorded  in entry") || strings.Contains(out, "already") {
+		t.Errorf("the signature is not recorded:\n%s", out)
+	}
+	if out := c.must(create...); !strings.Contains(out, "already before") {
+		t.Errorf("the signature is recorded twice:\n%s", out)
 	}
 }
 
