@@ -50,7 +50,7 @@ func (w *world) blob(name string, content []byte) string {
 	if have, ok := w.out.Blobs[name]; ok && !bytes.Equal(have, content) {
 		w.t.Fatalf("two blobs %q", name)
 	}
-	w.out.Blobs[name] = content
+	w.out.Blobs[name] = append([]byte{}, content...) // never null
 	return name
 }
 

@@ -1,6 +1,7 @@
 package prove
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -20,8 +21,8 @@ import (
 )
 
 type verifyCmd struct {
-	Receipts        []string `arg:"" help:"Receipt files." predictor:"file"`
-	Policy          []string `help:"Trust policy: the keys of the log and its witnesses. May be repeated; one must accept." required:"" env:"MUNIMENT_POLICY" predictor:"file" sep:"none"`
+	Receipts        []string `arg:"" name:"files" help:"Receipts, or with --trust any files." predictor:"file"`
+	Policy          []string `help:"Trust policy: the keys of the log and its witnesses. May be repeated; one must accept." env:"MUNIMENT_POLICY" predictor:"file" sep:"none"`
 	Payload         string   `help:"Payload of a receipt that does not contain it." type:"path" predictor:"file"`
 	External        string   `help:"Evidence that the entry refers to, if it was appended with --by-reference." type:"path" predictor:"file"`
 	HeaderOnly      bool     `help:"Verify the header only, without the payload."`
@@ -36,7 +37,8 @@ type verifyCmd struct {
 	Signer          *string  `help:"The log must have verified a signature by this identity or key ID." placeholder:"ID"`
 	Issuer          *string  `help:"The log must have verified a signature by an identity of this OIDC issuer." placeholder:"URL"`
 	Admitted        bool     `help:"The admission policy must have admitted the entry."`
-	JSON            bool     `help:"Print one JSON object per receipt (docs/spec/receipt.md, section 5)."`
+	JSON            bool     `help:"Print one JSON object per file (docs/spec/receipt.md, section 5; with --trust docs/spec/verify.md, section 4)."`
+	configFlags
 }
 
 func (verifyCmd) Help() string {
@@ -44,17 +46,32 @@ func (verifyCmd) Help() string {
 genuine receipt of the log verifies. Gates should also set --admitted and either --require-verified or
 --signer and --issuer.
 
-Exit code: 0 all verified; 1 a receipt is refused; 2 a receipt could not be checked.
+With --trust it also verifies Sigstore bundles, exports with all their proofs, streams and evidence bundles, and
+prints the report that the SDKs in Go, TypeScript and Python return (docs/spec/verify.md). docs/sdk-trust-boundary.md
+lists what a green report does not prove.
+
+Exit code: 0 all verified; 1 a file is refused; 2 a file could not be checked.
 
 Examples:
   muniment verify provenance.json.receipt.json --policy policy
   muniment verify scan.receipt.json --policy policy --external scan.json
   muniment verify app.receipt.json --policy policy --payload app.intoto.json --tenant acme --kind attestation --subject sha256:2cf24dba…
   muniment verify app.receipt.json --policy policy --header-only --tenant acme --subject sha256:2cf24dba… --predicate-type https://slsa.dev/provenance/v1 \
-    --signer https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main --issuer https://token.actions.githubusercontent.com --admitted`
+    --signer https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main --issuer https://token.actions.githubusercontent.com --admitted
+  muniment verify q2.export.sigstore.json --trust verify.json --files q2/ --receipt q2.receipt.json --stream-bundle acme.bundle.tar --html q2.html
+  muniment verify app.sigstore.json --trust verify.json --as sigstore-bundle --artifact app.tar.gz --json`
 }
 
 func (c *verifyCmd) Run(a *term.App) error {
+	if c.Trust != "" {
+		return c.withConfig(a)
+	}
+	if flag := c.configFlags.given(); flag != "" {
+		return fmt.Errorf("--%s requires --trust", flag)
+	}
+	if len(c.Policy) == 0 {
+		return errors.New("no policy specified: use --policy, or --trust")
+	}
 	policies, err := datadir.LoadPolicies(c.Policy)
 	if err != nil {
 		return err
