@@ -81,7 +81,7 @@ test-ts: clients/ts/node_modules/.installed ## the tests of the TypeScript packa
 SEED := $(or $(SEED),$(shell date +%s))
 N    ?= 2000
 
-mutants: $(VENV)/ok clients/ts/node_modules/.installed ## compare the three verifiers on N mutated receipts (SEED=…, N=2000)
+mutants: $(VENV)/ok clients/ts/node_modules/.installed ## compare the verifiers of three languages on N mutants (SEED=…, N=2000)
 	@cd clients/ts; npm run --silent build --workspace packages/verify
 	@PYTHON=$(VENV)/bin/python .ci/mutants $(SEED) $(N)
 

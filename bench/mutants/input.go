@@ -24,11 +24,11 @@ type maker struct {
 	w *world
 }
 
-// input returns the i-th input of a seed.
-func (w *world) input(seed uint64, i int) *input {
+// mutant returns the i-th input of a seed.
+func (w *world) mutant(seed uint64, i int) mutant {
 	m := &maker{rand.New(rand.NewPCG(seed, uint64(i))), w}
-	in := m.make()
-	in.ID = i
+	in := m.mutant(i)
+	in.number(i)
 	return in
 }
 

@@ -1,11 +1,12 @@
-// Command mutants generates inputs for receipt verifiers, and runs the Go
-// verifier.
+// Command mutants generates inputs for verifiers, and runs those in Go.
 //
 // The file format and the other runners are specified in docs/spec/receipt.md,
-// section 6. A seed and a number determine an input: a receipt of any form,
-// with keys of both families, policies, stream keys and expectations. Most
-// inputs have a fault. Faults are inserted before hashing and signing as well
-// as after, so that all steps are reached.
+// section 6. A seed and a number determine an input: a receipt of any form, an
+// export with its files, receipt and stream, an evidence bundle, or a Sigstore
+// bundle, each with keys, policies, requirements and expectations. Most inputs
+// have a fault. Faults are inserted before hashing and signing as well as
+// after, so that all steps are reached. Sigstore bundles are made from the
+// vectors, and cannot be signed again.
 package main
 
 import (
@@ -56,7 +57,7 @@ func generate(w io.Writer, seed uint64, n int) error {
 	}
 	b := bufio.NewWriter(w)
 	for i := range n {
-		if err := world.input(seed, i).write(b); err != nil {
+		if err := write(b, world.mutant(seed, i)); err != nil {
 			return err
 		}
 	}

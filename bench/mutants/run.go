@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strconv"
@@ -13,7 +12,7 @@ import (
 	"muniment.dev/muniment/ledger/receipt"
 )
 
-// An input is one line of a file of mutants.
+// An input is one line of a file of mutants, for a receipt.
 type input struct {
 	ID         int      `json:"id"`
 	Receipt    []byte   `json:"receipt"`
@@ -38,23 +37,17 @@ type expect struct {
 	Stream          *string `json:"stream,omitempty"`
 }
 
-func (in *input) write(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	return enc.Encode(in)
-}
-
 // verifyAll prints a verdict for each input.
 func verifyAll(r io.Reader, w io.Writer) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, 64<<20)
 	out := bufio.NewWriter(w)
 	for lines.Scan() {
-		in := &input{}
-		if err := json.Unmarshal(lines.Bytes(), in); err != nil {
-			return fmt.Errorf("line %d: %w", in.ID, err)
+		in, id, err := read(lines.Bytes())
+		if err != nil {
+			return fmt.Errorf("line %d: %w", id, err)
 		}
-		fmt.Fprintln(out, in.verdict())
+		fmt.Fprintln(out, id, in.verdict())
 	}
 	if err := lines.Err(); err != nil {
 		return err
@@ -62,14 +55,14 @@ func verifyAll(r io.Reader, w io.Writer) error {
 	return out.Flush()
 }
 
-// verdict returns the output line for an input.
+// verdict returns the output line for an input, without its ID.
 func (in *input) verdict() string {
 	s, err := in.verify()
 	r := receipt.NewReport("", s, err)
 	if r.Reason != nil {
-		return fmt.Sprintf("%d %s %s", in.ID, r.Verdict, r.Reason.Code)
+		return fmt.Sprintf("%s %s", r.Verdict, r.Reason.Code)
 	}
-	return fmt.Sprintf("%d %s %s", in.ID, r.Verdict, fingerprint(r))
+	return fmt.Sprintf("%s %s", r.Verdict, fingerprint(r))
 }
 
 func (in *input) verify() (*receipt.Statement, error) {

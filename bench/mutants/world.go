@@ -119,6 +119,8 @@ type world struct {
 	witnesses []*party
 	streams   []entry.StreamKey
 	tenants   []string
+	signers   []*signatory // of manifests
+	sigstore  *sigstoreVectors
 }
 
 func newWorld() (*world, error) {
@@ -140,7 +142,12 @@ func newWorld() (*world, error) {
 	for _, t := range w.tenants {
 		w.streams = append(w.streams, digest[entry.StreamKey]("stream "+t))
 	}
-	return w, nil
+	var err error
+	if w.signers, err = newSignatories(); err != nil {
+		return nil, err
+	}
+	w.sigstore, err = readSigstoreVectors()
+	return w, err
 }
 
 // policy returns the text of a policy for a log.

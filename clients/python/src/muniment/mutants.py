@@ -8,7 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from . import sigstore
+from .bundle import BundleError
+from .bundle import verify as verify_bundle
 from .errors import CallerError, NotVerified
+from .export import ExportError, Inputs, PublicKey, Requirements, read_requirements
+from .export import verify as verify_export
 from .policy import Policy
 from .statement import Statement
 from .streamkey import parse_stream_key
@@ -65,28 +70,152 @@ def _text(value: str | int | bool | list[str]) -> str:
     return ",".join(value) if isinstance(value, list) else str(value)
 
 
+def fingerprint_of(report: dict[str, Any]) -> str:
+    """Return the fingerprint of any report, in hexadecimal."""
+    return hashlib.sha256("".join(_leaves("", report)).encode("utf-8")).hexdigest()
+
+
+def _leaves(path: str, value: object) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name in sorted(value, key=lambda name: name.encode("utf-8")):
+            yield from _leaves(f"{path}.{name}", value[name])
+    elif isinstance(value, list):
+        yield f"{path}#{len(value)}\n"
+        for number, element in enumerate(value):
+            yield from _leaves(f"{path}[{number}]", element)
+    elif isinstance(value, str | int):
+        yield f"{path}={_text(value)}\n"
+    else:
+        raise TypeError(f"{path}: not a value of a report")
+
+
 def judge(mutant: dict[str, Any]) -> str:
     """Return the verdict on one input, followed by the fingerprint or the reason code."""
-    decode = base64.b64decode
-    expected = {_NAMES[name]: value for name, value in mutant.get("expect", {}).items()}
     try:
-        policies = [
-            Policy.parse(decode(text), str(number))
-            for number, text in enumerate(mutant["policies"])
-        ]
-        if policies and "streamKey" in mutant:
-            expected["stream_key"] = parse_stream_key(decode(mutant["streamKey"]))
-        for name in ("payload", "external"):
-            if name in mutant:
-                expected[name] = decode(mutant[name])
-        receipt = decode(mutant["receipt"])
-        header_only = mutant.get("headerOnly", False)
-        statement = verify(receipt, policies, header_only=header_only, **expected)
-    except NotVerified as error:
+        return f"verified {_JUDGES[mutant.get('kind', 'receipt')](mutant)}"
+    except (BundleError, ExportError) as error:
+        return f"{error.verdict} {error.code}"
+    except (NotVerified, sigstore.NotVerified) as error:
         return f"refused {error.code}"
-    except CallerError as error:
+    except (CallerError, sigstore.CallerError) as error:
         return f"not-checked {error.code}"
-    return f"verified {fingerprint(statement)}"
+
+
+def _policies(mutant: dict[str, Any]) -> list[Policy]:
+    return [
+        Policy.parse(base64.b64decode(text), str(number))
+        for number, text in enumerate(mutant["policies"])
+    ]
+
+
+def _stream_key(mutant: dict[str, Any]) -> bytes | None:
+    file = mutant.get("streamKey")
+    return None if file is None else parse_stream_key(base64.b64decode(file))
+
+
+def _optional(mutant: dict[str, Any], name: str) -> bytes | None:
+    return base64.b64decode(mutant[name]) if name in mutant else None
+
+
+def _judge_receipt(mutant: dict[str, Any]) -> str:
+    expected = {_NAMES[name]: value for name, value in mutant.get("expect", {}).items()}
+    policies = _policies(mutant)
+    if policies and "streamKey" in mutant:
+        expected["stream_key"] = _stream_key(mutant)
+    for name in ("payload", "external"):
+        if name in mutant:
+            expected[name] = base64.b64decode(mutant[name])
+    receipt = base64.b64decode(mutant["receipt"])
+    header_only = mutant.get("headerOnly", False)
+    return fingerprint(verify(receipt, policies, header_only=header_only, **expected))
+
+
+def _judge_evidence(mutant: dict[str, Any]) -> str:
+    expected = mutant.get("expect", {})
+    report = verify_bundle(
+        base64.b64decode(mutant["bundle"]),
+        _policies(mutant),
+        stream_key=_stream_key(mutant),
+        identity=expected.get("identity"),
+        tenant=expected.get("tenant"),
+    )
+    members = {name: getattr(report, name) for name in _EVIDENCE}
+    members |= {
+        "root": report.root.hex(),
+        "streamId": report.stream_id.hex(),
+        "last": report.last.hex(),
+        "erased": len(report.erased),
+        "signers": list(report.signers),
+    }
+    return fingerprint_of(members)
+
+
+_EVIDENCE = [
+    "identity",
+    "origin",
+    "tenant",
+    "size",
+    "time",
+    "entries",
+    "included",
+    "omitted",
+    "complete",
+    "policy",
+    "witnessed",
+]
+
+
+def _judge_export(mutant: dict[str, Any]) -> str:
+    policies = _policies(mutant)
+    stream_key = _stream_key(mutant)
+    keys = [PublicKey.parse(base64.b64decode(text)) for text in mutant["keys"]]
+    requirements = _optional(mutant, "requirements")
+    files = mutant.get("files")
+    expected = mutant.get("expect", {})
+    inputs = Inputs(
+        keys=keys,
+        policies=policies,
+        stream_key=stream_key,
+        requirements=Requirements() if requirements is None else read_requirements(requirements),
+        files=None if files is None else {n: base64.b64decode(t) for n, t in files.items()},
+        receipt=_optional(mutant, "receipt"),
+        stream=_optional(mutant, "stream"),
+        tenant=expected.get("tenant"),
+        export=expected.get("export"),
+    )
+    report = verify_export(base64.b64decode(mutant["manifest"]), inputs).to_json()
+    return fingerprint_of({name: report[name] for name in ("proven", "claimed", "warnings")})
+
+
+def _judge_sigstore(mutant: dict[str, Any]) -> str:
+    keys = [base64.b64decode(text) for text in mutant["keys"]]
+    identities = [sigstore.Identity(one["name"], one["issuer"]) for one in mutant["identities"]]
+    roots = [base64.b64decode(text) for text in mutant["roots"]]
+    trust = sigstore.Trust(roots, identities=identities, keys=keys)
+    digest = mutant.get("artifactDigest")
+    verified = trust.verify(
+        base64.b64decode(mutant["bundle"]),
+        artifact=_optional(mutant, "artifact"),
+        artifact_sha256=None if digest is None else bytes.fromhex(digest),
+    )
+    signer = verified.signer
+    return fingerprint_of(
+        {
+            "identity": signer.identity.name if signer.identity else "",
+            "issuer": signer.identity.issuer if signer.identity else "",
+            "keyId": "" if signer.key is None else PublicKey.parse(keys[signer.key]).id,
+            "payloadType": verified.payload_type or "",
+            "payloadSha256": hashlib.sha256(verified.payload or b"").hexdigest(),
+        }
+    )
+
+
+_JUDGES = {
+    "receipt": _judge_receipt,
+    "export": _judge_export,
+    "evidence-bundle": _judge_evidence,
+    "sigstore-bundle": _judge_sigstore,
+}
 
 
 def run(path: str) -> Iterator[str]:

@@ -7,18 +7,32 @@
 import { sha256 } from '@noble/hashes/sha2.js';
 import { closeSync, openSync, readSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
-import { hex, utf8 } from './bytes.js';
+import { EvidenceError, verifyEvidence, type EvidenceOptions } from './bundle/index.js';
+import { compare, hex, utf8 } from './bytes.js';
 import { write } from './command/output.js';
 import { CallerError, NotVerifiedError } from './errors.js';
 import type { Options } from './expectations.js';
+import {
+  ExportError,
+  folderOf,
+  parseRequirements,
+  PublicKey,
+  verifyExport,
+  type ExportOptions,
+} from './export/index.js';
 import { parsePolicy } from './policy.js';
+import { BundleRefusedError, SigstoreError, Trust, type Identity } from './sigstore/index.js';
 import { reportOf, type Statement } from './statement.js';
 import { parseStreamKey } from './streamkey.js';
 import { verify } from './verify.js';
 
-/** A line of the file. Receipts, policies, keys and payloads are in base64. */
+/**
+ * A line of the file, for a receipt. Receipts, policies, keys and payloads are
+ * in base64.
+ */
 export interface Mutant {
   id: number;
+  kind?: undefined;
   receipt: string;
   policies: string[];
   streamKey?: string;
@@ -26,6 +40,43 @@ export interface Mutant {
   external?: string;
   headerOnly?: true;
   expect?: Omit<Options, 'payload' | 'external' | 'headerOnly' | 'streamKey'>;
+}
+
+/** A line for an evidence bundle. */
+interface EvidenceMutant {
+  id: number;
+  kind: 'evidence-bundle';
+  bundle: string;
+  policies: string[];
+  streamKey?: string;
+  expect?: Pick<EvidenceOptions, 'identity' | 'tenant'>;
+}
+
+/** A line for an export. */
+interface ExportMutant {
+  id: number;
+  kind: 'export';
+  manifest: string;
+  keys: string[];
+  policies: string[];
+  files?: Record<string, string>;
+  receipt?: string;
+  stream?: string;
+  streamKey?: string;
+  requirements?: string;
+  expect?: Pick<ExportOptions, 'tenant' | 'export'>;
+}
+
+/** A line for a Sigstore bundle. */
+interface SigstoreMutant {
+  id: number;
+  kind: 'sigstore-bundle';
+  bundle: string;
+  roots: string[];
+  identities: Identity[];
+  keys: string[];
+  artifact?: string;
+  artifactDigest?: string;
 }
 
 const provenMembers = [
@@ -62,26 +113,101 @@ export function fingerprint(statement: Statement): string {
   return hex(sha256(utf8(lines.join(''))));
 }
 
+/** Returns the fingerprint of any report, in hexadecimal. */
+export function fingerprintOf(report: object): string {
+  return hex(sha256(utf8([...leaves('', report)].join(''))));
+}
+
+function* leaves(path: string, value: unknown): Iterable<string> {
+  if (Array.isArray(value)) {
+    yield `${path}#${value.length}\n`;
+    for (const [i, element] of value.entries()) yield* leaves(`${path}[${i}]`, element);
+  } else if (typeof value === 'object' && value !== null) {
+    const members = Object.entries(value).sort(([a], [b]) => compare(utf8(a), utf8(b)));
+    for (const [name, member] of members) yield* leaves(`${path}.${name}`, member);
+  } else {
+    yield `${path}=${String(value)}\n`;
+  }
+}
+
+const decode = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, 'base64'));
+
 /**
  * Returns the verdict on one input, followed by the fingerprint or the reason
  * code.
  */
-export function judge(mutant: Mutant): string {
-  const decode = (text: string) => Uint8Array.from(Buffer.from(text, 'base64'));
+export async function judge(mutant: Mutant | EvidenceMutant | ExportMutant | SigstoreMutant): Promise<string> {
   try {
-    const policies = mutant.policies.map((text, i) => parsePolicy(String(i), decode(text)));
-    const options: Options = { ...mutant.expect };
-    if (policies.length > 0 && mutant.streamKey !== undefined)
-      options.streamKey = parseStreamKey(decode(mutant.streamKey));
-    if (mutant.payload !== undefined) options.payload = decode(mutant.payload);
-    if (mutant.external !== undefined) options.external = decode(mutant.external);
-    if (mutant.headerOnly !== undefined) options.headerOnly = mutant.headerOnly;
-    return `verified ${fingerprint(verify(decode(mutant.receipt), policies, options))}`;
+    switch (mutant.kind) {
+      case 'export':
+        return `verified ${fingerprintOf(await judgeExport(mutant))}`;
+      case 'evidence-bundle':
+        return `verified ${fingerprintOf(await judgeEvidence(mutant))}`;
+      case 'sigstore-bundle':
+        return `verified ${fingerprintOf(await judgeSigstore(mutant))}`;
+      case undefined:
+        return `verified ${fingerprint(judgeReceipt(mutant))}`;
+    }
   } catch (error) {
-    if (error instanceof NotVerifiedError) return `refused ${error.code}`;
-    if (error instanceof CallerError) return `not-checked ${error.code}`;
+    if (error instanceof ExportError || error instanceof EvidenceError) return `${error.verdict} ${error.code}`;
+    if (error instanceof NotVerifiedError || error instanceof BundleRefusedError) return `refused ${error.code}`;
+    if (error instanceof CallerError || error instanceof SigstoreError) return `not-checked ${error.code}`;
     throw error;
   }
+}
+
+function judgeReceipt(mutant: Mutant): Statement {
+  const policies = mutant.policies.map((text, i) => parsePolicy(String(i), decode(text)));
+  const options: Options = { ...mutant.expect };
+  if (policies.length > 0 && mutant.streamKey !== undefined)
+    options.streamKey = parseStreamKey(decode(mutant.streamKey));
+  if (mutant.payload !== undefined) options.payload = decode(mutant.payload);
+  if (mutant.external !== undefined) options.external = decode(mutant.external);
+  if (mutant.headerOnly !== undefined) options.headerOnly = mutant.headerOnly;
+  return verify(decode(mutant.receipt), policies, options);
+}
+
+async function judgeEvidence(mutant: EvidenceMutant): Promise<object> {
+  const policies = mutant.policies.map((text, i) => parsePolicy(String(i), decode(text)));
+  const options: EvidenceOptions = { ...mutant.expect };
+  if (mutant.streamKey !== undefined) options.streamKey = parseStreamKey(decode(mutant.streamKey));
+  const { proven, claimed } = await verifyEvidence(decode(mutant.bundle), policies, options);
+  return { ...proven, ...claimed };
+}
+
+async function judgeExport(mutant: ExportMutant): Promise<object> {
+  const policies = mutant.policies.map((text, i) => parsePolicy(String(i), decode(text)));
+  const options: ExportOptions = { ...mutant.expect, policies };
+  if (mutant.streamKey !== undefined) options.streamKey = parseStreamKey(decode(mutant.streamKey));
+  options.keys = await Promise.all(mutant.keys.map((text) => PublicKey.parse(decode(text))));
+  if (mutant.requirements !== undefined) options.requirements = parseRequirements(decode(mutant.requirements));
+  if (mutant.receipt !== undefined) options.receipt = decode(mutant.receipt);
+  if (mutant.stream !== undefined) options.stream = decode(mutant.stream);
+  if (mutant.files !== undefined)
+    options.files = folderOf(new Map(Object.entries(mutant.files).map(([name, text]) => [name, decode(text)])));
+  return await verifyExport(decode(mutant.manifest), options);
+}
+
+async function judgeSigstore(mutant: SigstoreMutant): Promise<object> {
+  const { artifact, artifactDigest } = mutant;
+  const trust = await Trust.create({
+    roots: mutant.roots.map(decode),
+    identities: mutant.identities,
+    keys: mutant.keys.map(decode),
+  });
+  const verified = await trust.verify(decode(mutant.bundle), {
+    ...(artifact !== undefined && { artifact: decode(artifact) }),
+    ...(artifactDigest !== undefined && { artifactSha256: Uint8Array.from(Buffer.from(artifactDigest, 'hex')) }),
+  });
+  const { identity, key, payloadType = '', payload = new Uint8Array() } = verified;
+  const pem = key === undefined ? undefined : mutant.keys[key];
+  return {
+    identity: identity?.name ?? '',
+    issuer: identity?.issuer ?? '',
+    keyId: pem === undefined ? '' : (await PublicKey.parse(decode(pem))).id,
+    payloadType,
+    payloadSha256: hex(sha256(payload)),
+  };
 }
 
 /** Yields the lines of a file, which need not fit in memory. */
@@ -102,6 +228,6 @@ function* linesOf(path: string): Iterable<string> {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href)
   for (const line of linesOf(process.argv[2] ?? '')) {
-    const mutant = JSON.parse(line) as Mutant;
-    write(1, `${mutant.id} ${judge(mutant)}\n`);
+    const mutant = JSON.parse(line) as Mutant | EvidenceMutant | ExportMutant | SigstoreMutant;
+    write(1, `${mutant.id} ${await judge(mutant)}\n`);
   }

@@ -55,8 +55,8 @@ function policy(c: ReceiptCase, i: number) {
   return parsePolicy(String(i), receipts.policies[c.policies[i] ?? ''] ?? '');
 }
 
-test('a malformed policy ranks before a malformed stream key', () => {
+test('a malformed policy ranks before a malformed stream key', async () => {
   const broken = { id: 1, receipt: '', policies: ['eA=='], streamKey: '' };
-  expect(judge(broken)).toBe('not-checked policy-malformed');
-  expect(judge({ ...broken, policies: [] })).toBe('not-checked policy-missing');
+  expect(await judge(broken)).toBe('not-checked policy-malformed');
+  expect(await judge({ ...broken, policies: [] })).toBe('not-checked policy-missing');
 });
