@@ -1,17 +1,32 @@
-/** Public keys of signers, and their signatures, by WebCrypto. */
+/**
+ * Public keys of signers, and their signatures, by WebCrypto
+ * (sigstore-verification.md, section 4).
+ */
 
-import { sha256, sha512 } from '@noble/hashes/sha2.js';
-import { concat, equal, fromBase64, hex, utf8 } from './bytes.js';
+import { sha256 } from '@noble/hashes/sha2.js';
+import { equal, fromBase64, hex } from './bytes.js';
 import { CURVES, rawSignature, type Curve } from './ecdsa.js';
 import { verifyEd25519 } from './signatures.js';
 
 /** Reports whether a signature of a message is by a key. */
 type Check = (message: Uint8Array, signature: Uint8Array) => Promise<boolean> | boolean;
 
-/** Sizes of RSA keys in bits. Smaller keys are weak, larger ones slow. */
-const rsaBits = { least: 2048, most: 8192 } as const;
+/** The hashes of ECDSA, the usual one first. */
+const curveHashes = {
+  'P-256': ['SHA-256'],
+  'P-384': ['SHA-384', 'SHA-256'],
+  'P-521': ['SHA-512', 'SHA-256'],
+} as const;
 
-/** A public key: Ed25519, ECDSA on P-256, P-384 or P-521, or RSA. */
+/** Sizes of RSA keys in bits. */
+const rsaBits = [2048, 3072, 4096];
+
+const pem = /^[ \t\r\n]*-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END PUBLIC KEY-----[ \t\r\n]*$/;
+
+/**
+ * A public key: Ed25519, ECDSA on P-256, P-384 or P-521, or RSA of 2048, 3072
+ * or 4096 bits.
+ */
 export class PublicKey {
   private constructor(
     /** `sha256:` and the SHA-256 of the key's SubjectPublicKeyInfo. */
@@ -25,12 +40,10 @@ export class PublicKey {
    * @throws Error if it is malformed or of another type; the message never
    *   quotes the key
    */
-  static async parse(pem: string | Uint8Array): Promise<PublicKey> {
-    const text = typeof pem === 'string' ? pem : Array.from(pem, (byte) => String.fromCharCode(byte)).join('');
-    if (/PRIVATE KEY/.test(text)) throw new Error('this is a private key, not a public key');
-    const block =
-      /^\s*-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END PUBLIC KEY-----\s*$/.exec(text)?.[1] ?? '?';
-    const der = fromBase64(block.replace(/[\r\n]/g, ''));
+  static async parse(text: string | Uint8Array): Promise<PublicKey> {
+    const characters = typeof text === 'string' ? text : Array.from(text, (byte) => String.fromCharCode(byte)).join('');
+    if (characters.includes('PRIVATE KEY')) throw new Error('this is a private key, not a public key');
+    const der = fromBase64((pem.exec(characters)?.[1] ?? '?').replace(/[\r\n]/g, ''));
     const check = der === undefined ? undefined : (ed25519(der) ?? (await ecdsa(der)) ?? (await rsa(der)));
     if (der === undefined || check === undefined)
       throw new Error('must be one PEM block of a public key: Ed25519, ECDSA on P-256, P-384 or P-521, or RSA');
@@ -43,18 +56,13 @@ export class PublicKey {
   }
 }
 
-const hashes = ['SHA-256', 'SHA-384', 'SHA-512'] as const;
-
 /** A SubjectPublicKeyInfo of Ed25519 (RFC 8410) without the key. */
 const ed25519Prefix = Uint8Array.of(0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00);
-/** The prefix of Ed25519ph without a context (RFC 8032, section 2). */
-const prehashed = concat(utf8('SigEd25519 no Ed25519 collisions'), Uint8Array.of(1, 0));
 
 function ed25519(der: Uint8Array): Check | undefined {
   if (der.length !== 44 || !equal(der.subarray(0, 12), ed25519Prefix)) return undefined;
   const key = der.subarray(12);
-  return (message, signature) =>
-    verifyEd25519(key, message, signature) || verifyEd25519(key, sha512(message), signature, prehashed);
+  return (message, signature) => verifyEd25519(key, message, signature);
 }
 
 type Bytes = Uint8Array<ArrayBuffer>;
@@ -77,10 +85,10 @@ async function ecdsa(der: Uint8Array): Promise<Check | undefined> {
     const key = await load(der, { name: 'ECDSA', namedCurve: curve });
     if (key === undefined) continue;
     return async (message, signature) => {
-      const forms = [rawSignature(signature, curve), signature.length === 2 * CURVES[curve] ? signature : undefined];
-      for (const form of forms)
-        for (const hash of form === undefined ? [] : hashes)
-          if (await crypto.subtle.verify({ name: 'ECDSA', hash }, key, form as Bytes, message as Bytes)) return true;
+      const raw = rawSignature(signature, curve);
+      if (raw === undefined) return false;
+      for (const hash of curveHashes[curve])
+        if (await crypto.subtle.verify({ name: 'ECDSA', hash }, key, raw as Bytes, message as Bytes)) return true;
       return false;
     };
   }
@@ -88,16 +96,8 @@ async function ecdsa(der: Uint8Array): Promise<Check | undefined> {
 }
 
 async function rsa(der: Uint8Array): Promise<Check | undefined> {
-  const algorithm = (hash: string) => ({ name: 'RSASSA-PKCS1-v1_5', hash });
-  const first = await load(der, algorithm(hashes[0]));
-  const bits = (first?.algorithm as RsaHashedKeyAlgorithm | undefined)?.modulusLength ?? 0;
-  if (bits < rsaBits.least || bits > rsaBits.most) return undefined;
-  return async (message, signature) => {
-    for (const hash of hashes) {
-      const key = await load(der, algorithm(hash));
-      if (key !== undefined && (await crypto.subtle.verify(key.algorithm, key, signature as Bytes, message as Bytes)))
-        return true;
-    }
-    return false;
-  };
+  const key = await load(der, { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' });
+  const bits = (key?.algorithm as RsaHashedKeyAlgorithm | undefined)?.modulusLength ?? 0;
+  if (key === undefined || !rsaBits.includes(bits)) return undefined;
+  return (message, signature) => crypto.subtle.verify(key.algorithm, key, signature as Bytes, message as Bytes);
 }

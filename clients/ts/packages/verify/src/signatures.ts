@@ -88,16 +88,8 @@ export function verifies(key: Key, signature: Uint8Array, checkpoint: Checkpoint
  * Verifies Ed25519 without the cofactor: R must be the encoding of [S]B − [k]A,
  * byte for byte. The library's own verification multiplies by the cofactor, and
  * so accepts signatures that other verifiers reject.
- *
- * @param domain the prefix of Ed25519ph (RFC 8032, section 2), empty for
- *   Ed25519
  */
-export function verifyEd25519(
-  publicKey: Uint8Array,
-  message: Uint8Array,
-  signature: Uint8Array,
-  domain: Uint8Array = new Uint8Array(),
-): boolean {
+export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (signature.length !== 64) return false;
   const { Point } = ed25519;
   const order = Point.Fn.ORDER;
@@ -110,7 +102,7 @@ export function verifyEd25519(
   } catch {
     return false; // not a point on the curve
   }
-  const k = littleEndian(sha512(concat(domain, r, publicKey, message))) % order;
+  const k = littleEndian(sha512(concat(r, publicKey, message))) % order;
   return equal(Point.BASE.multiplyUnsafe(s).subtract(a.multiplyUnsafe(k)).toBytes(), r);
 }
 

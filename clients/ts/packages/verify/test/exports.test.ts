@@ -12,6 +12,7 @@ import {
   EXPORT_STEPS,
   ExportError,
   folderOf,
+  MAX_EXPORT_RECEIPT_BYTES,
   parseRequirements,
   PublicKey,
   verifyExport,
@@ -51,6 +52,9 @@ const vectors = JSON.parse(specText('vectors/exports.json')) as {
   streams: Record<string, string>;
   cases: ExportCase[];
 };
+
+const good = vectors.cases.find(({ name }) => name === 'good with everything');
+if (good === undefined) throw new Error('exports.json has no complete case');
 
 const decode = (text: string | undefined) => Uint8Array.from(Buffer.from(text ?? '?', 'base64'));
 
@@ -141,13 +145,15 @@ test('export-sizes.json', async () => {
     fill: string;
     count: number;
     suffixBase64: string;
+    target?: 'manifest' | 'receipt';
     reason?: string;
   }[];
   expect(cases.length).toBeGreaterThan(0);
+  const { keys = [], policies = [] } = await optionsOf(good);
   for (const c of cases) {
     const [prefix, fill, suffix] = [decode(c.prefixBase64), Buffer.from(c.fill), decode(c.suffixBase64)];
     const end = prefix.length + fill.length * c.count;
-    const manifest = {
+    const input = {
       size: end + suffix.length,
       read: (offset: number, length: number) =>
         Uint8Array.from({ length }, (_, i) => {
@@ -156,10 +162,17 @@ test('export-sizes.json', async () => {
           return (at < end ? fill[(at - prefix.length) % fill.length] : suffix[at - end]) ?? 0;
         }),
     };
-    const keys = [await PublicKey.parse(vectors.keys['exporter'] ?? '')];
-    const got = await judge(manifest, () => Promise.resolve({ keys }));
+    // A reader stops one byte after the limit.
+    const got = await (c.target !== 'receipt'
+      ? judge(input, () => Promise.resolve({ keys }))
+      : judge(decode(good.manifest), () => {
+          const receipt = input.read(0, Math.min(input.size, MAX_EXPORT_RECEIPT_BYTES + 1));
+          return Promise.resolve({ keys, policies, receipt });
+        }));
     expect(got, c.name).toMatchObject(
-      c.reason === undefined ? { verdict: 'verified' } : { verdict: 'refused', reason: c.reason },
+      c.reason === undefined
+        ? { verdict: 'verified' }
+        : { verdict: c.reason === 'unreadable' ? 'not-checked' : 'refused', reason: c.reason },
     );
   }
 });
@@ -172,9 +185,6 @@ test('codes and steps match the specification', () => {
   for (const [i, codes] of EXPORT_STEPS.entries())
     for (const code of codes) expect(parts[i], `step ${String(i)}: ${code}`).toContain(`\`${code}\``);
 });
-
-const good = vectors.cases.find(({ name }) => name === 'good with everything');
-if (good === undefined) throw new Error('exports.json has no complete case');
 
 describe('callers', () => {
   test('options that are undefined, empty or unknown are errors', async () => {

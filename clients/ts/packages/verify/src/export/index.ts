@@ -11,6 +11,6 @@ export type { ExportClaimed, ExportProven, ExportWarning, VerifiedExport } from 
 export { parseRequirements, Requirements, type RequirementsJson } from './requirements.js';
 export type { StreamFacts } from './stream.js';
 export { EXPORT_PREDICATE_TYPE } from '../spends.js';
-export { verifyExport, type CertificateVerifier, type ExportOptions } from './verify.js';
+export { MAX_EXPORT_RECEIPT_BYTES, verifyExport, type CertificateVerifier, type ExportOptions } from './verify.js';
 export { PublicKey } from '../publickey.js';
 export type { Input, Source } from '../source.js';

@@ -47,7 +47,7 @@ export interface ExportProven {
 /** What the signers claim. */
 export interface ExportClaimed {
   created: string;
-  /** The sum over the files that state them. */
+  /** The sum over the files that state them, if it is at most 2⁵³ − 1. */
   rows?: number;
   residency: {
     activity: string;
@@ -123,10 +123,11 @@ function proven({ file, manifest, signers, given, receipt, stream }: Findings): 
 }
 
 function claimed({ created, files, claims, privacy }: ExportManifest): ExportClaimed {
-  const rows = files.map((file) => file.rows).filter((count) => count !== undefined);
+  const stated = files.map((file) => file.rows).filter((count) => count !== undefined);
+  const rows = stated.reduce((sum, count) => sum + count, 0);
   return {
     created,
-    ...(rows.length > 0 && { rows: rows.reduce((sum, count) => sum + count, 0) }),
+    ...(stated.length > 0 && Number.isSafeInteger(rows) && { rows }),
     residency: claims.map(({ activity, locations, claimedBy, evidence }) => ({
       activity,
       places: locations.map(labelOf),

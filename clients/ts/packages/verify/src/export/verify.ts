@@ -21,6 +21,9 @@ import { checkResidency } from './residency.js';
 import { checkStream, type StreamFacts } from './stream.js';
 import { parseStatement, type ExportManifest } from './statement.js';
 
+/** Size limit of the receipt of a manifest, in bytes. */
+export const MAX_EXPORT_RECEIPT_BYTES = 4 << 20;
+
 /**
  * Verifies the certificate of a Sigstore bundle. `Trust` of
  * `@muniment/verify/sigstore`, with identities, is one.
@@ -129,6 +132,8 @@ function checkOptions(options: ExportOptions): void {
   for (const [name, [code, isValid]] of Object.entries(checks))
     if (Object.hasOwn(options, name) && !isValid(options[name as keyof ExportOptions]))
       throw fault(code, `option ${name}: empty or malformed: omit it to accept any value`);
+  if (receipt !== undefined && receipt.length > MAX_EXPORT_RECEIPT_BYTES)
+    throw fault('unreadable', `the receipt exceeds ${MAX_EXPORT_RECEIPT_BYTES} bytes`);
 }
 
 class Verification {
