@@ -218,18 +218,28 @@ def test_normal_form(url: str, normal: str | None) -> None:
     assert normal_form(url) == normal
 
 
-def test_vectors() -> None:
-    for case in VECTORS["configurations"]:
-        files = case.get("files", {})
+def blob(name: str) -> bytes:
+    """Return a blob of the vectors."""
+    return base64.b64decode(VECTORS["blobs"][name] or "", validate=True)
 
-        def read(path: str, limit: int, files: dict[str, str] = files) -> bytes:
-            if path not in files:
-                raise FileNotFoundError(path)
-            return base64.b64decode(VECTORS["blobs"][files[path]])[:limit]
 
-        try:
-            Configuration.parse(base64.b64decode(case["configurationBase64"]), read=read)
-            code = None
-        except ConfigurationError as error:
-            code = error.code
-        assert code == case.get("code"), case["name"]
+def load_vector(case: dict[str, Any]) -> Configuration:
+    """Load a configuration of the vectors."""
+    files = case.get("files", {})
+
+    def read(path: str, limit: int) -> bytes:
+        if path not in files:
+            raise FileNotFoundError(path)
+        return blob(files[path])[:limit]
+
+    return Configuration.parse(base64.b64decode(case["configurationBase64"] or ""), read=read)
+
+
+@pytest.mark.parametrize("case", VECTORS["configurations"], ids=lambda case: case["name"])
+def test_vector(case: dict[str, Any]) -> None:
+    try:
+        load_vector(case)
+        code = None
+    except ConfigurationError as error:
+        code = error.code
+    assert code == case.get("code")

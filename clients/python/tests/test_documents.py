@@ -34,7 +34,7 @@ from muniment.documents import recognize
 from muniment.errors import CallerError, MunimentError
 from muniment.export import PublicKey
 from muniment.report import Kind
-from test_configuration import VECTORS
+from test_configuration import VECTORS, blob, load_vector
 
 ROOT = Path(__file__).resolve().parents[3]
 VERDICTS = {"verified": "verified", "refused": "not-verified", "not-checked": "error"}
@@ -449,48 +449,41 @@ def test_evidence() -> None:
     assert len(evidence["detail"].encode()) <= 2048
 
 
-def test_vectors() -> None:
-    configurations = {case["name"]: case for case in VECTORS["configurations"]}
+CONFIGURATIONS = {case["name"]: case for case in VECTORS["configurations"]}
+ARGUMENTS = {
+    "predicateType": "predicate_type",
+    "requireVerified": "require_verified",
+    "stream": "stream_id",
+}
 
-    def blob(name: str | None) -> bytes | None:
-        return None if name is None else base64.b64decode(VECTORS["blobs"][name])
 
-    for case in VECTORS["verifications"]:
-        chosen = configurations[case["configuration"]]
-        files = chosen.get("files", {})
+def vector_inputs(given: dict[str, Any]) -> Inputs:
+    """Return the inputs of a verification of the vectors."""
+    texts = {ARGUMENTS.get(name, name): value for name, value in given.get("expect", {}).items()}
+    files: dict[str, Any] = {
+        name: blob(given[name])
+        for name in ("payload", "external", "artifact", "receipt", "stream")
+        if name in given
+    }
+    folder = given.get("files")
+    digest = given.get("artifactDigest")
+    return Inputs(
+        **texts,
+        **files,
+        artifact_sha256=None if digest is None else bytes.fromhex(digest),
+        header_only=given.get("headerOnly", False),
+        files=None if folder is None else {path: blob(name) for path, name in folder.items()},
+    )
 
-        def read(path: str, limit: int, files: dict[str, str] = files) -> bytes:
-            return (blob(files[path]) or b"")[:limit]
 
-        given = case.get("inputs", {})
-        expect = {
-            {"predicateType": "predicate_type", "requireVerified": "require_verified",
-             "stream": "stream_id"}.get(name, name): value
-            for name, value in given.get("expect", {}).items()
-        }  # fmt: skip
-        digest = given.get("artifactDigest")
-        inputs = Inputs(
-            payload=blob(given.get("payload")),
-            external=blob(given.get("external")),
-            artifact=blob(given.get("artifact")),
-            receipt=blob(given.get("receipt")),
-            stream=blob(given.get("stream")),
-            artifact_sha256=None if digest is None else bytes.fromhex(digest),
-            header_only=given.get("headerOnly", False),
-            files=(
-                {path: blob(name) or b"" for path, name in given["files"].items()}
-                if "files" in given
-                else None
-            ),
-            **expect,
-        )
-        configuration = Configuration.parse(
-            base64.b64decode(chosen["configurationBase64"]), read=read
-        )
-        file = blob(case["file"]) or b""
-        got = verify_file(file, configuration, inputs, kind=case.get("kind"), name=case["file"])
-        members = got.to_dict()
-        members.pop("message", None)
-        assert json.dumps(members) == json.dumps(case["report"]), case["name"]
-        if "text" in case:
-            assert got.to_text() == case["text"], case["name"]
+@pytest.mark.parametrize("case", VECTORS["verifications"], ids=lambda case: case["name"])
+def test_vector(case: dict[str, Any]) -> None:
+    configuration = load_vector(CONFIGURATIONS[case["configuration"]])
+    inputs = vector_inputs(case.get("inputs", {}))
+    file, kind = case["file"], case.get("kind")
+    got = verify_file(blob(file), configuration, inputs, kind=kind, name=file)
+    members = got.to_dict()
+    members.pop("message", None)
+    assert json.dumps(members) == json.dumps(case["report"])
+    if "text" in case:
+        assert got.to_text() == case["text"]

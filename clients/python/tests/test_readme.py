@@ -1,66 +1,86 @@
-"""The library example and the commands of the README run as written."""
+"""The examples and console blocks of README.md run as written, with the installed wheel."""
 
 import os
 import re
 import shlex
 import subprocess
-import sys
 from pathlib import Path
 
-import pytest
-
+import distribution
+import pagerunner
+from ledger import Ledger
 from vectors import case, policy_text
 
 README = Path(__file__).resolve().parents[1] / "README.md"
+PAGE = README.read_text(encoding="utf-8")
 SUBJECT = "sha256:b05486c7957763e5781e7271d3d4eff1ec8ccb2ae7e246b0c50d4dc4051e74a3"
-
-
-def test_library_example(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    monkeypatch.chdir(tmp_path)
-    Path("log.policy").write_bytes(policy_text("log"))
-    Path("build.receipt.json").write_bytes(case("all expectations of a verified entry met").receipt)
-    code = compile(example.replace("sha256:2cf24dba…", SUBJECT), str(README), "exec")
-    exec(code, {})
-    assert capsys.readouterr().out == "6 ('not-witnessed',)\n"
-
-    Path("build.receipt.json").write_bytes(case("full").receipt)
-    exec(code, {})
-    assert capsys.readouterr().out.startswith("tenant-mismatch ")
-
+MET = case("all expectations of a verified entry met").receipt
 
 # What makes the environment of this test, and runs it.
-TOOLS = re.compile(r"(python3 -m venv|\. \.venv|cd|pip install|python -m (pytest|ruff|mypy))\b")
+TOOLS = re.compile(r"(python3 -m venv|\. \.venv|pip install|python -m (pytest|ruff|mypy|pdoc))\b")
 
 
-def commands() -> list[str]:
-    """Return the commands of the README's console blocks."""
-    text = README.read_text(encoding="utf-8")
-    blocks = "".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL))
-    return re.findall(r"^\$ ((?:.*\\\n)*.*)$", blocks, re.MULTILINE)
+def run(installed: Path, folder: Path, *words: str, network: bool = False) -> str:
+    """Run a program of the installed environment, and return its output."""
+    command = [str(installed / "bin" / words[0]), *words[1:]]
+    result = subprocess.run(
+        command if network else distribution.offline(command),
+        cwd=folder,
+        env={"HOME": str(folder / "home"), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, f"{words}\n{result.stdout}{result.stderr}"
+    return result.stdout
 
 
-def test_commands(tmp_path: Path) -> None:
-    (tmp_path / "policy").write_bytes(policy_text("log"))
-    receipt = case("all expectations of a verified entry met").receipt
-    (tmp_path / "app.receipt.json").write_bytes(receipt)
-    env = os.environ | {"PYTHONPATH": str(README.parent / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+def examples() -> tuple[str, str, str]:
+    """Return the examples: with a configuration, of receipts alone, and of the client."""
+    first, second, third = pagerunner.blocks(PAGE, "python")
+    return first, second, third
+
+
+def write(folder: Path, receipt: bytes) -> None:
+    """Write the files that the examples read."""
+    (configuration,) = pagerunner.blocks(PAGE, "json")
+    (folder / "muniment.json").write_text(configuration)
+    for name in ("log.policy", "policy"):
+        (folder / name).write_bytes(policy_text("log"))
+    for name in ("build.receipt.json", "app.receipt.json"):
+        (folder / name).write_bytes(receipt)
+
+
+def test_examples(installed: Path, tmp_path: Path) -> None:
+    configured, alone, _ = (text.replace("sha256:2cf24dba…", SUBJECT) for text in examples())
+    write(tmp_path, MET)
+    assert run(installed, tmp_path, "python", "-c", configured) == "verified None not-witnessed\n"
+    assert run(installed, tmp_path, "python", "-c", alone) == "6 ('not-witnessed',)\n"
+    write(tmp_path, case("full").receipt)
+    output = run(installed, tmp_path, "python", "-c", configured)
+    assert output == "not-verified tenant-mismatch\n"
+    assert run(installed, tmp_path, "python", "-c", alone).startswith("tenant-mismatch ")
+
+
+def test_client_example(installed: Path, tmp_path: Path, server: Ledger) -> None:
+    (tmp_path / "acme.token").write_bytes(server.token.read_bytes())
+    program = examples()[2].replace("http://127.0.0.1:7480", server.url)
+    output = run(installed, tmp_path, "python", "-c", program, network=True).splitlines()
+    assert re.fullmatch(r"\d+ attestation", output[0])
+    assert output[-1] == "out_of_range ['index']"
+
+
+def test_commands(installed: Path, tmp_path: Path) -> None:
+    write(tmp_path, MET)
     ran = 0
-    for command in commands():
+    for command in (step.text for step in pagerunner.commands(PAGE)):
         if TOOLS.match(command):
             continue
         words = shlex.split(command.replace("\\\n", " ").replace("sha256:2cf24dba…", SUBJECT))
-        assert words[:3] == ["python", "-m", "muniment"], f"no test runs {command}"
-        got = subprocess.run(
-            [sys.executable, *words[1:]],
-            cwd=tmp_path,
-            env=env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert got.returncode == 0, f"{command}\n{got.stdout}{got.stderr}"
+        module = words[:3] == ["python", "-m", "muniment"]
+        assert module or words[0] == "muniment-verify", f"no test runs {command}"
+        output = run(installed, tmp_path, *words)
+        assert "verified" in output.lower()
         ran += 1
-    assert ran > 0
+    assert ran == 5
+    assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
