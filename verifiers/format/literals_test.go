@@ -65,6 +65,9 @@ func TestClientMediaTypesHaveOneTable(t *testing.T) {
 				return
 			}
 			files++
+			if rel == "sigstore/publicgood.ts" {
+				return // contains a document
+			}
 			for _, m := range quotedMediaType.FindAllStringSubmatch(string(text), -1) {
 				if other := defined[m[1]]; other != "" && other != rel {
 					t.Errorf("%s: literal %q is in %s as well", rel, m[1], other)

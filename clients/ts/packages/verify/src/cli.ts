@@ -36,7 +36,7 @@ function out(line: string): void {
 }
 
 try {
-  process.exitCode = run(process.argv.slice(2), process.env, { out, err: complain });
+  process.exitCode = await run(process.argv.slice(2), process.env, { out, err: complain });
 } catch (error) {
   // An internal error must not look like a verdict.
   complain(`muniment-verify: internal error: ${error instanceof Error ? error.name : 'unknown'}`);

@@ -53,8 +53,8 @@ export function parseLargeObject(bytes: Uint8Array, maxValues: number): Map<stri
 }
 
 /** Like {@link parseObject}, but accepts any number: rule 7 does not apply. */
-export function parseAnyNumbers(bytes: Uint8Array): Map<string, Json> {
-  return parseDocument(bytes, { ...strict, number: anyNumber });
+export function parseAnyNumbers(bytes: Uint8Array, maxValues = strict.maxValues): Map<string, Json> {
+  return parseDocument(bytes, { ...strict, maxValues, number: anyNumber });
 }
 
 /**

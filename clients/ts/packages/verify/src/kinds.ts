@@ -3,15 +3,9 @@
 /** One kind of entry, from the options in kinds.proto. */
 export interface Kind {
   readonly name: string;
-  /**
-   * Repeated evidence is recognized by its content, a repeated event by its
-   * idempotency key.
-   */
+  /** Repeated evidence is recognized by its content, a repeated event by its idempotency key. */
   readonly class: 'evidence' | 'event';
-  /**
-   * The role that may append entries of this kind, besides admin. 'server':
-   * only the server records them.
-   */
+  /** The role that may append entries of this kind, besides admin. 'server': only the server records them. */
   readonly author: 'appender' | 'approver' | 'server';
   /** Further roles that may append entries of the kind. */
   readonly otherAuthors: readonly string[];
@@ -25,18 +19,34 @@ export interface Kind {
   readonly keyFacts: readonly string[];
   readonly title: string;
   readonly description: string;
-  /**
-   * Relation of an artifact to the entry. Empty: it depends on the predicate
-   * type.
-   */
+  /** Relation of an artifact to the entry. Empty: it depends on the predicate type. */
   readonly relation: string;
-  /**
-   * A one-line template over the header's attributes, as kind_options.proto
-   * specifies.
-   */
+  /** A one-line template over the header's attributes, as kind_options.proto specifies. */
   readonly summary: string;
 }
 
+/** The names of the kinds. */
+export const KindName = {
+  Attestation: 'attestation',
+  BackfillCheckpoint: 'backfill-checkpoint',
+  Config: 'config',
+  Control: 'control',
+  ControlSet: 'control-set',
+  Erasure: 'erasure',
+  ExceptionDecision: 'exception-decision',
+  ExceptionRequest: 'exception-request',
+  ExportManifest: 'export-manifest',
+  Finding: 'finding',
+  GateDecision: 'gate-decision',
+  Inventory: 'inventory',
+  KeyEvent: 'key-event',
+  MetricSnapshot: 'metric-snapshot',
+  TriageAction: 'triage-action',
+  VerificationReport: 'verification-report',
+  Vetting: 'vetting',
+} as const;
+
+/** All kinds. */
 export const KINDS: readonly Kind[] = [
   {
     name: 'attestation',

@@ -4,12 +4,13 @@
  */
 
 import type { Header } from './header.js';
+import { KindName } from './kinds.js';
 
 /** The predicate type of export manifests. */
 export const EXPORT_PREDICATE_TYPE = 'https://muniment.dev/predicate/export-manifest/v2';
 
 /** The kind of entries that record export manifests. */
-export const EXPORT_KIND = 'export-manifest';
+export const EXPORT_KIND = KindName.ExportManifest;
 
 /** The supported flavors of differential privacy. */
 export const PURE_DP = 'Pure DP';

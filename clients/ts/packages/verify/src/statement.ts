@@ -91,7 +91,7 @@ export function warningsOf(s: Statement): Warning[] {
  * The report on a verified receipt, without its members `receipt` and
  * `verdict`.
  */
-export interface Report {
+export interface ReceiptReport {
   proven: Omit<Statement, 'time' | 'erased' | 'header' | 'headerBytes'>;
   claimed: Pick<Statement, 'time' | 'erased' | 'header'>;
   content: 'checked' | 'not-checked';
@@ -99,7 +99,7 @@ export interface Report {
 }
 
 /** Returns the report on a statement, ready for JSON.stringify. */
-export function reportOf(statement: Statement): Report {
+export function reportOf(statement: Statement): ReceiptReport {
   const { time, erased, header, ...proven } = statement;
   delete proven.headerBytes;
   return {

@@ -172,6 +172,7 @@ describe('wrong calls exit with 2 and print nothing to standard output', () => {
     ['no such policy', 'full.json --policy none', /none: no such file/],
     ['broken policy', 'full.json --policy broken.policy', /policy broken\.policy: line 1: a key must have the form/],
     ['no such key', 'full.json --policy log.policy --stream-key none', /none: no such file/],
+    ['--as without --config', 'full.json --policy log.policy --as receipt', /--as: needs --config/],
     ['short key', 'full.json --policy log.policy --stream-key short.key', /64 lowercase hexadecimal digits/],
   ])('%s', (_, args, message) => {
     const result = run(args);
@@ -252,6 +253,16 @@ test('--help names every flag, examples and exit codes', () => {
     '--admitted',
     '--version',
     '--json',
+    '--config',
+    '--as',
+    '--artifact',
+    '--files',
+    '--receipt',
+    '--stream-bundle',
+    '--export',
+    '--identity',
+    '--html',
+    '--report',
     'Examples:',
     'Exit code: 0',
   ])
@@ -336,5 +347,105 @@ describe('an error names the encoding', () => {
       expect(stderr).toContain(explained);
       expect(status).toBe(2);
     }
+  });
+});
+
+describe('--config', () => {
+  beforeAll(() => {
+    writeFileSync(join(folder, 'muniment.json'), '{"trustPolicy":["log.policy"]}');
+    writeFileSync(join(folder, 'unknown.json'), '{"trustedkeys":[]}');
+    const bundles = JSON.parse(
+      readFileSync(new URL('../../../../../docs/spec/vectors/bundles.json', import.meta.url), 'utf8'),
+    ) as { bundles: Record<string, string>; policies: Record<string, string>; streamKeys: Record<string, string> };
+    const [bundle] = Object.values(bundles.bundles);
+    writeFileSync(join(folder, 'e.tar'), Buffer.from(bundle ?? '', 'base64'));
+  });
+
+  test('text, and the codes of refused files', () => {
+    const { stdout, status } = run('full.json forged.json none.json --config muniment.json');
+    expect(stdout).toMatch(/^✓ VERIFIED {2}receipt {2}full\.json\nProven\n {2}origin +ledger/);
+    expect(stdout).toContain('✗ NOT VERIFIED  receipt  forged.json\n  step 8: ');
+    expect(stdout).toContain('? ERROR  none.json\n  step 0: none.json: no such file or directory (unreadable)\n');
+    expect(status).toBe(1);
+  });
+
+  test('JSON, one object for each file', () => {
+    const { stdout, status } = run('full.json none.json --config muniment.json --as receipt --json');
+    const lines = stdout
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line) as { proven: object });
+    const { proven, claimed, warnings } = receiptCase('full').report as {
+      proven: object;
+      claimed: object;
+      warnings: [];
+    };
+    const all = { proven: { ...proven, policy: 'log.policy' }, claimed, warnings };
+    expect(lines).toEqual([
+      { file: 'full.json', kind: 'receipt', verdict: 'verified', ...all },
+      {
+        file: 'none.json',
+        kind: 'receipt',
+        verdict: 'error',
+        code: 'unreadable',
+        step: 0,
+        message: expect.stringMatching(/no such file/) as string,
+      },
+    ]);
+    expect(status).toBe(2);
+  });
+
+  test('a page and evidence', () => {
+    const { status } = run('full.json --config muniment.json --html r.html --report r.json');
+    expect(status).toBe(0);
+    expect(readFileSync(join(folder, 'r.html'), 'utf8')).toMatch(/^<!doctype html>/);
+    expect(JSON.parse(readFileSync(join(folder, 'r.json'), 'utf8'))).toMatchObject({
+      verdict: 'verified',
+      reasonCode: 'verified',
+      verifier: 'muniment-typescript',
+      index: expect.stringMatching(/^\d+$/) as string,
+      subjects: [{ name: 'full.json', digest: { sha256: expect.stringMatching(/^[0-9a-f]{64}$/) as string } }],
+      verifiedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/) as string,
+    });
+    expect(run('full.json --config muniment.json --html none/r.html').status).toBe(2);
+  });
+
+  test('the environment does not add policies', () => {
+    const { status } = run('full.json --config muniment.json', {
+      MUNIMENT_POLICY: 'none',
+      MUNIMENT_STREAM_KEY: 'none',
+    });
+    expect(status).toBe(0);
+  });
+
+  test('an evidence bundle from a pipe', () => {
+    const script = `cat e.tar | "${process.execPath}" "${program}" --config muniment.json /dev/stdin`;
+    const { stdout, status } = spawnSync('bash', ['-c', script], { cwd: folder, encoding: 'utf8' });
+    expect(stdout).toMatch(/^✗ NOT VERIFIED {2}evidence-bundle {2}\/dev\/stdin\n {2}step 4: /);
+    expect(status).toBe(1);
+  });
+
+  test.each<[string, string, RegExp]>([
+    ['no file', '--config muniment.json', /no file specified/],
+    ['unknown member', 'full.json --config unknown.json', /unknown member "trustedkeys" \(configuration-unknown\)/],
+    ['no configuration', 'full.json --config none', /none: no such file or directory \(configuration-unreadable\)/],
+    [
+      'unknown kind',
+      'full.json --config muniment.json --as recipt',
+      /--as: unknown kind "recipt": use one of receipt, /,
+    ],
+    ['a policy as well', 'full.json --config muniment.json --policy log.policy', /--policy: the configuration/],
+    ['a page of two', 'full.json full.json --config muniment.json --html r', /--html is for one file at a time/],
+  ])('%s', (_, args, message) => {
+    const result = run(args);
+    expect(result.stderr).toMatch(message);
+    expect(result.stdout).toBe('');
+    expect(result.status).toBe(2);
+  });
+
+  test('inputs of other kinds', () => {
+    const { stdout, status } = run('full.json --config muniment.json --artifact full.json');
+    expect(stdout).toMatch(/takes none \(input-unexpected\)/);
+    expect(status).toBe(2);
   });
 });

@@ -7,6 +7,7 @@ import * as entry from '../entry.js';
 import { CallerError, FormatError, NotVerifiedError } from '../errors.js';
 import type { Header } from '../header.js';
 import { parseInteger, quote } from '../json.js';
+import { KindName } from '../kinds.js';
 import { Policy } from '../policy.js';
 import { includes, MAX_CHECKPOINT_BYTES, parseCheckpoint, parseProof, type Checkpoint } from '../proof.js';
 import { parseReceipt } from '../receipt.js';
@@ -216,7 +217,7 @@ class Verification {
   private async readRecords(): Promise<void> {
     for await (const { index, payload, header } of recordsOf(this.bundle)) {
       this.records.push({ index, payload, hasHeader: header !== undefined });
-      if (header?.kind !== 'erasure') continue;
+      if (header?.kind !== KindName.Erasure) continue;
       const erased = parseInteger(header.attributes?.['entry'] ?? '');
       const scope = header.attributes?.['scope'];
       if (erased === undefined || erased >= index) continue; // names no earlier entry
@@ -270,7 +271,7 @@ class Verification {
     const { since = 0 } = this.bundle.manifest;
     return ({ kind, subjects = [] }, time) => {
       if (decisionKinds.has(kind)) return true;
-      if (digests === undefined && kind !== 'config' && time >= since) return true;
+      if (digests === undefined && kind !== KindName.Config && time >= since) return true;
       if (subjects.length === 0) return eventKinds.has(kind) && time >= since;
       return subjects.some(({ digest }) =>
         Object.entries(digest).some(([algorithm, value]) => digests?.has(canonical({ algorithm, value })) ?? false),
@@ -371,19 +372,19 @@ const none = new Uint8Array();
 const pause = 1 << 14;
 
 /** The kinds that matter to every decision. */
-const decisionKinds = new Set([
-  'control',
-  'control-set',
-  'exception-decision',
-  'exception-request',
-  'finding',
-  'key-event',
+const decisionKinds = new Set<string>([
+  KindName.Control,
+  KindName.ControlSet,
+  KindName.ExceptionDecision,
+  KindName.ExceptionRequest,
+  KindName.Finding,
+  KindName.KeyEvent,
 ]);
 /** The kinds of events that need not be about an artifact. */
-const eventKinds = new Set([
-  'backfill-checkpoint',
-  'inventory',
-  'metric-snapshot',
-  'triage-action',
-  'verification-report',
+const eventKinds = new Set<string>([
+  KindName.BackfillCheckpoint,
+  KindName.Inventory,
+  KindName.MetricSnapshot,
+  KindName.TriageAction,
+  KindName.VerificationReport,
 ]);

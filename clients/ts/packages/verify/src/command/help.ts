@@ -1,13 +1,15 @@
 /** The text of --help. */
-export const help = `Usage: muniment-verify --policy=FILE <receipts> ... [flags]
+export const help = `Usage: muniment-verify --config=FILE <files> ... [flags]
+       muniment-verify --policy=FILE <receipts> ... [flags]
 
-Verify receipts offline.
+Verify receipts, exports, evidence bundles, streams and Sigstore bundles
+offline.
 
 Needs no server and no network. Scripts should set --tenant, --kind and
 --subject: without them, any genuine receipt of the log verifies.
 
-Exit code: 0 all verified; 1 a receipt was refused; 2 none was refused, but one
-could not be checked, or the call is wrong.
+Exit code: 0 all verified; 1 one was refused; 2 none was refused, but one could
+not be checked, or the call is wrong.
 
 Examples:
 
@@ -16,13 +18,18 @@ Examples:
     muniment-verify app.receipt.json --policy policy --payload app.intoto.json --tenant acme --kind attestation --subject sha256:2cf24dba…
     muniment-verify app.receipt.json --policy policy --signer release@acme.example --issuer https://issuer.example --admitted
     muniment-verify receipts/*.receipt.json --policy policy --policy policy.2025 --json
+    muniment-verify --config muniment.json provenance.sigstore.json --artifact app.tar.gz
+    muniment-verify --config muniment.json export.sigstore.json --files export/ --html report.html
+    muniment-verify --config muniment.json --as stream acme.bundle.tar
 
 Arguments:
-  <receipts> ...    Receipt files.
+  <files> ...       Files to verify: of any kind with --config, receipts with
+                    --policy.
 
 Flags:
   -h, --help                Show this help.
       --version             Show the version.
+      --config=FILE         Configuration: what to trust and what to require.
       --policy=FILE         Trust policy: the keys of the log and its
                             witnesses. May be repeated; one must accept
                             ($MUNIMENT_POLICY).
@@ -45,4 +52,17 @@ Flags:
                             hexadecimal.
       --stream-key=FILE     The entry must belong to this key's stream, and have
                             the right tag ($MUNIMENT_STREAM_KEY).
-      --json                Print one JSON object per receipt.`;
+      --json                Print one JSON object per file.
+
+With --config:
+      --as=KIND             Kind of the files: receipt, sigstore-bundle, export,
+                            stream or evidence-bundle. Default: recognized.
+      --artifact=FILE       What a Sigstore bundle is about: a file, or sha256:
+                            and 64 hexadecimal digits.
+      --files=DIR           Folder with the files of an export.
+      --receipt=FILE        Receipt of an export.
+      --stream-bundle=FILE  Evidence bundle of the export's tenant.
+      --export=ID           The export must have this ID.
+      --identity=ID         The evidence bundle must have this identity.
+      --html=FILE           Also write the report as a page.
+      --report=FILE         Also write the report as evidence to append.`;

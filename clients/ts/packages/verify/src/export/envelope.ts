@@ -5,13 +5,13 @@
 
 import { concat, fromBase64, utf8 } from '../bytes.js';
 import { CallerError, FormatError } from '../errors.js';
+import { payloadType } from '../sigstore/statement.js';
 import { parseAnyNumbers, quote, type Json } from '../json.js';
 import { Failure } from './errors.js';
 
 /** Size limit of the file of a manifest, in bytes. */
 export const MAX_EXPORT_MANIFEST_BYTES = 1 << 20;
 
-const payloadType = 'application/vnd.in-toto+json';
 const maxSignatures = 64;
 
 /** The signed part of a manifest's file. */

@@ -6,14 +6,16 @@ import { refused } from './errors.js';
 import * as m from './members.js';
 
 /** Size limit of bundles, in bytes. */
-const maxSize = 256 << 20;
+export const MAX_BUNDLE_BYTES = 256 << 20;
 
 const maxEntries = 32;
 const maxStamps = 32;
 const maxChain = 16;
 const maxHashes = 63;
 
-const prefix = 'application/vnd.dev.sigstore.bundle';
+/** The start of the media types of bundles. */
+export const BUNDLE_TYPE_PREFIX = 'application/vnd.dev.sigstore.bundle';
+const prefix = BUNDLE_TYPE_PREFIX;
 const versions = new Map([
   [`${prefix}+json;version=0.1`, 1],
   [`${prefix}+json;version=0.2`, 2],
@@ -74,7 +76,7 @@ export interface Bundle {
  * @throws BundleRefusedError
  */
 export function parseBundle(data: Uint8Array): Bundle {
-  if (data.length > maxSize) throw refused('bundle-malformed', `the bundle exceeds ${maxSize} bytes`);
+  if (data.length > MAX_BUNDLE_BYTES) throw refused('bundle-malformed', `the bundle exceeds ${MAX_BUNDLE_BYTES} bytes`);
   try {
     const tree = m.parse(data);
     const mediaType = tree.get('mediaType');

@@ -18,6 +18,15 @@ export type Digests = Map<string, string>;
  * @throws FormatError
  */
 export function subjectsOf(payload: Uint8Array): Digests[] {
+  return readStatement(payload).subjects;
+}
+
+/**
+ * Returns the parts of a statement that verifiers use.
+ *
+ * @throws FormatError
+ */
+export function readStatement(payload: Uint8Array): { predicateType: string; subjects: Digests[] } {
   const statement = parseGeneral(payload);
   if (!types.includes(statement.get('_type'))) throw new FormatError('the payload is not a statement');
   const predicateType = statement.get('predicateType');
@@ -26,7 +35,7 @@ export function subjectsOf(payload: Uint8Array): Digests[] {
   const subjects = statement.get('subject');
   if (!Array.isArray(subjects) || subjects.length === 0 || subjects.length > maxSubjects)
     throw new FormatError(`the statement must have 1 to ${maxSubjects} subjects`);
-  return subjects.map(digestsOf);
+  return { predicateType, subjects: subjects.map(digestsOf) };
 }
 
 function digestsOf(subject: Json): Digests {

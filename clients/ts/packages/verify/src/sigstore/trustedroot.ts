@@ -8,7 +8,8 @@ import { readChain } from './bundle.js';
 import { loadCertificate, type Certificate } from './certificates.js';
 import * as m from './members.js';
 
-const maxSize = 4 << 20;
+/** Size limit of trusted roots, in bytes. */
+export const MAX_ROOT_BYTES = 4 << 20;
 const maxElements = 20_000;
 const mediaType = 'application/vnd.dev.sigstore.trustedroot+json;version=0.1';
 
@@ -25,6 +26,8 @@ export function contains(period: Period, time: number): boolean {
 
 /** A transparency log, of signatures or of certificates. */
 export interface Log {
+  /** Empty if absent. */
+  baseUrl: string;
   host: string;
   key: PublicKey;
   valid: Period;
@@ -50,7 +53,7 @@ export interface TrustedRoot {
  * @throws FormatError
  */
 export async function parseTrustedRoot(data: Uint8Array): Promise<TrustedRoot> {
-  if (data.length > maxSize) throw new FormatError(`the trusted root exceeds ${maxSize} bytes`);
+  if (data.length > MAX_ROOT_BYTES) throw new FormatError(`the trusted root exceeds ${MAX_ROOT_BYTES} bytes`);
   const names = ['mediaType', 'tlogs', 'ctlogs', 'certificateAuthorities', 'timestampAuthorities'];
   const top = m.fields(m.parse(data), 'trusted root', ...names);
   if (top.get('mediaType') !== mediaType) throw new FormatError('unsupported media type');
@@ -87,11 +90,13 @@ async function readLog(value: Json, where: string): Promise<{ id: string; log: L
   const valid = readPeriod(key.get('validFor'), where);
   if (valid.start === undefined) throw new FormatError(`${where}: the validity of a key has no start`);
   const raw = m.binary(key.get('rawBytes'), `${where}.publicKey.rawBytes`);
+  const baseUrl = m.optionalText(log.get('baseUrl'), `${where}.baseUrl`);
   const id = m.fields(log.get('logId'), `${where}.logId`, 'keyId').get('keyId');
   return {
     id: hex(m.binary(id, `${where}.logId.keyId`)),
     log: {
-      host: hostOf(m.optionalText(log.get('baseUrl'), `${where}.baseUrl`)),
+      baseUrl,
+      host: hostOf(baseUrl),
       key: await readKey(raw, m.text(key.get('keyDetails'), `${where}.keyDetails`)),
       valid,
     },

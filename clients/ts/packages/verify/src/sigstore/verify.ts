@@ -92,6 +92,11 @@ export class Trust {
     return new Trust(parsed, [...identities], publicKeys);
   }
 
+  /** @internal Returns the trust in inputs that were checked before. */
+  static of(roots: TrustedRoot[], identities: Identity[], keys: PublicKey[]): Trust {
+    return new Trust(roots, identities, keys);
+  }
+
   /**
    * Verifies a bundle. An envelope can be verified without an artifact: then
    * the caller must compare its content.
@@ -131,7 +136,12 @@ async function callersFault<T>(code: 'key-malformed' | 'trusted-root-malformed',
   }
 }
 
-async function readKey(pem: Uint8Array): Promise<PublicKey> {
+/**
+ * Reads a public key in PEM.
+ *
+ * @throws FormatError
+ */
+export async function readKey(pem: Uint8Array): Promise<PublicKey> {
   const { label, der } = readPem(pem);
   if (label !== 'PUBLIC KEY') throw new FormatError('not a public key');
   return await loadKey(der);
