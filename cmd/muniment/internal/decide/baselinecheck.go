@@ -191,6 +191,13 @@ func (r *baselineReport) write(a *term.App, asJSON bool) error {
 // baselineMarks are the marks of outcomes.
 var baselineMarks = map[string]string{baseline.Current: "✓", baseline.Drift: "✗", baseline.Undecided: "?"}
 
+// baselineFixes has what to do about evidence that is not there. It is often
+// appended already, and its signature was not verified.
+var baselineFixes = map[baseline.Code]string{
+	baseline.ProvenanceMissing: "append it with 'muniment append --from-oci'. It counts if the admission policy has its key: 'muniment list --subject %s' shows what is recorded",
+	baseline.VettingMissing:    "sign a vetting, and append it. It counts if the admission policy has its key: 'muniment list --subject %s' shows what is recorded",
+}
+
 // Text returns the report for people.
 func (r *baselineReport) Text() string {
 	var b strings.Builder
@@ -204,6 +211,9 @@ func (r *baselineReport) Text() string {
 		line("digest", "%s", i.Digest)
 		for _, p := range i.Problems {
 			line("✗", "%s: %s", p.Code, p.Text)
+			if fix := baselineFixes[p.Code]; fix != "" {
+				line("fix", fix, i.Digest)
+			}
 		}
 		for _, u := range i.Undecided {
 			line("?", "could not decide: %s", u)
