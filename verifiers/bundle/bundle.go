@@ -91,7 +91,7 @@ func ReceiptName(index uint64) string {
 func PayloadName(index uint64, mediaType string) string {
 	name := fmt.Sprintf("%s%016d.payload", evidenceFolder, index)
 	base, _, _ := strings.Cut(mediaType, ";")
-	if base = strings.TrimSpace(base); base == "application/json" || strings.HasSuffix(base, "+json") {
+	if base = strings.Trim(base, " \t"); base == "application/json" || strings.HasSuffix(base, "+json") {
 		name += ".json"
 	}
 	return name

@@ -268,12 +268,39 @@ func world(t *testing.T) *vectors {
 	one("a malformed key", []string{"log"}, "malformed", nil, "not-checked", StreamKeyMalformed, nil)
 	one("a malformed identity", []string{"log"}, "", &expectation{Identity: &bad}, "not-checked", ExpectationMalformed, nil)
 	one("an empty tenant", []string{"log"}, "", &expectation{Tenant: &empty}, "not-checked", ExpectationMalformed, nil)
-	for _, c := range cases {
+	for _, c := range append(cases, adversarial...) {
 		build := newBuild(t)
 		c.change(build)
-		v.Cases = append(v.Cases, vector{Name: c.name, Bundle: "good", Edits: edits(good, build.bytes()), Policies: []string{"log"}, StreamKey: "acme", Verdict: "refused", Reason: string(c.reason)})
+		file := build.bytes()
+		one := vector{Name: c.name, Bundle: "good", Edits: edits(good, file), Policies: []string{"log"}, StreamKey: "acme", Verdict: "refused", Reason: string(c.reason)}
+		if c.reason == "" {
+			one.Verdict, one.Report = "verified", build.facts(file)
+		}
+		v.Cases = append(v.Cases, one)
 	}
 	return v
+}
+
+// facts returns the report of a bundle that verifies with the stream key, by
+// the items that it was made from.
+func (b *build) facts(file []byte) *facts {
+	opened, err := Open(bytes.NewReader(file), int64(len(file)))
+	b.must(err)
+	f := &facts{Identity: opened.Identity, Origin: testOrigin, Tenant: "acme", Size: uint64(len(b.items)), Complete: true, Warnings: []Warning{NotWitnessed, ReportsNotCompared}}
+	for _, it := range b.items {
+		switch {
+		case it.tenant != "acme":
+			continue
+		case it.noPayload:
+			f.Erased++
+		case it.omit:
+			f.Omitted++
+		default:
+			f.Included++
+		}
+		f.Entries++
+	}
+	return f
 }
 
 // edits returns how to make one file of another, block by block.

@@ -8,9 +8,9 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/entry/strictjson"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -244,7 +244,7 @@ func (v *verification) records(ctx context.Context) error {
 		if r.Header == nil || r.Header.Kind != erasureKind {
 			return nil
 		}
-		index, err := strconv.ParseUint(r.Header.Attributes["entry"], 10, 64)
+		index, err := strictjson.ParseInteger(r.Header.Attributes["entry"])
 		if err != nil || index >= r.Index {
 			return nil // names no earlier entry
 		}

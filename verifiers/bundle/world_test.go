@@ -39,6 +39,7 @@ func testSigner(t testing.TB, label string) (note.Signer, string) {
 // An item is an entry of the test's log.
 type item struct {
 	tenant, kind, payload string
+	mediaType             string // "": application/json
 	subject               string // hexadecimal digits of its SHA-256; "": none
 	attributes            map[string]string
 	tagOf                 *uint64 // sequence number of the tag; nil: its own
@@ -114,6 +115,9 @@ func (b *build) leaves() (leaves [][]byte, records []*Record, last entry.Hash) {
 		key := streamKey(it.tenant)
 		h := entry.Header{Origin: testOrigin, Tenant: it.tenant, Kind: it.kind, MediaType: "application/json", Submitter: "token:" + it.tenant, Attributes: it.attributes,
 			Verification: entry.Verification{Result: entry.Unverified}, Payload: entry.PayloadRef{Commitment: entry.Commitment(det[entry.Salt](label+"p"), []byte(it.payload)), Size: uint64(len(it.payload))}}
+		if it.mediaType != "" {
+			h.MediaType = it.mediaType
+		}
 		if it.origin != "" {
 			h.Origin = it.origin
 		}
@@ -174,7 +178,7 @@ func (b *build) bytes() []byte {
 	b.must(err)
 	all[CheckpointName], err = receipt.Checkpoint{Origin: testOrigin, Size: size, Root: root}.Sign(b.signer)
 	b.must(err)
-	m := &Manifest{Origin: testOrigin, Tenant: "acme", Size: size, Root: root, Time: records[len(records)-1].Time,
+	m := &Manifest{Origin: testOrigin, Tenant: "acme", Size: size, Root: root,
 		Stream:    Stream{ID: streamKey("acme").StreamID(), Entries: uint64(len(records)), Last: last},
 		Selection: Selection{Subjects: []string{"sha256:" + selectedDigest}}, Artifacts: []Artifact{{Digest: map[string]string{"sha256": selectedDigest}}}}
 	for _, r := range records {
@@ -191,7 +195,9 @@ func (b *build) bytes() []byte {
 		lines, err = r.AppendLine(lines)
 		b.must(err)
 	}
-	all[EntriesName(records[0].Index)] = lines
+	if n := len(records); n > 0 {
+		all[EntriesName(records[0].Index)], m.Time = lines, records[n-1].Time
+	}
 	if b.members != nil {
 		b.members(all)
 	}

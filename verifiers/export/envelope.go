@@ -9,14 +9,13 @@ import (
 
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry/strictjson"
-	"muniment.dev/muniment/verifiers/dsse"
 )
 
 // An envelope is the signed part of a manifest's file.
 type envelope struct {
 	payloadType string
 	payload     []byte
-	dsse        *dsse.Envelope
+	signatures  [][]byte
 	bundle      bool // the file is a Sigstore bundle
 }
 
@@ -93,9 +92,11 @@ func (e *envelope) read(members map[string]json.RawMessage) (err error) {
 		if err != nil {
 			return fmt.Errorf("signatures[%d]: %w", i, err)
 		}
-		if _, err := base64Of(m, "sig"); err != nil {
+		sig, err := base64Of(m, "sig")
+		if err != nil {
 			return fmt.Errorf("signatures[%d].%w", i, err)
 		}
+		e.signatures = append(e.signatures, sig)
 		if _, ok := m["keyid"]; !ok {
 			continue
 		}
@@ -103,12 +104,7 @@ func (e *envelope) read(members map[string]json.RawMessage) (err error) {
 			return fmt.Errorf("signatures[%d].%w", i, err)
 		}
 	}
-	bare, err := json.Marshal(map[string]json.RawMessage{"payloadType": members["payloadType"], "payload": members["payload"], "signatures": members["signatures"]})
-	if err != nil {
-		return err
-	}
-	e.dsse, err = dsse.Parse(bare)
-	return err
+	return nil
 }
 
 func text(members map[string]json.RawMessage, name string) (string, error) {

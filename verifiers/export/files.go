@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"strings"
+	"syscall"
 
 	"muniment.dev/muniment/ledger/entry"
 )
@@ -49,7 +50,7 @@ func (v *verification) present(name string) error {
 		}
 		info, err := fs.Lstat(v.o.Files, path)
 		switch {
-		case errors.Is(err, fs.ErrNotExist):
+		case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ENAMETOOLONG):
 			return fail(FileMissing, "file %q is missing", name)
 		case err != nil:
 			return fail(Unreadable, "file %q: %w", name, err)

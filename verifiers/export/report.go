@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/entry/strictjson"
 )
 
 // A Report is the result of a verified manifest. Its JSON is specified in
@@ -100,17 +101,10 @@ func (v *verification) finish() *Report {
 	r := &Report{
 		Proven: Proven{ManifestSHA256: sha.String(), PredicateType: PredicateType, Tenant: m.Tenant, ExportID: m.ExportID, Signers: v.signers,
 			SPDXListVersion: SPDXListVersion(), Licenses: m.Licenses(), Stream: v.stream},
-		Claimed: Claimed{Created: m.Created, Residency: m.claims()}, Warnings: v.warnings(),
+		Claimed: Claimed{Created: m.Created, Rows: m.rows(), Residency: m.claims()}, Warnings: v.warnings(),
 	}
 	for _, f := range m.Files {
 		r.Proven.Files = append(r.Proven.Files, ProvenFile{f.Name, f.SHA256.String(), f.Size, v.o.Files != nil})
-		if f.Rows != nil {
-			sum := *f.Rows
-			if r.Claimed.Rows != nil {
-				sum += *r.Claimed.Rows
-			}
-			r.Claimed.Rows = &sum
-		}
 	}
 	if s := v.receipt; s != nil {
 		r.Proven.Entry = &ProvenEntry{s.Origin, s.Index, s.Size, s.Time}
@@ -123,6 +117,22 @@ func (v *verification) finish() *Report {
 		r.Claimed.Sensitivity, r.Claimed.Sampler = &ClaimedBy{ClaimedBy: p.SensitivityBy}, &ClaimedBy{p.Sampler, p.SamplerBy}
 	}
 	return r
+}
+
+// rows returns the sum of the rows, or nil if no file states them or the sum
+// exceeds the integers of reports. 1,024 files cannot overflow it.
+func (m *Manifest) rows() *uint64 {
+	var sum uint64
+	stated := false
+	for _, f := range m.Files {
+		if f.Rows != nil {
+			sum, stated = sum+*f.Rows, true
+		}
+	}
+	if !stated || sum > strictjson.MaxInteger {
+		return nil
+	}
+	return &sum
 }
 
 func (m *Manifest) claims() (all []ClaimedPlace) {

@@ -88,7 +88,10 @@ func world(t testing.TB) *vectors {
 	for _, tenant := range []string{"acme", "globex"} {
 		v.StreamKeys[tenant] = keyText(tenant)
 	}
-	for _, b := range builds() {
+	for label := range curves {
+		_, v.Keys[label] = curveKey(t, label)
+	}
+	for _, b := range append(builds(), adversarialBuilds(t)...) {
 		c := &vector{Name: b.name, Keys: []string{"exporter"}, Reason: b.reason, Verdict: "verified"}
 		if b.reason != "" {
 			c.Verdict = "refused"
@@ -98,6 +101,7 @@ func world(t testing.TB) *vectors {
 		}
 		var m *Manifest
 		c.Manifest, m = b.bytes(t)
+		c.Manifest = append([]byte{}, c.Manifest...) // not null in JSON
 		if b.inputs != nil {
 			b.inputs(c)
 		}

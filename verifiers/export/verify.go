@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"slices"
@@ -64,6 +65,11 @@ type EpsilonRequirement struct {
 // check checks the inputs of the caller, in the order of
 // docs/spec/export-manifest.md, section 7.
 func (o *Options) check() error {
+	for _, k := range o.Keys {
+		if err := sigstore.CheckKey(k); err != nil {
+			return callerError(TrustMissing, "%s: %w: use Ed25519, ECDSA on P-256, P-384 or P-521, or RSA of 2048, 3072 or 4096 bits", k, err)
+		}
+	}
 	badIdentity := slices.ContainsFunc(o.Identities, func(id Identity) bool { return id.Identity == "" || id.Issuer == "" })
 	switch {
 	case len(o.Keys) == 0 && len(o.Identities) == 0 && o.Trust == nil:
@@ -90,6 +96,9 @@ func (o *Options) check() error {
 	}
 	if e := o.Epsilon; e != nil && (e.Epsilon.units == nil || e.Delta.units == nil || !e.Delta.isDelta()) {
 		return callerError(RequirementMalformed, "epsilon: delta must be greater than 0 and less than 1")
+	}
+	if len(o.Receipt) > MaxReceipt {
+		return callerError(Unreadable, "the receipt has more than %d bytes", MaxReceipt)
 	}
 	return nil
 }
@@ -161,11 +170,16 @@ func (v *verification) parse(context.Context) (err error) {
 func (v *verification) signature(context.Context) error {
 	var failed error
 	if len(v.o.Keys) > 0 {
-		r, err := v.envelope.dsse.Verify(v.o.Keys, 1)
-		if err == nil {
-			v.signers = append(v.signers, r.Signers()...)
+		failed = fmt.Errorf("none of the %d keys given signed it, or it was changed since", len(v.o.Keys))
+	}
+	for _, k := range v.o.Keys {
+		s := entry.Signer{KeyID: k.ID}
+		signed := func(sig []byte) bool {
+			return sigstore.SignedEnvelope(k, v.envelope.payloadType, v.envelope.payload, sig)
 		}
-		failed = err
+		if !v.isSigner(s) && slices.ContainsFunc(v.envelope.signatures, signed) {
+			v.signers = append(v.signers, s)
+		}
 	}
 	if len(v.o.Identities) > 0 || v.o.Trust != nil {
 		s, err := v.certificate()

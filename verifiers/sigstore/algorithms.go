@@ -9,6 +9,10 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
+
+	"muniment.dev/muniment/verifiers/dsse"
 )
 
 // An algorithm is a row of section 4 of docs/spec/sigstore-verification.md.
@@ -54,6 +58,28 @@ func isAuthorityKey(public crypto.PublicKey) bool {
 	}
 	_, err := algorithmOf(public)
 	return err == nil
+}
+
+// CheckKey returns an error unless the key is of a type of section 4 of
+// docs/spec/sigstore-verification.md.
+func CheckKey(k *dsse.Key) error {
+	_, err := algorithmOf(k.Public())
+	return err
+}
+
+// SignedEnvelope reports whether the key signed a DSSE envelope with the
+// payload in a form of section 4 of docs/spec/sigstore-verification.md. Unlike
+// package dsse, it accepts no other forms.
+func SignedEnvelope(k *dsse.Key, payloadType string, payload, signature []byte) bool {
+	alg, err := algorithmOf(k.Public())
+	if err != nil {
+		return false
+	}
+	message := sslib.PAE(payloadType, payload)
+	if alg.hashes == nil {
+		return signedBy(k.Public(), 0, message, signature)
+	}
+	return slices.ContainsFunc(alg.hashes, func(h crypto.Hash) bool { return signedBy(k.Public(), h, message, signature) })
 }
 
 // hashesFor returns the hashes of signatures by the key. The hash 0 stands for

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from ..encoding import MAX_INTEGER
 from ..statement import Statement
 from .privacy import spent
 from .statement import PREDICATE_TYPE, Manifest, Privacy, Signer
@@ -96,7 +97,7 @@ class ExportReport:
         manifest = self.manifest
         claimed: dict[str, Any] = {"created": manifest.created}
         rows = [file.rows for file in manifest.files if file.rows is not None]
-        if rows:
+        if rows and sum(rows) <= MAX_INTEGER:
             claimed["rows"] = sum(rows)
         claimed["residency"] = [
             {
