@@ -4,14 +4,12 @@ from dataclasses import dataclass
 
 from ..encoding import decode_base64
 from ..errors import CallerError, FormatError
+from ..sigstore.statement import PAYLOAD_TYPE
 from ..strictjson import Object, as_list, as_object, as_string, parse_object, quote
 from .errors import ExportError
 
 MAX_SIZE = 1 << 20
 """Size limit of the file of a manifest, in bytes."""
-
-PAYLOAD_TYPE = "application/vnd.in-toto+json"
-"""The payload type of the envelope."""
 
 _MAX_SIGNATURES = 64
 

@@ -9,9 +9,10 @@ from ..encoding import HASH_SIZE
 from ..errors import CallerError, FormatError, NotVerified
 from ..policy import Policy
 from ..sigstore import Identity, SigstoreError, Trust
+from ..sigstore.statement import PAYLOAD_TYPE
 from ..statement import Statement
 from ..verify import verify as verify_receipt
-from .envelope import PAYLOAD_TYPE, Envelope, parse_envelope
+from .envelope import Envelope, parse_envelope
 from .errors import ExportError
 from .files import Files, check_files
 from .keys import PublicKey
