@@ -6,6 +6,7 @@ open file.
 
 from .archive import BundleSource
 from .errors import BUNDLE_STEPS, BundleError
+from .manifest import payload_name
 from .records import Record
 from .verify import BundleReport, verify
 
@@ -15,5 +16,6 @@ __all__ = [
     "BundleReport",
     "BundleSource",
     "Record",
+    "payload_name",
     "verify",
 ]
