@@ -56,7 +56,8 @@ func checkRequirement(path string, r *munimentv1.Requirement) error {
 			return payloadErrorf(at, "entries of kind %s are the log's own record, not evidence about an artifact", name)
 		}
 	}
-	if len(r.PredicateTypes) > 0 && len(r.Kinds) > 0 && !slices.Contains(r.Kinds, kindname.Attestation) {
+	stated := func(name string) bool { k, ok := kinds.Lookup(name); return ok && k.HasPredicates() }
+	if len(r.PredicateTypes) > 0 && len(r.Kinds) > 0 && !slices.ContainsFunc(r.Kinds, stated) {
 		return payloadErrorf(path+".predicateTypes", "entries of kind %s have no predicate type", r.Kinds[0])
 	}
 	if err := checkGlobs(path+".predicateTypes", r.PredicateTypes); err != nil {

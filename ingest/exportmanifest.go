@@ -1,11 +1,14 @@
 package ingest
 
 import (
+	"crypto/sha256"
 	"maps"
+	"slices"
 	"strconv"
 	"time"
 
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/proto/kinds"
 	"muniment.dev/muniment/verifiers/export"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -38,7 +41,8 @@ func exportManifests(k *kinds.Kind) reader {
 }
 
 // readManifest reads a signed manifest. The header gets the attributes of
-// docs/spec/export-manifest.md, section 6.
+// docs/spec/export-manifest.md, section 6, and the manifest as its last subject,
+// by which gates and inventories find it.
 func readManifest(given string, payload []byte, now time.Time) (contents, error) {
 	c, err := readAttestation(given, payload, now)
 	if err != nil {
@@ -49,6 +53,8 @@ func readManifest(given string, payload []byte, now time.Time) (contents, error)
 		return contents{}, fieldErrorf(FieldPayload, "%s", err)
 	}
 	c.statement.Category, c.statement.Checked = intoto.RecordedBy, true
+	itself := entry.Hash(sha256.Sum256(payload))
+	c.subjects = append(slices.Clip(c.subjects), entry.Subject{Name: m.ExportID, Digest: map[string]string{"sha256": itself.String()}})
 	c.attributes = map[string]string{"name": m.ExportID, "created": m.Created, "files": strconv.Itoa(len(m.Files))}
 	number(c.attributes, "region", m.Places())
 	number(c.attributes, "license", m.Licenses())

@@ -73,7 +73,7 @@ func TestExportManifest(t *testing.T) {
 	got := h[slices.IndexFunc(h, func(h *entry.Header) bool { return h.PredicateType == export.PredicateType })]
 	want := map[string]string{"name": "e-1", "created": "2026-11-29T06:00:00Z", "files": "2", "region.1": "DE-HE", "region.2": "aws:eu-west-1", "license.1": "CC0-1.0", "license.2": "MIT",
 		"budget": "b", "flavor": export.ZCDP, "privacyUnit": "User-level", "neighboringRelation": "bounded", "epsilon": "6", "delta": "0.000001", "rho": "0.5"}
-	if got.Kind != "export-manifest" || got.MediaType != dsse.MediaType || len(got.Subjects) != 2 || got.Subjects[1].Name != "b.csv" || !maps.Equal(got.Attributes, want) {
+	if got.Kind != "export-manifest" || got.MediaType != dsse.MediaType || len(got.Subjects) != 3 || got.Subjects[1].Name != "b.csv" || got.Subjects[2].Name != "e-1" || "sha256:"+got.Subjects[2].Digest["sha256"] != entry.SHA256([]byte(signed)) || !maps.Equal(got.Attributes, want) {
 		t.Errorf("header %+v, want the attributes %v", got, want)
 	}
 	for _, c := range []struct{ name, kind, payload, wrong string }{

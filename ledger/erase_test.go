@@ -138,6 +138,19 @@ func TestEraseHeaderThatBetraysPayload(t *testing.T) {
 		{"an attribute in base64url", func(h *entry.Header) {
 			h.Attributes = map[string]string{"x": base64.RawURLEncoding.EncodeToString(digest("payload 5"))}
 		}, true},
+		{"an export manifest that is its last subject", func(h *entry.Header) {
+			h.Kind, h.PredicateType, h.IdempotencyKey = "export-manifest", "https://muniment.dev/predicate/export-manifest/v2", ""
+			h.Subjects = []entry.Subject{{Digest: map[string]string{"sha256": fmt.Sprintf("%x", digest("file"))}}, {Digest: map[string]string{"sha256": fmt.Sprintf("%x", digest("payload 6"))}}}
+		}, false},
+		{"an export manifest that is its last subject and an attribute", func(h *entry.Header) {
+			h.Kind, h.PredicateType, h.IdempotencyKey = "export-manifest", "https://muniment.dev/predicate/export-manifest/v2", ""
+			h.Attributes = map[string]string{"x": fmt.Sprintf("%x", digest("payload 7"))}
+			h.Subjects = []entry.Subject{{Digest: map[string]string{"sha256": fmt.Sprintf("%x", digest("payload 7"))}}}
+		}, true},
+		{"an attestation that is its last subject", func(h *entry.Header) {
+			h.PredicateType = "https://muniment.dev/predicate/export-manifest/v2"
+			h.Subjects = []entry.Subject{{Digest: map[string]string{"sha256": fmt.Sprintf("%x", digest("payload 8"))}}}
+		}, true},
 		{"an external one", func(h *entry.Header) {
 			h.External = &entry.External{Digest: map[string]string{"sha256": strings.Repeat("0", 64)}, Size: 1}
 		}, true},

@@ -237,7 +237,7 @@ func (k *checker) requirement(r *Requirement, field string) {
 			k.wrong(at, "%q is not a kind%s", name, among(name, evidenceKinds()))
 		case !isEvidence(kind):
 			k.wrong(at, "only the log records entries of kind %s, which are not about artifacts", name)
-		case !kind.Typed():
+		case kind.HasPredicates():
 			predicates = true
 		}
 	}

@@ -36,8 +36,16 @@ func checkpoint(score float64, rollback bool) item {
 	return item{requirement: "checkpoint", facts: &facts.Facts{Checkpoint: &facts.Checkpoint{ACAScore: score, RollbackReady: rollback}}}
 }
 
-func export(privacy *facts.Privacy, regions ...string) item {
-	return item{requirement: "manifest", facts: &facts.Facts{Export: &facts.Export{Regions: regions, Privacy: privacy}}}
+// export returns a manifest of files with a license, that were stored in a
+// country by the claim of an identity of the signer's issuer.
+func export(license, country, by string, privacy *facts.Privacy) item {
+	claims := []facts.ResidencyClaim{{Activity: "storage", Locations: []facts.Location{{Country: country}}, ClaimedBy: facts.Signer{Identity: by, Issuer: "b"}}}
+	return item{requirement: "manifest", facts: &facts.Facts{Export: &facts.Export{Tenant: "acme", Licenses: []string{license}, Residency: claims, Privacy: privacy}}}
+}
+
+// spends returns a privacy loss of which the budget is ε.
+func spends(epsilon float64, addsUp bool) *facts.Privacy {
+	return &facts.Privacy{Budget: epsilon, AddsUp: &addsUp}
 }
 
 func tests(signer, result string, failed ...string) item {
@@ -108,11 +116,14 @@ var situations = map[string]struct{ satisfied, notSatisfied [][]item }{
 		notSatisfied: [][]item{{}, {{requirement: "signature", signer: "mallory"}}},
 	},
 	"EXPORT": {
-		satisfied: [][]item{{export(nil, "eu-west-1")}, {export(&facts.Privacy{Spent: 1, Budget: 1}, "eu-west-1", "eu-central-1")}},
+		satisfied: [][]item{{export("CC0-1.0", "IE", "data-office", nil)}, {export("CC-BY-4.0", "DE", "data-office", spends(4, true)), export("CC0-1.0", "DE", "data-office", nil)}},
 		notSatisfied: [][]item{
-			{export(nil)},
-			{export(nil, "us-east-1", "eu-west-1")},
-			{export(&facts.Privacy{Spent: 2, Budget: 1}, "eu-west-1")},
+			{},
+			{export("MIT", "IE", "data-office", nil)},
+			{export("CC0-1.0", "US", "data-office", nil)},
+			{export("CC0-1.0", "IE", "mallory", nil)},
+			{export("CC0-1.0", "IE", "data-office", spends(4, false))},
+			{export("CC0-1.0", "IE", "data-office", spends(5, true)), export("CC0-1.0", "IE", "data-office", nil)},
 		},
 	},
 	"TESTS": {
@@ -174,6 +185,9 @@ func checkExample(t *testing.T, set *Set, items []item, want string) {
 		}
 		if e.signer == "" {
 			h.Signers[0].Identity = strings.ReplaceAll(of.Signers[0], " ", "-")
+		}
+		if len(of.Kinds) > 0 {
+			h.Kind = of.Kinds[0]
 		}
 		if len(of.PredicateTypes) > 0 {
 			h.PredicateType = strings.NewReplacer("/*", "/v1", "*", "").Replace(of.PredicateTypes[0])

@@ -185,5 +185,8 @@ func elementsOf(f *facts.Facts) (n int) {
 	if t := f.Test; t != nil {
 		n += len(t.Configuration) + len(t.Passed) + len(t.Warned) + len(t.Failed)
 	}
+	if f.Export != nil {
+		n += len(f.Export.Contents) + len(f.Export.Residency)
+	}
 	return n
 }

@@ -37,6 +37,7 @@ type Kind struct {
 	OtherAuthors  []munimentv1.Role // further roles that may append
 	MediaType     string            // of the payload; "": the payload is any document
 	MaxBytes      int               // of a submitted payload; 0: the server's own limit
+	Statements    bool              // the payload can also be a signed statement
 	KeyFacts      []string          // attributes that summarize an entry, most important first
 
 	Title       string // such as "Export manifest"
@@ -73,7 +74,7 @@ func read(d protoreflect.MessageDescriptor) *Kind {
 	}
 	show := o.GetDisplay()
 	return &Kind{
-		Name: o.GetName(), Class: o.GetClass(), Author: o.GetAuthor(), NamedAppender: o.GetNamedAppender(), OtherAuthors: o.GetOtherAuthors(), MediaType: o.GetMediaType(), MaxBytes: int(o.GetMaxBytes()), KeyFacts: o.GetKeyFacts(),
+		Name: o.GetName(), Class: o.GetClass(), Author: o.GetAuthor(), NamedAppender: o.GetNamedAppender(), OtherAuthors: o.GetOtherAuthors(), MediaType: o.GetMediaType(), MaxBytes: int(o.GetMaxBytes()), Statements: o.GetStatements(), KeyFacts: o.GetKeyFacts(),
 		Title: show.GetTitle(), Description: show.GetDescription(), Relation: show.GetRelation(), order: show.GetOrder(), Template: show.GetSummary(),
 		message: message, fields: fieldsOf(d),
 	}
@@ -103,6 +104,9 @@ func (k *Kind) ByServer() bool { return k.Author == munimentv1.Role_ROLE_UNSPECI
 
 // Typed reports whether the payload is the JSON form of the kind's message.
 func (k *Kind) Typed() bool { return k.MediaType != "" }
+
+// HasPredicates reports whether entries of the kind can have a predicate type.
+func (k *Kind) HasPredicates() bool { return !k.Typed() || k.Statements }
 
 // New returns an empty message of a typed kind.
 func (k *Kind) New() proto.Message { return k.message.New().Interface() }

@@ -82,7 +82,7 @@ func TestLogarithm(t *testing.T) {
 	slack := new(big.Int)
 	for _, s := range deltas(2000) {
 		d, err := ParseDecimal(s)
-		if err != nil || !d.isDelta() {
+		if err != nil || !d.IsDelta() {
 			continue
 		}
 		ell := logOfInverse(d.units)
@@ -107,7 +107,7 @@ func TestEpsilonVectors(t *testing.T) {
 		Holds      []holdsVector     `json:"holds"`
 	}
 	for _, s := range deltas(60) {
-		if d, err := ParseDecimal(s); err == nil && d.isDelta() {
+		if d, err := ParseDecimal(s); err == nil && d.IsDelta() {
 			v.Logarithms = append(v.Logarithms, logarithmVector{s, logOfInverse(d.units).String()})
 		}
 	}
@@ -116,7 +116,7 @@ func TestEpsilonVectors(t *testing.T) {
 	}
 	for i, s := range deltas(40) {
 		delta, err := ParseDecimal(s)
-		if err != nil || !delta.isDelta() {
+		if err != nil || !delta.IsDelta() {
 			continue
 		}
 		rho := decimal([]string{"0.005", "1", "0.000000000000000000000000000001", "12.5", "0.333333333333333333333333333333", "100000000000000000"}[i%6])

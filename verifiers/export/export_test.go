@@ -323,7 +323,7 @@ func FuzzNumbers(f *testing.F) {
 		if r, err := ParseRational(c); err == nil && r.den.Sign() <= 0 {
 			t.Errorf("%q: denominator %s", c, r.den)
 		}
-		if err1 != nil || err2 != nil || !delta.isDelta() {
+		if err1 != nil || err2 != nil || !delta.IsDelta() {
 			return
 		}
 		if again, err := ParseDecimal(decimalOf(epsilon.units).String()); err != nil || again.units.Cmp(epsilon.units) != 0 {

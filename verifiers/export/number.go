@@ -76,6 +76,9 @@ func ParseRational(s string) (Rational, error) {
 // String returns the rational as it was written.
 func (r Rational) String() string { return r.text }
 
+// IsZero reports whether r is 0.
+func (r Rational) IsZero() bool { return r.num.Sign() == 0 }
+
 // isCount reports whether s is an integer of at most 18 digits without leading
 // zeros.
 func isCount(s string) bool {

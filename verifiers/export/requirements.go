@@ -96,7 +96,7 @@ func parseEpsilon(text []byte) (*EpsilonRequirement, error) {
 		return nil, err
 	case e.Budget != "" && !namePattern.MatchString(e.Budget):
 		return nil, fmt.Errorf("budget: %q is not a name", e.Budget)
-	case !e.Delta.isDelta():
+	case !e.Delta.IsDelta():
 		return nil, errors.New("delta: must be greater than 0 and less than 1")
 	}
 	return e, nil

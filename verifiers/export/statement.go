@@ -312,20 +312,20 @@ func (m *Manifest) ranges() error {
 		return nil
 	}
 	for i, one := range p.Mechanisms {
-		if one.Sensitivity.num.Sign() == 0 || one.Scale.num.Sign() == 0 {
+		if one.Sensitivity.IsZero() || one.Scale.IsZero() {
 			return fail(NumberRange, "mechanisms[%d]: sensitivity and scale must be greater than 0", i)
 		}
 	}
 	for _, delta := range []*Decimal{p.Parameters.Delta, p.BudgetDelta} {
-		if delta != nil && !delta.isDelta() {
+		if delta != nil && !delta.IsDelta() {
 			return fail(NumberRange, "delta: %s is not between 0 and 1", delta)
 		}
 	}
 	return nil
 }
 
-// isDelta reports whether 0 < d < 1.
-func (d *Decimal) isDelta() bool { return d.units.Sign() > 0 && d.units.Cmp(scaleT) < 0 }
+// IsDelta reports whether 0 < d < 1.
+func (d *Decimal) IsDelta() bool { return d.units.Sign() > 0 && d.units.Cmp(scaleT) < 0 }
 
 // names performs step 3.7.
 func (m *Manifest) names() error {

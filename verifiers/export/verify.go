@@ -94,7 +94,7 @@ func (o *Options) check() error {
 			return callerError(RequirementMalformed, "residency: %w", err)
 		}
 	}
-	if e := o.Epsilon; e != nil && (e.Epsilon.units == nil || e.Delta.units == nil || !e.Delta.isDelta()) {
+	if e := o.Epsilon; e != nil && (e.Epsilon.units == nil || e.Delta.units == nil || !e.Delta.IsDelta()) {
 		return callerError(RequirementMalformed, "epsilon: delta must be greater than 0 and less than 1")
 	}
 	if len(o.Receipt) > MaxReceipt {

@@ -223,23 +223,31 @@ func (c *coder) facts(f *Facts) {
 		c.flag(&p.RollbackReady)
 	})
 	group(c, &f.Export, (*coder).export)
-	c.lastGroup(&f.Vetting)
+	c.later(f)
 }
 
-// lastGroup codes the group that was added to the encoding. It has no byte if
-// it is absent, so that older encodings remain valid.
-func (c *coder) lastGroup(v **Vetting) {
-	if c.encode && *v == nil || !c.encode && c.in == "" {
+// later codes what was added to the encoding. It ends before the first part
+// without which nothing would be lost, so that older encodings remain valid.
+func (c *coder) later(f *Facts) {
+	second := f.Export != nil && f.Export.Tenant != ""
+	if c.encode && f.Vetting == nil && !second || !c.encode && c.in == "" {
 		return
 	}
-	group(c, v, func(c *coder, v *Vetting) {
+	group(c, &f.Vetting, func(c *coder, v *Vetting) {
 		c.text(&v.Image)
 		value(c, &v.Vetted)
 		value(c, &v.Expires)
 	})
-	if *v == nil {
-		c.bad = true
+	if c.encode && !second || !c.encode && c.in == "" {
+		c.bad = c.bad || f.Vetting == nil
+		return
 	}
+	if f.Export == nil {
+		c.bad = true
+		return
+	}
+	c.exportV2(f.Export)
+	c.bad = c.bad || f.Export.Tenant == ""
 }
 
 func (c *coder) list(l *List) {
@@ -316,6 +324,7 @@ func (c *coder) build(b *Build) {
 	list(c, &b.Materials, (*coder).resource)
 }
 
+// export codes what manifests of both versions have.
 func (c *coder) export(e *Export) {
 	c.text(&e.Name)
 	value(c, &e.Created)
@@ -323,9 +332,67 @@ func (c *coder) export(e *Export) {
 	list(c, &e.Licenses, (*coder).text)
 	value(c, &e.Files)
 	group(c, &e.Privacy, func(c *coder, p *Privacy) {
+		spent := new(float64)
+		if p.Spent != nil {
+			*spent = *p.Spent
+		}
 		c.float(&p.Epsilon)
-		c.float(&p.Spent)
+		c.float(spent)
 		c.float(&p.Budget)
 		c.float(&p.Delta)
+		if !c.encode {
+			p.Spent = spent
+		}
 	})
+}
+
+// exportV2 codes what only manifests of version 2 have.
+func (c *coder) exportV2(e *Export) {
+	c.list(&e.List)
+	c.text(&e.Tenant)
+	list(c, &e.Contents, func(c *coder, f *ExportFile) {
+		c.text(&f.Name)
+		c.digests(&f.Digests)
+		value(c, &f.Size)
+		c.text(&f.MediaType)
+		group(c, &f.Rows, value)
+		list(c, &f.Licenses, (*coder).text)
+	})
+	list(c, &e.Residency, func(c *coder, r *ResidencyClaim) {
+		c.text(&r.Activity)
+		list(c, &r.Locations, func(c *coder, l *Location) {
+			c.text(&l.Country)
+			c.text(&l.State)
+			c.text(&l.CloudRegion)
+		})
+		c.signer(&r.ClaimedBy)
+		value(c, &r.Evidence)
+	})
+	if e.Privacy != nil {
+		c.privacyV2(e.Privacy)
+	}
+}
+
+func (c *coder) signer(s *Signer) {
+	c.text(&s.Identity)
+	c.text(&s.Issuer)
+	c.text(&s.KeyID)
+}
+
+func (c *coder) privacyV2(p *Privacy) {
+	c.text(&p.Flavor)
+	c.text(&p.Unit)
+	c.text(&p.Relation)
+	c.signer(&p.SensitivityBy)
+	c.text(&p.Sampler)
+	c.signer(&p.SamplerBy)
+	c.text(&p.BudgetName)
+	c.float(&p.BudgetDelta)
+	if !c.encode {
+		p.Spent = nil
+	}
+	for _, one := range []**float64{&p.Rho, &p.Spent, &p.SpentRho} {
+		group(c, one, (*coder).float)
+	}
+	group(c, &p.AddsUp, (*coder).flag)
 }

@@ -340,23 +340,78 @@ type Checkpoint struct {
 	RollbackReady bool    `json:"rollbackReady"`
 }
 
-// An Export is the manifest of exported data.
+// An Export is the manifest of exported data. Manifests of version 1 have
+// neither Tenant nor Contents nor Residency.
 type Export struct {
+	List
+	Tenant   string   `json:"tenant,omitempty"`
 	Name     string   `json:"name"`
 	Created  Time     `json:"created"`
 	Regions  []string `json:"regions"`
 	Licenses []string `json:"licenses"`
 	Files    int      `json:"files"`
+	// Contents are the files.
+	Contents []ExportFile `json:"contents,omitempty"`
+	// Residency claims where the data was stored and processed.
+	Residency []ResidencyClaim `json:"residency,omitempty"`
 	// Privacy is nil unless the export is differentially private.
 	Privacy *Privacy `json:"privacy,omitempty"`
 }
 
-// A Privacy is the privacy loss of an export.
+// An ExportFile is a file of an export.
+type ExportFile struct {
+	Name      string   `json:"name"`
+	Digests   Digests  `json:"digests,omitempty"`
+	Size      int      `json:"size"` // bytes
+	MediaType string   `json:"mediaType,omitempty"`
+	Rows      *int     `json:"rows,omitempty"` // as claimed; nil: not stated
+	Licenses  []string `json:"licenses"`       // of the file and its field sets; at most MaxShort
+}
+
+// A ResidencyClaim asserts where the data of an export was.
+type ResidencyClaim struct {
+	Activity  string     `json:"activity"`  // storage or processing
+	Locations []Location `json:"locations"` // at most MaxShort
+	ClaimedBy Signer     `json:"claimedBy"`
+	Evidence  int        `json:"evidence"` // number of entries that support it
+}
+
+// A Location is a place.
+type Location struct {
+	Country     string `json:"country"`
+	State       string `json:"state,omitempty"`
+	CloudRegion string `json:"cloudRegion,omitempty"`
+}
+
+// A Signer asserts something. It has an identity or a key ID.
+type Signer struct {
+	Identity string `json:"identity,omitempty"`
+	Issuer   string `json:"issuer,omitempty"`
+	KeyID    string `json:"keyId,omitempty"`
+}
+
+// A Privacy is the privacy loss of an export. Manifests of version 1 have only
+// Epsilon, Delta, Budget and Spent.
 type Privacy struct {
-	Epsilon float64 `json:"epsilon"`
-	Spent   float64 `json:"spent"`
-	Budget  float64 `json:"budget"`
-	Delta   float64 `json:"delta,omitempty"`
+	Flavor   string   `json:"flavor,omitempty"`
+	Unit     string   `json:"unit,omitempty"`
+	Relation string   `json:"relation,omitempty"` // unbounded or bounded
+	Epsilon  float64  `json:"epsilon"`
+	Delta    float64  `json:"delta,omitempty"`
+	Rho      *float64 `json:"rho,omitempty"`
+
+	SensitivityBy Signer `json:"sensitivityBy,omitzero"`
+	Sampler       string `json:"sampler,omitempty"`
+	SamplerBy     Signer `json:"samplerBy,omitzero"`
+
+	BudgetName  string   `json:"budgetName,omitempty"`
+	Budget      float64  `json:"budget"` // ε of all exports
+	BudgetDelta float64  `json:"budgetDelta,omitempty"`
+	Spent       *float64 `json:"spent,omitempty"` // ε of all exports up to this one
+	SpentRho    *float64 `json:"spentRho,omitempty"`
+	// AddsUp reports whether the loss follows from the mechanisms, and is within
+	// the budget. Nil: the manifest does not list mechanisms.
+	AddsUp *bool `json:"addsUp,omitempty"`
 }
 
 // A Vetting is that of an image without provenance.
@@ -389,6 +444,9 @@ func (f *Facts) normalize() {
 	}
 	if f.Export != nil {
 		f.Export.Regions, f.Export.Licenses = notNil(f.Export.Regions), notNil(f.Export.Licenses)
+		for i := range f.Export.Contents {
+			f.Export.Contents[i].Licenses = notNil(f.Export.Contents[i].Licenses)
+		}
 	}
 }
 

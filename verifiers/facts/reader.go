@@ -162,6 +162,35 @@ func (r *reader) object(each func(name string) error) error {
 	})
 }
 
+// A need is a required member: its path, and whether it is there.
+type need struct {
+	path string
+	ok   bool
+}
+
+// record reads an object that is absent if it is null, and then notes the first
+// of the required members that is missing.
+func (r *reader) record(each func(name string) error, needs func() []need) error {
+	if r.dec.PeekKind() == 'n' {
+		return r.dec.SkipValue()
+	}
+	return r.element(each, needs)
+}
+
+// element is record for an element of an array, which is an object without
+// members if it is null.
+func (r *reader) element(each func(name string) error, needs func() []need) error {
+	if err := r.object(each); err != nil {
+		return err
+	}
+	for _, n := range needs() {
+		if !n.ok {
+			return r.missing(n.path)
+		}
+	}
+	return nil
+}
+
 // member reads one member of an object and skips the others.
 func (r *reader) member(only string, read func() error) error {
 	return r.object(func(name string) error {
@@ -225,17 +254,20 @@ func (r *reader) array(each func(i int) error) error {
 //
 // Elements of a group that exceeds a limit are not read.
 func (r *reader) list(l *List, each func(i int) error) error {
-	return r.elements(func(i int) error {
-		if l.Exceeded != "" || r.size > MaxSize {
-			return r.skip()
-		}
-		err := each(i)
-		if err == errBad {
-			l.Dropped++
-			err = nil
-		}
-		return err
-	})
+	return r.elements(func(i int) error { return r.listed(l, i, each) })
+}
+
+// listed reads one element of a list.
+func (r *reader) listed(l *List, i int, each func(i int) error) error {
+	if l.Exceeded != "" || r.size > MaxSize {
+		return r.skip()
+	}
+	err := each(i)
+	if err == errBad {
+		l.Dropped++
+		err = nil
+	}
+	return err
 }
 
 func (r *reader) elements(each func(i int) error) error {
@@ -403,6 +435,26 @@ func (r *reader) number(to *float64, set *bool, least, most float64) error {
 		return errBad
 	}
 	*to = v
+	if set != nil {
+		*set = true
+	}
+	return nil
+}
+
+// maxInteger is the largest integer that every reader of JSON has.
+const maxInteger = 1<<53 - 1
+
+// integer reads an integer within bounds. set may be nil.
+func (r *reader) integer(to *int, set *bool, least, most float64) error {
+	v, ok := 0.0, false
+	if err := r.number(&v, &ok, least, most); err != nil || !ok {
+		return err
+	}
+	if v != math.Trunc(v) {
+		r.note(WrongValue)
+		return errBad
+	}
+	*to = int(v)
 	if set != nil {
 		*set = true
 	}

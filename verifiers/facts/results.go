@@ -131,7 +131,12 @@ func (r *reader) simpleResult() error {
 				if err := r.text(&one.Name); err != nil {
 					return err
 				}
-				return r.addProperty(p, &one)
+				if one.Name == "" {
+					r.note(Missing)
+					return errBad
+				}
+				r.addProperty(p, &one)
+				return nil
 			})
 		}
 		return errUnknown
@@ -146,16 +151,11 @@ func (r *reader) simpleResult() error {
 	return nil
 }
 
-func (r *reader) addProperty(p *Properties, one *Property) error {
-	if one.Name == "" {
-		r.note(Missing)
-		return errBad
-	}
+func (r *reader) addProperty(p *Properties, one *Property) {
 	size := lengths(one.Name, one.Target.Name, one.Target.URI) + one.Target.Digests.lengths()
 	if r.room(&p.List, len(p.Properties), size) {
 		p.Properties = append(p.Properties, *one)
 	}
-	return nil
 }
 
 // attributeReport reads
@@ -197,7 +197,8 @@ func (r *reader) attribute(p *Properties) error {
 		case "attribute":
 			return r.text(&one.Name)
 		case "target":
-			if err := r.resource(&one.Target); err != nil || !one.Target.IsZero() {
+			present := r.dec.PeekKind() == '{'
+			if err := r.resource(&one.Target); err != nil || !present || !one.Target.IsZero() {
 				return err
 			}
 			r.note(Missing)
@@ -214,6 +215,9 @@ func (r *reader) attribute(p *Properties) error {
 	case conditions:
 		r.out.problem(r.place("conditions"), Unsupported)
 		return errBad
+	case one.Name == "":
+		return r.missing("attribute")
 	}
-	return r.addProperty(p, &one)
+	r.addProperty(p, &one)
+	return nil
 }

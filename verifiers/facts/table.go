@@ -6,6 +6,7 @@ import (
 
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/verifiers/export"
 	"muniment.dev/muniment/verifiers/format"
 	"muniment.dev/muniment/verifiers/intoto"
 )
@@ -36,7 +37,8 @@ var table = []row{
 	{predicate: intoto.SVR, extract: (*reader).simpleResult},
 	{predicate: intoto.SCAI, extract: (*reader).attributeReport},
 	{predicate: intoto.KindType(kindname.BackfillCheckpoint), extract: (*reader).backfillCheckpoint},
-	{predicate: intoto.KindType(kindname.ExportManifest), extract: (*reader).exportManifest},
+	{predicate: intoto.KindType(kindname.ExportManifest), extract: (*reader).exportManifestV1},
+	{predicate: export.PredicateType, extract: (*reader).exportManifestV2},
 	{predicate: intoto.KindType(kindname.Vetting), extract: (*reader).vetting},
 
 	{predicate: intoto.SPDX3},
@@ -179,6 +181,9 @@ func (f *Facts) finish(tooLarge bool) {
 	}
 	if g := f.Properties; g != nil && end(&g.List) {
 		g.Properties = nil
+	}
+	if g := f.Export; g != nil && end(&g.List) {
+		g.Contents, g.Residency, g.Regions, g.Licenses = nil, nil, nil, nil
 	}
 	f.normalize()
 }

@@ -156,7 +156,10 @@ type Kind struct {
 	// An appender may append the kind, too, if its grant names the kind.
 	NamedAppender bool `protobuf:"varint,8,opt,name=named_appender,json=namedAppender,proto3" json:"named_appender,omitempty"`
 	// Further roles that may append entries of the kind.
-	OtherAuthors  []Role `protobuf:"varint,9,rep,packed,name=other_authors,json=otherAuthors,proto3,enum=muniment.v1.Role" json:"other_authors,omitempty"`
+	OtherAuthors []Role `protobuf:"varint,9,rep,packed,name=other_authors,json=otherAuthors,proto3,enum=muniment.v1.Role" json:"other_authors,omitempty"`
+	// The payload can also be a signed statement, whose predicate type is in the
+	// header.
+	Statements    bool `protobuf:"varint,10,opt,name=statements,proto3" json:"statements,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -252,6 +255,13 @@ func (x *Kind) GetOtherAuthors() []Role {
 		return x.OtherAuthors
 	}
 	return nil
+}
+
+func (x *Kind) GetStatements() bool {
+	if x != nil {
+		return x.Statements
+	}
+	return false
 }
 
 // How programs present entries of a kind.
@@ -434,7 +444,7 @@ var File_muniment_v1_kind_options_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_kind_options_proto_rawDesc = "" +
 	"\n" +
-	"\x1emuniment/v1/kind_options.proto\x12\vmuniment.v1\x1a google/protobuf/descriptor.proto\x1a\x17muniment/v1/admin.proto\"\xdf\x02\n" +
+	"\x1emuniment/v1/kind_options.proto\x12\vmuniment.v1\x1a google/protobuf/descriptor.proto\x1a\x17muniment/v1/admin.proto\"\xff\x02\n" +
 	"\x04Kind\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
 	"\x05class\x18\x02 \x01(\x0e2\x16.muniment.v1.KindClassR\x05class\x12)\n" +
@@ -445,7 +455,11 @@ const file_muniment_v1_kind_options_proto_rawDesc = "" +
 	"\tkey_facts\x18\x06 \x03(\tR\bkeyFacts\x122\n" +
 	"\adisplay\x18\a \x01(\v2\x18.muniment.v1.KindDisplayR\adisplay\x12%\n" +
 	"\x0enamed_appender\x18\b \x01(\bR\rnamedAppender\x126\n" +
-	"\rother_authors\x18\t \x03(\x0e2\x11.muniment.v1.RoleR\fotherAuthors\"\x91\x01\n" +
+	"\rother_authors\x18\t \x03(\x0e2\x11.muniment.v1.RoleR\fotherAuthors\x12\x1e\n" +
+	"\n" +
+	"statements\x18\n" +
+	" \x01(\bR\n" +
+	"statements\"\x91\x01\n" +
 	"\vKindDisplay\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x12\x1a\n" +

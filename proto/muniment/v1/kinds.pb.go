@@ -3483,7 +3483,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x0fartifact.digest\x12Esha256, sha384 and sha512 must have 64, 96 and 128 hexadecimal digits\x1a\xd5\x01(!('sha256' in this) || this['sha256'].matches('^[0-9a-fA-F]{64}$')) && (!('sha384' in this) || this['sha384'].matches('^[0-9a-fA-F]{96}$')) && (!('sha512' in this) || this['sha512'].matches('^[0-9a-fA-F]{128}$'))\x9a\x015\b\x01\x10\x10\"&r$2\"^[A-Za-z0-9][A-Za-z0-9_./-]{0,62}$*\ar\x05\x10\x01\x18\x80\x04R\x06digest\x1a9\n" +
 	"\vDigestEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe6\x05\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe8\x05\n" +
 	"\x0eExportManifest\x12)\n" +
 	"\x04name\x18\x01 \x01(\tB\x15\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\x06\n" +
 	"\x04nameR\x04name\x12I\n" +
@@ -3497,9 +3497,9 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\alicenseR\blicenses\x12A\n" +
 	"\x0eprivacy_budget\x18\x06 \x01(\v2\x1a.muniment.v1.PrivacyBudgetR\rprivacyBudget\x12@\n" +
 	"\asources\x18\a \x03(\v2\x15.muniment.v1.ArtifactB\x0f\xbaH\x06\x92\x01\x03\x10\x80\b\xb2\xed\x18\x02\x10\x02R\asources\x125\n" +
-	"\bcontrols\x18\b \x03(\tB\x19\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02\xb2\xed\x18\x02\x10\x03R\bcontrols:\xac\x01\xaa\xed\x18\xa7\x01\n" +
+	"\bcontrols\x18\b \x03(\tB\x19\xbaH\x10\x92\x01\r\x10@\x18\x01\"\ar\x05\x10\x01\x18\x80\x02\xb2\xed\x18\x02\x10\x03R\bcontrols:\xae\x01\xaa\xed\x18\xa9\x01\n" +
 	"\x0fexport-manifest\x10\x01\x18\x01\"0application/vnd.muniment.export-manifest.v1+json(\x80\x80@2\x04name2\acreated2\x05files:D\n" +
-	"\x0fExport manifest\x12\x1adata that left the company\x1a\vexported-in \x06*\x06{name}\"\xa3\x05\n" +
+	"\x0fExport manifest\x12\x1adata that left the company\x1a\vexported-in \x06*\x06{name}P\x01\"\xa3\x05\n" +
 	"\n" +
 	"ExportFile\x12\x1f\n" +
 	"\x04path\x18\x01 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\bR\x04path\x12\xb1\x03\n" +

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from typing import Any, Final
 
-from . import purl
+from . import exports, purl
 from .cyclonedx import read_cyclonedx
 from .reader import (
     ABSENT,
@@ -584,15 +583,6 @@ def _percentage(value: str) -> str | None:
     return value if match and float(match[1]) <= 100 else None
 
 
-def _files(context: Context, value: Any, path: str) -> Any:
-    found = items(obj())(context, value, path)
-    return found if found is LOST else len(found)
-
-
-def _not_negative() -> Reader:
-    return number(0, math.inf)
-
-
 TYPES: Final[list[tuple[str, list[str], Reader]]] = [
     (r"https://cosign\.sigstore\.dev/attestation/vuln/v1", ["scan"], _cosign),
     (r"https://in-toto\.io/attestation/vulns/v0\.1", ["scan"], _vulns(True)),
@@ -669,30 +659,8 @@ TYPES: Final[list[tuple[str, list[str], Reader]]] = [
             ("rollbackReady", "r", boolean, "rollbackReady"),
         ),
     ),
-    (
-        re.escape(KIND_TYPE) + "export-manifest/v1",
-        ["export"],
-        _group(
-            "export",
-            ("name", "r", text(), "name"),
-            ("created", "r", time, "created"),
-            ("files", "r", _files, "files"),
-            ("residencyRegions", "s", texts(), "regions"),
-            ("licenses", "s", texts(), "licenses"),
-            (
-                "privacyBudget",
-                "s",
-                obj(
-                    ("epsilon", "r", _not_negative(), "epsilon"),
-                    ("spent", "r", _not_negative(), "spent"),
-                    ("budget", "r", _not_negative(), "budget"),
-                    ("delta", "s", number(0, 1), "delta"),
-                ),
-                "privacy",
-            ),
-            lists=("regions", "licenses"),
-        ),
-    ),
+    (re.escape(KIND_TYPE) + "export-manifest/v1", ["export"], exports.version1),
+    (re.escape(KIND_TYPE) + "export-manifest/v2", ["export"], exports.version2),
     (
         re.escape(KIND_TYPE) + "vetting/v1",
         ["vetting"],

@@ -211,6 +211,28 @@ def number(low: float, high: float) -> Reader:
     return read
 
 
+def integer(low: int, high: int = (1 << 53) - 1) -> Reader:
+    """Return the reader of an integer in a range."""
+    inner = number(low, high)
+
+    def read(context: Context, value: Any, path: str) -> Any:
+        found = inner(context, value, path)
+        if found is LOST or found.is_integer():
+            return found if found is LOST else int(found)
+        return context.problem(path, "wrong-value")
+
+    return read
+
+
+def some(read: Reader) -> Reader:
+    """Return the reader of an array that counts as absent without elements."""
+
+    def present(context: Context, value: Any, path: str) -> Any:
+        return ABSENT if value == [] else read(context, value, path)
+
+    return present
+
+
 def boolean(context: Context, value: Any, path: str) -> Any:
     """Read true or false."""
     return value if isinstance(value, bool) else context.problem(path, "wrong-type")
@@ -243,30 +265,39 @@ def items(element: Reader, limit: int = 1 << 62) -> Reader:
         found: list[Any] = []
         lost = False
         for position, child in enumerate(value):
-            result = element(context, child, f"{path}[{position}]")
+            where = f"{path}[{position}]"
+            result = element(context, child, where)
             if result is LOST:
+                lost = True
+            elif result is not ABSENT and len(found) == limit:
+                context.problem(where, "too-long")
                 lost = True
             elif result is not ABSENT:
                 found.append(result)
-        if len(found) > limit:
-            return context.problem(path, "too-long")
         return LOST if lost else found
 
     return read
 
 
-def texts(limit: int = 64) -> Reader:
-    """Return the reader of a list of strings, without empty and repeated ones."""
-    inner = items(text())
+def texts(limit: int = 64, found: list[str] | None = None) -> Reader:
+    """Return the reader of a list of strings, without empty and repeated ones.
+
+    found can be shared by several lists, which then have one limit together.
+    """
 
     def read(context: Context, value: Any, path: str) -> Any:
-        found = inner(context, value, path)
-        if found is LOST:
-            return LOST
-        found = list(dict.fromkeys(found))
-        if len(found) > limit:
-            return context.problem(path, "too-long")
-        return found or ABSENT
+        names: list[str] = [] if found is None else found
+
+        def one(context: Context, child: Any, where: str) -> Any:
+            name = text()(context, child, where)
+            if name in (LOST, ABSENT) or name in names:
+                return LOST if name is LOST else ABSENT
+            if len(names) == limit:
+                return context.problem(where, "too-long")
+            names.append(name)
+            return ABSENT
+
+        return LOST if items(one)(context, value, path) is LOST else names or ABSENT
 
     return read
 
