@@ -55,9 +55,11 @@ func with(c obj, more obj) obj {
 
 var (
 	needsProvenance = ctl("A", need("provenance", provenance, "workflow"))
-	needsScan       = ctl("V", need("scan", scan, "scanner"), need("vex", "https://openvex.dev/ns**", "workflow", obj{"optional": true}))
-	noneOverdue     = with(needsScan, obj{"slaDays": obj{"critical": 7, "high": 30}, "condition": "vulnerabilities.all(v, !v.overdue)"})
-	noneCritical    = with(needsScan, obj{"condition": `!vulnerabilities.exists(v, v.severity == "critical")`})
+	addsUp          = with(ctl("A", need("manifest", manifest, "scanner", obj{"kinds": []string{"export-manifest"}})),
+		obj{"condition": `evidence.all(e, e.facts.export.privacy.adds_up && e.facts.export.residency.all(r, e.signers.exists(s, s.key_id == r.claimed_by.key_id)) && e.facts.export.contents[0].licenses == ["MIT"] && e.facts.export.regions == ["DE"])`})
+	needsScan    = ctl("V", need("scan", scan, "scanner"), need("vex", "https://openvex.dev/ns**", "workflow", obj{"optional": true}))
+	noneOverdue  = with(needsScan, obj{"slaDays": obj{"critical": 7, "high": 30}, "condition": "vulnerabilities.all(v, !v.overdue)"})
+	noneCritical = with(needsScan, obj{"condition": `!vulnerabilities.exists(v, v.severity == "critical")`})
 )
 
 func modes(rows ...string) []obj {
@@ -389,6 +391,26 @@ var cases = []testCase{
 		w.put(nil, ctl("A", obj{"name": "export", "kinds": []string{"export-manifest"}, "signers": []string{"robot"}}))
 		w.add(entry.Header{Kind: kindname.ExportManifest, Subjects: []entry.Subject{{Digest: app.Digest}}, Submitter: "token:ci"}, "{}")
 	}, nil, "blocked; A not-satisfied missing-evidence [export]; 24h"},
+	{"an export manifest about its own file, that adds up", func(w *world) {
+		w.put(nil, addsUp)
+		w.manifest("0.5", byScanner)
+	}, nil, "pass; A satisfied; 24h"},
+	{"an export manifest that does not add up", func(w *world) {
+		w.put(nil, addsUp)
+		w.manifest("0.1", byScanner)
+	}, nil, "blocked; A not-satisfied condition-false; 24h"},
+	{"an export manifest with a claim by another signer", func(w *world) {
+		w.put(nil, addsUp)
+		w.manifest("0.5", byWorkflow)
+	}, nil, "blocked; A not-satisfied missing-evidence [manifest]; 24h"},
+	{"an erased export manifest", func(w *world) {
+		w.put(nil, addsUp)
+		w.erase(w.manifest("0.5", byScanner), false)
+	}, nil, "undecided; A undecided facts-unavailable; 24h"},
+	{"a requirement that does not select export manifests", func(w *world) {
+		w.put(nil, ctl("A", need("manifest", "**", "scanner")))
+		w.manifest("0.5", byScanner)
+	}, nil, "blocked; A not-satisfied missing-evidence [manifest]; 24h"},
 	{"anybody's evidence", func(w *world) {
 		w.put(nil, ctl("A", obj{"name": "any", "unsigned": true}))
 		w.attest(provenance, buildOf("b"), app.Digest)

@@ -16,6 +16,7 @@ import (
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/export"
 	"muniment.dev/muniment/verifiers/facts"
 )
 
@@ -214,6 +215,7 @@ var (
 
 // Types of predicates.
 const (
+	manifest   = export.PredicateType
 	provenance = "https://slsa.dev/provenance/v1"
 	scan       = "https://cosign.sigstore.dev/attestation/vuln/v1"
 	vex        = "https://openvex.dev/ns/v0.2.0"
@@ -234,6 +236,31 @@ func (w *world) attest(predicateType string, predicate any, digest map[string]st
 		h.Verification.Result = entry.Verified
 	}
 	return w.add(h, text(statement))
+}
+
+// manifest appends an export manifest whose loss is 0.5. The file of the
+// manifest is the app.
+func (w *world) manifest(epsilon string, by entry.Signer) uint64 {
+	claimed := obj{"claimedBy": obj{"keyId": by.KeyID}}
+	if by.KeyID == "" {
+		claimed = obj{"claimedBy": obj{"identity": by.Identity, "issuer": by.Issuer}}
+	}
+	i := w.attest(manifest, obj{
+		"tenant": "acme", "exportId": "e", "created": "2026-11-01T00:00:00Z",
+		"files":     []any{obj{"name": "a.csv", "digest": sha("b"), "size": 2, "mediaType": "text/csv", "license": []string{"MIT"}}},
+		"residency": obj{"claims": []any{with(claimed, obj{"activity": "storage", "locations": []any{obj{"country": "DE"}}})}},
+		"licenses":  obj{"spdxListVersion": "3.29.0"},
+		"privacy": obj{
+			"dp_flavor":    obj{"name": "Pure DP"},
+			"privacy_loss": obj{"privacy_unit": "User-level", "neighboring_relation": "bounded", "privacy_parameters": obj{"epsilon": epsilon}},
+			"mechanisms":   []any{obj{"name": "Laplace", "sensitivity": "1/4", "scale": "1", "count": 2}},
+			"sensitivity":  claimed, "sampler": with(claimed, obj{"name": "s"}),
+			"budget": obj{"name": "b", "epsilon": "1", "spent": obj{"epsilon": epsilon}},
+		},
+	}, sha("b"), by)
+	w.last().Kind = kindname.ExportManifest
+	w.last().Subjects = append(w.last().Subjects, entry.Subject{Name: "e", Digest: app.Digest})
+	return i
 }
 
 // last returns the header of the newest entry, to be changed.

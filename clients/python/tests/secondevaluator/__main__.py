@@ -15,7 +15,7 @@ from pathlib import Path
 
 from .base import Json
 from .decide import decide
-from .documents import mutate
+from .documents import mutate, nulls
 from .facts import extract
 from .generate import Generator
 
@@ -47,11 +47,11 @@ def compare(cases: Path, outcomes: Path) -> int:
 
 
 def documents(vectors: Path, seed: int, count: int, file: Path) -> None:
-    """Write changed documents of the vectors."""
+    """Write changed documents of the vectors: count random ones, after those with null."""
     cases = json.loads(vectors.read_text())["facts"]
     with file.open("w") as out:
-        for number in range(count):
-            out.write(json.dumps(mutate(cases, seed, number)) + "\n")
+        for case in (*nulls(cases), *(mutate(cases, seed, number) for number in range(count))):
+            out.write(json.dumps(case) + "\n")
 
 
 def compare_facts(documents: Path, facts: Path) -> int:

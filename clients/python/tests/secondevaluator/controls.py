@@ -430,7 +430,8 @@ def _check_control(control: Control, found: ControlSet) -> None:
 
 def _check_requirement(requirement: Requirement, found: ControlSet) -> None:
     demand(
-        not requirement.predicate_types or "attestation" in requirement.kinds,
+        not requirement.predicate_types
+        or bool({"attestation", "export-manifest"} & set(requirement.kinds)),
         "predicate types for kinds without predicates",
     )
     for name in requirement.signers:

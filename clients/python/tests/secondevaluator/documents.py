@@ -1,9 +1,10 @@
-"""Random documents: those of facts.json with a few values changed."""
+"""Documents: those of facts.json with null in each place, and with random changes."""
 
 from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from typing import Any, Final
 
 from .base import Json
@@ -45,6 +46,19 @@ class Document:
                     pending.append(value)
         return found
 
+    def objects(self) -> list[tuple[Obj, str]]:
+        """Return every object with its path, in which elements of arrays have the same name."""
+        found: list[tuple[Obj, str]] = []
+        pending: list[tuple[Any, str]] = [(self.root[0], "")]
+        while pending:
+            value, path = pending.pop()
+            if isinstance(value, Obj):
+                found.append((value, path))
+                pending += [(member, f"{path}.{name}") for name, member in value.pairs]
+            elif isinstance(value, list):
+                pending += [(element, f"{path}[]") for element in value]
+        return found
+
     def text(self) -> str:
         """Write the document."""
         return _write(self.root[0])
@@ -59,13 +73,55 @@ def _write(value: Any) -> str:
     return value.text if isinstance(value, Number) else json.dumps(value)
 
 
+def nulls(cases: list[Json]) -> Iterator[Json]:
+    """Return the cases of facts.json with null in one place, for each place and each member.
+
+    The members are those of all objects in the place of an object with the same path, so that null
+    takes the place of members that a case does not have, too.
+    """
+    documents = [(case, document) for case in cases if (document := _read(case))]
+    members: dict[tuple[str, str], set[str]] = {}
+    for case, document in documents:
+        for holder, path in document.objects():
+            names = members.setdefault((_type(case), path), set())
+            names.update(name for name, _ in holder.pairs)
+    for case, document in documents:
+        for holder, position in document.places():
+            pairs: list[Any] = holder.pairs if isinstance(holder, Obj) else holder
+            before = pairs[position]
+            pairs[position] = (before[0], None) if isinstance(holder, Obj) else None
+            yield _changed(case, document, "null")
+            pairs[position] = before
+        for holder, path in document.objects():
+            present = {name for name, _ in holder.pairs}
+            for name in sorted(members[_type(case), path] - present):
+                holder.pairs.append((name, None))
+                yield _changed(case, document, f"null for {name}")
+                holder.pairs.pop()
+
+
+def _read(case: Json) -> Document | None:
+    try:
+        return Document(case["document"])
+    except ValueError:
+        return None
+
+
+def _type(case: Json) -> str:
+    return str(case.get("predicateType") or case.get("kind") or case.get("mediaType"))
+
+
+def _changed(case: Json, document: Document, name: str) -> Json:
+    changed = {name: member for name, member in case.items() if name != "facts"}
+    return changed | {"name": f"{name}: {case['name']}", "document": document.text()}
+
+
 def mutate(cases: list[Json], seed: int, number: int) -> Json:
     """Return a case of facts.json with up to three changes."""
     chosen = random.Random(f"{seed}/{number}")
     case = chosen.choice(cases)
-    try:
-        document = Document(case["document"])
-    except ValueError:
+    document = _read(case)
+    if document is None:
         return case
     for _ in range(chosen.randint(1, 3)):
         places = document.places()
@@ -75,7 +131,9 @@ def mutate(cases: list[Json], seed: int, number: int) -> Json:
         value = parse(chosen.choice(VALUES))
         if isinstance(holder, Obj):
             name = holder.pairs[position][0]
-            match chosen.choice(["replace", "replace", "remove", "repeat", "move"]):
+            match chosen.choice(["null", "replace", "replace", "remove", "repeat", "move"]):
+                case "null":
+                    holder.pairs[position] = (name, None)
                 case "replace":
                     holder.pairs[position] = (name, value)
                 case "remove":
@@ -88,5 +146,4 @@ def mutate(cases: list[Json], seed: int, number: int) -> Json:
             holder[position] = value
         else:
             holder.insert(position, holder[position])
-    changed = {name: member for name, member in case.items() if name != "facts"}
-    return changed | {"name": f"{seed}/{number}: {case['name']}", "document": document.text()}
+    return _changed(case, document, f"{seed}/{number}")

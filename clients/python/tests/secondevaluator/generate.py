@@ -62,6 +62,7 @@ VEX: Final = "https://openvex.dev/ns/v0.2.0"
 TEST: Final = "https://in-toto.io/attestation/test-result/v0.1"
 SVR: Final = "https://in-toto.io/attestation/svr/v0.1"
 CYCLONEDX: Final = "https://cyclonedx.org/bom"
+MANIFEST: Final = "https://muniment.dev/predicate/export-manifest/v2"
 CHECKPOINT: Final = "https://muniment.dev/predicate/backfill-checkpoint/v1"
 CVES: Final = ["CVE-1", "CVE-2", "cve-3", "GHSA-a", "AUD-1"]
 SEVERITIES: Final = ["critical", "high", "medium", "low"]
@@ -137,6 +138,15 @@ CONDITIONS: Final = [
     "1 / size(evidence) == 1",
     "evidence.size() > 0 && evidence[0].nothing",
     "evidence.exists(e, e.nothing) || evidence.exists(e, e.verified)",
+    "evidence.exists(e, has(e.facts.export) && e.facts.export.files > 1)",
+    'evidence.exists(e, e.facts.export.tenant == "acme" && e.facts.export.name == "x")',
+    'evidence.all(e, !has(e.facts.export) || sets.contains(["MIT"], e.facts.export.licenses))',
+    'evidence.exists(e, e.facts.export.contents.exists(f, f.digests.sha256 == "aa" && f.size > 9))',
+    'evidence.all(e, e.facts.export.residency.all(r, r.locations.all(l, l.country == "DE")))',
+    "evidence.exists(e, e.facts.export.residency.exists(r, has(r.claimed_by.key_id)))",
+    "evidence.all(e, e.facts.export.residency.all(r, r.evidence == 1 && r.locations.size() < 2))",
+    "evidence.exists(e, e.facts.export.privacy.adds_up && e.facts.export.privacy.epsilon <= 1.0)",
+    "evidence.exists(e, has(e.facts.export.privacy.rho) != has(e.facts.export.privacy.spent))",
     "evidence.exists(e, e.verified && e.nothing)",
     # never in force
     "false",
@@ -359,8 +369,18 @@ class Generator:
         if self.chance(15):
             others = ["export-manifest", "finding", "gate-decision", "inventory", "triage-action"]
             found["kinds"] = self.some(["attestation", *others], 3)
-        if "kinds" not in found or "attestation" in found["kinds"]:
-            globs = [PROVENANCE, SCAN, VULNS, TEST, CYCLONEDX, VEX, "https://slsa.dev/**", "**"]
+        if {"attestation", "export-manifest"} & set(found.get("kinds", ["attestation"])):
+            globs = [
+                MANIFEST,
+                PROVENANCE,
+                SCAN,
+                VULNS,
+                TEST,
+                CYCLONEDX,
+                VEX,
+                "https://slsa.dev/**",
+                "**",
+            ]
             if self.chance(70):
                 found["predicateTypes"] = self.some(globs, 4)
         if self.chance(25):
@@ -381,7 +401,8 @@ class Generator:
 
     def entry(self) -> None:
         choices = [
-            (self.attestation, 48),
+            (self.attestation, 45),
+            (self.manifest, 5),
             (self.finding, 10),
             (self.request, 14),
             (self.decision, 14),
@@ -699,6 +720,73 @@ class Generator:
         kind = self.pick(["export-manifest", "inventory", "triage-action"])
         header: Json = {"kind": kind, "subjects": self.about()}
         self.add(header, "{}" if kind != "export-manifest" else json.dumps(self.export()))
+
+    def manifest(self) -> None:
+        subjects = [*self.about(), {"name": "x", "digest": self.subject}]
+        header: Json = {
+            "kind": "export-manifest",
+            "predicateType": MANIFEST,
+            "subjects": subjects,
+            "signers": [PARTIES[i] for i in self.some(range(len(PARTIES)), 2)],
+            "verification": {"result": self.pick(["verified"] * 6 + ["failed"])},
+        }
+        predicate: Json = {
+            "tenant": self.pick(["acme", "acme", "globex", ""]),
+            "exportId": "x",
+            "created": self.later(0),
+            "files": self.some_values([self.exported(), self.exported(), {"name": "a"}, 7, None]),
+            "residency": {
+                "claims": [self.claim() for _ in range(self.pick([1, 1, 2]))],
+            },
+        }
+        if self.chance(70):
+            predicate["privacy"] = self.privacy()
+        payload = {"subject": subjects, "predicateType": MANIFEST, "predicate": predicate}
+        self.add(header, json.dumps({"_type": "https://in-toto.io/Statement/v1"} | payload))
+
+    def exported(self) -> Json:
+        found: Json = {"name": "a", "digest": {"sha256": self.pick(["AA", "bb"])}, "size": 10}
+        if self.chance(80):
+            found["license"] = self.some(["MIT", "MIT", "CC0-1.0"], 2)
+        if self.chance(20):
+            found["fieldSets"] = [{"fields": ["f"], "license": self.pick([["MIT"], [7], None])}]
+        return found
+
+    def signer(self) -> Json:
+        return dict(self.pick([*PARTIES, {"issuer": ISSUER}]))
+
+    def claim(self) -> Json:
+        countries = self.some(["DE", "DE", "IE"], 2)
+        found: Json = {"activity": self.pick(["storage", "storage", "processing", "transit"])}
+        found["locations"] = [{"country": country} for country in countries]
+        found["claimedBy"] = self.signer()
+        if self.chance(50):
+            found["evidence"] = [{"index": 1}]
+        return found
+
+    def privacy(self) -> Json:
+        pure = self.chance(50)
+        small = self.pick(["0.1", "0.5", "1"])
+        parameters = {"epsilon": small if pure else self.pick(["1", "3", "9"])}
+        budget: Json = {"name": "b", "epsilon": self.pick(["0.5", "4", "9"])}
+        if not pure or self.chance(10):
+            parameters |= {"delta": "0.00001", "rho": small}
+            budget["delta"] = self.pick(["0.00001", None, "1"])
+        spent = {"epsilon" if pure else "rho": self.pick(["0.1", "0.5", "1", 1])}
+        names = ["Laplace", "Laplace", "Laplace" if pure else "Gaussian", "Gaussian"]
+        noise = [{"name": self.pick(names), "sensitivity": "1/10", "scale": "1", "count": 2}]
+        return {
+            "dp_flavor": {"name": "Pure DP" if pure else "Zero-concentrated DP"},
+            "privacy_loss": {
+                "privacy_unit": "User-level",
+                "neighboring_relation": "bounded",
+                "privacy_parameters": parameters,
+            },
+            "mechanisms": noise,
+            "sensitivity": {"claimedBy": self.signer()},
+            "sampler": {"name": "s", "claimedBy": self.signer()},
+            "budget": budget | {"spent": spent},
+        }
 
     def export(self) -> Json:
         return {
