@@ -41,8 +41,8 @@ func exportManifests(k *kinds.Kind) reader {
 }
 
 // readManifest reads a signed manifest. The header gets the attributes of
-// docs/spec/export-manifest.md, section 6, and the manifest as its last subject,
-// by which gates and inventories find it.
+// docs/spec/export-manifest.md, section 6. Its last subject is the manifest, by
+// which gates and inventories find it.
 func readManifest(given string, payload []byte, now time.Time) (contents, error) {
 	c, err := readAttestation(given, payload, now)
 	if err != nil {

@@ -260,7 +260,8 @@ func (r *reader) signer(to *Signer) error {
 	return err
 }
 
-// privacyV2 reads the privacy loss of an export. Sums are of the exact decimals.
+// privacyV2 reads the privacy loss of an export. Sums are those of the exact
+// decimals.
 func (r *reader) privacyV2(e *Export) error {
 	p, x := &Privacy{}, &export.Privacy{}
 	var epsilon, budget *export.Decimal

@@ -409,8 +409,8 @@ type Privacy struct {
 	BudgetDelta float64  `json:"budgetDelta,omitempty"`
 	Spent       *float64 `json:"spent,omitempty"` // ε of all exports up to this one
 	SpentRho    *float64 `json:"spentRho,omitempty"`
-	// AddsUp reports whether the loss follows from the mechanisms, and is within
-	// the budget. Nil: the manifest does not list mechanisms.
+	// AddsUp reports whether the loss is at least that of the mechanisms, and
+	// within the budget. Nil: the manifest does not list mechanisms.
 	AddsUp *bool `json:"addsUp,omitempty"`
 }
 
