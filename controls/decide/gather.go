@@ -185,8 +185,14 @@ func elementsOf(f *facts.Facts) (n int) {
 	if t := f.Test; t != nil {
 		n += len(t.Configuration) + len(t.Passed) + len(t.Warned) + len(t.Failed)
 	}
-	if f.Export != nil {
-		n += len(f.Export.Contents) + len(f.Export.Residency)
+	if f.Summary != nil {
+		n += len(f.Summary.Levels)
+	}
+	if f.Properties != nil {
+		n += len(f.Properties.Properties)
+	}
+	if e := f.Export; e != nil {
+		n += len(e.Contents) + len(e.Residency) + len(e.Regions) + len(e.Licenses)
 	}
 	return n
 }

@@ -33,7 +33,12 @@ LISTS: Final = {
     "scan": ["vulnerabilities"], "vex": ["statements"], "sbom": ["components"],
     "build": ["materials"], "test": ["configuration", "passed", "warned", "failed"],
     "summary": ["levels"], "properties": ["properties"],
+    "export": ["contents", "residency", "regions", "licenses"],
 }  # fmt: skip
+DOUBLES: Final = {
+    *("score", "acaScore", "epsilon", "delta", "rho"),
+    *("budget", "budgetDelta", "spent", "spentRho"),
+}
 UNAVAILABLE: Final = cel.ErrorValue("the facts are not available", "facts-unavailable")
 MAX_ELEMENTS: Final = 200_000
 MAX_EVIDENCE: Final = 4096
@@ -717,7 +722,7 @@ def _members(value: Any) -> Any:
         for name, member in value.items():
             if name in ("parameters", "digests"):
                 result[name] = json_value(member)
-            elif name in ("score", "acaScore", "epsilon", "spent", "budget", "delta"):
+            elif name in DOUBLES:
                 result[_snake(name)] = float(member)
             else:
                 result[_snake(name)] = _members(member)
