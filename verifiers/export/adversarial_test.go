@@ -188,6 +188,9 @@ func adversarialBuilds(t testing.TB) []build {
 
 		// Steps 5 to 7: which rule and which place.
 		{name: "not allowed by the tenant, and forbidden", reason: "storage-not-allowed", inputs: residency(`{"storage-forbidden":[{"country":"DE"}],"storage-allowed":[{"country":"FR"}]}`)},
+		{name: "forbidden by the manifest, and not allowed by the tenant", reason: "storage-not-allowed", manifest: func(_ testing.TB, m *Manifest) {
+			m.Use = &Use{StorageForbidden: []Geography{{Country: "DE"}}}
+		}, inputs: residency(`{"storage-allowed":[{"country":"FR"}]}`)},
 		{name: "the first location decides", reason: "storage-forbidden", inputs: residency(`{"storage-forbidden":[{"country":"DE"}],"processing-included":[{"country":"US"}]}`)},
 		{name: "the state of a cloud region that is not claimed", reason: "processing-not-included", inputs: residency(`{"processing-included":[{"country":"DE","state":"DE-BY"}]}`)},
 		{name: "an exceeded budget of another name", reason: "budget-exceeded", manifest: privacyOf(func(p *Privacy) { p.SpentRho = optional("0.3") }), inputs: epsilon(`{"budget":"x","epsilon":"9","delta":"0.5"}`)},

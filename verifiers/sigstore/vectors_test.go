@@ -317,6 +317,12 @@ func makeVectors(t *testing.T) *vectors {
 	add("an envelope and a bare signature", "bundle-malformed", recipe{change: func(tree map[string]any) {
 		tree["dsseEnvelope"] = object{"payload": "", "payloadType": "x", "signatures": []any{}}
 	}}, nil)
+	for _, bad := range badInputs {
+		add(bad.name, "bundle-malformed", recipe{payload: statement}, func(c *vector) { c.Bundle = bad.change(c.Bundle) })
+	}
+	add("a payload type that lies", "signature", recipe{key: ec, managed: true, payload: statement, payType: "text/plain", change: func(tree map[string]any) {
+		tree["dsseEnvelope"].(map[string]any)["payloadType"] = "application/vnd.in-toto+json"
+	}}, key("P-256"))
 	add("a chain in version 0.3", "bundle-malformed", recipe{change: chained(3)}, nil)
 	add("a chain in version 0.2", "", recipe{change: chained(2)}, nil)
 	add("version 0.1 without an inclusion promise", "promise-missing", recipe{v2: true, change: chained(1)}, nil)

@@ -6,6 +6,7 @@ verifiers must reproduce them.
 """
 
 import base64
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -547,6 +548,42 @@ def form_cases() -> Iterator[Document]:
     )
 
 
+def bad_input_cases() -> Iterator[Document]:
+    """Yield inputs that attack the reader rather than the format."""
+    good = json.dumps(receipt(), ensure_ascii=False)
+
+    def first(member: str) -> str:
+        return good.replace("{", "{" + member + ",", 1)
+
+    for name, data in (
+        ("compressed", gzip.compress(good.encode(), mtime=0)),
+        ("in UTF-16", good.encode("utf-16")),
+        ("with invalid UTF-8", good.encode().replace(b'"full"', b'"full\xff"')),
+        ("with an overlong encoding", first('"x":"?"').encode().replace(b"?", b"\xc0\xaf")),
+        ("with an encoded surrogate", first('"x":"?"').encode().replace(b"?", b"\xed\xa0\x80")),
+        ("of zeros", bytes(1000)),
+        ("with __proto__", first('"__proto__":{"form":"detached"}')),
+        ("with constructor", first('"constructor":{"prototype":{"form":"shared"}}')),
+        ("with __proto__ in its link", good.replace('"link": {', '"link": {"__proto__": {},', 1)),
+        ("with a member twice", first('"form":"full"')),
+        ("with a member twice, in another spelling", first('"f\\u006frm":"full"')),
+        ("with 1e400", good.replace('"time": 5', '"time": 1e400', 1)),
+        ("with NaN", good.replace('"time": 5', '"time": NaN', 1)),
+        ("with a negative time", good.replace('"time": 5', '"time": -5', 1)),
+        ("with a time of 5,000 digits", good.replace('"time": 5', '"time": ' + "5" * 5000, 1)),
+        ("nested 100,000 deep", '{"x":' * 100_000),
+        ("followed by another", good + good),
+    ):
+        yield case(f"a receipt {name}", data, "receipt-malformed")
+    for name, member in (
+        ("__proto__", '"__proto__":{"tenant":"globex"}'),
+        ("a member twice", '"tenant":"acme"'),
+        ("1e400", '"x":1e400'),
+    ):
+        content = json.dumps(header()).replace("{", "{" + member + ",", 1)
+        yield case(f"a header with {name}", receipt(content), "header-malformed")
+
+
 def vectors() -> Document:
     """Return the content of the vector file."""
     makers = (
@@ -557,6 +594,7 @@ def vectors() -> Document:
         header_cases,
         expectation_cases,
         form_cases,
+        bad_input_cases,
     )
     cases = [made for maker in makers for made in maker()]
     assert len({made["name"] for made in cases}) == len(cases)
