@@ -7,9 +7,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"log"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 )
@@ -51,7 +53,7 @@ func write(path string) error {
 		}
 		all[strings.ReplaceAll(name, "-", "")] = f
 	}
-	t, err := template.New("tables").Funcs(template.FuncMap{"words": words, "lines": lines, "joined": joined}).Parse(text)
+	t, err := template.New("tables").Funcs(template.FuncMap{"words": words, "countries": countries, "lines": lines, "joined": joined}).Parse(text)
 	if err != nil {
 		return err
 	}
@@ -77,10 +79,18 @@ func read(name string) (f file, err error) {
 }
 
 // words returns the words in sorted order, in lines of at most 100 characters.
+// Each begins with the number of characters that it shares with the one before,
+// as a digit of base 36.
 func words(all []string) string {
 	var b strings.Builder
-	at := 0
+	at, last := 0, ""
 	for _, word := range slices.Sorted(slices.Values(all)) {
+		n := 0
+		for n < min(len(word), len(last), 35) && word[n] == last[n] {
+			n++
+		}
+		last = word
+		word = strconv.FormatInt(int64(n), 36) + word[n:]
 		if at+1+len(word) > 100 {
 			b.WriteByte('\n')
 			at = 0
@@ -92,6 +102,48 @@ func words(all []string) string {
 		at += len(word)
 	}
 	return b.String()
+}
+
+// countries returns a line for each country: its code, and the ends of the
+// codes of its subdivisions. Consecutive numbers are first~last. Other ends of
+// the same length are their length, followed by all of them.
+func countries(all map[string]string) string {
+	var b []string
+	for country, text := range all {
+		line := []string{country}
+		byLength := map[int][]string{}
+		parts := strings.Fields(text)
+		for i := 0; i < len(parts); {
+			n := consecutive(parts[i:])
+			if n > 2 {
+				line = append(line, parts[i]+"~"+parts[i+n-1])
+			} else {
+				n = 1
+				byLength[len(parts[i])] = append(byLength[len(parts[i])], parts[i])
+			}
+			i += n
+		}
+		for _, length := range slices.Sorted(maps.Keys(byLength)) {
+			line = append(line, strconv.Itoa(length)+strings.Join(byLength[length], ""))
+		}
+		b = append(b, strings.Join(line, " "))
+	}
+	slices.Sort(b)
+	return strings.Join(b, "\n")
+}
+
+// consecutive returns how many of the first parts are consecutive numbers of
+// the same length.
+func consecutive(parts []string) int {
+	first, err := strconv.Atoi(parts[0])
+	if err != nil {
+		return 0
+	}
+	n := 1
+	for n < len(parts) && parts[n] == fmt.Sprintf("%0*d", len(parts[0]), first+n) {
+		n++
+	}
+	return n
 }
 
 // lines returns a line for each name, with its value.

@@ -126,7 +126,7 @@ export async function parseConfiguration(
 ): Promise<Configuration> {
   const members = readMembers(typeof text === 'string' ? utf8(text) : text);
   const settings = checkMembers(members);
-  const requirements = readRequirements(members);
+  const requirements = await readRequirements(members);
   const read = typeof files === 'function' ? files : readerOf(files);
   const keys: TrustedKey[] = [];
   for (const path of settings.trustedKeys ?? []) keys.push(await loadKey(path, read));
@@ -244,11 +244,11 @@ function plain(value: Json): unknown {
 }
 
 /** Performs check 6. */
-function readRequirements(members: Map<string, Json>): Requirements | undefined {
+async function readRequirements(members: Map<string, Json>): Promise<Requirements | undefined> {
   const given = new Map([...members].filter(([name]) => requirements.includes(name)));
   if (given.size === 0) return undefined;
   try {
-    return parseRequirements(JSON.stringify(plain(given)));
+    return await parseRequirements(JSON.stringify(plain(given)));
   } catch (error) {
     if (!(error instanceof ExportError)) throw error;
     throw new ConfigurationError('requirement-malformed', error.message, { cause: error });

@@ -180,7 +180,7 @@ async function judgeExport(mutant: ExportMutant): Promise<object> {
   const options: ExportOptions = { ...mutant.expect, policies };
   if (mutant.streamKey !== undefined) options.streamKey = parseStreamKey(decode(mutant.streamKey));
   options.keys = await Promise.all(mutant.keys.map((text) => PublicKey.parse(decode(text))));
-  if (mutant.requirements !== undefined) options.requirements = parseRequirements(decode(mutant.requirements));
+  if (mutant.requirements !== undefined) options.requirements = await parseRequirements(decode(mutant.requirements));
   if (mutant.receipt !== undefined) options.receipt = decode(mutant.receipt);
   if (mutant.stream !== undefined) options.stream = decode(mutant.stream);
   if (mutant.files !== undefined)

@@ -5,8 +5,8 @@
 
 export { EXPORT_STEPS, ExportError, type ExportCode } from './errors.js';
 export { MAX_EXPORT_MANIFEST_BYTES } from './envelope.js';
-export { folderOf, type ByteStream, type Folder } from './files.js';
-export { TABLE_VERSIONS, type Geography } from './lookup.js';
+export { folderOf, type ByteStream, type Folder, type Sha256 } from './files.js';
+export { tableVersions, type Geography } from './lookup.js';
 export type { ExportClaimed, ExportProven, ExportWarning, VerifiedExport } from './report.js';
 export { parseRequirements, Requirements, type RequirementsJson } from './requirements.js';
 export type { StreamFacts } from './stream.js';

@@ -1,42 +1,84 @@
 /** The tables of licences and places (docs/spec/tables). */
 
-import { CLOUD_REGIONS, ISO3166, SPDX } from './tables.js';
+import type * as Tables from './tables.js';
 
 const words = (text: string): string[] => text.split(/\s+/).filter((word) => word !== '');
 
-/** Returns the function that makes a value once. */
-function once<T>(make: () => T): () => T {
+/** The tables, once they are loaded. */
+let loaded: typeof Tables | undefined;
+
+/**
+ * Loads the tables, which are large and have a module of their own. The other
+ * functions of this module need them.
+ */
+export async function loadTables(): Promise<void> {
+  loaded ??= await import('./tables.js');
+}
+
+/** Returns a function that makes a value of the tables once. */
+function once<T>(make: (tables: typeof Tables) => T): () => T {
   let made: { value: T } | undefined;
-  return () => (made ??= { value: make() }).value;
+  return () => {
+    if (loaded === undefined) throw new Error('the tables are not loaded');
+    return (made ??= { value: make(loaded) }).value;
+  };
+}
+
+/**
+ * Returns words of which each begins with the length of what it shares with the
+ * one before.
+ */
+function identifiers(text: string): Set<string> {
+  let last = '';
+  return new Set(words(text).map((word) => (last = last.slice(0, parseInt(word.charAt(0), 36)) + word.slice(1))));
 }
 
 /** Returns the pinned list of licences. */
-export const spdx = once(() => ({
+export const spdx = once(({ SPDX }) => ({
   version: SPDX.version,
-  licenses: new Set(words(SPDX.licenses)),
-  exceptions: new Set(words(SPDX.exceptions)),
+  licenses: identifiers(SPDX.licenses),
+  exceptions: identifiers(SPDX.exceptions),
 }));
 
+/**
+ * Yields the ends of codes that an item stands for: first~last, or a length and
+ * ends of it.
+ */
+function* endsOf(item: string): Iterable<string> {
+  const [first = '', last] = item.split('~');
+  if (last !== undefined)
+    for (let n = Number(first); n <= Number(last); n++) yield n.toString().padStart(first.length, '0');
+  else for (let at = 1, size = Number(item.charAt(0)); at < item.length; at += size) yield item.slice(at, at + size);
+}
+
 /** Returns the countries, and the subdivisions by their complete codes. */
-const iso = once(() => {
+const iso = once(({ ISO3166 }) => {
   const countries = new Set<string>();
   const states = new Set<string>();
   for (const line of ISO3166.countries.trim().split('\n')) {
-    const [country = '', ...parts] = words(line);
+    const [country = '', ...items] = words(line);
     countries.add(country);
-    for (const part of parts) states.add(`${country}-${part}`);
+    for (const item of items) for (const end of endsOf(item)) states.add(`${country}-${end}`);
   }
   return { countries, states };
 });
 
+/** Returns the numbers of countries and of subdivisions. */
+export function tableSize(): { countries: number; states: number } {
+  return { countries: iso().countries.size, states: iso().states.size };
+}
+
 /** Returns the places of cloud regions. */
-const regions = once(() => {
+const regions = once(({ CLOUD_REGIONS }) => {
   const all = words(CLOUD_REGIONS.regions);
   return new Map(Array.from({ length: all.length / 2 }, (_, i) => [all[2 * i] ?? '', all[2 * i + 1] ?? '']));
 });
 
-/** Versions of the tables of places. */
-export const TABLE_VERSIONS = { iso3166: ISO3166.version, cloudRegions: CLOUD_REGIONS.version } as const;
+/** Returns the versions of the tables of places. */
+export async function tableVersions(): Promise<{ iso3166: string; cloudRegions: string }> {
+  const { ISO3166, CLOUD_REGIONS } = await import('./tables.js');
+  return { iso3166: ISO3166.version, cloudRegions: CLOUD_REGIONS.version };
+}
 
 /** A country, or a part of one. */
 export interface Geography {

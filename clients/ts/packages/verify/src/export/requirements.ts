@@ -8,7 +8,7 @@ import { CallerError, FormatError } from '../errors.js';
 import { Members, parseObject, quote } from '../json.js';
 import { ExportError, Failure } from './errors.js';
 import { checkAtom } from './licenses.js';
-import { isKnown, type Geography } from './lookup.js';
+import { isKnown, loadTables, type Geography } from './lookup.js';
 import { isDelta, parseDecimal, type Decimal } from '../decimal.js';
 import { isName, readUse, type Use } from './statement.js';
 
@@ -43,7 +43,8 @@ export class Requirements {
  *
  * @throws ExportError with the code `requirement-malformed`
  */
-export function parseRequirements(input: string | Uint8Array | RequirementsJson): Requirements {
+export async function parseRequirements(input: string | Uint8Array | RequirementsJson): Promise<Requirements> {
+  await loadTables();
   try {
     const text =
       typeof input === 'string' ? utf8(input) : input instanceof Uint8Array ? input : utf8(JSON.stringify(input));

@@ -14,6 +14,7 @@ import { MAX_EXPORT_MANIFEST_BYTES, parseEnvelope, type Envelope } from './envel
 import { ExportError, Failure, type ExportCode } from './errors.js';
 import { checkFiles, type Folder } from './files.js';
 import { checkKnown, isAllowed, parseExpression } from './licenses.js';
+import { loadTables } from './lookup.js';
 import { checkPrivacy } from './privacy.js';
 import { expressionsOf, resultOf, type VerifiedExport } from './report.js';
 import { Requirements } from './requirements.js';
@@ -80,6 +81,7 @@ export interface ExportOptions {
  */
 export async function verifyExport(manifest: Input, options: ExportOptions): Promise<VerifiedExport> {
   checkOptions(options);
+  await loadTables();
   const source = sourceOf(manifest);
   const reader = new Reader(source, unreadable, options.signal);
   const file = await reader.read(0, Math.min(source.size, MAX_EXPORT_MANIFEST_BYTES + 1));
