@@ -136,6 +136,11 @@ func TestCompared(t *testing.T) {
 }
 
 func decideFile(t *testing.T) {
+	answerFile(t, func(v *vector) any { return decideVector(t, v) })
+}
+
+// answerFile writes the answers to the cases of a file.
+func answerFile[Case any](t *testing.T, answer func(*Case) any) {
 	in, err := os.Open(*comparedCases)
 	if err != nil {
 		t.Fatal(err)
@@ -148,15 +153,78 @@ func decideFile(t *testing.T) {
 	defer out.Close()
 	lines, decoder := bufio.NewWriter(out), json.NewDecoder(bufio.NewReader(in))
 	for {
-		var v vector
+		var v Case
 		if err := decoder.Decode(&v); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatal(err)
 		}
-		lines.WriteString(text(decideVector(t, &v)) + "\n")
+		lines.WriteString(text(answer(&v)) + "\n")
 	}
 	if err := lines.Flush(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// A resolved is the answer to a claim, as resolutions.json has it.
+type resolved struct {
+	Accepted   bool     `json:"accepted"`
+	AcceptedBy []string `json:"acceptedBy,omitempty"`
+}
+
+// resolveVector examines the claim of a case.
+func resolveVector(t *testing.T, v *resolutionVector) resolved {
+	t.Helper()
+	w, err := worldOf(&vector{Entries: v.Entries, Size: v.Size})
+	if err != nil {
+		t.Fatalf("%s: %v", v.Name, err)
+	}
+	at, err := time.Parse(time.RFC3339, v.Time)
+	if err != nil {
+		t.Fatalf("%s: %v", v.Name, err)
+	}
+	var of struct {
+		ID       string          `json:"id"`
+		Subjects []entry.Subject `json:"subjects"`
+		Controls []string        `json:"controls"`
+		Evidence []uint64        `json:"evidence"`
+	}
+	if err := json.Unmarshal([]byte(text(v.Finding)), &of); err != nil {
+		t.Fatalf("%s: %v", v.Name, err)
+	}
+	d := w.decider()
+	d.Now = func() time.Time { return at }
+	accepted, err := d.Resolve(t.Context(), "acme", stream, &Resolution{Finding: of.ID, Subjects: of.Subjects, Controls: of.Controls, Evidence: of.Evidence})
+	if errors.As(err, new(*UnresolvedError)) {
+		return resolved{}
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", v.Name, err)
+	}
+	return resolved{true, accepted}
+}
+
+// TestResolutionsCompared is TestCompared for resolutions.
+func TestResolutionsCompared(t *testing.T) {
+	if *comparedCases != "" {
+		answerFile(t, func(v *resolutionVector) any { return resolveVector(t, v) })
+		return
+	}
+	for i := range resolutionCases {
+		w, r, answer := resolutionCases[i].resolve(t)
+		written := resolutionVectorOf(t, resolutionCases[i].name, w, r, answer)
+		for j, e := range w.entries {
+			if text := string(e.payload); e.payload != nil {
+				written.Entries[j].Payload = &text
+			}
+			written.Entries[j].Facts = nil
+		}
+		var read resolutionVector
+		if err := json.Unmarshal([]byte(text(written)), &read); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := text(resolveVector(t, &read)), text(resolved{written.Accepted, written.AcceptedBy}); got != want {
+			t.Errorf("%s: got  %s\nwant %s", read.Name, got, want)
+		}
 	}
 }

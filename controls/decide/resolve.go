@@ -109,13 +109,10 @@ func (r *resolver) readLinked(ctx context.Context) error {
 func (r *resolver) aboutArtifacts() error {
 	for i, e := range r.linked {
 		path := fmt.Sprintf("evidence[%d]", i)
-		if e.Header.NotAdmitted() || e.Header.Verification.Result == entry.Failed {
-			return unresolved(path, "entry %d does not count, because it was not admitted or its signatures are wrong", e.Index)
+		if !evaluate.Counts(e.Header) {
+			return unresolved(path, "entry %d does not count, because it was not admitted, its signatures are wrong, or it is a decision of a gate without the log", e.Index)
 		}
-		about := slices.ContainsFunc(e.Header.Subjects, func(s entry.Subject) bool {
-			return slices.ContainsFunc(r.Subjects, func(of entry.Subject) bool { return artifact.Same(s.Digest, of.Digest) })
-		})
-		if !about {
+		if !slices.ContainsFunc(r.Subjects, func(of entry.Subject) bool { return evaluate.About(e.Header, of.Digest) }) {
 			return unresolved(path, "entry %d is not about an artifact of the finding, which names no control", e.Index)
 		}
 	}

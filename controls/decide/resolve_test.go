@@ -264,6 +264,25 @@ type resolutionVector struct {
 	AcceptedBy []string `json:"acceptedBy,omitempty"`
 }
 
+func resolutionVectorOf(t *testing.T, name string, w *world, r *Resolution, answer string) *resolutionVector {
+	t.Helper()
+	v := &resolutionVector{Name: name, Entries: []vectorEntry{}, Size: w.Published().Size, Time: written(w.decider().Now()),
+		Finding: obj{"id": r.Finding, "evidence": r.Evidence}, Accepted: !strings.HasPrefix(answer, "refused"), AcceptedBy: strings.Fields(answer)}
+	if !v.Accepted {
+		v.AcceptedBy = nil
+	}
+	if len(r.Subjects) > 0 {
+		v.Finding["subjects"] = r.Subjects
+	}
+	if len(r.Controls) > 0 {
+		v.Finding["controls"] = r.Controls
+	}
+	for _, e := range w.entries {
+		v.Entries = append(v.Entries, vectorEntryOf(t, w, e))
+	}
+	return v
+}
+
 // TestResolutionVectors checks that the file has the cases of TestResolve.
 func TestResolutionVectors(t *testing.T) {
 	var want bytes.Buffer
@@ -272,22 +291,8 @@ func TestResolutionVectors(t *testing.T) {
 	separator := "{\"cases\":[\n"
 	for i := range resolutionCases {
 		w, r, got := resolutionCases[i].resolve(t)
-		v := resolutionVector{Name: resolutionCases[i].name, Entries: []vectorEntry{}, Size: w.Published().Size, Time: written(w.decider().Now()),
-			Finding: obj{"id": r.Finding, "evidence": r.Evidence}, Accepted: !strings.HasPrefix(got, "refused"), AcceptedBy: strings.Fields(got)}
-		if !v.Accepted {
-			v.AcceptedBy = nil
-		}
-		if len(r.Subjects) > 0 {
-			v.Finding["subjects"] = r.Subjects
-		}
-		if len(r.Controls) > 0 {
-			v.Finding["controls"] = r.Controls
-		}
-		for _, e := range w.entries {
-			v.Entries = append(v.Entries, vectorEntryOf(t, w, e))
-		}
 		want.WriteString(separator)
-		if err := out.Encode(&v); err != nil {
+		if err := out.Encode(resolutionVectorOf(t, resolutionCases[i].name, w, r, got)); err != nil {
 			t.Fatal(err)
 		}
 		separator = ","

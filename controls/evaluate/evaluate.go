@@ -229,12 +229,7 @@ func (h *hearing) results() (all []Result) {
 
 // isAbout reports whether the header is about the subject or the part.
 func (h *hearing) isAbout(header *entry.Header) bool {
-	subjects := header.Subjects
-	if header.Kind == kindname.GateDecision && len(subjects) > 1 {
-		// The others are parts of the first by the caller's word only.
-		subjects = subjects[1:]
-	}
-	return isAbout(subjects, h.digest) || len(h.part.Digest) > 0 && isAbout(subjects, h.Subject.Digest)
+	return About(header, h.digest) || len(h.part.Digest) > 0 && About(header, h.Subject.Digest)
 }
 
 // counted is an entry that counts, with the signers that count.
@@ -317,7 +312,7 @@ func (h *hearing) relevant() []*Evidence {
 // countOne returns the entry if it counts, and otherwise nil.
 func (h *hearing) countOne(e *Evidence) *counted {
 	header := e.Header
-	if header.NotAdmitted() || header.Verification.Result == entry.Failed || submittedLater(header) {
+	if !Counts(header) {
 		return nil
 	}
 	c := &counted{Evidence: e, submitter: Party{Submitter: header.Submitter}}
@@ -333,6 +328,11 @@ func (h *hearing) countOne(e *Evidence) *counted {
 	return c
 }
 
+// Counts reports whether the entry with the header counts for decisions.
+func Counts(h *entry.Header) bool {
+	return !h.NotAdmitted() && h.Verification.Result != entry.Failed && !submittedLater(h)
+}
+
 // submittedLater reports whether the header is that of a decision which a gate
 // made offline. The submitter has chosen its tree size and time, possibly of a
 // past in which the artifact passed.
@@ -340,7 +340,13 @@ func submittedLater(h *entry.Header) bool {
 	return h.Kind == kindname.GateDecision && h.Attributes["spooled"] != ""
 }
 
-// isAbout reports whether one of the subjects is the artifact.
-func isAbout(subjects []entry.Subject, digest map[string]string) bool {
+// About reports whether the entry with the header is about the artifact with a
+// digest.
+func About(h *entry.Header, digest map[string]string) bool {
+	subjects := h.Subjects
+	if h.Kind == kindname.GateDecision && len(subjects) > 1 {
+		// The others are parts of the first by the caller's word only.
+		subjects = subjects[1:]
+	}
 	return slices.ContainsFunc(subjects, func(s entry.Subject) bool { return artifact.Same(s.Digest, digest) })
 }

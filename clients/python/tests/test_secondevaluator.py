@@ -8,6 +8,7 @@ from secondevaluator import join, purl
 from secondevaluator.base import read_time
 from secondevaluator.decide import decide
 from secondevaluator.facts import extract
+from secondevaluator.resolve import resolve
 from vectors import load
 
 FACTS = load("facts.json")
@@ -16,6 +17,12 @@ FACTS = load("facts.json")
 @pytest.mark.parametrize("case", load("decisions.json")["cases"], ids=lambda case: case["name"])
 def test_decisions(case: dict[str, Any]) -> None:
     assert decide(case) == case["decision"]
+
+
+@pytest.mark.parametrize("case", load("resolutions.json")["cases"], ids=lambda case: case["name"])
+def test_resolutions(case: dict[str, Any]) -> None:
+    expected = {name: case[name] for name in ("accepted", "acceptedBy") if name in case}
+    assert resolve(case) == expected
 
 
 @pytest.mark.parametrize("case", FACTS["facts"], ids=lambda case: case["name"])

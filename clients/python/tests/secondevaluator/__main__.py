@@ -1,7 +1,8 @@
-"""Compares the two evaluators: `python -m secondevaluator generate|compare …`.
+"""Compares the two evaluators: `python -m secondevaluator COMMAND …`.
 
 `generate SEED N FILE` writes cases of decisions, one a line. `compare CASES OUTCOMES` decides them
 and compares the decisions with those of the evaluator in Go, one a line (.ci/decisions).
+`claims SEED N FILE` and `resolve CLAIMS OUTCOMES` do the same for resolutions of findings.
 `documents VECTORS SEED N FILE` and `facts DOCUMENTS FACTS` do the same for facts. Problems are not
 compared, because decisions do not depend on them.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import collections
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from .base import Json
@@ -18,6 +20,7 @@ from .decide import decide
 from .documents import mutate, nulls
 from .facts import extract
 from .generate import Generator
+from .resolve import resolve
 
 SHOWN = 5
 
@@ -29,14 +32,21 @@ def generate(seed: int, count: int, file: Path) -> None:
             out.write(json.dumps(Generator(seed, number).case()) + "\n")
 
 
-def compare(cases: Path, outcomes: Path) -> int:
-    """Compare decisions. Return the number of cases with different ones."""
+def claims(seed: int, count: int, file: Path) -> None:
+    """Write claims that entries resolve findings, in the worlds of a seed."""
+    with file.open("w") as out:
+        for number in range(count):
+            out.write(json.dumps(Generator(seed, number).resolution()) + "\n")
+
+
+def compare(cases: Path, outcomes: Path, answer: Callable[[Json], Json] = decide) -> int:
+    """Compare answers. Return the number of cases with different ones."""
     different = 0
     counts: collections.Counter[str] = collections.Counter()
     with cases.open() as left, outcomes.open() as right:
         for line, outcome in zip(left, right, strict=True):
             case, theirs = json.loads(line), json.loads(outcome)
-            ours = decide(case)
+            ours = answer(case)
             counts.update(_kinds(ours))
             if ours != theirs:
                 different += 1
@@ -79,7 +89,14 @@ def _without_problems(facts: Json | None) -> Json:
     }
 
 
+def compare_resolutions(cases: Path, outcomes: Path) -> int:
+    """Compare resolutions. Return the number of cases with different ones."""
+    return compare(cases, outcomes, resolve)
+
+
 def _kinds(decision: Json) -> list[str]:
+    if "accepted" in decision:
+        return ["accepted" if decision["accepted"] else "refused"]
     kinds = [decision["decision"], decision.get("reason", "")]
     kinds += [r["reason"] for r in decision.get("results", [])]
     return [kind for kind in kinds if kind]
@@ -101,9 +118,16 @@ def main(arguments: list[str]) -> int:
         case ["documents", vectors, seed, count, file]:
             documents(Path(vectors), int(seed), int(count), Path(file))
             return 0
-        case ["compare" | "facts" as command, cases, outcomes]:
-            run = compare if command == "compare" else compare_facts
-            different = run(Path(cases), Path(outcomes))
+        case ["claims", seed, count, file]:
+            claims(int(seed), int(count), Path(file))
+            return 0
+        case ["compare" | "facts" | "resolve" as command, cases, outcomes]:
+            commands: dict[str, Callable[[Path, Path], int]] = {
+                "compare": compare,
+                "facts": compare_facts,
+                "resolve": compare_resolutions,
+            }
+            different = commands[command](Path(cases), Path(outcomes))
             if different:
                 print(f"they disagree about {different} cases")
             return 1 if different else 0

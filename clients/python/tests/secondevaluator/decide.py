@@ -112,6 +112,8 @@ class Decision:
         self.key_events = KeyEvents([e for e in self.entries if e.kind == "key-event"])
         self.exemptions: list[Exemption] = []
         self.relevant: list[Entry] = []
+        self.resolves: tuple[str, bool] | None = None  # a finding that does not count
+        self.linked: set[int] | None = None  # the only evidence
 
     # --- section 2
 
@@ -394,6 +396,8 @@ class Artifact:
     # --- section 4
 
     def about(self, entry: Entry) -> bool:
+        if self.decision.linked is not None:
+            return entry.index in self.decision.linked
         subjects = entry.subjects
         if entry.kind == "gate-decision" and len(subjects) > 1:
             subjects = subjects[1:]
@@ -404,6 +408,11 @@ class Artifact:
         spooled = entry.kind == "gate-decision" and "spooled" in entry.attributes
         lost = entry.erased or entry.recorded or entry.verification == "failed"
         return not lost and not spooled
+
+    def selected(self, control: Control) -> set[int]:
+        """Return the entries that the control and those that it includes select."""
+        found = {e.index for r in control.require for e, _ in self._select(r).entries}
+        return found.union(*(self.selected(self._set().controls[i]) for i in control.includes))
 
     def _select(self, requirement: Requirement) -> Selected:
         found = Selected(requirement, [], [])
@@ -657,6 +666,8 @@ class Condition:
                 continue
             key = (entry.attributes["finding"].upper(), bool(entry.subjects))
             newest.setdefault(key, entry)
+        if self.decision.resolves:
+            newest.pop(self.decision.resolves, None)
         result = []
         for entry in newest.values():
             accepted = entry.attributes.get("resolution") == "accepted"

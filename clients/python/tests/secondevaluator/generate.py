@@ -259,6 +259,33 @@ class Generator:
             case["environment"] = environment
         return case
 
+    def resolution(self) -> Json:
+        """Return a world, and a claim that entries of it resolve a finding."""
+        case = self.case()
+        attested = [
+            e["index"] for e in self.entries if e.get("header", {}).get("kind") == "attestation"
+        ]
+        indexes = attested or [0]
+        last: Json = {"index": 0, "time": _written(DAY0)}
+        if self.entries:
+            last = self.entries[-1]
+        finding: Json = {
+            "id": self.pick(CVES),
+            "evidence": self.some(indexes, self.pick([1, 1, 2])),
+        }
+        if self.chance(3):
+            finding["evidence"].append(self.pick([99, *(e["index"] for e in self.entries)]))
+        if self.chance(60):
+            finding["subjects"] = [{"name": "app", "digest": self.subject}]
+            if self.chance(30):
+                finding["subjects"] = self.about()[: self.pick([1, 1, 2])]
+        if "subjects" not in finding or self.chance(85):
+            finding["controls"] = self.some([*self.controls, "Z"], 3)
+        later = timedelta(hours=self.pick([0, 0, 1, 30]))
+        time = _written(datetime.fromisoformat(last["time"]) + later)
+        names = {n: case[n] for n in ("name", "entries")}
+        return names | {"size": last["index"] + 1, "time": time, "finding": finding}
+
     def add(self, header: Json, payload: str | None = None) -> Json:
         index = self.entries[-1]["index"] + 1 if self.entries else 0
         if self.chance(5):
