@@ -98,6 +98,9 @@ func notKubeconfig(rules *clientcmd.ClientConfigLoadingRules, err error) error {
 			return fmt.Errorf("%s is not a kubeconfig", path)
 		}
 	}
+	if clientcmd.IsEmptyConfig(err) {
+		return errors.New("there is no kubeconfig, and the program does not run in a Pod: specify a file, or set KUBECONFIG")
+	}
 	return err
 }
 

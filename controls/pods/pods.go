@@ -145,6 +145,9 @@ func uses(p *corev1.Pod, workload string, static bool) []use {
 	found := map[use]bool{}
 	add := func(kind, image, running string) {
 		u := identify(image, running)
+		if kind == volume && running == "" && u.reason != "" {
+			u.reason = "its node reports no digest of an image volume, and its reference has none"
+		}
 		u.kind, u.workload, u.static = kind, workload, static
 		found[u] = true
 	}

@@ -57,7 +57,7 @@ func TestDump(t *testing.T) {
 		"shop/deployment/web volume registry.example/model abab 3",
 		"shop/pod/pending  registry.example/pinned ffff 1",
 		"shop/statefulset/db  localhost/db 1234 1",
-		"shop/deployment/web volume registry.example/data:1: it has not started, and its reference has no digest",
+		"shop/deployment/web volume registry.example/data:1: its node reports no digest of an image volume, and its reference has none",
 		"shop/pod/loaded  local/app: the node reports only the identifier sha256:" + strings.Repeat("9", 64) + ", as for an image that it has not pulled",
 		"shop/pod/pending  registry.example/web:1.8: it has not started, and its reference has no digest",
 	}
