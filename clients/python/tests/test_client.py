@@ -161,6 +161,31 @@ def test_appends_are_repeated(server: Ledger, kind: str) -> None:
         assert client.get_entry(again.index).entry.payload_size == len(payload)
 
 
+def test_reports_are_recorded_on_request(client: Client, server: Ledger, kind: str) -> None:
+    payload = f"reported {kind}".encode()
+    appended = client.append(payload, kind="attestation", media_type="text/plain")
+    policies = (muniment.Policy.parse(server.policy.read_bytes()),)
+    configuration = muniment.Configuration(policies=policies)
+    reports = [
+        muniment.verify_receipt(appended.receipt, configuration, payload=given, tenant="acme")
+        for given in (payload, b"other")
+    ]
+    assert [report.verdict for report in reports] == ["verified", "not-verified"]
+    for number, report in enumerate(reports):
+        recorded = client.append(
+            report.to_evidence(appended.receipt),
+            kind="verification-report",
+            idempotency_key=f"{kind}-{number}",
+        )
+        entry = client.get_entry(recorded.index).entry
+        assert entry.attributes["verdict"] == report.verdict
+        assert entry.attributes["reasonCode"] == (report.code or "verified")
+        assert entry.attributes["verifier"] == "muniment-python"
+        digest = hashlib.sha256(appended.receipt).hexdigest()
+        assert [subject.digest for subject in entry.subjects] == [{"sha256": digest}]
+        assert entry.attributes.get("entry") == (None if report.code else str(appended.index))
+
+
 def test_gate(client: Client) -> None:
     subject = GateSubject.of("image", "sha256:" + "ab" * 32, "registry.example/app")
     result = client.gate("release", [subject], environment="prod")

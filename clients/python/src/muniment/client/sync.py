@@ -51,7 +51,7 @@ class Client:
     - `witnessed`: appends wait until the log's witnesses have cosigned the checkpoint. A policy
       that requires witnesses implies it.
     - `timeout`: the longest duration of a call with one response, in seconds. Uploads, watches and
-      downloads may take longer, if no more than a minute passes between two pieces.
+      downloads may take longer, if no more than 90 seconds pass between two pieces.
     - `retries`: how often failed calls are repeated.
     - `max_message`: size limit of a message of the server, in bytes.
     - `ca`, `client_cert`, `client_key`: files in PEM, with the authorities of the server's

@@ -26,8 +26,9 @@ T = TypeVar("T")
 CONNECT_TIMEOUT = 10.0
 """Longest time to connect, in seconds."""
 
-IDLE_TIMEOUT = 60.0
-"""Longest time between two pieces of a stream, in seconds. A watch has progress every 15."""
+IDLE_TIMEOUT = 90.0
+"""Longest time between two pieces of a stream, in seconds. A watch has progress every 15, and an
+append waits for witnesses up to 60."""
 
 
 def tls_context(
