@@ -162,8 +162,18 @@ func TestDeltas(t *testing.T) {
 			t.Errorf("%s: the store went from %d to %d entries", what, before.Size, after.Size)
 		}
 	}
-	refused("replay", replica, deltas[5], ErrReplay, "918")
-	refused("replay of an old one", replica, deltas[0], ErrReplay, "ends at size 2")
+	already := func(what string, file []byte) {
+		t.Helper()
+		before, _ := replica.Follow(ctx, 0)
+		report, err := importDelta(tl, replica, file, acme)
+		if after, _ := replica.Follow(ctx, 0); err != nil || !report.Already || after.Size != before.Size || after.Root != before.Root {
+			t.Errorf("%s: %+v, %v", what, report, err)
+		}
+	}
+	for i, d := range deltas {
+		already(fmt.Sprintf("delta %d again", i), d)
+	}
+	already("a part that was imported in several", export(t, tl, 1, acme))
 	refused("overlap", replica, func() []byte { mix(t, tl, "more", 5); return export(t, tl, 100, acme) }(), ErrReplay, "--since 918")
 	refused("gap", memstore.NewRaw(), deltas[1], ErrGap, "--since 0")
 	refused("other tenant", replica, export(t, tl, 918, globex), ErrDelta, "begin at 459, but this replica has 0")
@@ -184,8 +194,11 @@ func TestDeltas(t *testing.T) {
 	fork.Close()
 	fork.cfg.Signer = tl.cfg.Signer
 	fork.open(t, memstore.New())
+	mix(t, fork, "fork", 10)
+	early := export(t, fork, 0, acme)
 	mix(t, fork, "fork", 600)
 	refused("fork", replica, export(t, fork, 918, acme), ErrForked, "continue")
+	refused("fork of what it has", replica, early, ErrForked, "another root at size")
 	_, err := importDelta(tl, replica, export(t, fork, 918, acme))
 	var f *Fork
 	if !errors.As(err, &f) {
@@ -287,6 +300,10 @@ func TestDeltaInterrupted(t *testing.T) {
 			t.Fatalf("go on after %d commits: %+v, %v", stop-1, r, err)
 		}
 		checkReplica(t, tl, s)
+		// The process can also end after the last commit, before it answers.
+		if r, err = importDelta(tl, s.Restart(), file, acme); err != nil || !r.Already {
+			t.Fatalf("repeat it after the last commit: %+v, %v", r, err)
+		}
 	}
 }
 

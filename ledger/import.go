@@ -15,7 +15,8 @@ import (
 var (
 	// ErrGap reports that a delta begins after the replica's end.
 	ErrGap = errors.New("a delta is missing before this one")
-	// ErrReplay reports that the replica already has the delta's entries.
+	// ErrReplay reports that the replica already has some of the delta's
+	// entries, and lacks the others.
 	ErrReplay = errors.New("the delta was imported before")
 	// ErrForked reports that a delta continues a different history. The error
 	// is a *Fork.
@@ -70,6 +71,9 @@ type ImportReport struct {
 	// entries that an interrupted import had already written
 	Resumed uint64     `json:"resumed"`
 	Digest  entry.Hash `json:"-"`
+	// Already reports that the replica had everything in the delta before, and
+	// has verified that.
+	Already bool `json:"alreadyImported"`
 }
 
 // A Growth is the growth of a log, with the records of some of its streams, as
@@ -91,7 +95,9 @@ type Growth interface {
 // Import adds a delta to a replica's store. It verifies everything before the
 // first write, by docs/spec/delta.md section 4. The last write publishes the
 // new size. An interrupted import leaves the published state unchanged, and the
-// same import continues it. Memory grows by 32 bytes per MiB of the file.
+// same import continues it. A delta that the replica has already is verified
+// against it, and changes nothing. Memory grows by 32 bytes per MiB of the
+// file.
 //
 // Errors: ErrDamaged and ErrFormat of package delta, ErrGap, ErrReplay,
 // ErrForked, ErrDelta; ErrDiskFull.
@@ -122,8 +128,12 @@ func eraseImported(ctx context.Context, s store.Store, report *ImportReport, str
 	// Opening the replica repeats erasures as well, but only this removes their
 	// bytes from the disk.
 	st, err := s.Follow(ctx, 0)
+	size := report.To
+	if err == nil && report.Already { // and the process may have ended before
+		_, size, err = lastCheckpoint(ctx, s, st.Size)
+	}
 	if err == nil {
-		err = erase(ctx, s, &store.State{Size: report.To, Secret: st.Secret}, streams)
+		err = erase(ctx, s, &store.State{Size: size, Secret: st.Secret}, streams)
 	}
 	if err != nil {
 		return fmt.Errorf("the delta is imported, but openings that it records as erased are still on disk: %w; start the server to erase them", err)
@@ -176,6 +186,9 @@ func (im *importer) run(ctx context.Context, open func() (Growth, error), report
 		if err := im.read(ctx, open, write, report); err != nil {
 			return nil, nil, err
 		}
+		if report.Already {
+			break
+		}
 	}
 	var streams []store.StreamHead
 	for id := range im.streams {
@@ -192,7 +205,8 @@ type importer struct {
 	state *store.State // its size exceeds from after an interrupted import
 	heads []store.StreamHead
 	kept  []byte // the replica's checkpoint
-	from  uint64 // and its size
+	from  uint64 // and its size; that at which the delta begins, if it is there already
+	again bool   // the replica has the whole delta
 
 	write      bool
 	r          Growth
@@ -239,7 +253,7 @@ func (im *importer) read(ctx context.Context, open func() (Growth, error), write
 	defer r.Close()
 	im.r, im.write, im.commit, im.bytes = r, write, nil, 0
 	im.header, im.checkpoint, im.proof = r.Start()
-	head, err := im.checkPlace()
+	head, err := im.checkPlace(ctx)
 	if err != nil {
 		return err
 	}
@@ -251,7 +265,7 @@ func (im *importer) read(ctx context.Context, open func() (Growth, error), write
 	}
 	*report = ImportReport{
 		Origin: im.header.Origin, From: im.from, To: head.Size, Root: head.Root, Streams: len(im.header.Streams),
-		Resumed: report.Resumed, Digest: report.Digest,
+		Resumed: report.Resumed, Digest: report.Digest, Already: im.again,
 	}
 	for {
 		b, err := r.Next()
@@ -270,6 +284,9 @@ func (im *importer) read(ctx context.Context, open func() (Growth, error), write
 	}
 	if err := im.checkEnds(); err != nil {
 		return err
+	}
+	if im.again {
+		return im.checkKept(ctx)
 	}
 	if !write {
 		return nil
@@ -291,16 +308,16 @@ func (im *importer) checkEnds() error {
 	return nil
 }
 
-// checkPlace checks that the delta belongs to the log and continues the
-// replica.
-func (im *importer) checkPlace() (receipt.Checkpoint, error) {
+// checkPlace checks that the delta belongs to the log, and continues the
+// replica or is a part of it.
+func (im *importer) checkPlace(ctx context.Context) (receipt.Checkpoint, error) {
 	h, none := im.header, receipt.Checkpoint{}
 	if origin := im.o.Policy.Origin(); h.Origin != origin {
 		return none, fmt.Errorf("%w: its origin is %q, the policy's is %q", ErrDelta, h.Origin, origin)
 	}
+	again := h.To <= im.from
 	switch {
-	case h.To <= im.from:
-		return none, fmt.Errorf("%w: it ends at size %d, but this replica has %d entries", ErrReplay, h.To, im.from)
+	case again:
 	case h.From < im.from:
 		return none, fmt.Errorf("%w in part: it begins at size %d, but this replica has %d entries: make one with muniment export --since %d", ErrReplay, h.From, im.from, im.from)
 	case h.From > im.from:
@@ -315,6 +332,9 @@ func (im *importer) checkPlace() (receipt.Checkpoint, error) {
 	if head.Size != h.To {
 		return none, fmt.Errorf("%w: its checkpoint has size %d, but its header has %d", ErrDelta, head.Size, h.To)
 	}
+	if again {
+		return head, im.beginAgain(ctx, head)
+	}
 	if im.from == 0 {
 		return head, nil
 	}
@@ -326,6 +346,35 @@ func (im *importer) checkPlace() (receipt.Checkpoint, error) {
 		return none, &Fork{Kept: im.kept, Offered: im.checkpoint, cause: err}
 	}
 	return head, nil
+}
+
+// beginAgain checks that the replica has had the state that the delta ends
+// with, and makes the pass over the file begin where the delta does.
+func (im *importer) beginAgain(ctx context.Context, head receipt.Checkpoint) error {
+	t, err := loadTree(ctx, im.store, &store.State{Raw: true, Size: head.Size}, im.origin())
+	if err != nil {
+		return fmt.Errorf("load the tree: %w", err)
+	}
+	if t.root() != head.Root {
+		return &Fork{Kept: im.kept, Offered: im.checkpoint, cause: fmt.Errorf("this replica had another root at size %d", head.Size)}
+	}
+	im.from, im.again = im.header.From, true
+	return nil
+}
+
+// checkKept checks that the replica has the records of the delta. The pass over
+// the file has compared its leaves with the replica's.
+func (im *importer) checkKept(ctx context.Context) error {
+	for _, s := range im.streams {
+		end, last, err := streamEnd(ctx, im.store, im.origin(), s.id, im.header.To)
+		if err != nil {
+			return err
+		}
+		if end != s.end || last != s.last {
+			return fmt.Errorf("%w: it has %d records of the stream %s, but this replica has %d of them: export from size 0, and import into a new folder", ErrDelta, s.end, s.id, end)
+		}
+	}
+	return nil
 }
 
 // openStreams looks up the ends of the replica's streams.

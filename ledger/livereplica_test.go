@@ -88,7 +88,7 @@ func TestRefusedLiveImports(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	l, _ := liveReplica(t, tl)
 	old := l.Published()
-	all := export(t, tl, 0, acme)
+	all, before := export(t, tl, 0, acme), export(t, tl, 0, acme, globex)
 	mix(t, tl, "second", 8)
 	next := export(t, tl, old.Size, acme)
 	mix(t, tl, "third", 8)
@@ -102,7 +102,7 @@ func TestRefusedLiveImports(t *testing.T) {
 		file []byte
 		want error
 	}{
-		"imported before": {all, ErrReplay}, "gap": {gap, ErrGap}, "damaged": {damaged, nil}, "cut": {next[:len(next)-10], nil},
+		"imported in part": {export(t, tl, old.Size-2, acme), ErrReplay}, "imported before, of another stream": {before, ErrDelta}, "gap": {gap, ErrGap}, "damaged": {damaged, nil}, "cut": {next[:len(next)-10], nil},
 		"without the stream": {export(t, tl, old.Size, globex), ErrDelta}, "of another log": {fork, nil},
 	} {
 		if _, err := importLive(l, c.file); err == nil || c.want != nil && !errors.Is(err, c.want) {
@@ -111,6 +111,9 @@ func TestRefusedLiveImports(t *testing.T) {
 		if l.Published() != old {
 			t.Errorf("%s: it changed the published state", name)
 		}
+	}
+	if r, err := importLive(l, all); err != nil || !r.Already || l.Published().Size != old.Size {
+		t.Errorf("imported before: %+v, %v", r, err)
 	}
 	if _, err := importLive(l, next); err != nil {
 		t.Fatal(err)

@@ -97,14 +97,20 @@ func TakeImports(folder string, run func(context.Context, *os.File, func(done, t
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
+	places := make(chan struct{}, maxHandOvers)
 	running.Go(func() {
 		defer crash.Report()
 		for {
+			places <- struct{}{}
 			c, err := l.AcceptUnix()
 			if err != nil {
 				return // it is closed
 			}
-			takeImport(ctx, c, run)
+			running.Go(func() {
+				defer crash.Report()
+				defer func() { <-places }()
+				takeImport(ctx, c, run)
+			})
 		}
 	})
 	return func() {
@@ -116,8 +122,12 @@ func TakeImports(folder string, run func(context.Context, *os.File, func(done, t
 }
 
 // handOverTime limits how long a client may take to hand its file over, or to
-// take an answer. Others wait meanwhile.
-const handOverTime = 10 * time.Second
+// take an answer. It is a variable for tests.
+var handOverTime = 10 * time.Second
+
+// maxHandOvers is the number of connections at a time. Further ones wait. The
+// imports themselves wait for each other.
+const maxHandOvers = 16
 
 // takeImport serves one connection. The import ends when its client goes away.
 // When imports end, the client still gets the outcome.

@@ -30,10 +30,10 @@ type importCmd struct {
 func (importCmd) Help() string {
 	return `A running server of the replica imports the file, and serves the new state at once. The whole file is verified before anything is written: its
 signature, that it extends this replica, every leaf, every piece of evidence, and that none is missing.
-An interrupted import leaves the replica unchanged. Run the same command again to resume it.
+An interrupted import leaves the replica unchanged. Run the same command again to resume it. A delta that the replica has already is verified against it, and
+changes nothing.
 
-Exit code: 0 imported; 1 refused (damaged, out of order, already imported, not verified, or not attested); 2 no answer;
-5 the log has forked.
+Exit code: 0 imported, or already imported; 1 refused (damaged, out of order, not verified, or not attested); 2 no answer; 5 the log has forked.
 
 Examples:
   muniment import acme-0.delta --data ./replica
@@ -140,13 +140,19 @@ func importCode(err error) int {
 }
 
 func (c *importCmd) print(a *term.App, r *ledger.ImportReport) {
-	fmt.Fprintf(a.Stdout, "✓ IMPORTED  %s, from size %d to %d\n", r.Origin, r.From, r.To)
+	title := "IMPORTED"
+	if r.Already {
+		title = "ALREADY IMPORTED"
+	}
+	fmt.Fprintf(a.Stdout, "✓ %s  %s, from size %d to %d\n", title, r.Origin, r.From, r.To)
 	fmt.Fprintf(a.Stdout, "  root %s, signed by the log\n", r.Root.Base64())
 	fmt.Fprintf(a.Stdout, "  %s, %d with evidence (%s) of %s\n", term.Count(r.To-r.From, "entry"), r.Records, term.Count(r.PayloadBytes, "byte"), term.Count(r.Streams, "tenant"))
 	if r.Resumed > 0 {
 		fmt.Fprintf(a.Stdout, "  %s already written by an interrupted import\n", term.Count(r.Resumed, "entry"))
 	}
-	fmt.Fprintf(a.Stdout, "  next: muniment export --since %d\n", r.To)
+	if !r.Already {
+		fmt.Fprintf(a.Stdout, "  next: muniment export --since %d\n", r.To)
+	}
 }
 
 func (c *importCmd) printJSON(a *term.App, r *ledger.ImportReport, err error) error {

@@ -93,6 +93,10 @@ func (c *serveCmd) grow(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledger
 		if err != nil {
 			return nil, err
 		}
+		if r.Already {
+			log.Info("a delta was imported before", "from", r.From, "to", r.To)
+			return r, datadir.AnchorImport(c.Data)
+		}
 		log.Info("imported a delta", "from", r.From, "to", r.To, "records", r.Records)
 		return r, datadir.AnchorImport(c.Data)
 	})
