@@ -3,7 +3,7 @@
  * and 4).
  */
 
-import { ed25519 } from '@noble/curves/ed25519.js';
+import { Point } from '@noble/ed25519';
 import { sha256, sha512 } from '@noble/hashes/sha2.js';
 import { ml_dsa44 } from '@noble/post-quantum/ml-dsa.js';
 import { concat, equal, fromBase64, hex, u64, utf8 } from './bytes.js';
@@ -91,8 +91,7 @@ export function verifies(key: Key, signature: Uint8Array, checkpoint: Checkpoint
  */
 export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signature: Uint8Array): boolean {
   if (signature.length !== 64) return false;
-  const { Point } = ed25519;
-  const order = Point.Fn.ORDER;
+  const order = Point.CURVE().n;
   const r = signature.subarray(0, 32);
   const s = littleEndian(signature.subarray(32));
   if (s >= order) return false;
@@ -103,7 +102,7 @@ export function verifyEd25519(publicKey: Uint8Array, message: Uint8Array, signat
     return false; // not a point on the curve
   }
   const k = littleEndian(sha512(concat(r, publicKey, message))) % order;
-  return equal(Point.BASE.multiplyUnsafe(s).subtract(a.multiplyUnsafe(k)).toBytes(), r);
+  return equal(Point.BASE.multiply(s, false).subtract(a.multiply(k, false)).toBytes(), r);
 }
 
 function littleEndian(bytes: Uint8Array): bigint {
