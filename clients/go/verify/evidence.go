@@ -91,9 +91,9 @@ func (v *Verifier) EvidenceBundle(ctx context.Context, f *File, o EvidenceBundle
 		return failed, err
 	}
 	warnings := chosen([]warning{{WarnNotWitnessed, !r.Witnessed}, {WarnCompletenessNotChecked, !r.Complete}, {WarnErased, len(r.Erased) > 0}, {WarnReportsNotCompared, true}})
-	return success(f, EvidenceBundle, warnings, func(out *Report) {
+	return ended(ctx, success(f, EvidenceBundle, warnings, func(out *Report) {
 		out.EvidenceBundle = &EvidenceBundleResult{evidenceProven(b, r), EvidenceBundleClaimed{Time: r.Time}}
-	}), nil
+	}))
 }
 
 // Stream verifies that an evidence bundle has all entries of a tenant's stream
@@ -118,7 +118,7 @@ func (v *Verifier) Stream(ctx context.Context, f *File, o StreamOptions) (*Repor
 		return failed, err
 	}
 	warnings := chosen([]warning{{WarnNotWitnessed, !r.Witnessed}, {WarnErased, len(r.Erased) > 0}, {WarnSpendsUnreadable, !readable}})
-	return success(f, Stream, warnings, func(out *Report) { out.Stream = &EvidenceBundleResult{evidenceProven(b, r), claimed} }), nil
+	return ended(ctx, success(f, Stream, warnings, func(out *Report) { out.Stream = &EvidenceBundleResult{evidenceProven(b, r), claimed} }))
 }
 
 // evidence verifies an evidence bundle.

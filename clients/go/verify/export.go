@@ -54,7 +54,7 @@ func (v *Verifier) Export(ctx context.Context, f *File, o ExportOptions) (*Repor
 	var e *export.Error
 	switch {
 	case err == nil:
-		return success(f, Export, r.Warnings, func(out *Report) { out.Export = &ExportResult{r.Proven, r.Claimed} }), nil
+		return ended(ctx, success(f, Export, r.Warnings, func(out *Report) { out.Export = &ExportResult{r.Proven, r.Claimed} }))
 	case !errors.As(err, &e):
 		return nil, err
 	case unread != nil && e.Step > 0:
