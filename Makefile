@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants decisions conformance tools bench clean
+.PHONY: other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks decisions conformance tools bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 	@echo "== go test -short"; go test -short -timeout 10m $$(go list ./... | grep -vE '/cmd/muniment$$|/bench/')
 	@echo "== commands"; go test -short -timeout 10m ./cmd/muniment -run 'TestScripts/(demo|admission|errors|erase|trace)$$'
 
-test: lint peers test-go test-python test-ts mutants decisions ## install what is missing and run everything
+test: lint peers test-go test-python test-ts mutants sdks decisions ## install what is missing and run everything
 	@PYTHON=$(VENV)/bin/python .ci/conformance last
 
 conformance: $(VENV)/ok clients/ts/node_modules/.installed ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
@@ -85,6 +85,10 @@ mutants: $(VENV)/ok clients/ts/node_modules/.installed ## compare the verifiers 
 	@cd clients/ts; npm run --silent build --workspace packages/verify
 	@PYTHON=$(VENV)/bin/python .ci/mutants $(SEED) $(N)
 
+sdks: $(VENV)/ok clients/ts/node_modules/.installed ## verify an export and its forgeries with the commands of three SDKs (CASES=all for all vectors)
+	@cd clients/ts; npm run --silent build --workspace packages/verify
+	@PYTHON=$(VENV)/bin/python .ci/sdks $(CASES)
+
 decisions: $(VENV)/ok ## compare the two evaluators of decisions on N random cases (SEED=…, N=2000)
 	@PYTHON=$(VENV)/bin/python .ci/decisions $(SEED) $(N)
 
@@ -95,6 +99,7 @@ soak: $(TOOLS)/gotestsum clients/ts/node_modules/.installed ## the seeded campai
 	@.ci/peers -soak; go test -tags soak -count=1 -timeout 30m ./cmd/muniment -run TestSoakScripts
 	@cd clients/ts/packages/verify; MUNIMENT_SOAK=$(SEED) npx vitest run test/mutants.test.ts
 	@$(MAKE) --no-print-directory mutants N=100000 SEED=$(SEED)
+	@$(MAKE) --no-print-directory sdks CASES=all
 	@$(MAKE) --no-print-directory decisions N=50000 SEED=$(SEED)
 	@$(MAKE) --no-print-directory other-systems
 
