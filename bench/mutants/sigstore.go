@@ -61,8 +61,15 @@ func readSigstoreVectors() (*sigstoreVectors, error) {
 	if err := json.Unmarshal(text, v); err != nil {
 		return nil, err
 	}
-	v.Cases = slices.DeleteFunc(v.Cases, func(c *sigstoreCase) bool { return len(c.BundleBase64) == 0 || !json.Valid(c.BundleBase64) })
+	v.Cases = slices.DeleteFunc(v.Cases, func(c *sigstoreCase) bool { return !isObject(c.BundleBase64) })
 	return v, nil
+}
+
+// isObject reports whether a text is a JSON object that can be changed: some
+// vectors are not.
+func isObject(text []byte) bool {
+	var o map[string]any
+	return len(text) < 1<<16 && json.Unmarshal(text, &o) == nil && o != nil
 }
 
 // sigstore makes an input of the kind sigstore-bundle.
@@ -164,7 +171,7 @@ func (m *maker) root(v *sigstoreVectors, name string) []byte {
 	}
 	text := []byte(v.TrustedRoots[name])
 	if m.one(12) {
-		if json.Valid(text) && strings.HasPrefix(strings.TrimSpace(string(text)), "{") {
+		if isObject(text) {
 			d := unmarshal(text)
 			if m.one(4) {
 				m.document(d, 1)
