@@ -12,23 +12,24 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 )
 
-// boards has the dashboards by the names of their files.
+// boards has the dashboards by the names of their files. Replicas export what
+// their log does, so each expression counts a series of several servers once.
 var boards = map[string]*board{
 	"coverage": {
 		title:       "Attestation coverage",
 		description: "Attested artifacts among the inventoried ones, the reasons of gaps, and the age of the inventories. A share without a value is undecided.",
 		panels: []panel{
-			{title: "Attested", look: number, unit: "percentunit", good: high, expr: "sum(muniment_coverage_attested_artifacts) / (sum(muniment_coverage_inventoried_artifacts) > 0) " + decided},
-			{title: "Attested of what runs", look: number, unit: "percentunit", good: high, expr: `sum(muniment_coverage_attested_artifacts{scope="runs"}) / (sum(muniment_coverage_inventoried_artifacts{scope="runs"}) > 0) ` + decided},
-			{title: "Gaps", look: number, good: low, expr: "sum(muniment_coverage_gaps)"},
-			{title: "Tenants without an answer", look: number, good: low, expr: `sum(muniment_coverage_tenants{result=~"undecided|not-computed"})`},
-			{title: "Sources that are stale or unreadable", look: number, good: low, expr: `sum(muniment_inventory_sources{state!="current"})`},
+			{title: "Attested", look: number, unit: "percentunit", good: high, expr: "sum(max by (log, tenant, environment, scope, type) (muniment_coverage_attested_artifacts)) / (sum(max by (log, tenant, environment, scope, type) (muniment_coverage_inventoried_artifacts)) > 0) " + decided},
+			{title: "Attested of what runs", look: number, unit: "percentunit", good: high, expr: `sum(max by (log, tenant, environment, scope, type) (muniment_coverage_attested_artifacts{scope="runs"})) / (sum(max by (log, tenant, environment, scope, type) (muniment_coverage_inventoried_artifacts{scope="runs"})) > 0) ` + decided},
+			{title: "Gaps", look: number, good: low, expr: "sum(max by (log, tenant, environment, scope, type, reason) (muniment_coverage_gaps))"},
+			{title: "Tenants without an answer", look: number, good: low, expr: `sum(max by (log, tenant, result) (muniment_coverage_tenants{result=~"undecided|not-computed"}))`},
+			{title: "Sources that are stale or unreadable", look: number, good: low, expr: `sum(max by (log, tenant, scope, state) (muniment_inventory_sources{state!="current"}))`},
 			{title: "Oldest inventory of what runs", look: number, unit: "s", expr: `max(time() - muniment_inventory_observed_timestamp_seconds{scope="runs"})`},
-			{title: "Attested by type", look: bars, unit: "percentunit", good: high, legend: "{{type}}", expr: "sum by (type) (muniment_coverage_attested_artifacts) / (sum by (type) (muniment_coverage_inventoried_artifacts) > 0)"},
-			{title: "Gaps by reason", look: stacked, legend: "{{reason}}", expr: "sum by (reason) (muniment_coverage_gaps)"},
-			{title: "Inventoried by type", look: stacked, legend: "{{type}}", expr: "sum by (type) (muniment_coverage_inventoried_artifacts)"},
+			{title: "Attested by type", look: bars, unit: "percentunit", good: high, legend: "{{type}}", expr: "sum by (type) (max by (log, tenant, environment, scope, type) (muniment_coverage_attested_artifacts)) / (sum by (type) (max by (log, tenant, environment, scope, type) (muniment_coverage_inventoried_artifacts)) > 0)"},
+			{title: "Gaps by reason", look: stacked, legend: "{{reason}}", expr: "sum by (reason) (max by (log, tenant, environment, scope, type, reason) (muniment_coverage_gaps))"},
+			{title: "Inventoried by type", look: stacked, legend: "{{type}}", expr: "sum by (type) (max by (log, tenant, environment, scope, type) (muniment_coverage_inventoried_artifacts))"},
 			{title: "Age of the inventories", look: bars, unit: "s", legend: "{{scope}} {{environment}} {{source}}", expr: "max by (environment, scope, source) (time() - muniment_inventory_observed_timestamp_seconds)"},
-			{title: "Gaps of what runs and of what exists", look: lines, legend: "{{scope}}", expr: "sum by (scope) (muniment_coverage_gaps)"},
+			{title: "Gaps of what runs and of what exists", look: lines, legend: "{{scope}}", expr: "sum by (scope) (max by (log, tenant, environment, scope, type, reason) (muniment_coverage_gaps))"},
 			{title: "Age of the coverage", look: number, unit: "s", expr: "max(time() - muniment_coverage_as_of_timestamp_seconds)"},
 		},
 	},
@@ -37,21 +38,21 @@ var boards = map[string]*board{
 		description: "Findings by state, deadlines, exceptions, and the share of findings that are closed with linked evidence.",
 		panels: []panel{
 			{title: "Closed with linked evidence", look: number, unit: "percentunit", good: high, expr: "min(muniment_findings_closed_with_evidence_ratio)"},
-			{title: "Past their deadline", look: number, good: low, expr: "sum(muniment_findings_overdue)"},
-			{title: "Open", look: number, expr: `sum(muniment_findings{state!="resolved"})`},
+			{title: "Past their deadline", look: number, good: low, expr: "sum(max by (log, tenant) (muniment_findings_overdue))"},
+			{title: "Open", look: number, expr: `sum(max by (log, tenant, state, severity) (muniment_findings{state!="resolved"}))`},
 			{title: "Break-glass to confirm", look: number, good: low, expr: "max(muniment_break_glass_unconfirmed)"},
 			{title: "Next exception expires in", look: number, unit: "s", expr: "min(muniment_exception_expiry_seconds)"},
-			{title: "Burndown: findings that are not resolved", look: stacked, legend: "{{severity}}", expr: `sum by (severity) (muniment_findings{state!="resolved"})`},
-			{title: "Findings by state", look: stacked, legend: "{{state}}", expr: "sum by (state) (muniment_findings)"},
-			{title: "Past their deadline over time", look: lines, legend: "overdue", expr: "sum(muniment_findings_overdue)"},
-			{title: "Exceptions by state", look: stacked, legend: "{{state}}", expr: "sum by (state) (muniment_exceptions)"},
+			{title: "Burndown: findings that are not resolved", look: stacked, legend: "{{severity}}", expr: `sum by (severity) (max by (log, tenant, state, severity) (muniment_findings{state!="resolved"}))`},
+			{title: "Findings by state", look: stacked, legend: "{{state}}", expr: "sum by (state) (max by (log, tenant, state, severity) (muniment_findings))"},
+			{title: "Past their deadline over time", look: lines, legend: "overdue", expr: "sum(max by (log, tenant) (muniment_findings_overdue))"},
+			{title: "Exceptions by state", look: stacked, legend: "{{state}}", expr: "sum by (state) (max by (log, tenant, state) (muniment_exceptions))"},
 		},
 	},
 }
 
 // decided is true if no tenant's coverage lacks an answer. Without one, a share
 // would look like a fact.
-const decided = `and on () (sum(muniment_coverage_tenants{result=~"undecided|not-computed"}) == 0)`
+const decided = `and on () (sum(max by (log, tenant, result) (muniment_coverage_tenants{result=~"undecided|not-computed"})) == 0)`
 
 // A board is a dashboard. Panels follow each other from left to right.
 type board struct {
