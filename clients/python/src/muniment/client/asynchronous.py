@@ -1,4 +1,4 @@
-"""The asynchronous client, for asyncio and trio."""
+"""The asynchronous client, for asyncio."""
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime

@@ -200,7 +200,7 @@ class Transport:
 
 
 class AsyncTransport:
-    """Performs steps with an asynchronous client, on asyncio or trio."""
+    """Performs steps with an asynchronous client, on asyncio."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
