@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks decisions conformance tools bench clean
+.PHONY: other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks decisions conformance tools bench clean release
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -112,6 +112,11 @@ tools: $(TOOLS)/buf ## build the linters, the generators and the test runner
 
 $(TOOLS)/buf $(TOOLS)/staticcheck $(TOOLS)/gotestsum &: .ci/tools/go.mod
 	@echo "building buf, staticcheck and gotestsum (once)"; mkdir -p $(TOOLS); go build -C .ci/tools -o ../../$(TOOLS)/ tool; touch $(TOOLS)/*
+
+OUT ?= dist
+
+release: ## build a release of the current commit twice, compare, sign, record and gate it (OUT=dist VERSION=v1.2.3)
+	@deploy/release/release.sh $(OUT) $(filter v%,$(VERSION))
 
 bench: ## measure, and print ratios against limits measured in the same run
 	@go run ./bench

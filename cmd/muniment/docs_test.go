@@ -115,23 +115,24 @@ func goesOn(command string) bool {
 
 // docRules holds the directives of a companion file.
 type docRules struct {
-	hosts  []string
-	peers  []string          // real programs that the page uses
-	own    []string          // programs of internal/peers that the page uses
-	other  []string          // YAML blocks of other programs, by their first line
-	skip   []string          // commands that cannot run here
-	serve  []string          // commands that run until the page ends
-	stop   []string          // commands that are interrupted after three seconds
-	exit   map[string]int    // expected exit code; 0 by default
-	before map[string]string // shell to run before a command
-	used   map[string]bool
+	hosts   []string
+	peers   []string          // real programs that the page uses
+	own     []string          // programs of internal/peers that the page uses
+	release bool              // the page uses a release, see releaseFolder
+	other   []string          // YAML blocks of other programs, by their first line
+	skip    []string          // commands that cannot run here
+	serve   []string          // commands that run until the page ends
+	stop    []string          // commands that are interrupted after three seconds
+	exit    map[string]int    // expected exit code; 0 by default
+	before  map[string]string // shell to run before a command
+	used    map[string]bool
 }
 
 // parseRules parses directives, one per line: hosts NAME…; peers PROGRAM…; own
-// PROGRAM…; skip COMMAND # REASON; serve COMMAND; stop COMMAND; exit N COMMAND;
-// before COMMAND => SHELL; and other LINE # PROGRAM, for a YAML block of
-// another program that starts with that line. A command is named by a prefix.
-// @2 before the prefix selects the second match.
+// PROGRAM…; release; skip COMMAND # REASON; serve COMMAND; stop COMMAND; exit N
+// COMMAND; before COMMAND => SHELL; and other LINE # PROGRAM, for a YAML block
+// of another program that starts with that line. A command is named by a
+// prefix. @2 before the prefix selects the second match.
 func parseRules(t *testing.T, comment string) *docRules {
 	r := &docRules{exit: map[string]int{}, before: map[string]string{}, used: map[string]bool{}}
 	for line := range strings.SplitSeq(comment, "\n") {
@@ -148,6 +149,8 @@ func parseRules(t *testing.T, comment string) *docRules {
 				t.Fatalf("other without the program: %s", line)
 			}
 			r.other = append(r.other, block)
+		case "release":
+			r.release = true
 		case "own":
 			r.own = append(r.own, strings.Fields(rest)...)
 		case "skip":
@@ -259,6 +262,10 @@ func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.
 			t.Fatalf("build %s: %v\n%s", name, err, out)
 		}
 	}
+	release := ""
+	if rules.release {
+		release = releaseFolder(t)
+	}
 	script := rules.script(commands)
 	ctx, cancel := context.WithTimeout(t.Context(), soak.Patience)
 	defer cancel()
@@ -268,7 +275,7 @@ func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.
 	}
 	cmd := exec.CommandContext(ctx, "unshare", append(args, "bash", "-c", script)...)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), "PRELUDE="+absolute(t, "testdata/docs/prelude.sh"), "PAGE="+absolute(t, page), "BIN="+filepath.Dir(plainProgram(t)), "PEERS="+peersDir, "OWN="+ownDir, "SIGSTORE_GO="+moduleFolder(t, "github.com/sigstore/sigstore-go"))
+	cmd.Env = append(os.Environ(), "PRELUDE="+absolute(t, "testdata/docs/prelude.sh"), "PAGE="+absolute(t, page), "BIN="+filepath.Dir(plainProgram(t)), "PEERS="+peersDir, "OWN="+ownDir, "RELEASE="+release, "SIGSTORE_GO="+moduleFolder(t, "github.com/sigstore/sigstore-go"))
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 10 * time.Second

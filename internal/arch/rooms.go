@@ -97,6 +97,9 @@ var Rooms = []Room{
 		ByName:  true,
 	},
 	{
+		Folder: "deploy/release", Purpose: "archives, image and provenance of releases",
+	},
+	{
 		Folder: "deploy/monitoring", Purpose: "writes the dashboards for Grafana, and tests them and the alerts",
 		Tests: []string{"clients/go", "internal"},
 	},

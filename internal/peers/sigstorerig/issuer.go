@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 )
@@ -21,21 +22,20 @@ type Issuer struct {
 	URL string // of people
 	CI  string // of CI jobs; Fulcio reads its tokens as those of GitHub
 
-	key *rsa.PrivateKey
+	key    *rsa.PrivateKey
+	server *httptest.Server
 }
 
 const keyID = "rig"
 
-func newIssuer(t testing.TB) *Issuer {
-	t.Helper()
+func newIssuer() (*Issuer, error) {
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
-	t.Cleanup(server.Close)
-	i := &Issuer{URL: server.URL, CI: server.URL + "/ci", key: key}
+	i := &Issuer{URL: server.URL, CI: server.URL + "/ci", key: key, server: server}
 	for path, issuer := range map[string]string{"": i.URL, "/ci": i.CI} {
 		answer(mux, path+"/.well-known/openid-configuration", map[string]any{
 			"issuer": issuer, "jwks_uri": i.URL + "/keys", "authorization_endpoint": issuer + "/none", "token_endpoint": issuer + "/none",
@@ -46,7 +46,7 @@ func newIssuer(t testing.TB) *Issuer {
 		"kty": "RSA", "use": "sig", "alg": "RS256", "kid": keyID,
 		"n": segment(key.N.Bytes()), "e": segment(big.NewInt(int64(key.E)).Bytes()),
 	}}})
-	return i
+	return i, nil
 }
 
 func answer(mux *http.ServeMux, path string, document any) {
@@ -67,39 +67,54 @@ func (i *Issuer) Email(t testing.TB, address string) string {
 // https://github.com/REPOSITORY/.github/workflows/release.yml@refs/heads/main.
 func (i *Issuer) Job(t testing.TB, repository string) string {
 	t.Helper()
+	return i.Token(t, i.JobClaims(repository))
+}
+
+// JobClaims are the claims of the token of a CI job.
+func (i *Issuer) JobClaims(repository string) map[string]any {
+	owner, _, _ := strings.Cut(repository, "/")
 	workflow := repository + "/.github/workflows/release.yml@refs/heads/main"
-	return i.Token(t, map[string]any{
+	return map[string]any{
 		"iss": i.CI, "sub": "repo:" + repository + ":ref:refs/heads/main", "job_workflow_ref": workflow, "workflow_ref": workflow, "repository": repository,
-		"repository_id": "1234", "repository_owner": "acme", "repository_owner_id": "56", "repository_visibility": "private", "ref": "refs/heads/main",
+		"repository_id": "1234", "repository_owner": owner, "repository_owner_id": "56", "repository_visibility": "private", "ref": "refs/heads/main",
 		"sha": "0123456789012345678901234567890123456789", "job_workflow_sha": "0123456789012345678901234567890123456789",
 		"workflow_sha": "0123456789012345678901234567890123456789", "workflow": "release", "event_name": "push", "runner_environment": "self-hosted",
 		"run_id": "78", "run_attempt": "1",
-	})
+	}
 }
 
 // Token returns a token with the claims. By default its audience is sigstore,
 // it has a random ID, and it is valid for ten minutes from now.
 func (i *Issuer) Token(t testing.TB, claims map[string]any) string {
 	t.Helper()
+	token, err := i.Sign(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// Sign is Token for programs that are not tests.
+func (i *Issuer) Sign(claims map[string]any) (string, error) {
 	now, id := time.Now(), make([]byte, 16)
 	rand.Read(id)
 	all := map[string]any{"iss": i.URL, "aud": "sigstore", "iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(10 * time.Minute).Unix(), "jti": segment(id)}
 	maps.Copy(all, claims)
 	head, err := json.Marshal(map[string]string{"alg": "RS256", "typ": "JWT", "kid": keyID})
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	body, err := json.Marshal(all)
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	signed := segment(head) + "." + segment(body)
 	sum := sha256.Sum256([]byte(signed))
 	sig, err := rsa.SignPKCS1v15(nil, i.key, crypto.SHA256, sum[:])
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	return signed + "." + segment(sig)
+	return signed + "." + segment(sig), nil
 }
 
 func segment(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }

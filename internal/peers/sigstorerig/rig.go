@@ -1,4 +1,5 @@
-// Package sigstorerig runs a private Sigstore on loopback for tests: an OIDC
+// Package sigstorerig runs a private Sigstore on loopback for tests and for
+// releases that are not published: an OIDC
 // issuer, a certificate authority (Fulcio), a timestamp authority, a
 // transparency log (Rekor v2 or any log with its API), and cosign for signing.
 // All except the issuer are the real programs.
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +23,7 @@ import (
 	"muniment.dev/muniment/internal/peers/rekorpeer"
 )
 
-// A Rig is a running Sigstore. It stops at the end of the test.
+// A Rig is a running Sigstore.
 type Rig struct {
 	Dir           string // for the signer's files; cosign runs here
 	TrustedRoot   string // path
@@ -33,6 +35,9 @@ type Rig struct {
 	Log    string
 
 	cosign string
+	own    string // folder of the services' files
+	ctx    context.Context
+	stops  []func()
 }
 
 // A Part is an optional part of a Rig.
@@ -62,15 +67,44 @@ type Log struct {
 func WithLog(l Log) Part { return func(c *config) { c.log = &l } }
 
 // Start starts the parts and writes a signing config and trusted root for
-// cosign.
+// cosign. They stop at the end of the test.
 func Start(t testing.TB, parts ...Part) *Rig {
 	t.Helper()
+	r, err := Run(context.Background(), t.TempDir(), t.TempDir(), parts...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Stop)
+	return r
+}
+
+// Run is Start for programs that are not tests. Files of the services are in
+// own, and dir is for those of the signer. The caller must stop the result.
+func Run(ctx context.Context, dir, own string, parts ...Part) (*Rig, error) {
 	var c config
 	for _, p := range parts {
 		p(&c)
 	}
-	r := &Rig{Dir: t.TempDir(), cosign: peers.Path(t, "cosign")}
-	own := t.TempDir()
+	r := &Rig{Dir: dir, ctx: ctx, own: own}
+	if err := r.start(c); err != nil {
+		r.Stop()
+		return nil, err
+	}
+	return r, nil
+}
+
+// Stop stops all parts, the last one first.
+func (r *Rig) Stop() {
+	for _, stop := range slices.Backward(r.stops) {
+		stop()
+	}
+	r.stops = nil
+}
+
+func (r *Rig) start(c config) (err error) {
+	if r.cosign, err = peers.Find("cosign"); err != nil {
+		return err
+	}
 	root := []string{"trusted-root", "create"}
 	signing := []string{"signing-config", "create"}
 	const since = "start-time=2024-01-01T00:00:00Z"
@@ -78,38 +112,45 @@ func Start(t testing.TB, parts ...Part) *Rig {
 		signing = append(signing, fmt.Sprintf("--%s=url=%s,api-version=%d,%s,operator=rig", flag, url, version, since))
 	}
 	if c.fulcio {
-		r.Issuer = newIssuer(t)
-		var chain string
-		r.Fulcio, chain = startFulcio(t, own, r.Issuer.URL, r.Issuer.CI)
+		chain, err := r.startFulcio()
+		if err != nil {
+			return err
+		}
 		service("fulcio", r.Fulcio, 1)
 		service("oidc-provider", r.Issuer.URL, 1)
 		root = append(root, fmt.Sprintf("--fulcio=url=%s,certificate-chain=%s,%s", r.Fulcio, chain, since))
 	}
 	if c.rekor {
-		c.log = startRekor(t, own)
+		if c.log, err = r.startRekor(); err != nil {
+			return err
+		}
 	}
 	if c.log != nil {
 		r.Log = c.log.URL
 		u, err := url.Parse(c.log.URL)
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		service("rekor", r.Log, 2)
 		signing = append(signing, "--rekor-config=ANY")
 		root = append(root, fmt.Sprintf("--rekor=url=%s,public-key=%s,%s,origin=%s", r.Log, c.log.PublicKey, since, u.Hostname()))
 	}
 	if c.tsa {
-		var base, chain string
-		base, chain = startTSA(t, own)
-		r.TSA = base + "/api/v1/timestamp"
+		chain, err := r.startTSA()
+		if err != nil {
+			return err
+		}
 		service("tsa", r.TSA, 1)
 		signing = append(signing, "--tsa-config=ANY")
 		root = append(root, fmt.Sprintf("--tsa=url=%s,certificate-chain=%s,%s", r.TSA, chain, since))
 	}
-	r.TrustedRoot, r.SigningConfig = filepath.Join(own, "trusted-root.json"), filepath.Join(own, "signing-config.json")
-	r.Cosign(t, append(root, "--out", r.TrustedRoot)...)
-	r.Cosign(t, append(signing, "--out", r.SigningConfig)...)
-	return r
+	r.TrustedRoot, r.SigningConfig = filepath.Join(r.own, "trusted-root.json"), filepath.Join(r.own, "signing-config.json")
+	for _, args := range [][]string{append(root, "--out", r.TrustedRoot), append(signing, "--out", r.SigningConfig)} {
+		if out, err := r.TryCosign(args...); err != nil {
+			return fmt.Errorf("cosign %s: %w\n%s", strings.Join(args, " "), err, out)
+		}
+	}
+	return nil
 }
 
 // Cosign runs cosign in r.Dir and returns its output. It fails the test if
@@ -156,84 +197,81 @@ func (r *Rig) GenerateKey(t testing.TB, name string) (private, public string) {
 	return filepath.Join(r.Dir, name+".key"), filepath.Join(r.Dir, name+".pub")
 }
 
-// freePorts is peers.FreePorts in a test.
-func freePorts(t testing.TB, n int) []string {
-	t.Helper()
-	ports, err := peers.FreePorts(n)
+// run starts a program and returns its response to the probe.
+func (r *Rig) run(name, probe string, args ...string) ([]byte, error) {
+	process, err := peers.Program{Name: name, Dir: r.own, Probe: probe, Args: args}.Start(r.ctx)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	return ports
+	r.stops = append(r.stops, process.Stop)
+	return process.Answer, nil
 }
 
-// start runs a program until the end of the test and returns its response to
-// the probe.
-func start(t testing.TB, dir, name, probe string, args ...string) []byte {
-	t.Helper()
-	process, err := peers.Program{Name: name, Dir: dir, Probe: probe, Args: args}.Start(context.Background())
-	if err != nil {
-		t.Fatal(err)
+// startFulcio sets r.Issuer and r.Fulcio.
+func (r *Rig) startFulcio() (chain string, err error) {
+	if r.Issuer, err = newIssuer(); err != nil {
+		return "", err
 	}
-	t.Cleanup(process.Stop)
-	return process.Answer
-}
-
-func startFulcio(t testing.TB, dir, issuer, ci string) (base, chain string) {
-	t.Helper()
-	p := freePorts(t, 3)
+	r.stops = append(r.stops, r.Issuer.server.Close)
+	p, err := peers.FreePorts(3)
+	if err != nil {
+		return "", err
+	}
 	conf := fmt.Sprintf(`oidc-issuers:
   %[1]s: {issuer-url: %[1]s, client-id: sigstore, type: email}
   %[2]s: {issuer-url: %[2]s, client-id: sigstore, type: github-workflow}
-`, issuer, ci)
-	confFile := filepath.Join(dir, "fulcio.yaml")
+`, r.Issuer.URL, r.Issuer.CI)
+	confFile := filepath.Join(r.own, "fulcio.yaml")
 	if err := os.WriteFile(confFile, []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	base = "http://127.0.0.1:" + p[0]
-	answer := start(t, dir, "fulcio", base+"/api/v2/trustBundle", "serve", "--ca", "ephemeralca", "--ct-log-url=", "--config-path", confFile,
+	r.Fulcio = "http://127.0.0.1:" + p[0]
+	answer, err := r.run("fulcio", r.Fulcio+"/api/v2/trustBundle", "serve", "--ca", "ephemeralca", "--ct-log-url=", "--config-path", confFile,
 		"--host", "127.0.0.1", "--port", p[0], "--grpc-host", "127.0.0.1", "--grpc-port", p[1], "--metrics-port", p[2],
 		"--legacy-unix-domain-socket", "@sigstorerig-"+p[0])
+	if err != nil {
+		return "", err
+	}
 	var bundle struct {
 		Chains []struct {
 			Certificates []string `json:"certificates"`
 		} `json:"chains"`
 	}
 	if err := json.Unmarshal(answer, &bundle); err != nil || len(bundle.Chains) == 0 {
-		t.Fatalf("fulcio's trust bundle: %v\n%s", err, answer)
+		return "", fmt.Errorf("fulcio's trust bundle: %v\n%s", err, answer)
 	}
-	chain = filepath.Join(dir, "ca.pem")
-	if err := os.WriteFile(chain, []byte(strings.Join(bundle.Chains[0].Certificates, "\n")), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return base, chain
+	chain = filepath.Join(r.own, "ca.pem")
+	return chain, os.WriteFile(chain, []byte(strings.Join(bundle.Chains[0].Certificates, "\n")), 0o600)
 }
 
-func startTSA(t testing.TB, dir string) (base, chain string) {
-	t.Helper()
+// startTSA sets r.TSA.
+func (r *Rig) startTSA() (chain string, err error) {
 	// The server uses port 2112 for its metrics, which cannot be changed, so
 	// only one instance can run at a time on a machine.
 	unlock, err := peers.Lock("timestamp-server.port")
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
-	t.Cleanup(unlock) // runs after the server has been stopped
-	p := freePorts(t, 1)
-	base = "http://127.0.0.1:" + p[0]
-	certs := start(t, dir, "timestamp-server", base+"/api/v1/timestamp/certchain", "serve", "--host", "127.0.0.1", "--port", p[0],
+	r.stops = append(r.stops, unlock) // runs after the server has been stopped
+	p, err := peers.FreePorts(1)
+	if err != nil {
+		return "", err
+	}
+	base := "http://127.0.0.1:" + p[0]
+	certs, err := r.run("timestamp-server", base+"/api/v1/timestamp/certchain", "serve", "--host", "127.0.0.1", "--port", p[0],
 		"--timestamp-signer", "memory", "--disable-ntp-monitoring")
-	chain = filepath.Join(dir, "tsa.pem")
-	if err := os.WriteFile(chain, certs, 0o600); err != nil {
-		t.Fatal(err)
+	if err != nil {
+		return "", err
 	}
-	return base, chain
+	r.TSA, chain = base+"/api/v1/timestamp", filepath.Join(r.own, "tsa.pem")
+	return chain, os.WriteFile(chain, certs, 0o600)
 }
 
-func startRekor(t testing.TB, dir string) *Log {
-	t.Helper()
-	server, err := rekorpeer.Start(context.Background(), dir, "--checkpoint-interval", "1s")
+func (r *Rig) startRekor() (*Log, error) {
+	server, err := rekorpeer.Start(r.ctx, r.own, "--checkpoint-interval", "1s")
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	t.Cleanup(server.Stop)
-	return &Log{URL: server.URL, PublicKey: server.PublicKeyFile}
+	r.stops = append(r.stops, server.Stop)
+	return &Log{URL: server.URL, PublicKey: server.PublicKeyFile}, nil
 }
