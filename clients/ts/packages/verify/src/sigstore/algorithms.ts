@@ -67,7 +67,10 @@ export async function loadKey(der: Uint8Array): Promise<PublicKey> {
 export async function loadAnyKey(der: Uint8Array): Promise<PublicKey | undefined> {
   try {
     if (!isDer(der)) throw new FormatError('not DER');
-    const { algorithm } = AsnConvert.parse(source(der), SubjectPublicKeyInfo).algorithm;
+    const { algorithm: type, subjectPublicKey } = AsnConvert.parse(source(der), SubjectPublicKeyInfo);
+    // The parsers ignore that a key is not one of whole bytes.
+    if (der.at(-1 - subjectPublicKey.byteLength) !== 0) throw new FormatError('unused bits');
+    const { algorithm } = type;
     if (algorithm === '1.2.840.10045.2.1') return await loadEc(der);
     if (algorithm === '1.2.840.113549.1.1.1') return await loadRsa(der);
     if (algorithm !== '1.3.101.112') return undefined;

@@ -13,7 +13,7 @@ import {
   SubjectKeyIdentifier,
   type Extension,
 } from '@peculiar/asn1-x509';
-import { equal, utf8Text } from '../bytes.js';
+import { equal, hex, utf8Text } from '../bytes.js';
 import { FormatError } from '../errors.js';
 import { loadAnyKey, signedBy, type Hash, type PublicKey } from './algorithms.js';
 import { isDer } from './der.js';
@@ -100,6 +100,7 @@ async function read(der: Uint8Array): Promise<Certificate> {
   get('2.5.29.35', AuthorityKeyIdentifier);
   get('2.5.29.14', SubjectKeyIdentifier);
   const spki = bytes(AsnConvert.serialize(tbs.subjectPublicKeyInfo));
+  if (!hex(der).includes(hex(spki))) throw new FormatError('the key has unused bits');
   return {
     der,
     tbs: bytes(parsed.tbsCertificateRaw ?? AsnConvert.serialize(tbs)),

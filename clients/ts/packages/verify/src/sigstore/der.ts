@@ -56,6 +56,8 @@ function isPrimitive(tag: number, content: Uint8Array): boolean {
       return content.length === 1 && (content[0] === 0 || content[0] === 0xff);
     case 0x02: // INTEGER
       return isInteger(content);
+    case 0x03: // BIT STRING
+      return isBitString(content);
     case 0x05: // NULL
       return content.length === 0;
     case 0x0c: // UTF8String
@@ -68,7 +70,7 @@ function isPrimitive(tag: number, content: Uint8Array): boolean {
       return isTime(/^(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)Z$/.exec(text));
     case 0x18: // GeneralizedTime
       return isTime(/^(\d{4})(\d\d)(\d\d)(\d\d)(\d\d)(\d\d)(?:\.\d*[1-9])?Z$/.exec(text));
-    default: // BIT STRING, OCTET STRING, OBJECT IDENTIFIER, other strings
+    default: // OCTET STRING, OBJECT IDENTIFIER, other strings
       return (tag & 0x20) === 0;
   }
 }
@@ -77,6 +79,13 @@ function isInteger(content: Uint8Array): boolean {
   const [first = 0, second = 0] = content;
   if (content.length < 2) return content.length === 1;
   return !((first === 0 && second < 0x80) || (first === 0xff && second >= 0x80));
+}
+
+/** Reports whether the unused bits, whose number comes first, are zero. */
+function isBitString(content: Uint8Array): boolean {
+  const [unused = 8] = content;
+  const last = content.length > 1 ? (content.at(-1) ?? 0) : 0;
+  return unused < (content.length > 1 ? 8 : 1) && (last & ((1 << unused) - 1)) === 0;
 }
 
 function isUtf8(content: Uint8Array): boolean {
