@@ -70,6 +70,7 @@ func main() {
 		{"mark", b.markCost},
 		{"detached receipts", b.detachedReceipts},
 		{"verify", b.verify},
+		{"sdks", b.sdks},
 		{"http one writer", b.oneWriter},
 		{"http connections", b.connections},
 		{"http fairness", b.fairness},
