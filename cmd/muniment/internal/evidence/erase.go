@@ -40,7 +40,7 @@ func scopeName(s munimentv1.ErasureScope) string {
 type eraseCmd struct {
 	Index uint64 `arg:"" help:"Index of the entry in the log."`
 	remote.Flags
-	Scope  string `help:"What to erase: payload or header-and-payload. A header that contains a digest of the payload is always erased with it." enum:"payload,header-and-payload" required:""`
+	Scope  string `help:"What to erase: payload or header-and-payload. A header that contains a digest of the payload is always erased with it." enum:"payload,header-and-payload" required:"" placeholder:"payload|header-and-payload"`
 	Reason string `help:"Reason for the erasure. It is recorded permanently, so it must not repeat what is erased." required:""`
 	Yes    bool   `help:"Don't ask for confirmation."`
 	JSON   bool   `help:"Print JSON."`

@@ -44,7 +44,7 @@ var fieldWords = map[string]string{
 	"query.types":           "--type",
 	"from_index":            "--from-index",
 	"witnessed":             "--witnessed",
-	"tree_size":             "--size",
+	"tree_size":             "size of the log",
 	"rules":                 "--rule",
 	"rules.kind":            "--rule",
 	"rules.days":            "--rule",
