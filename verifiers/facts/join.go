@@ -96,25 +96,21 @@ func Unresolved(subject Subject, scans, vex []*Evidence) ([]Finding, error) {
 		return nil, err
 	}
 	var findings []Finding
-	type finding struct {
-		id       string
-		pkg      Package
-		severity Severity // scanners can disagree
-		score    Score
+	newest, n := Newest(scans), 0
+	for _, e := range newest {
+		n += len(e.Facts.Scan.Vulnerabilities)
 	}
-	seen := map[finding]bool{}
-	for _, e := range Newest(scans) {
+	seen := newSeen(n)
+	for _, e := range newest {
 		s := e.Facts.Scan
 		if !s.Complete() {
 			return nil, incomplete(e, "scan", &s.List)
 		}
 		for i := range s.Vulnerabilities {
 			v := &s.Vulnerabilities[i]
-			this := finding{v.ID, v.Package, v.Severity, v.Score}
-			if seen[this] {
+			if seen.add(v) {
 				continue
 			}
-			seen[this] = true
 			about, err := j.find(v)
 			if err != nil {
 				return nil, err
@@ -129,6 +125,29 @@ func Unresolved(subject Subject, scans, vex []*Evidence) ([]Finding, error) {
 	return findings, nil
 }
 
+// seen are the vulnerabilities that were found before.
+type seen struct {
+	index *hashIndex
+	all   []*Vulnerability
+}
+
+func newSeen(n int) *seen { return &seen{newHashIndex(n), make([]*Vulnerability, 0, n)} }
+
+// add adds a vulnerability, and reports whether an equal one was there.
+// Scanners can disagree about the severity and score.
+func (s *seen) add(v *Vulnerability) bool {
+	h := s.index.hash(v.ID, v.Package.PURL, v.Package.Name, v.Package.Version)
+	h ^= uint64(v.Severity)<<8 | uint64(v.Score)
+	for i := s.index.first(h); i >= 0; i = s.index.after(i) {
+		if old := s.all[i]; old.ID == v.ID && old.Package == v.Package && old.Severity == v.Severity && old.Score == v.Score {
+			return true
+		}
+	}
+	s.index.add(h, len(s.all))
+	s.all = append(s.all, v)
+	return false
+}
+
 func incomplete(e *Evidence, group string, l *List) error {
 	if l.Exceeded != "" {
 		return fmt.Errorf("%w: the %s of entry %d exceeds the limit %q of facts", ErrUndecided, group, e.Index, l.Exceeded)
@@ -138,33 +157,43 @@ func incomplete(e *Evidence, group string, l *List) error {
 
 // A join finds the statement that counts for a vulnerability.
 type join struct {
-	about       map[aboutKey][]about // the statement that counts first
-	purls       map[string]PURL      // parsed, by canonical form
+	about       []about
+	index       *hashIndex       // of about, the statement that counts first
+	purls       map[string]*PURL // parsed, by canonical form
 	comparisons int
-	filed       int
 }
 
 // An about is a statement that applies to a package of the subject, or to all.
 type about struct {
 	*Statement
+	id      string // by which it is filed: the statement's, or an alias
 	in      *Evidence
 	time    Time
 	at      int     // position in the document
-	pkg     *PURL   // nil: every package
+	pkg     *PURL   // nil: every package. Its base files it, too
 	further []*PURL // of which one must cover the package, too; nil: no restriction
 }
 
-// An aboutKey is a vulnerability in a package.
-type aboutKey struct {
-	id   string // in lower case
-	base string // of the package's PURL, or anyPackage
-}
-
-// anyPackage is the base in the key of statements about every package.
+// anyPackage is the base of statements about every package.
 const anyPackage = ""
 
+// base returns the base of the package's URL, or anyPackage.
+func (a *about) base() string {
+	if a.pkg == nil {
+		return anyPackage
+	}
+	return a.pkg.Base
+}
+
 func newJoin(subject Subject, vex []*Evidence) (*join, error) {
-	j := &join{about: map[aboutKey][]about{}, purls: map[string]PURL{}}
+	j := &join{purls: map[string]*PURL{}}
+	n := 0
+	for _, e := range vex {
+		if e.Facts.VEX != nil {
+			n += len(e.Facts.VEX.Statements)
+		}
+	}
+	j.about = make([]about, 0, n)
 	is := newSubject(subject)
 	for _, e := range vex {
 		if e.Facts.VEX == nil {
@@ -175,15 +204,27 @@ func newJoin(subject Subject, vex []*Evidence) (*join, error) {
 		}
 		entryIs := is.isOneOf(e.Subjects)
 		for i := range e.Facts.VEX.Statements {
-			if j.add(is, e, i, entryIs); j.filed > maxFiled {
+			if j.add(is, e, i, entryIs); len(j.about) > maxFiled {
 				return nil, fmt.Errorf("%w: the VEX statements name too many products", ErrUndecided)
 			}
 		}
 	}
-	for k := range j.about {
-		slices.SortStableFunc(j.about[k], func(a, b about) int { return -a.compare(&b) })
-	}
+	j.file()
 	return j, nil
+}
+
+// file makes the index. What is added last is found first.
+func (j *join) file() {
+	order := make([]int32, len(j.about))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int { return j.about[a].compare(&j.about[b]) })
+	j.index = newHashIndex(len(j.about))
+	for _, i := range order {
+		a := &j.about[i]
+		j.index.add(j.index.hashFolded(a.id, a.base()), int(i))
+	}
 }
 
 // compare orders statements: the one that counts is the greater.
@@ -199,37 +240,34 @@ func (j *join) add(is *subjectNames, e *Evidence, i int, entryIs bool) {
 		a.further = append(a.further, j.purl(s.Subcomponents[k].PURL))
 	}
 	if len(s.Products) == 0 && entryIs {
-		j.file(a, nil)
+		j.addFor(a, nil)
 	}
 	for k := range s.Products {
 		p := &s.Products[k]
 		switch {
 		case is.is(&p.Identity) && len(p.Subcomponents) == 0:
-			j.file(a, nil)
+			j.addFor(a, nil)
 		case is.is(&p.Identity):
 			for n := range p.Subcomponents {
 				if sub := j.purl(p.Subcomponents[n].PURL); sub != nil {
-					j.file(a, sub)
+					j.addFor(a, sub)
 				}
 			}
 		case len(p.Subcomponents) == 0 && p.PURL != "":
-			j.file(a, j.purl(p.PURL))
+			j.addFor(a, j.purl(p.PURL))
 		}
 	}
 }
 
-// file files a statement about a package, or all if it is nil.
-func (j *join) file(a about, pkg *PURL) {
-	base := anyPackage
-	if a.pkg = pkg; pkg != nil {
-		base = pkg.Base
-	}
-	if j.filed += 1 + len(a.Aliases); j.filed > maxFiled {
+// addFor adds a statement about a package, or all if it is nil.
+func (j *join) addFor(a about, pkg *PURL) {
+	if len(j.about) > maxFiled {
 		return
 	}
-	for _, id := range append([]string{a.ID}, a.Aliases...) {
-		k := aboutKey{lowerASCII(id), base}
-		j.about[k] = append(j.about[k], a)
+	a.id, a.pkg = a.ID, pkg
+	j.about = append(j.about, a)
+	for _, a.id = range a.Aliases {
+		j.about = append(j.about, a)
 	}
 }
 
@@ -238,12 +276,13 @@ func (j *join) purl(canonical string) *PURL {
 	if canonical == "" {
 		return nil
 	}
-	p, ok := j.purls[canonical]
-	if !ok {
-		p = ParsePURL(canonical)
+	p := j.purls[canonical]
+	if p == nil {
+		parsed := ParsePURL(canonical)
+		p = &parsed
 		j.purls[canonical] = p
 	}
-	return &p
+	return p
 }
 
 // find returns the statement that counts for the vulnerability, or nil if no
@@ -253,31 +292,44 @@ func (j *join) find(v *Vulnerability) (*about, error) {
 	if len(j.about) == 0 {
 		return nil, nil
 	}
-	pkg := ParsePURL(v.Package.PURL)
+	pkg := j.purl(v.Package.PURL)
+	if pkg == nil {
+		pkg = &PURL{}
+	}
 	for i := -1; i < len(v.Aliases); i++ {
 		id := v.ID
 		if i >= 0 {
 			id = v.Aliases[i]
 		}
-		id = lowerASCII(id)
 		for _, base := range [...]string{anyPackage, pkg.Base} {
-			list := j.about[aboutKey{id, base}]
-			for n := range list {
-				a := &list[n]
-				if best != nil && best.compare(a) >= 0 {
-					break
-				}
-				if j.comparisons += 1 + len(a.further); j.comparisons > maxComparisons {
-					return nil, fmt.Errorf("%w: too many VEX statements are about the same packages", ErrUndecided)
-				}
-				if a.applies(&pkg) {
-					best = a
-					break
-				}
+			found, err := j.best(best, id, base, pkg)
+			if err != nil {
+				return nil, err
 			}
-			if pkg.Base == anyPackage {
+			if best = found; pkg.Base == anyPackage {
 				break
 			}
+		}
+	}
+	return best, nil
+}
+
+// best returns the statement that counts: best, or one that is filed under an
+// identifier and a base.
+func (j *join) best(best *about, id, base string, pkg *PURL) (*about, error) {
+	for n := j.index.first(j.index.hashFolded(id, base)); n >= 0; n = j.index.after(n) {
+		a := &j.about[n]
+		if a.base() != base || !equalASCII(a.id, id) {
+			continue
+		}
+		if best != nil && best.compare(a) >= 0 {
+			break
+		}
+		if j.comparisons += 1 + len(a.further); j.comparisons > maxComparisons {
+			return nil, fmt.Errorf("%w: too many VEX statements are about the same packages", ErrUndecided)
+		}
+		if a.applies(pkg) {
+			return a, nil
 		}
 	}
 	return best, nil

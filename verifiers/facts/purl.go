@@ -89,6 +89,26 @@ func lowerASCII(s string) string {
 	}, s)
 }
 
+// equalASCII reports whether two texts are equal without regard to ASCII case.
+func equalASCII(a, b string) bool {
+	if a == b || len(a) != len(b) {
+		return a == b
+	}
+	for i := range len(a) {
+		if lowerByte(a[i]) != lowerByte(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func lowerByte(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	return c
+}
+
 func appendQualifiers(b *strings.Builder, s string) bool {
 	var all [][2]string
 	for pair := range strings.SplitSeq(s, "&") {
