@@ -13,6 +13,12 @@ import (
 	"muniment.dev/muniment/ledger/entry"
 )
 
+// recorded is called with each new entry of a submission.
+func (s *Server) recorded(who ingest.Submitter, index uint64, h *entry.Header) {
+	s.cfg.Metrics.reported(h)
+	s.alert(who, index, h)
+}
+
 // alert warns of break-glass, which another person must confirm or reject.
 func (s *Server) alert(who ingest.Submitter, index uint64, h *entry.Header) {
 	if h.Kind != kindname.ExceptionRequest || h.Attributes["breakGlass"] != "true" {

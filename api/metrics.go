@@ -40,6 +40,7 @@ type Metrics struct {
 	decided  *prometheus.CounterVec // by admission policies
 	gated    *prometheus.CounterVec // by gates
 	glass    prometheus.Counter     // broken
+	reports  *prometheus.CounterVec // of verifications
 	turned   *prometheus.CounterVec // away
 	limited  *prometheus.CounterVec
 	waiting  prometheus.Gauge
@@ -103,8 +104,9 @@ func NewMetrics(version string) *Metrics {
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_webhook_attempts_total",
 			Help: "Attempts to deliver an event to a webhook, by result."}, []string{"result"}),
 	}
+	m.reports = newReportCounter()
 	m.initialize(version)
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.glass, m.turned, m.limited, m.waiting, m.delayed, m.rekor, m.events,
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.glass, m.reports, m.turned, m.limited, m.waiting, m.delayed, m.rekor, m.events,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -137,7 +137,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.inventory = &inventory.Reader{Decider: s.decider, Projection: &inventory.Projection{Log: cfg.Ledger}}
 	s.posture = &posture.Reader{Decider: s.decider, Exceptions: exceptions, Findings: s.findings, Now: cfg.Now}
 	s.ingest.Referee = &referee{cfg.Ledger.Origin(), exceptions, s.findings, s.decider}
-	s.ingest.Recorded = s.alert
+	s.ingest.Recorded = s.recorded
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: retention.Any{s.decider, s.inventory.Projection}, Headers: s.inventory.Projection, Now: cfg.Now}
 	s.appends = &rpc.Appends{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Drain: s.drain, MayAppend: mayAppend, Public: s.publicOf,
 		Refused: func(ctx context.Context, err error) { s.audit.refused(ctx, s.now(), err) }}

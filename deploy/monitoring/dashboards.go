@@ -33,6 +33,19 @@ var boards = map[string]*board{
 			{title: "Age of the coverage", look: number, unit: "s", expr: "max(time() - muniment_coverage_as_of_timestamp_seconds)"},
 		},
 	},
+	"verification": {
+		title:       "SDK verification success",
+		description: "Verifications by tenants, as far as their SDKs report them. Reports are opt-in: silence is not success.",
+		panels: []panel{
+			{title: "Verified in 24 hours", look: number, unit: "percentunit", good: high, expr: `sum(increase(muniment_verification_reports_total{verdict="verified"}[1d])) / (sum(increase(muniment_verification_reports_total[1d])) > 0)`},
+			{title: "Refused in 24 hours", look: number, good: low, expr: `sum(increase(muniment_verification_reports_total{verdict="not-verified"}[1d]))`},
+			{title: "Not checked in 24 hours", look: number, good: low, expr: `sum(increase(muniment_verification_reports_total{verdict="error"}[1d]))`},
+			{title: "Reports in 24 hours", look: number, expr: "sum(increase(muniment_verification_reports_total[1d]))"},
+			{title: "Verified by SDK", look: bars, unit: "percentunit", good: high, legend: "{{verifier}}", expr: `sum by (verifier) (increase(muniment_verification_reports_total{verdict="verified"}[1d])) / (sum by (verifier) (increase(muniment_verification_reports_total[1d])) > 0)`},
+			{title: "Reports by verdict", look: stacked, legend: "{{verdict}}", expr: "sum by (verdict) (increase(muniment_verification_reports_total[15m]))"},
+			{title: "Failures by SDK", look: stacked, legend: "{{verifier}}", expr: `sum by (verifier) (increase(muniment_verification_reports_total{verdict!="verified"}[15m]))`},
+		},
+	},
 	"findings": {
 		title:       "Findings burndown",
 		description: "Findings by state, deadlines, exceptions, and the share of findings that are closed with linked evidence.",

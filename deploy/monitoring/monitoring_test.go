@@ -125,6 +125,10 @@ func TestWithPrometheus(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	report(t, ledger)
+	if err := rig.Await(ctx, `sum(increase(muniment_verification_reports_total{verdict="not-verified"}[15m])) >= 5`); err != nil {
+		t.Fatal(err)
+	}
 	panels := 0
 	for name, b := range boards {
 		for _, p := range b.panels {
@@ -141,6 +145,7 @@ func TestWithPrometheus(t *testing.T) {
 		"firing MunimentFindingsPastSLA: Findings past their deadline: 1":                                                                       true,
 		"firing MunimentFindingsWithoutEvidence: Only 0% of the findings are closed with linked evidence":                                       true,
 		"firing MunimentMissingAttestation: Artifacts of type image without attestation, which run: 1":                                          true,
+		"firing MunimentVerifyFailureSpike: More than a tenth of the verifications that tenants report have failed":                             true,
 		"firing MunimentInventoryStale: Inventories of what exists that are stale or unreadable: 1":                                             true,
 		"firing MunimentCoverageUndecided: The coverage of some tenants cannot be decided, so alerts about missing attestations may be missing": true,
 	}
@@ -165,6 +170,19 @@ func record(t *testing.T, ledger *ledgerrig.Server) {
 	appendTo(t, ledger, kindname.ControlSet, fmt.Sprintf(`{"version":"1","stages":["deploy"],"controls":[{"id":"SIGNED","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control))))
 	appendTo(t, ledger, kindname.Inventory, fmt.Sprintf(`{"environment":"production","scope":"runs","source":"cluster","observed":%q,"items":[{"artifact":{"name":"planted","digest":{"sha256":%q}}}]}`,
 		time.Now().Add(-time.Minute).UTC().Format(time.RFC3339), strings.Repeat("d", 64)))
+}
+
+// report records verification reports. Prometheus must have seen the server
+// before, because the increase of a counter is counted from its first sample.
+func report(t *testing.T, ledger *ledgerrig.Server) {
+	t.Helper()
+	for i := range 12 {
+		verdict, reason := "verified", "verified"
+		if i%2 == 0 {
+			verdict, reason = "not-verified", "checkpoint-signature"
+		}
+		appendTo(t, ledger, kindname.VerificationReport, fmt.Sprintf(`{"verdict":%q,"reasonCode":%q,"version":"1.6.0","verifier":"muniment-python","index":"%d"}`, verdict, reason, i))
+	}
 }
 
 func appendTo(t *testing.T, ledger *ledgerrig.Server, kind, payload string) {
