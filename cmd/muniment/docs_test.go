@@ -276,6 +276,7 @@ func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.
 	cmd := exec.CommandContext(ctx, "unshare", append(args, "bash", "-c", script)...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "PRELUDE="+absolute(t, "testdata/docs/prelude.sh"), "PAGE="+absolute(t, page), "BIN="+filepath.Dir(plainProgram(t)), "PEERS="+peersDir, "OWN="+ownDir, "RELEASE="+release, "SIGSTORE_GO="+moduleFolder(t, "github.com/sigstore/sigstore-go"))
+	cmd.Env = append(cmd.Env, goCaches(t)...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	cmd.WaitDelay = 10 * time.Second
@@ -298,6 +299,20 @@ func moduleFolder(t *testing.T, module string) string {
 		t.Fatalf("find %s: %v", module, err)
 	}
 	return strings.TrimSpace(string(dir))
+}
+
+// goCaches returns the variables with which Go finds in an empty home what was
+// downloaded and built before.
+func goCaches(t *testing.T) []string {
+	names := []string{"GOMODCACHE", "GOCACHE"}
+	out, err := exec.Command("go", append([]string{"env"}, names...)...).Output()
+	if err != nil {
+		t.Fatalf("go env: %v", err)
+	}
+	for i, value := range strings.Fields(string(out)) {
+		names[i] += "=" + value
+	}
+	return names
 }
 
 // checkDocs compares the output of the commands with the page.
