@@ -70,7 +70,7 @@ func TestEveryPageRuns(t *testing.T) {
 
 var (
 	indentedCommand = regexp.MustCompile(`^(?: {4,}|\t)(?:\$ |(?:muniment|npm|npx|node|make|go|pip|python3?|docker|curl) )`)
-	blockCommand    = regexp.MustCompile(`^\s*(?:\$ |muniment )`)
+	blockCommand    = regexp.MustCompile(`^\s*(?:\$ |muniment [^"])`) // an import in Go has a quote
 )
 
 // hiddenCommands returns the places of a page where commands escape
@@ -108,6 +108,7 @@ func TestHiddenCommands(t *testing.T) {
 		"```console\n$ muniment list\n```\n":       0,
 		"```text\n$ muniment list\n```\n":          1,
 		"```json\nmuniment list\n```\n":            1,
+		"```go\n\tmuniment \"m.dev/go\"\n```\n":    0,
 		"```\nx\n```\n":                            0,
 		"```\nmuniment list\n```\n":                1,
 		"```bash\nmuniment list\n```\n":            2,

@@ -1,4 +1,4 @@
-"""docs/quickstart-python.md runs as written, in an empty home without a network."""
+"""docs/quickstart-python.md runs as written: its console blocks, without a network."""
 
 import os
 import shutil
