@@ -42,6 +42,7 @@ var functions = template.FuncMap{
 	"others": others,
 	"single": single,
 	"double": double,
+	"upper":  upper,
 }
 
 func main() {
@@ -119,6 +120,9 @@ func single(s string) string {
 	}
 	return "'" + strings.ReplaceAll(strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`), "'", `\'`) + "'"
 }
+
+// upper returns the name of a constant in Python.
+func upper(name string) string { return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) }
 
 // double returns a Python string literal in double quotes.
 func double(s string) (string, error) {

@@ -2,7 +2,30 @@
 """The table of entry kinds, from the options in kinds.proto."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
+
+
+class KindName(StrEnum):
+    """The names of the kinds."""
+
+    ATTESTATION = "attestation"
+    BACKFILL_CHECKPOINT = "backfill-checkpoint"
+    CONFIG = "config"
+    CONTROL = "control"
+    CONTROL_SET = "control-set"
+    ERASURE = "erasure"
+    EXCEPTION_DECISION = "exception-decision"
+    EXCEPTION_REQUEST = "exception-request"
+    EXPORT_MANIFEST = "export-manifest"
+    FINDING = "finding"
+    GATE_DECISION = "gate-decision"
+    INVENTORY = "inventory"
+    KEY_EVENT = "key-event"
+    METRIC_SNAPSHOT = "metric-snapshot"
+    TRIAGE_ACTION = "triage-action"
+    VERIFICATION_REPORT = "verification-report"
+    VETTING = "vetting"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from .errors import FormatError
 from .export.epsilon import ZCDP
 from .export.number import DIGITS, T, parse_decimal
 from .export.statement import PREDICATE_TYPE
-from .export.stream import KIND
+from .kinds import KindName
 
 _ATTRIBUTES = ("budget", "flavor", "privacyUnit", "neighboringRelation")
 
@@ -33,7 +33,7 @@ class StreamClaims:
             self._add_spend(kind, record)
 
     def _add_spend(self, kind: str, record: Record) -> None:
-        if kind != KIND:
+        if kind != KindName.EXPORT_MANIFEST:
             self.unreadable = True
             return
         attributes = record.attributes

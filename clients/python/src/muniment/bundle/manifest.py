@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ..digest import Digest
 from ..errors import CallerError, FormatError
+from ..kinds import KindName
 from ..receipt import Header
 from ..strictjson import (
     Json,
@@ -121,7 +122,7 @@ class Manifest:
         recent = self.since is None or time >= self.since
         if header.kind in _DECISION_KINDS:
             return True
-        if self.digests is None and header.kind != "config" and recent:
+        if self.digests is None and header.kind != KindName.CONFIG and recent:
             return True
         if not header.digests:
             return header.kind in _EVENT_KINDS and recent
@@ -130,21 +131,21 @@ class Manifest:
 
 _DECISION_KINDS = frozenset(
     {
-        "control",
-        "control-set",
-        "exception-decision",
-        "exception-request",
-        "finding",
-        "key-event",
+        KindName.CONTROL,
+        KindName.CONTROL_SET,
+        KindName.EXCEPTION_DECISION,
+        KindName.EXCEPTION_REQUEST,
+        KindName.FINDING,
+        KindName.KEY_EVENT,
     }
 )
 _EVENT_KINDS = frozenset(
     {
-        "backfill-checkpoint",
-        "inventory",
-        "metric-snapshot",
-        "triage-action",
-        "verification-report",
+        KindName.BACKFILL_CHECKPOINT,
+        KindName.INVENTORY,
+        KindName.METRIC_SNAPSHOT,
+        KindName.TRIAGE_ACTION,
+        KindName.VERIFICATION_REPORT,
     }
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 from .. import hashes
 from ..encoding import HASH_SIZE, parse_decimal
 from ..errors import CallerError, FormatError, NotVerified
+from ..kinds import KindName
 from ..policy import Policy
 from ..proof import (
     MAX_CHECKPOINT_SIZE,
@@ -249,7 +250,7 @@ class _Steps:
         for record in records(self.bundle):
             self.indexes.append(record.index)
             self.states.append((record.payload == "erased") << 1 | (record.header is None))
-            if record.header is None or record.header.kind != "erasure":
+            if record.header is None or record.header.kind != KindName.ERASURE:
                 continue
             try:
                 index = parse_decimal(record.attributes.get("entry", ""))

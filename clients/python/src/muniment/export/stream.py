@@ -8,6 +8,7 @@ from ..bundle.opened import Bundle
 from ..bundle.records import Record, records
 from ..bundle.verify import check_inputs, verify_source
 from ..errors import FormatError
+from ..kinds import KindName
 from ..policy import Policy
 from ..statement import Statement
 from .epsilon import ZCDP
@@ -15,9 +16,6 @@ from .errors import ExportError
 from .number import parse_decimal
 from .privacy import spent
 from .statement import PREDICATE_TYPE, Manifest, Privacy
-
-KIND = "export-manifest"
-"""The kind of entries that record manifests."""
 
 _STEP = 10
 
@@ -105,7 +103,9 @@ class _Scan:
     def _count(self, record: Record, privacy: Privacy) -> None:
         up_to = record.index <= self._receipt.index
         header = record.header
-        if header is None or (header.predicate_type == PREDICATE_TYPE and header.kind != KIND):
+        if header is None or (
+            header.predicate_type == PREDICATE_TYPE and header.kind != KindName.EXPORT_MANIFEST
+        ):
             if up_to and self._hidden is None:
                 reason = f"entry {record.index}: its header does not show whether it is a spend"
                 self._hidden = ExportError("spend-unreadable", reason, _STEP)
@@ -157,7 +157,7 @@ def _is_spend(record: Record, budget: str) -> bool:
     header = record.header
     return (
         header is not None
-        and (header.kind, header.predicate_type) == (KIND, PREDICATE_TYPE)
+        and (header.kind, header.predicate_type) == (KindName.EXPORT_MANIFEST, PREDICATE_TYPE)
         and record.attributes.get("budget") == budget
     )
 

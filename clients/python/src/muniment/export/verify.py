@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from ..bundle.archive import BundleSource
 from ..encoding import HASH_SIZE
 from ..errors import CallerError, FormatError, NotVerified
+from ..kinds import KindName
 from ..policy import Policy
 from ..sigstore import Identity, SigstoreError, Trust
 from ..sigstore.statement import PAYLOAD_TYPE
@@ -22,7 +23,7 @@ from .privacy import check_privacy
 from .report import ExportReport
 from .requirements import Requirements
 from .statement import PREDICATE_TYPE, Manifest, Signer, parse_statement
-from .stream import KIND, StreamFacts, check_stream
+from .stream import StreamFacts, check_stream
 
 MAX_RECEIPT_SIZE = 4 << 20
 """Size limit of the receipt of a manifest, in bytes."""
@@ -172,7 +173,7 @@ def _check_entry(
             policies,
             payload=manifest,
             tenant=statement.tenant,
-            kind=KIND,
+            kind=KindName.EXPORT_MANIFEST,
             predicate_type=PREDICATE_TYPE,
             stream_key=inputs.stream_key,
         )
