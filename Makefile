@@ -103,7 +103,7 @@ soak: $(TOOLS)/gotestsum clients/ts/node_modules/.installed ## the seeded campai
 	@$(MAKE) --no-print-directory decisions N=50000 SEED=$(SEED)
 	@$(MAKE) --no-print-directory other-systems
 
-clients/ts/node_modules/.installed: clients/ts/package.json $(wildcard clients/ts/packages/*/package.json) clients/ts/package-lock.json clients/ts/.npmrc
+clients/ts/node_modules/.installed: clients/ts/package.json $(wildcard clients/ts/packages/*/package.json clients/ts/samples/*/package.json) clients/ts/package-lock.json clients/ts/.npmrc
 	@command -v npm >/dev/null || { echo "npm is missing: install Node 20.19 or later, https://nodejs.org"; exit 1; }
 	@cd clients/ts; npm ci --silent
 	@touch $@
