@@ -17,6 +17,7 @@ import (
 var runElsewhere = map[string]string{
 	"clients/python/README.md":             "clients/python/tests/test_readme.py",
 	"docs/quickstart-python.md":            "clients/python/tests/test_quickstart.py",
+	"docs/quickstart-typescript.md":        "clients/ts/packages/verify/test/quickstart.test.ts",
 	"clients/ts/README.md":                 "clients/ts/packages/verify/test/readme.test.ts",
 	"clients/ts/packages/verify/README.md": "clients/ts/packages/verify/test/readme.test.ts",
 }
@@ -29,7 +30,7 @@ var languages = []string{"", "console", "sh", "yaml", "json", "text", "mermaid",
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	all := map[string]string{}
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "clients/*/README.md", "clients/ts/packages/*/README.md", "deploy/*.md", "verifiers/*/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/*/*.md", "clients/*/README.md", "clients/ts/packages/*/README.md", "clients/ts/samples/*/README.md", "deploy/*.md", "verifiers/*/*.md"} {
 		paths, err := filepath.Glob("../../" + pattern)
 		if err != nil {
 			t.Fatal(err)

@@ -59,5 +59,5 @@ done
 "$PEERS/helm" package deploy/helm --version "$number" --app-version "$number" --destination "$out" >&2
 
 # The SDKs.
-(cd clients/ts && npm ci --silent && npm run --silent build && npm pack --silent --workspaces --pack-destination "$out" >&2)
+(cd clients/ts && npm ci --silent && npm run --silent build && npm pack --silent --workspace packages/verify --workspace packages/client --pack-destination "$out" >&2)
 (cd clients/python && "$PYTHON" -m build --no-isolation --outdir "$out" . >&2)

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { NotVerifiedError, parsePolicy, verify } from '../src/index.js';
+import { commandsOf } from './pages.js';
 import { receiptCase, receiptOf, receipts } from './vectors.js';
 
 const folder = fileURLToPath(new URL('..', import.meta.url));
@@ -32,12 +33,9 @@ test('the library example of the README', () => {
 
 const workspaces = join(folder, '../..');
 
-/** Returns the commands of a page's console blocks. */
-function commands(page: string): string[] {
-  const blocks = [...page.matchAll(/```console\n(.*?)```/gs)].map((m) => m[1]).join('');
-  return [...blocks.matchAll(/^\$ ((?:.*\\\n)*.*)$/gm)].map((m) => m[1] ?? '');
-}
+const commands = (page: string) => commandsOf(page).map(({ text }) => text);
 
+/** The commands are those of the console blocks. */
 test('the commands of the README', { timeout: 60_000 }, () => {
   const dir = mkdtempSync(join(tmpdir(), 'muniment-readme-'));
   symlinkSync(join(folder, 'dist'), join(dir, 'dist'));
