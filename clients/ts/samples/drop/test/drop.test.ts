@@ -19,7 +19,7 @@ const vectors = JSON.parse(
 const root = mkdtempSync(join(tmpdir(), 'muniment-drop-'));
 const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.css': 'text/css' };
 
-/** The requests after the page has loaded. */
+/** The requests after the page has loaded, and its errors. */
 let late: string[] = [];
 let hasLoaded = false;
 let server: Server;
@@ -92,6 +92,9 @@ beforeEach(async () => {
   page.on('request', (request) => {
     if (hasLoaded && !request.url().startsWith('blob:')) late.push(request.url());
   });
+  page.on('console', (message) => {
+    if (message.type() === 'error') late.push(message.text()); // a request that the policy has blocked
+  });
   page.on('pageerror', (error) => late.push(error.message));
   await page.goto(`http://127.0.0.1:${(server.address() as AddressInfo).port}/`);
   await page.getByText('No files yet.').waitFor();
@@ -162,5 +165,6 @@ test('the colours follow the system', async () => {
 test('the page cannot send anything', async () => {
   const refused = await page.evaluate(() => fetch('/index.html').then(String, (error: unknown) => String(error)));
   expect(refused).toMatch(/^TypeError/);
-  late = late.filter((url) => !url.endsWith('/index.html')); // blocked: the server would have answered
+  expect(late.join('\n')).toContain('Content Security Policy');
+  late = [];
 });
