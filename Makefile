@@ -63,7 +63,7 @@ lint-python: $(VENV)/ok
 	  ruff check --no-cache .; ruff format --no-cache --check .; mypy --cache-dir="$(CURDIR)/.cache/mypy"
 
 lint-ts: clients/ts/node_modules/.installed
-	@echo "== eslint, prettier, tsc"; cd clients/ts; npm run --silent lint; npm run --silent types
+	@echo "== eslint, prettier, tsc"; cd clients/ts; npm run --silent build --workspace @muniment/verify; npm run --silent lint; npm run --silent types
 
 test-python: $(VENV)/ok ## the tests of the Python verifier
 	@echo "== python"; cd clients/python; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONDONTWRITEBYTECODE=1; \
