@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks decisions conformance tools bench clean release
+.PHONY: reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks decisions conformance tools bench clean release
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,10 @@ lint-python: $(VENV)/ok
 
 lint-ts: clients/ts/node_modules/.installed
 	@echo "== eslint, prettier, tsc"; cd clients/ts; npm run --silent build --workspace @muniment/verify; npm run --silent lint; npm run --silent types
+	@echo "== every public symbol of the TypeScript packages is documented"; cd clients/ts; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client -- --emit none --logLevel Warn
+
+reference: clients/ts/node_modules/.installed ## write the API reference of the TypeScript packages to bin/reference
+	@cd clients/ts; npm run --silent build; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client
 
 test-python: $(VENV)/ok ## the tests of the Python verifier
 	@echo "== python"; cd clients/python; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONDONTWRITEBYTECODE=1; \

@@ -31,6 +31,7 @@ const (
 type Role int32
 
 const (
+	// No role.
 	Role_ROLE_UNSPECIFIED Role = 0
 	// Appends evidence and events, optionally of certain kinds only.
 	Role_ROLE_APPENDER Role = 1

@@ -157,6 +157,7 @@ func (x *GateSubject) GetParts() []*GatePart {
 	return nil
 }
 
+// A part of an artifact, which is decided with it: an image of an index.
 type GatePart struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As in Artifact.
@@ -375,6 +376,7 @@ func (*DecideRequest_TreeSize) isDecideRequest_At() {}
 
 func (*DecideRequest_Time) isDecideRequest_At() {}
 
+// The decisions, and the state of the log that they are from.
 type DecideResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One for each subject, in the order of the request.
@@ -451,6 +453,7 @@ func (x *DecideResponse) GetLog() string {
 	return ""
 }
 
+// The decision about one artifact.
 type SubjectDecision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The decision, as it is recorded.
@@ -896,6 +899,7 @@ func (x *Explanation) GetExceptions() []*UsedException {
 	return nil
 }
 
+// What a requirement of a control needs, and what was found for it.
 type RequirementExplanation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -976,6 +980,7 @@ func (x *RequirementExplanation) GetIgnored() []*FoundEvidence {
 	return nil
 }
 
+// Evidence that was considered for a requirement.
 type FoundEvidence struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
@@ -1062,6 +1067,7 @@ func (x *FoundEvidence) GetWhy() string {
 	return ""
 }
 
+// An exception that a decision rests on.
 type UsedException struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`

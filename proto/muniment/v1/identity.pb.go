@@ -204,6 +204,7 @@ func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
 	return file_muniment_v1_identity_proto_rawDescGZIP(), []int{2}
 }
 
+// The caller, and what it may do.
 type WhoAmIResponse struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`

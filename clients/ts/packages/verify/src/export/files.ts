@@ -29,6 +29,7 @@ export interface Folder {
 
 /** A SHA-256 in the making. */
 export interface Sha256 {
+  /** Adds bytes. */
   update(piece: Uint8Array): unknown;
   /** Returns the hash, 32 bytes. */
   digest(): Uint8Array;

@@ -22,6 +22,8 @@ export const file_muniment_v1_admin: GenFile = /*@__PURE__*/
  */
 export enum Role {
   /**
+   * No role.
+   *
    * @generated from enum value: ROLE_UNSPECIFIED = 0;
    */
   UNSPECIFIED = 0,

@@ -55,6 +55,8 @@ export const GateSubjectSchema: GenMessage<GateSubject> = /*@__PURE__*/
   messageDesc(file_muniment_v1_gate, 0);
 
 /**
+ * A part of an artifact, which is decided with it: an image of an index.
+ *
  * @generated from message muniment.v1.GatePart
  */
 export type GatePart = Message<"muniment.v1.GatePart"> & {
@@ -170,6 +172,8 @@ export const DecideRequestSchema: GenMessage<DecideRequest> = /*@__PURE__*/
   messageDesc(file_muniment_v1_gate, 2);
 
 /**
+ * The decisions, and the state of the log that they are from.
+ *
  * @generated from message muniment.v1.DecideResponse
  */
 export type DecideResponse = Message<"muniment.v1.DecideResponse"> & {
@@ -214,6 +218,8 @@ export const DecideResponseSchema: GenMessage<DecideResponse> = /*@__PURE__*/
   messageDesc(file_muniment_v1_gate, 3);
 
 /**
+ * The decision about one artifact.
+ *
  * @generated from message muniment.v1.SubjectDecision
  */
 export type SubjectDecision = Message<"muniment.v1.SubjectDecision"> & {
@@ -397,6 +403,8 @@ export const ExplanationSchema: GenMessage<Explanation> = /*@__PURE__*/
   messageDesc(file_muniment_v1_gate, 8);
 
 /**
+ * What a requirement of a control needs, and what was found for it.
+ *
  * @generated from message muniment.v1.RequirementExplanation
  */
 export type RequirementExplanation = Message<"muniment.v1.RequirementExplanation"> & {
@@ -441,6 +449,8 @@ export const RequirementExplanationSchema: GenMessage<RequirementExplanation> = 
   messageDesc(file_muniment_v1_gate, 9);
 
 /**
+ * Evidence that was considered for a requirement.
+ *
  * @generated from message muniment.v1.FoundEvidence
  */
 export type FoundEvidence = Message<"muniment.v1.FoundEvidence"> & {
@@ -487,6 +497,8 @@ export const FoundEvidenceSchema: GenMessage<FoundEvidence> = /*@__PURE__*/
   messageDesc(file_muniment_v1_gate, 10);
 
 /**
+ * An exception that a decision rests on.
+ *
  * @generated from message muniment.v1.UsedException
  */
 export type UsedException = Message<"muniment.v1.UsedException"> & {

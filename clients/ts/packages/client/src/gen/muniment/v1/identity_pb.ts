@@ -108,6 +108,8 @@ export const WhoAmIRequestSchema: GenMessage<WhoAmIRequest> = /*@__PURE__*/
   messageDesc(file_muniment_v1_identity, 2);
 
 /**
+ * The caller, and what it may do.
+ *
  * @generated from message muniment.v1.WhoAmIResponse
  */
 export type WhoAmIResponse = Message<"muniment.v1.WhoAmIResponse"> & {
