@@ -21,6 +21,7 @@ import (
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/export"
 	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/shape"
 )
 
 // exported is an input of the kind export.
@@ -425,7 +426,7 @@ func (x *exportMaker) attributes(amount string) map[string]any {
 func (x *exportMaker) sign(statement []byte) []byte {
 	payloadType := intoto.MediaType
 	if x.one(80) {
-		payloadType = pick(x.maker, "application/json", "application/vnd.in-toto+JSON", "", "text/plain")
+		payloadType = pick(x.maker, "application/json", strings.ToUpper(intoto.MediaType), "", "text/plain")
 	}
 	message := fmt.Appendf(nil, "DSSEv1 %d %s %d %s", len(payloadType), payloadType, len(statement), statement)
 	var signatures []any
@@ -457,7 +458,7 @@ func (x *exportMaker) sign(statement []byte) []byte {
 	}
 	file := envelope
 	if !x.one(3) {
-		file = map[string]any{"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "verificationMaterial": map[string]any{"publicKey": map[string]any{"hint": ""}}, "dsseEnvelope": envelope}
+		file = map[string]any{"mediaType": shape.BundleMediaType + ".v0.3+json", "verificationMaterial": map[string]any{"publicKey": map[string]any{"hint": ""}}, "dsseEnvelope": envelope}
 		if x.one(40) {
 			x.document(file, 1)
 		}

@@ -11,8 +11,11 @@ import (
 	"muniment.dev/muniment/ledger/entry/strictjson"
 )
 
+// MediaTypePrefix is what the media types of all versions begin with.
+const MediaTypePrefix = "application/vnd.muniment.receipt."
+
 // MediaType is the media type of a receipt.
-const MediaType = "application/vnd.muniment.receipt.v2+json"
+const MediaType = MediaTypePrefix + "v2+json"
 
 // A Form determines the parts of a receipt. See docs/spec/receipt.md, section
 // 1.

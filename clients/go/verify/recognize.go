@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/ledger/entry/strictjson"
+	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -15,7 +16,7 @@ const (
 	magicAt       = 257      // of an archive
 	magic         = "ustar"
 
-	receiptPrefix  = "application/vnd.muniment.receipt."
+	receiptPrefix  = receipt.MediaTypePrefix
 	manifestPrefix = "https://muniment.dev/predicate/export-manifest/"
 )
 

@@ -30,6 +30,7 @@ from .report import Kind, Report
 from .sigstore import NotVerified as SignatureRefused
 from .sigstore import SigstoreError, Trust, Verified
 from .sigstore.bundle import MAX_SIZE as MAX_BUNDLE_SIZE
+from .sigstore.bundle import MEDIA_TYPE_PREFIX
 from .sigstore.statement import PAYLOAD_TYPE, predicate_of
 from .spends import StreamClaims
 from .strictjson import Object, parse_object
@@ -267,7 +268,7 @@ def recognize(file: File) -> Kind:
         return "receipt"
     if ("mediaType" in members or material) and _holds_manifest(members.get("dsseEnvelope")):
         return "export"
-    if media_type.startswith("application/vnd.dev.sigstore.bundle") or material:
+    if media_type.startswith(MEDIA_TYPE_PREFIX) or material:
         return "sigstore-bundle"
     if "payloadType" in members:
         return "export"

@@ -70,7 +70,10 @@ def failure(error: Exception) -> ApiError:
             f"cannot connect: {printable(str(error))[:200]}", remedy=remedy
         )
     reason = type(error).__name__
-    return ConnectionFailedError(f"the connection failed: {reason}", remedy="Repeat the call.")
+    # A server that speaks TLS answers plain requests, and closes the connection
+    # at once. Its answer can be lost.
+    remedy = "Repeat the call. If the port speaks TLS, use https:// in the server's URL."
+    return ConnectionFailedError(f"the connection failed: {reason}", remedy=remedy)
 
 
 class _Collector:

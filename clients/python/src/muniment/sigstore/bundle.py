@@ -16,12 +16,14 @@ _MAX_STAMPS = 32
 _MAX_CHAIN = 16
 _MAX_HASHES = 63
 
-_PREFIX = "application/vnd.dev.sigstore.bundle"
+MEDIA_TYPE_PREFIX = "application/vnd.dev.sigstore.bundle"
+"""What the media types of all versions of bundles begin with."""
+
 _VERSIONS: Mapping[str, int] = {
-    f"{_PREFIX}+json;version=0.1": 1,
-    f"{_PREFIX}+json;version=0.2": 2,
-    f"{_PREFIX}+json;version=0.3": 3,
-    f"{_PREFIX}.v0.3+json": 3,
+    f"{MEDIA_TYPE_PREFIX}+json;version=0.1": 1,
+    f"{MEDIA_TYPE_PREFIX}+json;version=0.2": 2,
+    f"{MEDIA_TYPE_PREFIX}+json;version=0.3": 3,
+    f"{MEDIA_TYPE_PREFIX}.v0.3+json": 3,
 }
 
 
