@@ -92,16 +92,21 @@ cp "$work/first/out/"* "$out/"
 cd "$out"
 artifacts=(*)
 
-step "SBOMs, from the programs, the lock file of npm, and an environment with the wheel"
+step "SBOMs, from the programs, and from environments with the npm packages and the wheel"
 src=$work/first/muniment
 for system in "${systems[@]}"; do
 	binary=$(ls "$src/bin/release/${system/\//_}/"*)
 	"$PEERS/cyclonedx-gomod" bin -json -std -noserial -version "$version" -output "muniment_${version#v}_${system/\//_}.cdx.json" "$binary" 2>"$work/sbom.log" ||
 		{ cat "$work/sbom.log" >&2; exit 1; }
 done
-for package in "$src"/clients/ts/packages/*/; do
-	name=$(basename "$package")
-	(cd "$src/clients/ts" && npm sbom --sbom-format=cyclonedx --omit=dev --workspace "@muniment/$name") >"muniment-$name-npm.cdx.json"
+# npm omits a package from the SBOM of a workspace if development needs it, too,
+# so each package is installed as its users do.
+for name in verify client; do
+	packages=(muniment-verify-*.tgz)
+	[ $name = verify ] || packages+=(muniment-client-*.tgz)
+	mkdir "$work/npm-$name"
+	printf '{"name": "muniment-%s-npm", "version": "%s", "private": true}\n' "$name" "${version#v}" >"$work/npm-$name/package.json"
+	(cd "$work/npm-$name" && npm install --silent --no-audit --no-fund --ignore-scripts "${packages[@]/#/$out/}" && npm sbom --sbom-format=cyclonedx) >"muniment-$name-npm.cdx.json"
 done
 python3 -m venv "$work/wheel" && "$work/wheel/bin/pip" install --quiet --disable-pip-version-check ./*.whl
 "$PEERS/cyclonedx-py" environment --output-reproducible --pyproject "$src/clients/python/pyproject.toml" -o muniment-python.cdx.json "$work/wheel/bin/python" 2>"$work/sbom.log" ||
