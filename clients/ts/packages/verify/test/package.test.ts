@@ -46,6 +46,6 @@ describe.each(workspaces.filter((path) => path.startsWith('packages/')))('%s', (
 
   test('installing it runs no script', () => {
     const { scripts } = load(`${path}/package.json`) as Package;
-    expect(Object.keys(scripts).sort()).toEqual(['build', 'test', 'types']);
+    expect(Object.keys(scripts).sort()).toEqual(['build', 'reference', 'test', 'types']);
   });
 });
