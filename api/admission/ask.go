@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"muniment.dev/muniment/controls/decide"
+	"muniment.dev/muniment/internal/rpcdetail"
 	"muniment.dev/muniment/internal/safetext"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -217,7 +218,7 @@ func (a *asker) controlSet(ctx context.Context) (set *munimentv1.ControlSet, err
 		case err == nil:
 			found, state = res.Msg.Set, res.Msg.State
 		case code == connect.CodeNotFound, code == connect.CodeFailedPrecondition:
-			state = detailedState(err)
+			state, _ = rpcdetail.Find[*munimentv1.LogState](err)
 		default:
 			return logState{}, nil, err
 		}
@@ -227,20 +228,6 @@ func (a *asker) controlSet(ctx context.Context) (set *munimentv1.ControlSet, err
 		}, nil
 	})
 	return set, err
-}
-
-// detailedState returns the state in the details of an error, or nil.
-func detailedState(err error) *munimentv1.LogState {
-	if c, ok := errors.AsType[*connect.Error](err); ok {
-		for _, d := range c.Details() {
-			if m, err := d.Value(); err == nil {
-				if s, ok := m.(*munimentv1.LogState); ok {
-					return s
-				}
-			}
-		}
-	}
-	return nil
 }
 
 // plainReason returns an error without the code of the protocol.

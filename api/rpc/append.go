@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/fieldrules"
+	"muniment.dev/muniment/internal/rpcdetail"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -128,9 +129,7 @@ func ruleError(err error) *connect.Error {
 	e := connect.NewError(connect.CodeInvalidArgument, err)
 	var v *protovalidate.ValidationError
 	if errors.As(err, &v) {
-		if d, err := connect.NewErrorDetail(v.ToProto()); err == nil {
-			e.AddDetail(d)
-		}
+		rpcdetail.Add(e, v.ToProto())
 	}
 	return e
 }

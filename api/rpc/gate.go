@@ -23,6 +23,7 @@ import (
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/internal/rpcdetail"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -354,7 +355,7 @@ func (s *Gates) GetControlSet(ctx context.Context, req *connect.Request[muniment
 	res, err := s.controlSet(ctx, id.Tenant.Stream)
 	if err != nil {
 		// Without a control set, too, the answer depends on the state.
-		return nil, withDetail(s.Public(err), state)
+		return nil, rpcdetail.Add(s.Public(err), state)
 	}
 	res.State = state
 	return connect.NewResponse(res), nil
@@ -366,11 +367,4 @@ func (s *Gates) controlSet(ctx context.Context, stream *ledger.Stream) (*munimen
 		return nil, err
 	}
 	return in.Response()
-}
-
-func withDetail(e *connect.Error, m proto.Message) *connect.Error {
-	if d, err := connect.NewErrorDetail(m); err == nil {
-		e.AddDetail(d)
-	}
-	return e
 }

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"muniment.dev/muniment/internal/rpcdetail"
 )
 
 // Field returns an error whose message and detail name the field.
@@ -28,10 +30,7 @@ func Field(code connect.Code, field, format string, args ...any) *connect.Error 
 		path.Elements = append(path.Elements, &validate.FieldPathElement{FieldName: proto.String(name)})
 	}
 	v := &validate.Violations{Violations: []*validate.Violation{{Field: path, Message: proto.String(message)}}}
-	if d, err := connect.NewErrorDetail(v); err == nil {
-		e.AddDetail(d)
-	}
-	return e
+	return rpcdetail.Add(e, v)
 }
 
 // Retry returns an error with the time to retry after, as a header for HTTP
@@ -39,19 +38,13 @@ func Field(code connect.Code, field, format string, args ...any) *connect.Error 
 func Retry(code connect.Code, err error, after time.Duration) *connect.Error {
 	e := connect.NewError(code, err)
 	e.Meta().Set("Retry-After", strconv.Itoa(int(math.Ceil(after.Seconds()))))
-	if d, err := connect.NewErrorDetail(&errdetails.RetryInfo{RetryDelay: durationpb.New(after)}); err == nil {
-		e.AddDetail(d)
-	}
-	return e
+	return rpcdetail.Add(e, &errdetails.RetryInfo{RetryDelay: durationpb.New(after)})
 }
 
 // FieldOf returns the field that an error of Field names, or "".
 func FieldOf(e *connect.Error) string {
-	for _, d := range e.Details() {
-		m, err := d.Value()
-		if v, ok := m.(*validate.Violations); err == nil && ok && len(v.Violations) > 0 {
-			return protovalidate.FieldPathString(v.Violations[0].GetField())
-		}
+	if v, _ := rpcdetail.Find[*validate.Violations](e); len(v.GetViolations()) > 0 {
+		return protovalidate.FieldPathString(v.Violations[0].GetField())
 	}
 	return ""
 }

@@ -22,6 +22,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 
+	"muniment.dev/muniment/internal/rpcdetail"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -303,12 +304,9 @@ func retryDelay(err error) (time.Duration, bool) {
 	if !errors.As(err, &ce) || ce.Code() != connect.CodeResourceExhausted && ce.Code() != connect.CodeUnavailable {
 		return 0, false
 	}
-	for _, d := range ce.Details() {
-		if v, err := d.Value(); err == nil {
-			if info, ok := v.(*errdetails.RetryInfo); ok && info.RetryDelay.AsDuration() <= 5*time.Second {
-				return info.RetryDelay.AsDuration(), true
-			}
-		}
+	info, ok := rpcdetail.Find[*errdetails.RetryInfo](ce)
+	if delay := info.GetRetryDelay().AsDuration(); ok && delay <= 5*time.Second {
+		return delay, true
 	}
 	return 0, false
 }

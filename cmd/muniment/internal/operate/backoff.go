@@ -1,12 +1,12 @@
 package operate
 
 import (
-	"errors"
 	"math/rand/v2"
 	"time"
 
-	"connectrpc.com/connect"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+
+	"muniment.dev/muniment/internal/rpcdetail"
 )
 
 // A backoff is the time until the next attempt. It doubles with each failure in
@@ -35,18 +35,8 @@ func (b *backoff) failed(err error) {
 // requestedDelay returns the time after which a server asks to be called again,
 // or 0.
 func requestedDelay(err error) time.Duration {
-	ce, ok := errors.AsType[*connect.Error](err)
-	if !ok {
-		return 0
-	}
-	for _, d := range ce.Details() {
-		if v, err := d.Value(); err == nil {
-			if info, ok := v.(*errdetails.RetryInfo); ok {
-				return info.RetryDelay.AsDuration()
-			}
-		}
-	}
-	return 0
+	info, _ := rpcdetail.Find[*errdetails.RetryInfo](err)
+	return info.GetRetryDelay().AsDuration()
 }
 
 // jittered returns the delay, or up to a fifth less, so that replicas that have
