@@ -87,6 +87,8 @@ func NewMetrics(version string) *Metrics {
 			Help: "Decisions of gates, by decision and whether an entry was recorded for it."}, []string{"decision", "recorded"}),
 		glass: prometheus.NewCounter(prometheus.CounterOpts{Name: "muniment_break_glass_total",
 			Help: "Requests for exceptions by break-glass that were recorded."}),
+		reports: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_verification_reports_total",
+			Help: "Verification reports of tenants that were recorded, by verdict and verifier."}, []string{"verdict", "verifier"}),
 		turned: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_refused_requests_total",
 			Help: "Requests that were refused before they reached a procedure, by code."}, []string{"code"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_limited_calls_total",
@@ -104,7 +106,6 @@ func NewMetrics(version string) *Metrics {
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_webhook_attempts_total",
 			Help: "Attempts to deliver an event to a webhook, by result."}, []string{"result"}),
 	}
-	m.reports = newReportCounter()
 	m.initialize(version)
 	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.glass, m.reports, m.turned, m.limited, m.waiting, m.delayed, m.rekor, m.events,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -159,6 +160,11 @@ func (m *Metrics) initialize(version string) {
 	for _, o := range evaluate.Outcomes {
 		for _, recorded := range rpc.RecordedLabels {
 			m.gated.WithLabelValues(string(o), recorded)
+		}
+	}
+	for _, verdict := range verdicts {
+		for _, verifier := range verifiers {
+			m.reports.WithLabelValues(verdict, verifier)
 		}
 	}
 	for code := connect.CodeCanceled; code <= connect.CodeUnauthenticated; code++ {

@@ -3,8 +3,6 @@ package api
 import (
 	"slices"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
 )
@@ -17,17 +15,6 @@ const otherVerifier = "other"
 
 // verdicts are those of verification reports.
 var verdicts = []string{"verified", "not-verified", "error"}
-
-func newReportCounter() *prometheus.CounterVec {
-	c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_verification_reports_total",
-		Help: "Verification reports of tenants that were recorded, by verdict and verifier."}, []string{"verdict", "verifier"})
-	for _, verdict := range verdicts {
-		for _, verifier := range verifiers {
-			c.WithLabelValues(verdict, verifier)
-		}
-	}
-	return c
-}
 
 // reported counts an entry that is a verification report.
 func (m *Metrics) reported(h *entry.Header) {
