@@ -4,41 +4,10 @@ import { describe, expect, test } from 'vitest';
 import { EVIDENCE_STEPS, EvidenceError, verifyEvidence, verifyStream } from '../src/bundle/index.js';
 import { CallerError, parsePolicy, parseStreamKey, type Policy } from '../src/index.js';
 import { sample } from './campaign.js';
-import { specText } from './vectors.js';
-
-interface BundleCase {
-  name: string;
-  bundle: string;
-  edits?: { at: number; remove: number; insert: string | null }[];
-  policies: string[];
-  streamKey?: string;
-  expect: { identity?: string; tenant?: string };
-  verdict: string;
-  reason?: string;
-  report?: Record<string, unknown>;
-}
-
-interface BundleFile {
-  policies: Record<string, string>;
-  streamKeys: Record<string, string>;
-  bundles: Record<string, string>;
-  cases: BundleCase[];
-}
+import { bytesOf, specText, type BundleCase, type BundleFile } from './vectors.js';
 
 function load(file: string): BundleFile {
   return JSON.parse(specText(`vectors/${file}`)) as BundleFile;
-}
-
-/** Returns the bytes of the case's bundle. */
-function bytesOf(file: BundleFile, { bundle, edits = [] }: BundleCase): Uint8Array {
-  const original = Buffer.from(file.bundles[bundle] ?? '?', 'base64');
-  const parts: Uint8Array[] = [];
-  let from = 0;
-  for (const { at, remove, insert } of edits) {
-    parts.push(original.subarray(from, at), Buffer.from(insert ?? '', 'base64'));
-    from = at + remove;
-  }
-  return Uint8Array.from(Buffer.concat([...parts, original.subarray(from)]));
 }
 
 const policiesOf = (file: BundleFile, names: string[]): Policy[] =>

@@ -24,35 +24,12 @@ import { checkKnown, isAllowed, parseExpression } from '../src/export/licenses.j
 import { CallerError, parsePolicy, parseStreamKey } from '../src/index.js';
 import { openFile, openFolder } from '../src/node/index.js';
 import { sample } from './campaign.js';
+import type { ExportVectors } from './page/files.js';
 import { specText } from './vectors.js';
 
-interface ExportCase {
-  name: string;
-  manifest: string;
-  keys: string[];
-  policies?: string[];
-  files?: string;
-  receipt?: string;
-  stream?: string;
-  streamKey?: string;
-  expect?: { tenant?: string; export?: string };
-  licenses?: unknown;
-  residency?: unknown;
-  epsilon?: unknown;
-  verdict: string;
-  reason?: string;
-  report?: unknown;
-}
+type ExportCase = ExportVectors['cases'][number];
 
-const vectors = JSON.parse(specText('vectors/exports.json')) as {
-  keys: Record<string, string>;
-  policies: Record<string, string>;
-  streamKeys: Record<string, string>;
-  files: Record<string, Record<string, string>>;
-  receipts: Record<string, string>;
-  streams: Record<string, string>;
-  cases: ExportCase[];
-};
+const vectors = JSON.parse(specText('vectors/exports.json')) as ExportVectors;
 
 await loadTables();
 

@@ -4,6 +4,7 @@ import { fileURLToPath } from 'node:url';
 import { build } from 'vite';
 import { describe, expect, test } from 'vitest';
 import { SIGSTORE_STEPS, SigstoreError, Trust, TrustError } from '../src/sigstore/index.js';
+import type { SigstoreVectors } from './page/files.js';
 
 const root = (path: string) => new URL(`../../../../../${path}`, import.meta.url);
 const publicGood = Uint8Array.from(readFileSync(root('verifiers/sigstore/public-good.json')));
@@ -56,25 +57,7 @@ test('the script for browsers stays small', async () => {
   expect(gzipSync(script).length).toBeLessThan(60_000);
 });
 
-interface VectorFile {
-  trustedRoots: Record<string, unknown>;
-  keys: Record<string, string>;
-  artifacts: Record<string, string>;
-  cases: {
-    name: string;
-    bundleBase64: string;
-    trustedRoots: string[];
-    identities?: { name: string; issuer: string }[];
-    keys?: string[];
-    artifact?: string;
-    artifactDigest?: string;
-    verdict: string;
-    reason?: string;
-    signer?: { name?: string; issuer?: string; key?: string };
-  }[];
-}
-
-const vectors = JSON.parse(readFileSync(root('docs/spec/vectors/sigstore.json'), 'utf8')) as VectorFile;
+const vectors = JSON.parse(readFileSync(root('docs/spec/vectors/sigstore.json'), 'utf8')) as SigstoreVectors;
 
 describe('sigstore.json', () => {
   test.each(vectors.cases)('$name', async (c) => {

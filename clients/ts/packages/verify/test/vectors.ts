@@ -168,3 +168,35 @@ export function specifiedSteps(): Record<string, number> {
     for (const [, code] of (codes ?? '').matchAll(/`([^`]+)`/g)) steps[code ?? ''] = Number(step);
   return steps;
 }
+
+export interface BundleCase {
+  name: string;
+  bundle: string;
+  edits?: { at: number; remove: number; insert: string | null }[];
+  policies: string[];
+  streamKey?: string;
+  expect?: { identity?: string; tenant?: string };
+  verdict: string;
+  reason?: string;
+  report?: Record<string, unknown>;
+}
+
+/** The files bundles.json and bundle-reports.json. */
+export interface BundleFile {
+  policies: Record<string, string>;
+  streamKeys: Record<string, string>;
+  bundles: Record<string, string>;
+  cases: BundleCase[];
+}
+
+/** Returns the bytes of the case's bundle. */
+export function bytesOf(file: BundleFile, { bundle, edits = [] }: BundleCase): Uint8Array {
+  const original = Buffer.from(file.bundles[bundle] ?? '?', 'base64');
+  const parts: Uint8Array[] = [];
+  let from = 0;
+  for (const { at, remove, insert } of edits) {
+    parts.push(original.subarray(from, at), Buffer.from(insert ?? '', 'base64'));
+    from = at + remove;
+  }
+  return Uint8Array.from(Buffer.concat([...parts, original.subarray(from)]));
+}

@@ -15,7 +15,8 @@ import {
 } from '../src/index.js';
 import { comparable, configured, decode, judge, reading, utf8, type VerifyVectors } from './judge.js';
 import { MAX_RECEIPT_BYTES } from '../src/receipt.js';
-import { optionsOf, receiptCase, receiptOf, receipts, type ReceiptCase } from './vectors.js';
+import type { ExportVectors, SigstoreVectors } from './page/files.js';
+import { bytesOf, optionsOf, receiptCase, receiptOf, receipts, type BundleFile, type ReceiptCase } from './vectors.js';
 
 const load = (name: string): unknown =>
   JSON.parse(readFileSync(new URL(`../../../../../docs/spec/vectors/${name}`, import.meta.url), 'utf8'));
@@ -84,25 +85,8 @@ describe('receipts.json', () => {
   });
 });
 
-interface SigstoreFile {
-  trustedRoots: Record<string, unknown>;
-  keys: Record<string, string>;
-  artifacts: Record<string, string>;
-  cases: {
-    name: string;
-    bundleBase64: string;
-    trustedRoots: string[];
-    identities?: { name: string; issuer: string }[];
-    keys?: string[];
-    artifact?: string;
-    artifactDigest?: string;
-    verdict: string;
-    reason?: string;
-  }[];
-}
-
 describe('sigstore.json', () => {
-  const { trustedRoots, keys, artifacts, cases } = load('sigstore.json') as SigstoreFile;
+  const { trustedRoots, keys, artifacts, cases } = load('sigstore.json') as SigstoreVectors;
   const files = {
     ...keys,
     ...Object.fromEntries(Object.entries(trustedRoots).map(([name, of]) => [`${name}.root`, JSON.stringify(of)])),
@@ -139,34 +123,8 @@ describe('sigstore.json', () => {
   });
 });
 
-interface ExportsFile {
-  keys: Record<string, string>;
-  policies: Record<string, string>;
-  streamKeys: Record<string, string>;
-  files: Record<string, Record<string, string>>;
-  receipts: Record<string, string>;
-  streams: Record<string, string>;
-  cases: {
-    name: string;
-    manifest: string;
-    keys?: string[];
-    policies?: string[];
-    files?: string;
-    receipt?: string;
-    stream?: string;
-    streamKey?: string;
-    expect?: object;
-    licenses?: unknown;
-    residency?: unknown;
-    epsilon?: unknown;
-    verdict: string;
-    reason?: string;
-    report?: object;
-  }[];
-}
-
 describe('exports.json', () => {
-  const all = load('exports.json') as ExportsFile;
+  const all = load('exports.json') as ExportVectors;
   const files = {
     ...Object.fromEntries(Object.entries(all.keys).map(([name, of]) => [`${name}.pub`, of])),
     ...Object.fromEntries(Object.entries(all.policies).map(([name, of]) => [`${name}.policy`, of])),
@@ -174,7 +132,7 @@ describe('exports.json', () => {
   };
   test.each(all.cases)('$name', async (c) => {
     const text = JSON.stringify({
-      ...(c.keys?.length && { trustedKeys: c.keys.map((name) => `${name}.pub`) }),
+      ...(c.keys.length > 0 && { trustedKeys: c.keys.map((name) => `${name}.pub`) }),
       ...(c.policies?.length && { trustPolicy: c.policies.map((name) => `${name}.policy`) }),
       ...(c.streamKey !== undefined && { streamKey: `${c.streamKey}.key` }),
       licenses: c.licenses,
@@ -208,43 +166,16 @@ describe('exports.json', () => {
   });
 });
 
-interface BundlesFile {
-  policies: Record<string, string>;
-  streamKeys: Record<string, string>;
-  bundles: Record<string, string>;
-  cases: {
-    name: string;
-    bundle: string;
-    edits?: { at: number; remove?: number; insert?: string }[];
-    policies?: string[];
-    streamKey?: string;
-    expect?: { identity?: string; tenant?: string };
-    verdict: string;
-    reason?: string;
-    report?: { erased: number; warnings: string[] } & Record<string, unknown>;
-  }[];
-}
-
 describe('bundles.json', () => {
-  const all = load('bundles.json') as BundlesFile;
+  const all = load('bundles.json') as BundleFile;
   const files = {
     ...Object.fromEntries(Object.entries(all.policies).map(([name, of]) => [`${name}.policy`, of])),
     ...Object.fromEntries(Object.entries(all.streamKeys).map(([name, of]) => [`${name}.key`, of])),
   };
-  const edited = (c: BundlesFile['cases'][number]) => {
-    const original = Buffer.from(all.bundles[c.bundle] ?? '', 'base64');
-    const parts: Buffer[] = [];
-    let at = 0;
-    for (const edit of c.edits ?? []) {
-      parts.push(original.subarray(at, edit.at), Buffer.from(edit.insert ?? '', 'base64'));
-      at = edit.at + (edit.remove ?? 0);
-    }
-    return Uint8Array.from(Buffer.concat([...parts, original.subarray(at)]));
-  };
-  const cases = all.cases.map((c) => ({ ...c, content: edited(c) }));
+  const cases = all.cases.map((c) => ({ ...c, content: bytesOf(all, c) }));
   test.each(cases)('$name', async (c) => {
     const text = JSON.stringify({
-      ...(c.policies?.length && { trustPolicy: c.policies.map((name) => `${name}.policy`) }),
+      ...(c.policies.length > 0 && { trustPolicy: c.policies.map((name) => `${name}.policy`) }),
       ...(c.streamKey !== undefined && { streamKey: `${c.streamKey}.key` }),
     });
     let configuration;
@@ -257,8 +188,8 @@ describe('bundles.json', () => {
     const inputs = c.expect ? { expect: c.expect } : {};
     const file = { name: 'b', content: c.content };
     const report = await verifyFile(configuration, file, { kind: 'evidence-bundle', ...inputs });
-    const { warnings, ...proven } = c.report ?? { warnings: [] };
-    const { erased } = proven as { erased?: number };
+    const { warnings, ...proven } = (c.report ?? { warnings: [] }) as { warnings: string[]; erased?: number };
+    const { erased } = proven;
     const expected = warnings.flatMap((one) =>
       one === 'reports-not-compared' && (erased ?? 0) > 0 ? ['erased', one] : [one],
     );
@@ -276,7 +207,7 @@ describe('bundles.json', () => {
   test('the claims of a stream', async () => {
     const c = cases.find(({ verdict, streamKey }) => verdict === 'verified' && streamKey !== undefined);
     const configuration = await parseConfiguration(
-      JSON.stringify({ trustPolicy: `${c?.policies?.[0] ?? ''}.policy`, streamKey: `${c?.streamKey ?? ''}.key` }),
+      JSON.stringify({ trustPolicy: `${c?.policies[0] ?? ''}.policy`, streamKey: `${c?.streamKey ?? ''}.key` }),
       reading(files),
     );
     const report = await verifyFile(
@@ -370,7 +301,7 @@ describe('recognition', () => {
             '{"trustPolicy":"p","trustedKeys":["k"]}',
             reading({
               p: receipts.policies['log'],
-              k: Object.values((load('sigstore.json') as SigstoreFile).keys)[0],
+              k: Object.values((load('sigstore.json') as SigstoreVectors).keys)[0],
             }),
           ),
           { name: 'f', content: broken },

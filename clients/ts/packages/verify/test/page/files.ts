@@ -34,6 +34,7 @@ export interface SigstoreVectors {
     artifactDigest?: string;
     verdict: string;
     reason?: string;
+    signer?: { name?: string; issuer?: string; key?: string };
   }[];
 }
 
@@ -47,8 +48,8 @@ export interface ExportVectors {
   streams: Record<string, string>;
   cases: {
     name: string;
-    manifest: string | null;
-    keys?: string[];
+    manifest: string;
+    keys: string[];
     policies?: string[];
     files?: string;
     receipt?: string;
@@ -60,5 +61,6 @@ export interface ExportVectors {
     epsilon?: unknown;
     verdict: string;
     reason?: string;
+    report?: object;
   }[];
 }

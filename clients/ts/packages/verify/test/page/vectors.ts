@@ -62,7 +62,7 @@ async function bundle(file: SigstoreVectors, c: SigstoreVectors['cases'][number]
 async function exported(file: ExportVectors, c: ExportVectors['cases'][number]): Promise<string> {
   const named = (names: string[] | undefined) => (names?.length ? names : undefined);
   const configuration = JSON.stringify({
-    trustedKeys: named(c.keys?.map((name) => `${name}.pub`)),
+    trustedKeys: named(c.keys.map((name) => `${name}.pub`)),
     trustPolicy: named(c.policies?.map((name) => `${name}.policy`)),
     streamKey: c.streamKey === undefined ? undefined : `${c.streamKey}.key`,
     licenses: c.licenses,
