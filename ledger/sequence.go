@@ -332,9 +332,14 @@ func (l *Ledger) followEvery(interval time.Duration) {
 }
 
 // publishFollowed applies commits of other servers to the tip, and gives them
-// to the committer, which waits for a batch, to be published.
+// to the committer, which waits for a batch, to be published. A ledger that has
+// failed no longer asks its store.
 func (l *Ledger) publishFollowed() {
 	b := &batch{speculation: l.tip.speculate(), commit: &store.Commit{From: l.tip.tree.size}, followed: true}
+	if l.failure.Load() != nil {
+		l.commits <- b
+		return
+	}
 	passes := func(err error) bool { return !errors.Is(err, ErrDamaged) }
 	if err := l.askAgain("return the commits of other servers", passes, func() error { return l.followOthers(b) }); err != nil {
 		b.err = fmt.Errorf("follow the commits of other servers: %w", err)

@@ -81,6 +81,9 @@ func TestFollowAsksAgain(t *testing.T) {
 			if fatal := len(here.fatals()) > 0; fatal != c.fatal {
 				t.Fatalf("the server has failed: %t (%v)", fatal, here.fatals())
 			}
+			if c.fatal {
+				time.Sleep(20 * here.cfg.FollowEvery) // a failed ledger does not ask again
+			}
 			moody.mu.Lock()
 			asked := moody.asked
 			moody.mu.Unlock()
