@@ -8,6 +8,7 @@ import (
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/portal"
 	"muniment.dev/muniment/api/scitt"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/proto/kinds"
@@ -43,6 +44,7 @@ const (
 	stampTime
 	seeHealth
 	seeNothing
+	seePortal
 	exchangeTokens
 	identifyItself
 	readPolicy
@@ -69,6 +71,7 @@ var access = map[capability]auth.Roles{
 	stampTime:      anybody,
 	seeHealth:      anybody, // one line; see seeOperations for the details
 	seeNothing:     anybody, // that a path does not exist
+	seePortal:      anybody, // the page, which shows nothing without a session
 	exchangeTokens: anybody,
 	identifyItself: everyRole,
 	readPolicy:     {reader, approver, admin},
@@ -138,6 +141,8 @@ var apiRoutes = map[string]capability{
 	"GET /metrics":                               seeOperations,
 	"/grpc.reflection.v1.ServerReflection/":      reflectServices,
 	"/grpc.reflection.v1alpha.ServerReflection/": reflectServices,
+
+	"GET " + portal.Path: seePortal,
 
 	"/": seeNothing,
 }

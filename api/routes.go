@@ -13,6 +13,7 @@ import (
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/portal"
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/api/scitt"
@@ -80,8 +81,31 @@ func (s *Server) routes() *routes {
 	s.mountHealth(rs, func(h http.Handler) http.Handler { return s.limits.Place(limit.Public, h) })
 	s.mountReflection(rs)
 	rs.mount("/tlog/", s.admitToLog, s.tlog())
-	rs.mount("/", s.admit, noPath("the API is at /"+munimentv1connect.LedgerServiceName+"/, the public log at /tlog/checkpoint"))
+	s.mountPortal(rs)
+	rs.mount("/", s.admit, s.root("the API is at /"+munimentv1connect.LedgerServiceName+"/, the public log at /tlog/checkpoint"))
 	return rs
+}
+
+// mountPortal mounts the page for people, if there is one.
+func (s *Server) mountPortal(rs *routes) {
+	if s.page == nil {
+		return
+	}
+	rs.mount("GET "+portal.Path, func(c capability, h http.Handler) http.Handler { return s.limits.Place(limit.Public, s.admit(c, h)) }, s.page)
+}
+
+// root answers what no other route does. A browser that opens the server's
+// address is sent to the portal.
+func (s *Server) root(hint string) http.Handler {
+	other := noPath(hint)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.page != nil && r.URL.Path == "/" && portal.AcceptsPage(r) {
+			w.Header().Set("Vary", "Accept")
+			http.Redirect(w, r, portal.Path, http.StatusFound)
+			return
+		}
+		other.ServeHTTP(w, r)
+	})
 }
 
 // withoutCredentials owns the turns of callers that no tenant has. Their

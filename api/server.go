@@ -20,6 +20,7 @@ import (
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/notify"
+	"muniment.dev/muniment/api/portal"
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/api/scitt"
@@ -77,6 +78,8 @@ type Config struct {
 	// CoverageInterval is the time between two looks for entries that can
 	// change the coverage in the metrics; 0: 5 seconds.
 	CoverageInterval time.Duration
+	// Portal configures the web page for people.
+	Portal portal.Config
 	// Now is the clock for the expiry of credentials; nil: time.Now.
 	Now func() time.Time
 }
@@ -102,7 +105,8 @@ type Server struct {
 	appends   *rpc.Appends
 	watches   *rpc.Watches
 	errors    *connect.ErrorWriter
-	handlers  sync.Map // tenantHandler to http.Handler
+	handlers  sync.Map      // tenantHandler to http.Handler
+	page      *portal.Files // nil: there is no portal
 
 	reloading sync.Mutex // held by Reload
 
@@ -143,6 +147,11 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		Refused: func(ctx context.Context, err error) { s.audit.refused(ctx, s.now(), err) }}
 	s.watches = rpc.NewWatches(cfg.Ledger, s.limits, s.drain, s.public)
 	var err error
+	if !cfg.Portal.Off {
+		if s.page, err = portal.Built(); err != nil {
+			return nil, err
+		}
+	}
 	s.auth, err = auth.New(ctx, auth.Config{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Log: cfg.Logger, Now: cfg.Now, Refuse: s.refuse}, cfg.Directory)
 	if err != nil {
 		return nil, err

@@ -105,7 +105,7 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "api", Purpose: "the server's HTTP side: services, authentication, authorization, limits",
-		Imports: []string{"ingest", "controls", "ledger", "proto", "internal"},
+		Imports: []string{"ingest", "controls", "ledger", "clients/portal", "proto", "internal"},
 		Tests:   []string{"verifiers"},
 	},
 	{
@@ -121,6 +121,9 @@ var Rooms = []Room{
 		Folder: "clients/go", Purpose: "the Go client, with its auditor, mirror and monitor",
 		Imports: []string{"proto", "ledger/entry", "ledger/receipt", "internal"},
 		Tests:   []string{"api/tiles", "ledger"},
+	},
+	{
+		Folder: "clients/portal", Purpose: "the portal's page, as it was built",
 	},
 	{
 		Folder: "clients/go/verify", Purpose: "the Go SDK for offline verification: one configuration, one report",

@@ -66,6 +66,7 @@ type Config struct {
 	// besides localhost and the origin's host.
 	Hosts     []string         `yaml:"hosts"`
 	Identity  identitySection  `yaml:"identity"`
+	Portal    PortalConfig     `yaml:"portal"`
 	Operators []OperatorConfig `yaml:"operators"`
 	Webhooks  []webhookConfig  `yaml:"webhooks"`
 	Tenants   []TenantConfig   `yaml:"tenants"`
@@ -233,6 +234,17 @@ limits:
 #       provider: gitlab
 #       jwks_file: gitlab.jwks.json
 
+# The portal is the web page for people, below /portal/. A browser keeps no
+# session over plain HTTP from another machine: serve HTTPS, or set the URL of the
+# proxy that does. See docs/portal.md.
+# portal:
+#   enabled: true
+#   url: https://ledger.example.com
+#   # A session ends when it was not used for this long, and in any case after
+#   # its life.
+#   idle: 1h
+#   life: 12h
+
 # Receivers of events about findings and exceptions, signed as the Standard
 # Webhooks specification defines. See docs/operator.md.
 # webhooks:
@@ -296,7 +308,7 @@ func Load(path string) (*Dir, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	d.Config = Config{Listen: "127.0.0.1:7480", PublicTlog: true, AuditLog: "audit.log",
+	d.Config = Config{Listen: "127.0.0.1:7480", PublicTlog: true, AuditLog: "audit.log", Portal: defaultPortal,
 		Limits: LimitsConfig{PayloadBytes: 16 << 20, StreamBytes: 1 << 30, PendingEntries: 8192, DiskReserveBytes: 512 << 20, Connections: 8192}}
 	if err := DecodeYAML(data, &d.Config); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)
@@ -388,6 +400,9 @@ func (c *Config) check() error {
 	}
 	if c.CoverageStage != "" && !evaluate.StageName.MatchString(c.CoverageStage) {
 		return errors.New("coverage_stage: must be 1 to 64 lowercase letters, digits and hyphens")
+	}
+	if err := c.Portal.check(); err != nil {
+		return fmt.Errorf("portal.%w", err)
 	}
 	if err := c.Telemetry.check(); err != nil {
 		return fmt.Errorf("telemetry.%w", err)

@@ -60,7 +60,7 @@ func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, r
 		return err
 	}
 	defer kept.Close()
-	if reload.server, err = api.New(a.Ctx, api.Config{Ledger: l, Settings: d.Settings(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Metrics: metrics, Spool: kept, Policy: d.Replica}); err != nil {
+	if reload.server, err = api.New(a.Ctx, api.Config{Ledger: l, Settings: d.Settings(), Portal: d.Portal(), FreeBytes: store.FreeBytes, Version: a.Version, Logger: log, Metrics: metrics, Spool: kept, Policy: d.Replica}); err != nil {
 		return err
 	}
 	stop, err := c.grow(a, d, log, l, kept, f)

@@ -75,7 +75,7 @@ func (c *serveCmd) serveReadOnly(a *term.App, d *datadir.Dir, log *slog.Logger, 
 	if err != nil {
 		return err
 	}
-	s, err := api.New(a.Ctx, api.Config{Ledger: l, Admission: admission, Settings: d.Settings(), FreeBytes: freeBytes, Version: a.Version, Logger: log, Audit: audit.logger, Metrics: metrics, Access: access.logger})
+	s, err := api.New(a.Ctx, api.Config{Ledger: l, Admission: admission, Settings: d.Settings(), Portal: d.Portal(), FreeBytes: freeBytes, Version: a.Version, Logger: log, Audit: audit.logger, Metrics: metrics, Access: access.logger})
 	if err != nil {
 		return err
 	}

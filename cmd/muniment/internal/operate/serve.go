@@ -9,11 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/api/portal"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
@@ -248,7 +250,7 @@ func (s *logServer) newAPI() (*api.Server, error) {
 	}
 	s.onClose(func() { stopTraces(traces, s.log) })
 	s.reload.admission, s.reload.files = admission, append(audit.files, access.files...)
-	return api.New(s.app.Ctx, api.Config{Ledger: s.ledger, Admission: admission, Settings: s.dir.Settings(), FreeBytes: s.store.FreeBytes, Version: s.app.Version, Logger: s.log, Audit: audit.logger, Metrics: s.metrics,
+	return api.New(s.app.Ctx, api.Config{Ledger: s.ledger, Admission: admission, Settings: s.dir.Settings(), Portal: s.dir.Portal(), FreeBytes: s.store.FreeBytes, Version: s.app.Version, Logger: s.log, Audit: audit.logger, Metrics: s.metrics,
 		SCITTKey: s.dir.SCITT, GateKey: s.dir.Gate, Policy: s.policy, Access: access.logger, Traces: tracerProvider(traces)})
 }
 
@@ -292,6 +294,9 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 		log.Warn("appends are refused", "reason", err)
 	}
 	a.Listening("api", "listening on", first.URL)
+	if d.Config.Portal.Enabled {
+		a.Listening("portal", "portal at", strings.TrimSuffix(cmp.Or(d.Config.Portal.URL, first.URL), "/")+portal.Path)
+	}
 	if err := waitForEnd(a.Ctx, l, first, second, w, reload); err != nil {
 		return err
 	}
