@@ -115,6 +115,17 @@ var apiRoutes = map[string]capability{
 	// records what an offline gate was asked
 	rpc.GateServiceSubmitDecisionsProcedure: askGate,
 
+	rpc.PortalServiceGetOverviewProcedure:      readEntries,
+	rpc.PortalServiceSearchProcedure:           readEntries,
+	rpc.PortalServiceGetArtifactProcedure:      readEntries,
+	rpc.PortalServiceListFindingsProcedure:     readEntries,
+	rpc.PortalServiceGetFindingProcedure:       readEntries,
+	rpc.PortalServiceListExceptionsProcedure:   readEntries,
+	rpc.PortalServiceGetExceptionProcedure:     readEntries,
+	rpc.PortalServicePreviewExceptionProcedure: readEntries,
+	rpc.PortalServiceGetPrivacyBudgetProcedure: readEntries,
+	rpc.PortalServiceGetLogHealthProcedure:     readEntries,
+
 	rpc.IdentityServiceExchangeTokenProcedure: exchangeTokens,
 	rpc.IdentityServiceWhoAmIProcedure:        identifyItself,
 

@@ -157,7 +157,7 @@ func TestReflection(t *testing.T) {
 	stream := client.NewStream(context.Background())
 	defer stream.Close()
 	names, err := stream.ListServices()
-	if err != nil || fmt.Sprint(names) != "[muniment.v1.LedgerService muniment.v1.IdentityService muniment.v1.AdminService muniment.v1.ExportService muniment.v1.BundleService muniment.v1.GateService grpc.health.v1.Health]" {
+	if err != nil || fmt.Sprint(names) != "[muniment.v1.LedgerService muniment.v1.IdentityService muniment.v1.AdminService muniment.v1.ExportService muniment.v1.BundleService muniment.v1.GateService muniment.v1.PortalService grpc.health.v1.Health]" {
 		t.Fatalf("services: %v, %v", names, err)
 	}
 	files, err := stream.FileContainingSymbol("muniment.v1.LedgerService")

@@ -187,6 +187,9 @@ func (s *Server) mountServices(rs *routes) {
 	mount(munimentv1connect.GateServiceName, func(o connect.HandlerOption) (string, http.Handler) {
 		return munimentv1connect.NewGateServiceHandler(gates, o)
 	})
+	mount(munimentv1connect.PortalServiceName, func(o connect.HandlerOption) (string, http.Handler) {
+		return munimentv1connect.NewPortalServiceHandler(&rpc.Portal{}, o)
+	})
 }
 
 // mountSCITT mounts the SCITT endpoint, if it has a key.
@@ -203,7 +206,7 @@ func (s *Server) mountSCITT(rs *routes) {
 
 // mountReflection mounts gRPC reflection, by which tools find the services.
 func (s *Server) mountReflection(rs *routes) {
-	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, munimentv1connect.BundleServiceName, munimentv1connect.GateServiceName, grpchealth.HealthV1ServiceName)
+	reflector := grpcreflect.NewStaticReflector(munimentv1connect.LedgerServiceName, munimentv1connect.IdentityServiceName, munimentv1connect.AdminServiceName, munimentv1connect.ExportServiceName, munimentv1connect.BundleServiceName, munimentv1connect.GateServiceName, munimentv1connect.PortalServiceName, grpchealth.HealthV1ServiceName)
 	for _, handler := range []func(*grpcreflect.Reflector, ...connect.HandlerOption) (string, http.Handler){grpcreflect.NewHandlerV1, grpcreflect.NewHandlerV1Alpha} {
 		path, h := handler(reflector, connect.WithReadMaxBytes(limit.MaxReflectionBytes), limit.GzipUpTo(withoutCredentials, limit.Fixed(limit.MaxReflectionBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
 		rs.mount(path, func(c capability, h http.Handler) http.Handler { return s.limits.Place(limit.Public, s.admit(c, h)) }, h)
