@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks decisions conformance tools bench clean release
+.PHONY: portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks decisions conformance tools bench clean release
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 	@echo "== go test -short"; go test -short -timeout 10m $$(go list ./... | grep -vE '/cmd/muniment$$|/bench/')
 	@echo "== commands"; go test -short -timeout 10m ./cmd/muniment -run 'TestScripts/(demo|admission|errors|erase|trace)$$'
 
-test: lint peers test-go test-python test-ts mutants sdks decisions ## install what is missing and run everything
+test: lint peers test-go test-python test-ts test-portal mutants sdks decisions ## install what is missing and run everything
 	@PYTHON=$(VENV)/bin/python .ci/conformance last
 
 conformance: $(VENV)/ok clients/ts/node_modules/.installed ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
@@ -35,7 +35,7 @@ conformance: $(VENV)/ok clients/ts/node_modules/.installed ## Sigstore's public 
 generate: $(TOOLS)/buf ## write the generated code anew
 	@.ci/generate; .ci/manifests
 
-lint: $(TOOLS)/buf $(TOOLS)/staticcheck lint-python lint-ts ## formats, vet, staticcheck, prose, proto rules, generated code
+lint: $(TOOLS)/buf $(TOOLS)/staticcheck lint-python lint-ts lint-portal ## formats, vet, staticcheck, prose, proto rules, generated code
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
 	@echo "== go vet"; go vet ./...
 	@$(MAKE) --no-print-directory other-systems SYSTEMS=windows/amd64
@@ -65,6 +65,15 @@ lint-python: $(VENV)/ok
 lint-ts: clients/ts/node_modules/.installed
 	@echo "== eslint, prettier, tsc"; cd clients/ts; npm run --silent build --workspace @muniment/verify; npm run --silent lint; npm run --silent types
 	@echo "== every public symbol of the TypeScript packages is documented"; cd clients/ts; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client -- --emit none --logLevel Warn
+
+lint-portal: clients/portal/node_modules/.installed
+	@echo "== eslint, prettier, tsc of the portal"; cd clients/portal; npm run --silent lint; npm run --silent types
+
+portal: clients/portal/node_modules/.installed ## build the portal's page into clients/portal/dist
+	@.ci/portal build
+
+test-portal: build clients/portal/node_modules/.installed ## the tests of the portal, in the browser too
+	@echo "== portal"; cd clients/portal; npm test --silent
 
 reference: clients/ts/node_modules/.installed ## write the API reference of the TypeScript packages to bin/reference
 	@cd clients/ts; npm run --silent build; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client
@@ -110,6 +119,10 @@ soak: $(TOOLS)/gotestsum clients/ts/node_modules/.installed ## the seeded campai
 clients/ts/node_modules/.installed: clients/ts/package.json $(wildcard clients/ts/packages/*/package.json clients/ts/samples/*/package.json) clients/ts/package-lock.json clients/ts/.npmrc
 	@command -v npm >/dev/null || { echo "npm is missing: install Node 20.19 or later, https://nodejs.org"; exit 1; }
 	@cd clients/ts; npm ci --silent
+	@touch $@
+
+clients/portal/node_modules/.installed: clients/portal/package.json clients/portal/package-lock.json clients/portal/.npmrc clients/ts/node_modules/.installed
+	@cd clients/portal; npm ci --silent
 	@touch $@
 
 tools: $(TOOLS)/buf ## build the linters, the generators and the test runner

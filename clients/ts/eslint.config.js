@@ -1,18 +1,8 @@
-import tseslint from 'typescript-eslint';
+import { strict } from './eslint.shared.js';
 
-export default tseslint.config(
+export default [
   { ignores: ['**/dist', '**/node_modules', '**/gen'] },
-  ...tseslint.configs.strictTypeChecked,
-  {
-    languageOptions: {
-      parserOptions: {
-        projectService: { allowDefaultProject: ['eslint.config.js', 'packages/verify/scripts/publicgood.js'] },
-        tsconfigRootDir: import.meta.dirname,
-      },
-    },
-    rules: { '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }] },
-  },
-  { files: ['eslint.config.js', 'packages/*/scripts/*.js'], ...tseslint.configs.disableTypeChecked },
+  ...strict(import.meta.dirname, ['eslint.config.js', 'eslint.shared.js', 'packages/verify/scripts/publicgood.js']),
   {
     // The libraries run in browsers.
     files: ['packages/*/src/**/*.ts'],
@@ -31,4 +21,4 @@ export default tseslint.config(
     files: ['packages/verify/src/{cli,mutants}.ts', 'packages/verify/src/{command,node}/*.ts'],
     rules: { 'no-restricted-globals': 'off' },
   },
-);
+];

@@ -14,16 +14,18 @@ interface Package {
   scripts: Record<string, string>;
 }
 
+/** The portal uses the tools and sources of this workspace, and has packages of its own. */
+const portal = '../portal/';
 const { workspaces } = load('package.json') as { workspaces: string[] };
 
-test.each(['', ...workspaces.map((path) => `${path}/`)])('dependencies of %j are pinned', (path) => {
+test.each(['', ...workspaces.map((path) => `${path}/`), portal])('dependencies of %j are pinned', (path) => {
   const { dependencies, devDependencies } = load(`${path}package.json`) as Package;
   for (const version of Object.values({ ...dependencies, ...devDependencies }))
     expect(version).toMatch(/^\d+\.\d+\.\d+$/);
 });
 
-test('the lock file has no registry, and a digest for each package', () => {
-  const { packages } = load('package-lock.json') as {
+test.each(['', portal])('the lock file of %j has no registry, and a digest for each package', (root) => {
+  const { packages } = load(`${root}package-lock.json`) as {
     packages: Record<string, { resolved?: string; integrity?: string; link?: boolean }>;
   };
   for (const [path, locked] of Object.entries(packages)) {
@@ -31,6 +33,21 @@ test('the lock file has no registry, and a digest for each package', () => {
     else expect(locked.resolved, path).toBeUndefined();
     if (path.startsWith('node_modules/') && locked.link !== true) expect(locked.integrity, path).toMatch(/^sha512-/);
   }
+});
+
+test('the portal has the versions of this workspace', () => {
+  const versions = (paths: string[]) =>
+    Object.assign(
+      {},
+      ...paths.flatMap((path) => {
+        const { dependencies, devDependencies } = load(`${path}package.json`) as Package;
+        return [dependencies ?? {}, devDependencies ?? {}];
+      }),
+    ) as Record<string, string>;
+  const own = versions(['', ...workspaces.map((path) => `${path}/`)]);
+  // The transport of the portal is another one.
+  for (const [name, version] of Object.entries(versions([portal])))
+    if (name in own && name !== '@connectrpc/connect') expect([name, version]).toEqual([name, own[name]]);
 });
 
 describe.each(workspaces.filter((path) => path.startsWith('packages/')))('%s', (path) => {

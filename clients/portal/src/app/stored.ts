@@ -1,0 +1,46 @@
+/** Values that the browser remembers, if it may. */
+
+import { useSyncExternalStore } from 'react';
+
+/** A value in the browser's storage. Without storage it lasts as long as the page. */
+export class Stored<Value extends string> {
+  #value: Value;
+  readonly #listeners = new Set<() => void>();
+
+  constructor(
+    readonly key: string,
+    readonly values: readonly Value[],
+    first: Value,
+  ) {
+    this.#value = values.find((value) => value === read(key)) ?? first;
+  }
+
+  get = (): Value => this.#value;
+
+  set(value: Value): void {
+    this.#value = value;
+    try {
+      localStorage.setItem(this.key, value);
+    } catch {
+      // The browser forbids storage, or it is full.
+    }
+    for (const listener of this.#listeners) listener();
+  }
+
+  subscribe = (listener: () => void): (() => void) => {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  };
+}
+
+function read(key: string): string | null {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+/** Returns the value, and draws the component again when it changes. */
+export const useStored = <Value extends string>(stored: Stored<Value>): Value =>
+  useSyncExternalStore(stored.subscribe, stored.get);

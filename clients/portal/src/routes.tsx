@@ -1,0 +1,152 @@
+/**
+ * Every address of the portal. Each view is a folder, and is loaded when it is
+ * first shown.
+ */
+
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from '@tanstack/react-router';
+import * as v from 'valibot';
+import { Layout } from './app/Layout';
+import { Members } from './app/Members';
+import { NotFound } from './app/NotFound';
+import { ViewFailed } from './ui/State';
+
+const root = createRootRoute({ component: Layout, notFoundComponent: NotFound, errorComponent: ViewFailed });
+
+/** Views for people who have signed in. */
+const members = createRoute({ getParentRoute: () => root, id: 'members', component: Members });
+
+const overview = createRoute({
+  getParentRoute: () => members,
+  path: '/',
+  component: lazyRouteComponent(() => import('./views/overview'), 'View'),
+});
+
+const search = createRoute({
+  getParentRoute: () => members,
+  path: '/search',
+  validateSearch: v.object({ q: v.fallback(v.optional(v.string(), ''), '') }),
+  component: lazyRouteComponent(() => import('./views/search'), 'View'),
+});
+
+const entry = createRoute({
+  getParentRoute: () => members,
+  path: '/entries/$index',
+  component: lazyRouteComponent(() => import('./views/entry'), 'View'),
+});
+
+const artifact = createRoute({
+  getParentRoute: () => members,
+  path: '/artifacts/$digest',
+  component: lazyRouteComponent(() => import('./views/artifact'), 'View'),
+});
+
+const controls = createRoute({
+  getParentRoute: () => members,
+  path: '/controls',
+  component: lazyRouteComponent(() => import('./views/controls'), 'View'),
+});
+
+const control = createRoute({
+  getParentRoute: () => members,
+  path: '/controls/$id',
+  component: lazyRouteComponent(() => import('./views/controls/control'), 'View'),
+});
+
+const findings = createRoute({
+  getParentRoute: () => members,
+  path: '/findings',
+  component: lazyRouteComponent(() => import('./views/findings'), 'View'),
+});
+
+const finding = createRoute({
+  getParentRoute: () => members,
+  path: '/findings/$id',
+  component: lazyRouteComponent(() => import('./views/findings/finding'), 'View'),
+});
+
+const exceptions = createRoute({
+  getParentRoute: () => members,
+  path: '/exceptions',
+  component: lazyRouteComponent(() => import('./views/exceptions'), 'View'),
+});
+
+const newException = createRoute({
+  getParentRoute: () => members,
+  path: '/exceptions/new',
+  component: lazyRouteComponent(() => import('./views/exceptions/new'), 'View'),
+});
+
+const exception = createRoute({
+  getParentRoute: () => members,
+  path: '/exceptions/$index',
+  component: lazyRouteComponent(() => import('./views/exceptions/exception'), 'View'),
+});
+
+const privacy = createRoute({
+  getParentRoute: () => members,
+  path: '/privacy',
+  component: lazyRouteComponent(() => import('./views/privacy'), 'View'),
+});
+
+const audit = createRoute({
+  getParentRoute: () => members,
+  path: '/audit',
+  component: lazyRouteComponent(() => import('./views/audit'), 'View'),
+});
+
+const start = createRoute({
+  getParentRoute: () => members,
+  path: '/start',
+  component: lazyRouteComponent(() => import('./views/start'), 'View'),
+});
+
+/** Needs no session: nothing is asked of the server. */
+const verify = createRoute({
+  getParentRoute: () => root,
+  path: '/verify',
+  component: lazyRouteComponent(() => import('./views/verify'), 'View'),
+});
+
+const signin = createRoute({
+  getParentRoute: () => root,
+  path: '/signin',
+  validateSearch: v.object({
+    return: v.fallback(v.optional(v.string()), undefined),
+    reason: v.fallback(v.optional(v.string()), undefined),
+  }),
+  component: lazyRouteComponent(() => import('./views/signin'), 'View'),
+});
+
+export const router = createRouter({
+  routeTree: root.addChildren([
+    members.addChildren([
+      overview,
+      search,
+      entry,
+      artifact,
+      controls,
+      control,
+      findings,
+      finding,
+      exceptions,
+      newException,
+      exception,
+      privacy,
+      audit,
+      start,
+    ]),
+    verify,
+    signin,
+  ]),
+  basepath: '/portal',
+  defaultPreload: 'intent',
+  defaultErrorComponent: ViewFailed,
+  scrollRestoration: true,
+  trailingSlash: 'preserve',
+});
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: typeof router;
+  }
+}

@@ -1,0 +1,4 @@
+import { defineConfig, mergeConfig } from 'vitest/config';
+import portal from './vite.config.js';
+
+export default mergeConfig(portal, defineConfig({ test: { include: ['src/**/*.test.{ts,tsx}', 'test/*.test.ts'] } }));
