@@ -29,10 +29,16 @@ const gateControl = `{"id":"EVIDENCE","title":"There is evidence","state":"activ
 // putControls puts the control set in force.
 func (ts *testServer) putControls(t *testing.T, key string) *munimentv1.Appended {
 	t.Helper()
-	if _, err := ts.event(acmeToken, "control", "control", gateControl); err != nil {
+	return ts.putControl(t, key, "EVIDENCE", gateControl)
+}
+
+// putControl puts a control set of one control in force.
+func (ts *testServer) putControl(t *testing.T, key, id, control string) *munimentv1.Appended {
+	t.Helper()
+	if _, err := ts.event(acmeToken, "control", "control", control); err != nil {
 		t.Fatal(err)
 	}
-	set := fmt.Sprintf(`{"version":%q,"stages":["deploy"],"controls":[{"id":"EVIDENCE","digest":"sha256:%x"}]}`, key, sha256.Sum256([]byte(gateControl)))
+	set := fmt.Sprintf(`{"version":%q,"stages":["deploy"],"controls":[{"id":%q,"digest":"sha256:%x"}]}`, key, id, sha256.Sum256([]byte(control)))
 	a, err := ts.event(acmeToken, "control-set", key, set)
 	if err != nil {
 		t.Fatal(err)

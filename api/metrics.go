@@ -50,7 +50,8 @@ type Metrics struct {
 	follow   *prometheus.CounterVec
 	// why a replica cannot follow its log at present; nil: it can
 	followError atomic.Pointer[string]
-	events      *prometheus.CounterVec // tried to be delivered to webhooks
+	witnesses   atomic.Pointer[witnessMetrics] // nil: there is no watch
+	events      *prometheus.CounterVec         // tried to be delivered to webhooks
 	notifier    atomic.Pointer[notify.Notifier]
 
 	// recorded is called by the ledger for what it records; nil until there is

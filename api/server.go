@@ -31,6 +31,7 @@ import (
 	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/controls/posture"
 	"muniment.dev/muniment/controls/spool"
+	"muniment.dev/muniment/controls/views"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ingest/retention"
 	"muniment.dev/muniment/ledger"
@@ -95,6 +96,7 @@ type Server struct {
 	decider   *decide.Decider
 	findings  *finding.Projection
 	posture   *posture.Reader
+	views     *views.Reader
 	inventory *inventory.Reader
 	coverage  *coverage
 	notifier  *notify.Notifier // nil until Webhooks is called; guarded by reloading
@@ -140,6 +142,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 	s.decider = &decide.Decider{Log: cfg.Ledger, Facts: decide.StoredFacts{Log: cfg.Ledger}, Exceptions: exceptions, Now: cfg.Now}
 	s.inventory = &inventory.Reader{Decider: s.decider, Projection: &inventory.Projection{Log: cfg.Ledger}}
 	s.posture = &posture.Reader{Decider: s.decider, Exceptions: exceptions, Findings: s.findings, Now: cfg.Now}
+	s.views = &views.Reader{Log: cfg.Ledger, Decider: s.decider, Exceptions: exceptions, Findings: s.findings, Now: cfg.Now, Message: rpc.EntryMessage(cfg.Ledger)}
 	s.ingest.Referee = &referee{cfg.Ledger.Origin(), exceptions, s.findings, s.decider}
 	s.ingest.Recorded = s.recorded
 	s.keeper = &retention.Keeper{Ingester: s.ingest, Reliance: retention.Any{s.decider, s.inventory.Projection}, Headers: s.inventory.Projection, Now: cfg.Now}

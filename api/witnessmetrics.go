@@ -10,7 +10,9 @@ import (
 
 // WatchWitnesses adds metrics about the witnesses and the anchors.
 func (m *Metrics) WatchWitnesses(l *ledger.Ledger, c *witness.Collector, anchors []*anchor.Writer) {
-	m.registry.MustRegister(&witnessMetrics{l, c, anchors})
+	w := &witnessMetrics{l, c, anchors}
+	m.witnesses.Store(w)
+	m.registry.MustRegister(w)
 }
 
 // witnessMetrics are read when they are asked for.

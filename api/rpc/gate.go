@@ -133,9 +133,11 @@ func (s *Gates) Decide(ctx context.Context, req *connect.Request[munimentv1.Deci
 }
 
 // state returns what the server has of the log.
-func (s *Gates) state() *munimentv1.LogState {
-	asOf := timestamppb.New(s.Ledger.AsOf()) // first: it is not later than the size
-	return &munimentv1.LogState{Log: s.Ledger.Origin(), TreeSize: s.Ledger.Published().Size, AsOf: asOf}
+func (s *Gates) state() *munimentv1.LogState { return logState(s.Ledger) }
+
+func logState(l *ledger.Ledger) *munimentv1.LogState {
+	asOf := timestamppb.New(l.AsOf()) // first: it is not later than the size
+	return &munimentv1.LogState{Log: l.Origin(), TreeSize: l.Published().Size, AsOf: asOf}
 }
 
 // notYet returns the error that the caller sees, which names the field if the

@@ -39,12 +39,12 @@ func (d *Decider) readRecorded(ctx context.Context, e *ledger.Entry) (*Recorded,
 			return &Recorded{Index: e.Index, Decision: m}, nil
 		}
 	}
-	return &Recorded{Index: e.Index, Decision: decisionOf(e), HeaderOnly: true}, nil
+	return &Recorded{Index: e.Index, Decision: DecisionOf(e), HeaderOnly: true}, nil
 }
 
-// decisionOf returns what a header contains of a decision. The tree had at most
+// DecisionOf returns what a header contains of a decision. The tree had at most
 // as many entries as precede the decision's.
-func decisionOf(e *ledger.Entry) *munimentv1.GateDecision {
+func DecisionOf(e *ledger.Entry) *munimentv1.GateDecision {
 	a := e.Header.Attributes
 	size := e.Index
 	m := &munimentv1.GateDecision{Stage: a["stage"], Environment: a["environment"], Decision: a["decision"], Type: a["type"], ControlSet: a["controlSet"], Inputs: a["inputs"], TreeSize: &size}

@@ -40,7 +40,8 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return t.UTC().AppendFormat(nil, `"2006-01-02T15:04:05.000Z07:00"`), nil
 }
 
-func newEvidence(e *munimentv1.Entry) Evidence {
+// NewEvidence returns an entry as evidence about an artifact.
+func NewEvidence(e *munimentv1.Entry) Evidence {
 	ev := Evidence{
 		Relation: Relation(e.Kind, e.PredicateType, e.MediaType, len(e.Signers) > 0), Index: e.Index, Time: Time{e.Time.AsTime()}, Kind: e.Kind, PredicateType: e.PredicateType, MediaType: e.MediaType,
 		Verification: e.Verification, Reason: e.VerificationReason, Admission: e.Admission.GetResult(), Submitter: e.Submitter, Controls: e.Controls, Attributes: e.Attributes,

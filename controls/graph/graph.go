@@ -121,7 +121,7 @@ func (t *tracer) describe(ctx context.Context, node *Artifact) (*artifacts, erro
 	alg, value, _ := strings.Cut(node.Digest, ":")
 	materials, names := newArtifacts(), map[string]bool{}
 	for _, e := range about {
-		node.Evidence = append(node.Evidence, newEvidence(e))
+		node.Evidence = append(node.Evidence, NewEvidence(e))
 		for _, s := range e.Subjects {
 			if s.Name != "" && s.Digest[alg] == value {
 				names[s.Name] = true

@@ -162,7 +162,7 @@ func TestEvidence(t *testing.T) {
 	e := src.add(kindname.ExceptionRequest, "", subject("image", 1))
 	e.Controls = []string{"C-1"}
 	e.Attributes = map[string]string{"exception": "E-1", "expires": "2026-06-01T00:00:00Z"}
-	x := newEvidence(e)
+	x := NewEvidence(e)
 	if got, want := x.Summary(), "exception E-1 from C-1, requested until 2026-06-01"; got != want {
 		t.Errorf("summary %q, want %q", got, want)
 	}
@@ -172,7 +172,7 @@ func TestEvidence(t *testing.T) {
 	}
 	signed := src.add(kindname.Attestation, provenance, subject("image", 1))
 	signed.Signers = []*munimentv1.Signer{{Identity: "a"}, {KeyId: "b"}}
-	s := newEvidence(signed)
+	s := NewEvidence(signed)
 	if got, want := s.Summary(), "a and b, "+provenance; got != want {
 		t.Errorf("summary %q, want %q", got, want)
 	}

@@ -143,12 +143,7 @@ func (r *Reader) count(id entry.Hash, all []*finding.Finding, version uint64, se
 	}
 	c := &findingCount{version: version, set: set, states: map[FindingState]int{}}
 	for _, f := range all {
-		n := f.Newest()
-		status := n.Status
-		if status == finding.Resolved && !n.Accepted {
-			status = finding.Open
-		}
-		c.states[FindingState{status, n.Severity}]++
+		c.states[FindingState{StatusOf(f), f.Newest().Severity}]++
 		due := f.Deadline(Days(set))
 		switch {
 		case f.Resolved() || due.IsZero():
@@ -165,8 +160,16 @@ func (r *Reader) count(id entry.Hash, all []*finding.Finding, version uint64, se
 	return c
 }
 
-// control returns a control of a set, which can be nil, or nil.
-func control(set *evaluate.Set, id string) *evaluate.Control {
+// StatusOf returns the status by which a finding is counted.
+func StatusOf(f *finding.Finding) finding.Status {
+	if n := f.Newest(); n.Status != finding.Resolved || n.Accepted {
+		return n.Status
+	}
+	return finding.Open
+}
+
+// Control returns a control of a set, which can be nil, or nil.
+func Control(set *evaluate.Set, id string) *evaluate.Control {
 	if set == nil {
 		return nil
 	}
@@ -181,7 +184,7 @@ func control(set *evaluate.Set, id string) *evaluate.Control {
 // LimitsOf returns the limits of exceptions from a control of a set, which can
 // be nil. Without the control they have no effect.
 func LimitsOf(set *evaluate.Set, id string) exception.Limits {
-	if c := control(set, id); c != nil {
+	if c := Control(set, id); c != nil {
 		return c.Exceptions
 	}
 	return exception.Limits{}
@@ -191,7 +194,7 @@ func LimitsOf(set *evaluate.Set, id string) exception.Limits {
 // findings.
 func Days(set *evaluate.Set) func(id, severity string) (int, bool) {
 	return func(id, severity string) (int, bool) {
-		c := control(set, id)
+		c := Control(set, id)
 		if c == nil {
 			return 0, false
 		}
