@@ -5,7 +5,8 @@ import { QueryClientProvider } from '@tanstack/react-query';
 import { RouterProvider } from '@tanstack/react-router';
 import { StrictMode } from 'react';
 import { createRoot } from 'react-dom/client';
-import { queries, transport } from './api/transport';
+import { queries } from './api/queries';
+import { transport } from './api/transport';
 import { applyTheme } from './app/preferences';
 import { router } from './routes';
 

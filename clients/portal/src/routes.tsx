@@ -112,7 +112,10 @@ const signin = createRoute({
   path: '/signin',
   validateSearch: v.object({
     return: v.fallback(v.optional(v.string()), undefined),
-    reason: v.fallback(v.optional(v.string()), undefined),
+    /** Why the last attempt failed, as docs/portal.md lists. */
+    error: v.fallback(v.optional(v.string()), undefined),
+    /** The ID of its request in the server's logs. */
+    request: v.fallback(v.optional(v.string()), undefined),
   }),
   component: lazyRouteComponent(() => import('./views/signin'), 'View'),
 });

@@ -26,6 +26,8 @@ const titles = new Map<Code, readonly [title: string, retry: boolean]>([
 
 /** Describes an error. */
 export function problemOf(error: unknown): Problem {
+  if (error instanceof TypeError && /fetch|network|load failed/i.test(error.message))
+    return { title: 'The server does not answer', detail: 'Check the connection to the server.', retry: true };
   if (error instanceof ConnectError) {
     const [title, retry] = titles.get(error.code) ?? ['The server failed', true];
     return { title, detail: error.rawMessage, retry };

@@ -1,9 +1,8 @@
 /** Calls of the API at the page's own origin, with the session's cookie. */
 
 import { createConnectTransport } from '@connectrpc/connect-web';
-import { QueryClient } from '@tanstack/react-query';
-import { isSignedOut, problemOf } from './errors';
-import { sessionEnded } from '../session/session';
+import { isSignedOut } from './errors';
+import { currentTenant, sessionEnded } from '../session/session';
 
 /** The transport of every call. Fetch sends the cookie to the same origin only. */
 export const transport = createConnectTransport({
@@ -12,6 +11,8 @@ export const transport = createConnectTransport({
   fetch: (input, init) => fetch(input, { ...init, credentials: 'same-origin', redirect: 'error' }),
   interceptors: [
     (next) => async (request) => {
+      const tenant = currentTenant();
+      if (tenant !== '') request.header.set('muniment-tenant', tenant);
       try {
         return await next(request);
       } catch (error) {
@@ -20,15 +21,4 @@ export const transport = createConnectTransport({
       }
     },
   ],
-});
-
-/** The cache of answers. Live updates, see live.ts, make it stale. */
-export const queries = new QueryClient({
-  defaultOptions: {
-    queries: {
-      staleTime: 30_000,
-      retry: (count, error) => count < 2 && problemOf(error).retry,
-      refetchOnWindowFocus: false,
-    },
-  },
 });

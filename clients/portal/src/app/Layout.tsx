@@ -1,6 +1,6 @@
 import { Link, Outlet, useRouter, useRouterState } from '@tanstack/react-router';
 import { useEffect, useRef, useState } from 'react';
-import { useSession } from '../session/session';
+import { useMaybePerson } from '../session/session';
 import { classes } from '../ui/classes';
 import { offsetOf, TIME_ZONE } from '../ui/format';
 import { MenuIcon } from '../ui/icons';
@@ -15,7 +15,7 @@ import { SessionMenu } from './SessionMenu';
 /** The frame of every view: search, navigation, session. */
 export function Layout() {
   const [open, setOpen] = useState(false);
-  const person = useSession().data?.person;
+  const person = useMaybePerson();
   useFocusOfViews(() => {
     setOpen(false);
   });

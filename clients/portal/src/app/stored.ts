@@ -9,10 +9,16 @@ export class Stored<Value extends string> {
 
   constructor(
     readonly key: string,
-    readonly values: readonly Value[],
+    /** Undefined: any text. */
+    readonly values: readonly Value[] | undefined,
     first: Value,
   ) {
-    this.#value = values.find((value) => value === read(key)) ?? first;
+    this.#value = this.#valid(read(key)) ?? first;
+  }
+
+  #valid(value: string | null): Value | undefined {
+    if (this.values === undefined) return (value ?? undefined) as Value | undefined; // Value is string
+    return this.values.find((valid) => valid === value);
   }
 
   get = (): Value => this.#value;

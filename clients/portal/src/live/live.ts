@@ -5,7 +5,8 @@
 
 import { Code, ConnectError, createClient } from '@connectrpc/connect';
 import { useSyncExternalStore } from 'react';
-import { queries, transport } from '../api/transport';
+import { queries } from '../api/queries';
+import { transport } from '../api/transport';
 import { LedgerService, type Entry } from '../gen/muniment/v1/ledger_pb';
 
 /**

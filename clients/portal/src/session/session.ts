@@ -1,72 +1,120 @@
-/** Who uses the portal: the answer of /portal/session. */
+/** Who uses the portal: the answer of /portal/session (docs/portal.md). */
 
 import { queryOptions, useQuery } from '@tanstack/react-query';
 import * as v from 'valibot';
-import { queries } from '../api/transport';
+import { Stored, useStored } from '../app/stored';
+import { queries } from '../api/queries';
 
-const Provider = v.object({ id: v.string(), name: v.string() });
-
-const Person = v.object({
+/** An identity in a tenant. */
+const Seat = v.object({
+  tenant: v.string(),
   /** The submitter that entries will contain. */
   identity: v.string(),
   /** For people. Empty: the identity. */
   name: v.optional(v.string(), ''),
-  tenant: v.string(),
   role: v.string(),
+});
+
+const Provider = v.object({ id: v.string(), name: v.string() });
+
+const State = v.object({
+  signedIn: v.boolean(),
+  /** The browser had a session. */
+  ended: v.optional(v.boolean(), false),
+  tenants: v.array(Seat),
+  method: v.optional(v.string(), ''),
+  provider: v.optional(v.string(), ''),
   /** When the session ends at the latest, as RFC 3339. */
   expires: v.optional(v.string()),
-});
-
-const Answer = v.object({
-  /** Absent: there is no session. */
-  person: v.optional(v.nullable(Person)),
-  providers: v.array(Provider),
-  /** Of the log. */
-  origin: v.optional(v.string(), ''),
-  /** The log's public key, as a C2SP vkey. */
-  logKey: v.optional(v.string(), ''),
+  /** When the session ends if it is not used. */
+  idleExpires: v.optional(v.string()),
+  /** The time of the server. */
+  now: v.string(),
+  /** Origin of the log. */
+  log: v.string(),
   /** The server records nothing. */
-  replica: v.optional(v.boolean(), false),
+  replica: v.boolean(),
+  providers: v.array(Provider),
 });
 
-export type Session = v.InferOutput<typeof Answer>;
-export type Person = v.InferOutput<typeof Person>;
+const Problem = v.object({ code: v.string(), message: v.string() });
+
+export type Session = v.InferOutput<typeof State>;
 export type Provider = v.InferOutput<typeof Provider>;
 
-/** An answer of the portal's own paths that is no success. */
+/** A person, in the tenant that is shown. */
+export type Person = v.InferOutput<typeof Seat>;
+
+/** A refusal by one of the portal's own paths. */
 export class PortalError extends Error {
   constructor(
     readonly status: number,
+    readonly code: string,
     message: string,
   ) {
     super(message);
   }
 }
 
-/** Calls a path of the portal, and returns the text of its answer. */
-async function call(path: string, init?: RequestInit): Promise<string> {
+/** Calls one of the portal's own paths. */
+async function call(path: string, init?: RequestInit): Promise<Session> {
   const response = await fetch(`/portal/${path}`, { ...init, credentials: 'same-origin', redirect: 'error' });
   const text = await response.text();
-  if (!response.ok) throw new PortalError(response.status, text.trim().slice(0, 500));
-  return text;
+  if (response.ok) return v.parse(State, JSON.parse(text));
+  const { code, message } = problemIn(text);
+  throw new PortalError(response.status, code, message);
+}
+
+function problemIn(text: string): v.InferOutput<typeof Problem> {
+  try {
+    return v.parse(Problem, JSON.parse(text));
+  } catch {
+    return { code: 'unknown', message: text.trim().slice(0, 300) }; // of a proxy
+  }
 }
 
 export const sessionQuery = queryOptions({
   queryKey: ['session'],
-  queryFn: async ({ signal }) => v.parse(Answer, JSON.parse(await call('session', { signal }))),
+  queryFn: ({ signal }) => call('session', { signal }),
   staleTime: 60_000,
   refetchInterval: 60_000, // an end of the session becomes visible without a click
   refetchOnWindowFocus: 'always',
 });
 
-/** Returns the session. Views below the frame have one with a person. */
+/** Returns the session, and whether there is one. */
 export const useSession = () => useQuery(sessionQuery);
+
+/** The tenant that is shown, if the session has several. */
+const chosen = new Stored<string>('muniment-tenant', undefined, '');
+
+/** Returns the person in the tenant that is shown. Undefined: there is no session. */
+export const personIn = ({ tenants }: Session, tenant = chosen.get()): Person | undefined =>
+  tenants.find((seat) => seat.tenant === tenant) ?? tenants[0];
+
+/** Returns the tenant that requests are for. Empty: there is no session. */
+export function currentTenant(): string {
+  const session = queries.getQueryData(sessionQuery.queryKey);
+  return (session && personIn(session)?.tenant) ?? '';
+}
+
+/** Returns the person, or undefined without a session. */
+export function useMaybePerson(): Person | undefined {
+  const { data } = useSession();
+  const tenant = useStored(chosen);
+  return data && personIn(data, tenant);
+}
 
 /** Returns the person, in views that only people who are signed in see. */
 export function usePerson(): Person {
-  const { data } = useSession();
-  if (!data?.person) throw new Error('no session');
-  return data.person;
+  const person = useMaybePerson();
+  if (person === undefined) throw new Error('there is no session');
+  return person;
+}
+
+/** Shows another tenant of the session. */
+export function chooseTenant(tenant: string): void {
+  chosen.set(tenant);
+  forget();
 }
 
 /** Has the session read anew, because a call was refused. */
@@ -76,19 +124,25 @@ export function sessionEnded(): void {
 
 /** Ends the session, and forgets what it has shown. */
 export async function signOut(): Promise<void> {
-  await call('signout', { method: 'POST' });
-  queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== 'session' });
-  await queries.invalidateQueries({ queryKey: sessionQuery.queryKey });
+  const state = await call('signout', { method: 'POST' });
+  forget();
+  queries.setQueryData(sessionQuery.queryKey, state);
 }
 
-/** Signs in with a token of the API, for networks without a provider. */
-export async function signInWithToken(token: string): Promise<void> {
-  await call('token', {
+/** Signs in with a token, for networks without a provider. */
+export async function signInWithToken({ token, tenant }: { token: string; tenant: string }): Promise<void> {
+  const state = await call('token', {
     method: 'POST',
-    headers: { 'content-type': 'application/x-www-form-urlencoded' },
-    body: new URLSearchParams({ token }),
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ token, ...(tenant !== '' && { tenant }) }),
   });
-  await queries.invalidateQueries({ queryKey: sessionQuery.queryKey });
+  forget();
+  queries.setQueryData(sessionQuery.queryKey, state);
+}
+
+/** Removes the answers about a tenant from memory. */
+function forget(): void {
+  queries.removeQueries({ predicate: ({ queryKey }) => queryKey[0] !== 'session' });
 }
 
 /** Returns where a provider begins to sign somebody in. */

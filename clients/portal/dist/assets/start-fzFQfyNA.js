@@ -1,1 +1,0 @@
-import{r as e,u as t}from"./preload-helper-1NLvyAiG.js";import"./ui-UmAlNDvz.js";import{c as n}from"./format-B8uc2ItY.js";var r=n();function i(){return(0,r.jsx)(t,{title:`Quickstarts`,children:(0,r.jsx)(e,{title:`This view is not built yet`,children:`It will show commands for this tenant, ready to copy.`})})}export{i as View};

@@ -1,2 +1,0 @@
-const __vite__mapDeps=(i,m=__vite__mapDeps,d=(m.f||(m.f=["assets/Plot-B1SKiDb_.js","assets/rolldown-runtime-WkwZ5CU-.js","assets/format-B8uc2ItY.js","assets/index-DLSDuLQG.js","assets/preload-helper-1NLvyAiG.js","assets/preload-helper-D-fnwhDc.css","assets/index-BKZZOvOn.css","assets/Plot-CnsZ1jie.css"])))=>i.map(i=>d[i]);
-import{n as e}from"./rolldown-runtime-WkwZ5CU-.js";import{t}from"./preload-helper-1NLvyAiG.js";import{c as n,s as r}from"./format-B8uc2ItY.js";var i=e(r(),1);n(),(0,i.lazy)(()=>t(()=>import(`./Plot-B1SKiDb_.js`),__vite__mapDeps([0,1,2,3,4,5,6,7])));
