@@ -3,10 +3,12 @@
 package sigstore
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -29,12 +31,13 @@ func TestConformance(t *testing.T) {
 		t.Fatal(err)
 	}
 	right, all := 0, 0
+	found := differences{}
 	for _, folder := range folders {
 		if !folder.IsDir() {
 			continue
 		}
 		all++
-		got := conformanceReason(t, base, folder.Name())
+		got := conformanceReason(t, base, folder.Name(), found)
 		want, listed := reasons[folder.Name()]
 		switch fails := strings.HasSuffix(folder.Name(), "_fail"); {
 		case fails != (got != ""):
@@ -46,12 +49,18 @@ func TestConformance(t *testing.T) {
 		}
 	}
 	t.Logf("Go: %d of %d conformance cases come out right", right, all)
+	t.Logf("sigstore-go: %d conformance cases compared, %d kinds of difference", all, len(found))
+	if _, known := knownDifferences(t); !reflect.DeepEqual(found, known) {
+		t.Errorf("differences %q, other than those in sigstore-oracles.json", found)
+	}
 	if all < len(reasons) {
 		t.Errorf("%d cases, fewer than the %d that are known", all, len(reasons))
 	}
 }
 
-func conformanceReason(t *testing.T, base, name string) Code {
+// conformanceReason returns the reason of this package for a case, and compares
+// it with sigstore-go's verdict.
+func conformanceReason(t *testing.T, base, name string, found differences) Code {
 	read := func(name, file, otherwise string) []byte {
 		data, err := os.ReadFile(filepath.Join(base, name, file))
 		if errors.Is(err, os.ErrNotExist) && otherwise != "" {
@@ -68,31 +77,38 @@ func conformanceReason(t *testing.T, base, name string) Code {
 		}
 		return otherwise
 	}
+	q := question{
+		bundle:   read(name, "bundle.sigstore.json", "bundle.sigstore.json"),
+		roots:    [][]byte{read(name, "trusted_root.json", "trusted-root-public-good.json")},
+		artifact: read(name, "artifact", "a.txt"),
+	}
 	var identities []Identity
-	var keys [][]byte
 	if key := read(name, "key.pub", ""); key != nil {
-		keys = [][]byte{key}
+		q.keys = [][]byte{key}
 	} else {
-		identities = []Identity{{
+		id := vectorIdentity{
 			Name:   text("identity", "https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/.github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main"),
 			Issuer: text("issuer", "https://token.actions.githubusercontent.com"),
-		}}
+		}
+		q.identities, identities = []vectorIdentity{id}, []Identity{{Name: id.Name, Issuer: id.Issuer}}
 	}
-	artifact, err := ReadArtifact(strings.NewReader(string(read(name, "artifact", "a.txt"))))
+	artifact, err := ReadArtifact(bytes.NewReader(q.artifact))
 	if err != nil {
 		t.Fatal(err)
 	}
-	trust, err := NewTrust([][]byte{read(name, "trusted_root.json", "trusted-root-public-good.json")}, identities, keys)
+	trust, err := NewTrust(q.roots, identities, q.keys)
 	if err == nil {
-		_, err = trust.Verify(read(name, "bundle.sigstore.json", "bundle.sigstore.json"), artifact)
+		_, err = trust.Verify(q.bundle, artifact)
 	}
 	var r *Refusal
-	switch {
-	case err == nil:
-		return ""
-	case !errors.As(err, &r):
+	if err != nil && !errors.As(err, &r) {
 		t.Fatal(err)
 	}
-	t.Logf("%s: %v", name, err)
+	if r == nil {
+		r = &Refusal{}
+	} else {
+		t.Logf("%s: %v", name, err)
+	}
+	found.compare(name, r.Code, q)
 	return r.Code
 }

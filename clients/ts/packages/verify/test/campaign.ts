@@ -16,3 +16,10 @@ export function sample(what: string, every: number): (i: number) => boolean {
   console.log(`1 in ${String(step)} ${what} of seed ${String(seed)}; in full: all`);
   return (i) => i % step === seed % step;
 }
+
+/** Prints how long a campaign is, and returns its seed and its length. */
+export function campaign(what: string, taken: number, full: number): { seed: number; length: number } {
+  const length = soak === undefined ? taken : full;
+  console.log(`${String(length)} ${what} of seed ${String(seed)}; in full: ${String(full)}`);
+  return { seed, length };
+}
