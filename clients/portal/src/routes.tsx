@@ -9,6 +9,10 @@ import { Layout } from './app/Layout';
 import { Members } from './app/Members';
 import { NotFound } from './app/NotFound';
 import { ViewFailed } from './ui/State';
+import { search as artifactSearch } from './views/artifact/search';
+import { search as controlSearch } from './views/controls/search';
+import { listSearch as exceptionsSearch, newSearch as newExceptionSearch } from './views/exceptions/search';
+import { findingSearch, listSearch as findingsSearch } from './views/findings/search';
 
 const root = createRootRoute({ component: Layout, notFoundComponent: NotFound, errorComponent: ViewFailed });
 
@@ -37,6 +41,7 @@ const entry = createRoute({
 const artifact = createRoute({
   getParentRoute: () => members,
   path: '/artifacts/$digest',
+  validateSearch: artifactSearch,
   component: lazyRouteComponent(() => import('./views/artifact'), 'View'),
 });
 
@@ -49,30 +54,35 @@ const controls = createRoute({
 const control = createRoute({
   getParentRoute: () => members,
   path: '/controls/$id',
+  validateSearch: controlSearch,
   component: lazyRouteComponent(() => import('./views/controls/control'), 'View'),
 });
 
 const findings = createRoute({
   getParentRoute: () => members,
   path: '/findings',
+  validateSearch: findingsSearch,
   component: lazyRouteComponent(() => import('./views/findings'), 'View'),
 });
 
 const finding = createRoute({
   getParentRoute: () => members,
   path: '/findings/$id',
+  validateSearch: findingSearch,
   component: lazyRouteComponent(() => import('./views/findings/finding'), 'View'),
 });
 
 const exceptions = createRoute({
   getParentRoute: () => members,
   path: '/exceptions',
+  validateSearch: exceptionsSearch,
   component: lazyRouteComponent(() => import('./views/exceptions'), 'View'),
 });
 
 const newException = createRoute({
   getParentRoute: () => members,
   path: '/exceptions/new',
+  validateSearch: newExceptionSearch,
   component: lazyRouteComponent(() => import('./views/exceptions/new'), 'View'),
 });
 

@@ -16,7 +16,7 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file muniment/v1/kinds.proto.
  */
 export const file_muniment_v1_kinds: GenFile = /*@__PURE__*/
-  fileDesc("ChdtdW5pbWVudC92MS9raW5kcy5wcm90bxILbXVuaW1lbnQudjEiegoIQXJ0aWZhY3QSDAoEbmFtZRgBIAEoCRIxCgZkaWdlc3QYAiADKAsyIS5tdW5pbWVudC52MS5BcnRpZmFjdC5EaWdlc3RFbnRyeRotCgtEaWdlc3RFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIvoBChBFeGNlcHRpb25SZXF1ZXN0EgoKAmlkGAEgASgJEg8KB2NvbnRyb2wYAiABKAkSEAoIZmluZGluZ3MYAyADKAkSKgoFc2NvcGUYBCABKAsyGy5tdW5pbWVudC52MS5FeGNlcHRpb25TY29wZRIOCgZyZWFzb24YBSABKAkSKwoHZXhwaXJlcxgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLYnJlYWtfZ2xhc3MYByABKAgSKAoEdXNlZBgIIAEoCzIaLm11bmltZW50LnYxLkJyZWFrR2xhc3NVc2USDwoHdXNlZF9ieRgJIAEoCSJZCg1CcmVha0dsYXNzVXNlEg4KBm9yaWdpbhgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSKAoEdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiXgoORXhjZXB0aW9uU2NvcGUSJwoIc3ViamVjdHMYASADKAsyFS5tdW5pbWVudC52MS5BcnRpZmFjdBINCgVnbG9icxgCIAMoCRIUCgxlbnZpcm9ubWVudHMYAyADKAkimAMKB0NvbnRyb2wSCgoCaWQYASABKAkSDQoFdGl0bGUYAiABKAkSDQoFc3RhdGUYAyABKAkSEwoLZGVzY3JpcHRpb24YBCABKAkSDQoFb3duZXIYBSABKAkSEgoKZnJhbWV3b3JrcxgGIAMoCRIrCgpwYXJhbWV0ZXJzGAcgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIQCghzZXZlcml0eRgIIAEoCRImCghzbGFfZGF5cxgJIAEoCzIULm11bmltZW50LnYxLlNsYURheXMSLgoKYXBwbGllc190bxgKIAEoCzIaLm11bmltZW50LnYxLkNvbnRyb2xUYXJnZXQSKAoFY2hlY2sYCyABKAsyGS5tdW5pbWVudC52MS5Db250cm9sQ2hlY2sSEAoIaW5jbHVkZXMYDCADKAkSJwoFbW9kZXMYDSADKAsyGC5tdW5pbWVudC52MS5Db250cm9sTW9kZRIvCgpleGNlcHRpb25zGA4gASgLMhsubXVuaW1lbnQudjEuRXhjZXB0aW9uUnVsZXMigwEKB1NsYURheXMSFQoIY3JpdGljYWwYASABKA1IAIgBARIRCgRoaWdoGAIgASgNSAGIAQESEwoGbWVkaXVtGAMgASgNSAKIAQESEAoDbG93GAQgASgNSAOIAQFCCwoJX2NyaXRpY2FsQgcKBV9oaWdoQgkKB19tZWRpdW1CBgoEX2xvdyItCg1Db250cm9sVGFyZ2V0Eg0KBXR5cGVzGAEgAygJEg0KBW5hbWVzGAIgAygJIkwKDENvbnRyb2xDaGVjaxIpCgdyZXF1aXJlGAEgAygLMhgubXVuaW1lbnQudjEuUmVxdWlyZW1lbnQSEQoJY29uZGl0aW9uGAIgASgJIugBCgtSZXF1aXJlbWVudBIMCgRuYW1lGAEgASgJEg0KBWtpbmRzGAIgAygJEhcKD3ByZWRpY2F0ZV90eXBlcxgDIAMoCRIPCgdzaWduZXJzGAQgAygJEhIKCnN1Ym1pdHRlcnMYBSADKAkSGAoLbWluX3NpZ25lcnMYBiABKA1IAIgBARIcCg9tYXhfYWdlX3NlY29uZHMYByABKARIAYgBARIQCgh1bnNpZ25lZBgIIAEoCBIQCghvcHRpb25hbBgJIAEoCEIOCgxfbWluX3NpZ25lcnNCEgoQX21heF9hZ2Vfc2Vjb25kcyJACgtDb250cm9sTW9kZRINCgVzdGFnZRgBIAEoCRIUCgxlbnZpcm9ubWVudHMYAiADKAkSDAoEbW9kZRgDIAEoCSJsCg5FeGNlcHRpb25SdWxlcxIVCghtYXhfZGF5cxgBIAEoDUgAiAEBEhYKCWFwcHJvdmVycxgCIAEoDUgBiAEBEhAKCHdpbGRjYXJkGAMgASgIQgsKCV9tYXhfZGF5c0IMCgpfYXBwcm92ZXJzIpgCCgpDb250cm9sU2V0Eg8KB3ZlcnNpb24YASABKAkSDgoGc3RhZ2VzGAIgAygJEikKB3NpZ25lcnMYAyADKAsyGC5tdW5pbWVudC52MS5OYW1lZFNpZ25lchIvCghjb250cm9scxgEIAMoCzIdLm11bmltZW50LnYxLkNvbnRyb2xSZWZlcmVuY2USGgoNdmFsaWRfc2Vjb25kcxgFIAEoBEgAiAEBEhwKFHVua25vd25faW1hZ2VfZmllbGRzGAYgASgJEisKC2ltYWdlX3BhdGhzGAcgAygLMhYubXVuaW1lbnQudjEuSW1hZ2VQYXRoEhQKDGVudmlyb25tZW50cxgIIAMoCUIQCg5fdmFsaWRfc2Vjb25kcyKSAQoLTmFtZWRTaWduZXISDAoEbmFtZRgBIAEoCRIQCghpZGVudGl0eRgCIAEoCRIXCg9pZGVudGl0eV9yZWdleHAYAyABKAkSDgoGaXNzdWVyGAQgASgJEhUKDWlzc3Vlcl9yZWdleHAYBSABKAkSDwoHa2V5X2lkcxgGIAMoCRISCgpzdWJtaXR0ZXJzGAcgAygJIi4KEENvbnRyb2xSZWZlcmVuY2USCgoCaWQYASABKAkSDgoGZGlnZXN0GAIgASgJIjwKCUltYWdlUGF0aBITCgthcGlfdmVyc2lvbhgBIAEoCRIMCgRraW5kGAIgASgJEgwKBHBhdGgYAyABKAkitwMKDEdhdGVEZWNpc2lvbhINCgVzdGFnZRgBIAEoCRITCgtlbnZpcm9ubWVudBgCIAEoCRIQCghkZWNpc2lvbhgDIAEoCRInCghzdWJqZWN0cxgEIAMoCzIVLm11bmltZW50LnYxLkFydGlmYWN0EisKB2RlY2lkZWQYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhYKCXRyZWVfc2l6ZRgGIAEoBEgAiAEBEhMKC2NvbnRyb2xfc2V0GAcgASgJEisKB3Jlc3VsdHMYCCADKAsyGi5tdW5pbWVudC52MS5Db250cm9sUmVzdWx0Eg4KBmlucHV0cxgJIAEoCRIvCgt2YWxpZF91bnRpbBgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASDwoHb2ZmbGluZRgLIAEoCBIMCgR0eXBlGAwgASgJEg4KBnJlYXNvbhgNIAEoCRIUCgxhdHRlc3RhdGlvbnMYDiADKAkSDwoHc3Bvb2xlZBgPIAEoCRIMCgRnYXRlGBAgASgJEg4KBmNhbGxlchgRIAEoCUIMCgpfdHJlZV9zaXplIoQBCg1Db250cm9sUmVzdWx0Eg8KB2NvbnRyb2wYASABKAkSDAoEbW9kZRgCIAEoCRIOCgZyZXN1bHQYAyABKAkSDgoGcmVhc29uGAQgASgJEg8KB21pc3NpbmcYBSADKAkSDwoHZW50cmllcxgGIAMoBBISCgpleGNlcHRpb25zGAcgAygJQjRaMm11bmltZW50LmRldi9tdW5pbWVudC9wcm90by9tdW5pbWVudC92MTttdW5pbWVudHYxYgZwcm90bzM", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChdtdW5pbWVudC92MS9raW5kcy5wcm90bxILbXVuaW1lbnQudjEiegoIQXJ0aWZhY3QSDAoEbmFtZRgBIAEoCRIxCgZkaWdlc3QYAiADKAsyIS5tdW5pbWVudC52MS5BcnRpZmFjdC5EaWdlc3RFbnRyeRotCgtEaWdlc3RFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIvoBChBFeGNlcHRpb25SZXF1ZXN0EgoKAmlkGAEgASgJEg8KB2NvbnRyb2wYAiABKAkSEAoIZmluZGluZ3MYAyADKAkSKgoFc2NvcGUYBCABKAsyGy5tdW5pbWVudC52MS5FeGNlcHRpb25TY29wZRIOCgZyZWFzb24YBSABKAkSKwoHZXhwaXJlcxgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLYnJlYWtfZ2xhc3MYByABKAgSKAoEdXNlZBgIIAEoCzIaLm11bmltZW50LnYxLkJyZWFrR2xhc3NVc2USDwoHdXNlZF9ieRgJIAEoCSJZCg1CcmVha0dsYXNzVXNlEg4KBm9yaWdpbhgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSKAoEdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiXgoORXhjZXB0aW9uU2NvcGUSJwoIc3ViamVjdHMYASADKAsyFS5tdW5pbWVudC52MS5BcnRpZmFjdBINCgVnbG9icxgCIAMoCRIUCgxlbnZpcm9ubWVudHMYAyADKAkilwEKEUV4Y2VwdGlvbkRlY2lzaW9uEhEKCWV4Y2VwdGlvbhgBIAEoCRIUCgdyZXF1ZXN0GAIgASgESACIAQESEAoIZGVjaXNpb24YAyABKAkSDgoGcmVhc29uGAQgASgJEisKB2V4cGlyZXMYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgoKCF9yZXF1ZXN0IpgDCgdDb250cm9sEgoKAmlkGAEgASgJEg0KBXRpdGxlGAIgASgJEg0KBXN0YXRlGAMgASgJEhMKC2Rlc2NyaXB0aW9uGAQgASgJEg0KBW93bmVyGAUgASgJEhIKCmZyYW1ld29ya3MYBiADKAkSKwoKcGFyYW1ldGVycxgHIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSEAoIc2V2ZXJpdHkYCCABKAkSJgoIc2xhX2RheXMYCSABKAsyFC5tdW5pbWVudC52MS5TbGFEYXlzEi4KCmFwcGxpZXNfdG8YCiABKAsyGi5tdW5pbWVudC52MS5Db250cm9sVGFyZ2V0EigKBWNoZWNrGAsgASgLMhkubXVuaW1lbnQudjEuQ29udHJvbENoZWNrEhAKCGluY2x1ZGVzGAwgAygJEicKBW1vZGVzGA0gAygLMhgubXVuaW1lbnQudjEuQ29udHJvbE1vZGUSLwoKZXhjZXB0aW9ucxgOIAEoCzIbLm11bmltZW50LnYxLkV4Y2VwdGlvblJ1bGVzIoMBCgdTbGFEYXlzEhUKCGNyaXRpY2FsGAEgASgNSACIAQESEQoEaGlnaBgCIAEoDUgBiAEBEhMKBm1lZGl1bRgDIAEoDUgCiAEBEhAKA2xvdxgEIAEoDUgDiAEBQgsKCV9jcml0aWNhbEIHCgVfaGlnaEIJCgdfbWVkaXVtQgYKBF9sb3ciLQoNQ29udHJvbFRhcmdldBINCgV0eXBlcxgBIAMoCRINCgVuYW1lcxgCIAMoCSJMCgxDb250cm9sQ2hlY2sSKQoHcmVxdWlyZRgBIAMoCzIYLm11bmltZW50LnYxLlJlcXVpcmVtZW50EhEKCWNvbmRpdGlvbhgCIAEoCSLoAQoLUmVxdWlyZW1lbnQSDAoEbmFtZRgBIAEoCRINCgVraW5kcxgCIAMoCRIXCg9wcmVkaWNhdGVfdHlwZXMYAyADKAkSDwoHc2lnbmVycxgEIAMoCRISCgpzdWJtaXR0ZXJzGAUgAygJEhgKC21pbl9zaWduZXJzGAYgASgNSACIAQESHAoPbWF4X2FnZV9zZWNvbmRzGAcgASgESAGIAQESEAoIdW5zaWduZWQYCCABKAgSEAoIb3B0aW9uYWwYCSABKAhCDgoMX21pbl9zaWduZXJzQhIKEF9tYXhfYWdlX3NlY29uZHMiQAoLQ29udHJvbE1vZGUSDQoFc3RhZ2UYASABKAkSFAoMZW52aXJvbm1lbnRzGAIgAygJEgwKBG1vZGUYAyABKAkibAoORXhjZXB0aW9uUnVsZXMSFQoIbWF4X2RheXMYASABKA1IAIgBARIWCglhcHByb3ZlcnMYAiABKA1IAYgBARIQCgh3aWxkY2FyZBgDIAEoCEILCglfbWF4X2RheXNCDAoKX2FwcHJvdmVycyKYAgoKQ29udHJvbFNldBIPCgd2ZXJzaW9uGAEgASgJEg4KBnN0YWdlcxgCIAMoCRIpCgdzaWduZXJzGAMgAygLMhgubXVuaW1lbnQudjEuTmFtZWRTaWduZXISLwoIY29udHJvbHMYBCADKAsyHS5tdW5pbWVudC52MS5Db250cm9sUmVmZXJlbmNlEhoKDXZhbGlkX3NlY29uZHMYBSABKARIAIgBARIcChR1bmtub3duX2ltYWdlX2ZpZWxkcxgGIAEoCRIrCgtpbWFnZV9wYXRocxgHIAMoCzIWLm11bmltZW50LnYxLkltYWdlUGF0aBIUCgxlbnZpcm9ubWVudHMYCCADKAlCEAoOX3ZhbGlkX3NlY29uZHMikgEKC05hbWVkU2lnbmVyEgwKBG5hbWUYASABKAkSEAoIaWRlbnRpdHkYAiABKAkSFwoPaWRlbnRpdHlfcmVnZXhwGAMgASgJEg4KBmlzc3VlchgEIAEoCRIVCg1pc3N1ZXJfcmVnZXhwGAUgASgJEg8KB2tleV9pZHMYBiADKAkSEgoKc3VibWl0dGVycxgHIAMoCSIuChBDb250cm9sUmVmZXJlbmNlEgoKAmlkGAEgASgJEg4KBmRpZ2VzdBgCIAEoCSI8CglJbWFnZVBhdGgSEwoLYXBpX3ZlcnNpb24YASABKAkSDAoEa2luZBgCIAEoCRIMCgRwYXRoGAMgASgJIrcDCgxHYXRlRGVjaXNpb24SDQoFc3RhZ2UYASABKAkSEwoLZW52aXJvbm1lbnQYAiABKAkSEAoIZGVjaXNpb24YAyABKAkSJwoIc3ViamVjdHMYBCADKAsyFS5tdW5pbWVudC52MS5BcnRpZmFjdBIrCgdkZWNpZGVkGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCgl0cmVlX3NpemUYBiABKARIAIgBARITCgtjb250cm9sX3NldBgHIAEoCRIrCgdyZXN1bHRzGAggAygLMhoubXVuaW1lbnQudjEuQ29udHJvbFJlc3VsdBIOCgZpbnB1dHMYCSABKAkSLwoLdmFsaWRfdW50aWwYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB29mZmxpbmUYCyABKAgSDAoEdHlwZRgMIAEoCRIOCgZyZWFzb24YDSABKAkSFAoMYXR0ZXN0YXRpb25zGA4gAygJEg8KB3Nwb29sZWQYDyABKAkSDAoEZ2F0ZRgQIAEoCRIOCgZjYWxsZXIYESABKAlCDAoKX3RyZWVfc2l6ZSKEAQoNQ29udHJvbFJlc3VsdBIPCgdjb250cm9sGAEgASgJEgwKBG1vZGUYAiABKAkSDgoGcmVzdWx0GAMgASgJEg4KBnJlYXNvbhgEIAEoCRIPCgdtaXNzaW5nGAUgAygJEg8KB2VudHJpZXMYBiADKAQSEgoKZXhjZXB0aW9ucxgHIAMoCUI0WjJtdW5pbWVudC5kZXYvbXVuaW1lbnQvcHJvdG8vbXVuaW1lbnQvdjE7bXVuaW1lbnR2MWIGcHJvdG8z", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
 
 /**
  * An artifact by its digests, as in an in-toto ResourceDescriptor.
@@ -190,6 +190,52 @@ export const ExceptionScopeSchema: GenMessage<ExceptionScope> = /*@__PURE__*/
   messageDesc(file_muniment_v1_kinds, 3);
 
 /**
+ * A person's decision about an exception request, or about the exception that
+ * was approved. The entry's submitter is the person who decides.
+ *
+ * @generated from message muniment.v1.ExceptionDecision
+ */
+export type ExceptionDecision = Message<"muniment.v1.ExceptionDecision"> & {
+  /**
+   * ID of the exception.
+   *
+   * @generated from field: string exception = 1;
+   */
+  exception: string;
+
+  /**
+   * Index of the entry that requests the exception.
+   *
+   * @generated from field: optional uint64 request = 2;
+   */
+  request?: bigint | undefined;
+
+  /**
+   * @generated from field: string decision = 3;
+   */
+  decision: string;
+
+  /**
+   * @generated from field: string reason = 4;
+   */
+  reason: string;
+
+  /**
+   * The new end of a renewed exception. Must be in the future on submission.
+   *
+   * @generated from field: google.protobuf.Timestamp expires = 5;
+   */
+  expires?: Timestamp | undefined;
+};
+
+/**
+ * Describes the message muniment.v1.ExceptionDecision.
+ * Use `create(ExceptionDecisionSchema)` to create a new message.
+ */
+export const ExceptionDecisionSchema: GenMessage<ExceptionDecision> = /*@__PURE__*/
+  messageDesc(file_muniment_v1_kinds, 4);
+
+/**
  * A rule that the company has committed to.
  *
  * @generated from message muniment.v1.Control
@@ -288,7 +334,7 @@ export type Control = Message<"muniment.v1.Control"> & {
  * Use `create(ControlSchema)` to create a new message.
  */
 export const ControlSchema: GenMessage<Control> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 4);
+  messageDesc(file_muniment_v1_kinds, 5);
 
 /**
  * Days within which a finding of each severity must be resolved. Absent: no
@@ -323,7 +369,7 @@ export type SlaDays = Message<"muniment.v1.SlaDays"> & {
  * Use `create(SlaDaysSchema)` to create a new message.
  */
 export const SlaDaysSchema: GenMessage<SlaDays> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 5);
+  messageDesc(file_muniment_v1_kinds, 6);
 
 /**
  * The artifacts a control applies to: those of one of the types, if there are
@@ -351,7 +397,7 @@ export type ControlTarget = Message<"muniment.v1.ControlTarget"> & {
  * Use `create(ControlTargetSchema)` to create a new message.
  */
 export const ControlTargetSchema: GenMessage<ControlTarget> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 6);
+  messageDesc(file_muniment_v1_kinds, 7);
 
 /**
  * What is required of an artifact: all requirements and the condition.
@@ -377,7 +423,7 @@ export type ControlCheck = Message<"muniment.v1.ControlCheck"> & {
  * Use `create(ControlCheckSchema)` to create a new message.
  */
 export const ControlCheckSchema: GenMessage<ControlCheck> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 7);
+  messageDesc(file_muniment_v1_kinds, 8);
 
 /**
  * Evidence that must exist on an artifact.
@@ -456,7 +502,7 @@ export type Requirement = Message<"muniment.v1.Requirement"> & {
  * Use `create(RequirementSchema)` to create a new message.
  */
 export const RequirementSchema: GenMessage<Requirement> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 8);
+  messageDesc(file_muniment_v1_kinds, 9);
 
 /**
  * How a control counts at a stage.
@@ -487,7 +533,7 @@ export type ControlMode = Message<"muniment.v1.ControlMode"> & {
  * Use `create(ControlModeSchema)` to create a new message.
  */
 export const ControlModeSchema: GenMessage<ControlMode> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 9);
+  messageDesc(file_muniment_v1_kinds, 10);
 
 /**
  * Limits of exceptions from a control.
@@ -523,7 +569,7 @@ export type ExceptionRules = Message<"muniment.v1.ExceptionRules"> & {
  * Use `create(ExceptionRulesSchema)` to create a new message.
  */
 export const ExceptionRulesSchema: GenMessage<ExceptionRules> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 10);
+  messageDesc(file_muniment_v1_kinds, 11);
 
 /**
  * The controls in force, and the names that they use. The newest entry is in
@@ -591,7 +637,7 @@ export type ControlSet = Message<"muniment.v1.ControlSet"> & {
  * Use `create(ControlSetSchema)` to create a new message.
  */
 export const ControlSetSchema: GenMessage<ControlSet> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 11);
+  messageDesc(file_muniment_v1_kinds, 12);
 
 /**
  * A signer with a name: either an identity and its issuer, or key IDs, or
@@ -653,7 +699,7 @@ export type NamedSigner = Message<"muniment.v1.NamedSigner"> & {
  * Use `create(NamedSignerSchema)` to create a new message.
  */
 export const NamedSignerSchema: GenMessage<NamedSigner> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 12);
+  messageDesc(file_muniment_v1_kinds, 13);
 
 /**
  * A control as it is in force.
@@ -679,7 +725,7 @@ export type ControlReference = Message<"muniment.v1.ControlReference"> & {
  * Use `create(ControlReferenceSchema)` to create a new message.
  */
 export const ControlReferenceSchema: GenMessage<ControlReference> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 13);
+  messageDesc(file_muniment_v1_kinds, 14);
 
 /**
  * Where the objects of a kind name an image.
@@ -710,7 +756,7 @@ export type ImagePath = Message<"muniment.v1.ImagePath"> & {
  * Use `create(ImagePathSchema)` to create a new message.
  */
 export const ImagePathSchema: GenMessage<ImagePath> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 14);
+  messageDesc(file_muniment_v1_kinds, 15);
 
 /**
  * A gate's decision about artifacts. Only the server records it.
@@ -839,7 +885,7 @@ export type GateDecision = Message<"muniment.v1.GateDecision"> & {
  * Use `create(GateDecisionSchema)` to create a new message.
  */
 export const GateDecisionSchema: GenMessage<GateDecision> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 15);
+  messageDesc(file_muniment_v1_kinds, 16);
 
 /**
  * The result for one control.
@@ -894,5 +940,5 @@ export type ControlResult = Message<"muniment.v1.ControlResult"> & {
  * Use `create(ControlResultSchema)` to create a new message.
  */
 export const ControlResultSchema: GenMessage<ControlResult> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 16);
+  messageDesc(file_muniment_v1_kinds, 17);
 

@@ -1,0 +1,71 @@
+import { useQuery } from '@connectrpc/connect-query';
+import { keepPreviousData } from '@tanstack/react-query';
+import { useState } from 'react';
+import { PortalService, type GetArtifactResponse, type TimelineItem } from '../../gen/muniment/v1/portal_pb';
+import { EntryLink, Text, VerificationState, Who } from '../../records';
+import { usePaging, type PageOf } from '../../records/paging';
+import { usePerson } from '../../session/session';
+import { Answer, Empty, Pages, Panel, Table, Time, type Column } from '../../ui';
+
+const columns: readonly Column<TimelineItem>[] = [
+  { id: 'time', header: 'Time', cell: ({ time }) => <Time at={time} /> },
+  {
+    id: 'what',
+    header: 'What',
+    cell: ({ summary, kind, relation }) => <Text>{summary === '' ? kind : `${words(relation)}: ${summary}`}</Text>,
+  },
+  {
+    id: 'verification',
+    header: 'Signatures',
+    cell: ({ verification }) => <VerificationState of={verification} />,
+  },
+  {
+    id: 'entry',
+    header: 'Entry',
+    cell: ({ index }) => <EntryLink index={index} />,
+  },
+  {
+    id: 'by',
+    header: 'Recorded by',
+    cell: ({ submitter }) => <Who person={submitter} />,
+    optional: true,
+  },
+];
+
+/** Relations such as built-by, as a sentence begins. */
+function words(relation: string): string {
+  const text = relation.replaceAll('-', ' ');
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
+
+/** The entries about the artifact, the newest first. */
+export function Timeline({ first, digest }: { first: GetArtifactResponse; digest: string }) {
+  const { tenant } = usePerson();
+  const [place, setPlace] = useState<PageOf>({});
+  const isFirst = place.page === undefined;
+  const later = useQuery(
+    PortalService.method.getArtifact,
+    { tenant, digest, pageToken: place.page ?? '' },
+    { enabled: !isFirst, placeholderData: keepPreviousData },
+  );
+  const query = isFirst ? { data: first, error: null, refetch: later.refetch } : later;
+  const pages = usePaging(place, query.data?.nextPageToken ?? '', setPlace);
+  return (
+    <Panel title="Timeline" note="Every entry about it, the newest first" flush>
+      <Answer query={query} label="Loading the timeline">
+        {({ timeline }) => (
+          <>
+            <Table
+              label="Timeline"
+              rows={timeline}
+              rowKey={({ index }) => String(index)}
+              columns={columns}
+              empty={<Empty title="No entry is about it">Other artifacts name it as a material.</Empty>}
+            />
+            <Pages label="the timeline" count={timeline.length} {...pages} />
+          </>
+        )}
+      </Answer>
+    </Panel>
+  );
+}

@@ -1,0 +1,11 @@
+import * as v from 'valibot';
+import { oneOf, text } from '../../records/search';
+
+/** The address of an artifact: for which stage, environment and moment it is decided. */
+export const search = v.object({
+  stage: text,
+  environment: text,
+  /** A size of the log, or a time in RFC 3339. */
+  at: text,
+  type: oneOf(['image', 'chart', 'delta', 'export-manifest', 'file']),
+});
