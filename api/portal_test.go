@@ -298,3 +298,185 @@ func TestGetLogHealth(t *testing.T) {
 		t.Errorf("with a full disk: %v", h)
 	}
 }
+
+// hits returns the hits of a search in a line: the meaning, and the target.
+func hits(res *munimentv1.SearchResponse) string {
+	var out []string
+	for _, h := range res.Hits {
+		meaning := strings.ToLower(strings.TrimPrefix(h.Meaning.String(), "SEARCH_MEANING_"))
+		switch target := h.Target.(type) {
+		case *munimentv1.SearchHit_Entry:
+			out = append(out, fmt.Sprintf("%s entry %d", meaning, target.Entry))
+		case *munimentv1.SearchHit_Artifact:
+			out = append(out, fmt.Sprintf("%s artifact %.10s", meaning, target.Artifact[7:]))
+		case *munimentv1.SearchHit_Control:
+			out = append(out, meaning+" control "+target.Control)
+		case *munimentv1.SearchHit_Finding:
+			out = append(out, meaning+" finding "+target.Finding)
+		case *munimentv1.SearchHit_Exception:
+			out = append(out, fmt.Sprintf("%s exception %d", meaning, target.Exception))
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func TestSearch(t *testing.T) {
+	ctx := context.Background()
+	r := newExceptionRig(t)
+	r.putControls(t, "1")
+	app := r.state(acmeToken, statementAbout("registry.example/Shop/app:1.7.0", "a", "b"))
+	r.state(acmeToken, statementAbout("pkg:npm/left-pad@1.3.0", "c"))
+	if _, err := r.event(acmeToken, "finding", "f", findingOf("CVE-2026-1234", "open", `,"aliases":["GHSA-x1"],"location":"pkg:npm/left-pad@1.3.0"`)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.event(acmeToken, "triage-action", "t", `{"incident":"INC-42","playbook":"p","action":"a","result":"succeeded","irreversible":true,"actor":"kim","started":"2026-11-01T00:00:00Z"}`); err != nil {
+		t.Fatal(err)
+	}
+	excepted := r.asks("dana", "EXC-9")
+	secret := r.state(globexToken, statementAbout("registry.example/secret:1", "d"))
+	search := func(token, query string) *munimentv1.SearchResponse {
+		t.Helper()
+		tenant := "acme"
+		if token == globexToken {
+			tenant = "globex"
+		}
+		res, err := r.portal(token).Search(ctx, connect.NewRequest(&munimentv1.SearchRequest{Tenant: tenant, Query: query}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Msg.Behind != 0 || res.Msg.State.GetTreeSize() == 0 {
+			t.Errorf("%s: %v", query, res.Msg)
+		}
+		return res.Msg
+	}
+	a := strings.Repeat("a", 64)
+	for query, want := range map[string]string{
+		"sha256:" + a:                            "digest artifact aaaaaaaaaa",
+		"SHA256:" + strings.ToUpper(a):           "digest artifact aaaaaaaaaa",
+		" " + strings.ToUpper(a) + " ":           "digest artifact aaaaaaaaaa",
+		strings.Repeat("b", 64):                  "digest artifact bbbbbbbbbb",
+		"AAAAaaaa":                               "digest_prefix artifact aaaaaaaaaa",
+		"sha256:aaaaaaaaaaaaaaaaaaaaaaaa":        "digest_prefix artifact aaaaaaaaaa",
+		"aaaaaaa":                                "",
+		"aaaaaaab":                               "",
+		"registry.example/shop/app@sha256:" + a:  "digest artifact aaaaaaaaaa",
+		"registry.example/shop/APP:1.7.0":        "image artifact aaaaaaaaaa",
+		"app:1.7":                                "name artifact aaaaaaaaaa",
+		"pkg:npm/left-pad@1.3.0":                 "purl entry 4, purl artifact cccccccccc",
+		fmt.Sprint(app):                          fmt.Sprintf("index entry %d", app),
+		"#" + fmt.Sprint(app):                    fmt.Sprintf("index entry %d", app),
+		"99999":                                  "",
+		"evidence":                               "control control EVIDENCE",
+		"cve-2026-1234":                          "finding finding CVE-2026-1234",
+		"ghsa-X1":                                "finding finding CVE-2026-1234",
+		"2026-12":                                "finding finding CVE-2026-1234",
+		"exc-9":                                  fmt.Sprintf("exception exception %d", excepted),
+		"inc-42":                                 "incident entry 5",
+		"registry.example/secret:1":              "",
+		strings.Repeat("d", 64):                  "",
+		"dddddddd":                               "",
+		fmt.Sprint(secret):                       "",
+		"%' OR 1=1 -- <script>alert(1)</script>": "",
+		"   ":                                    "",
+		"\n":                                     "",
+	} {
+		if got := hits(search(acmeToken, query)); got != want {
+			t.Errorf("%q: %s; want %s", query, got, want)
+		}
+	}
+	if got := hits(search(globexToken, "secret")); got != "name artifact dddddddddd" {
+		t.Errorf("its own tenant finds %q", got)
+	}
+	byPerson := search(acmeToken, "oidc:"+r.people.URL+"#dana")
+	if !strings.Contains(hits(byPerson), fmt.Sprintf("signer entry %d", excepted)) {
+		t.Errorf("by the submitter: %s", hits(byPerson))
+	}
+	if _, err := r.erase(app, allOfIt, "a request"); err != nil {
+		t.Fatal(err)
+	}
+	for query, want := range map[string]string{
+		"app:1.7":               "",
+		"bbbbbbbb":              "",
+		strings.Repeat("b", 64): "",
+		a:                       "digest artifact aaaaaaaaaa", // which the exception covers
+	} {
+		if got := hits(search(acmeToken, query)); got != want {
+			t.Errorf("%s after the erasure: %s; want %q", query, got, want)
+		}
+	}
+	for i := range 5 {
+		r.state(acmeToken, statementAbout("page", fmt.Sprint(i)))
+	}
+	p := r.portal(acmeToken)
+	one, err := p.Search(ctx, connect.NewRequest(&munimentv1.SearchRequest{Tenant: "acme", Query: "page", PageSize: 3}))
+	if err != nil || hits(one.Msg) != "name artifact 4444444444, name artifact 3333333333, name artifact 2222222222" {
+		t.Fatalf("the first page: %v, %v", one, err)
+	}
+	two, err := p.Search(ctx, connect.NewRequest(&munimentv1.SearchRequest{Tenant: "acme", Query: "page", PageSize: 3, PageToken: one.Msg.NextPageToken}))
+	if err != nil || hits(two.Msg) != "name artifact 1111111111, name artifact 0000000000" || two.Msg.NextPageToken != "" {
+		t.Fatalf("the second page: %v, %v", two, err)
+	}
+	_, err = p.Search(ctx, connect.NewRequest(&munimentv1.SearchRequest{Tenant: "acme", Query: "other", PageToken: one.Msg.NextPageToken}))
+	wantCode(t, "a token of another query", err, connect.CodeInvalidArgument, "page_token")
+}
+
+// A preview has what the gate decides after the approval, and nothing of it is
+// recorded.
+func TestPreviewException(t *testing.T) {
+	ctx := context.Background()
+	r := newExceptionRig(t)
+	control := strings.NewReplacer("EVIDENCE", "C", `"kinds"`, `"kinds"`).Replace(gateControl)
+	r.putControl(t, "1", "C", control)
+	g := &gateTest{r.testServer, t, acmeToken}
+	before, err := g.ask(nil, "a", "b")
+	if err != nil || strings.Count(before, "blocked") != 2 {
+		t.Fatalf("before: %s, %v", before, err)
+	}
+	request := r.asks("dana", "EXC-1")
+	size := r.ledger.Published().Size
+	preview := func(req *munimentv1.PreviewExceptionRequest) *munimentv1.PreviewExceptionResponse {
+		t.Helper()
+		req.Tenant = "acme"
+		res, err := r.portal(roleToken("acme", "reader")).PreviewException(ctx, connect.NewRequest(req))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Msg
+	}
+	changes := func(res *munimentv1.PreviewExceptionResponse) string {
+		var out []string
+		for _, c := range res.Changes {
+			out = append(out, fmt.Sprintf("%.4s: %s to %s", c.Subjects[0].Digest["sha256"], c.Before, c.After))
+		}
+		return fmt.Sprintf("%t %v %d/%d %q", res.Approval, out, res.Changed, res.Unchanged, res.Problem)
+	}
+	one := preview(&munimentv1.PreviewExceptionRequest{Exception: &munimentv1.PreviewExceptionRequest_Request{Request: request}})
+	if got := changes(one); got != `true [aaaa: blocked to pass] 1/0 ""` || one.Expires == nil {
+		t.Errorf("the approval: %s, until %v", got, one.Expires)
+	}
+	draft := &munimentv1.ExceptionRequest{Id: "EXC-2", Control: "C", Reason: "r", Expires: timestamppb.New(r.expires), Scope: &munimentv1.ExceptionScope{Globs: []string{"registry.example/*"}}}
+	if got := changes(preview(&munimentv1.PreviewExceptionRequest{Exception: &munimentv1.PreviewExceptionRequest_Draft{Draft: draft}})); got != `true [bbbb: blocked to pass aaaa: blocked to pass] 2/0 "only people can request exceptions: sign in"` {
+		t.Errorf("a draft: %s", got)
+	}
+	if now := r.ledger.Published().Size; now != size {
+		t.Errorf("previews have recorded %d entries", now-size)
+	}
+	if err := r.decides("kim", "EXC-1", request, "approve", ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := changes(preview(&munimentv1.PreviewExceptionRequest{Exception: &munimentv1.PreviewExceptionRequest_Request{Request: request}})); got != `false [aaaa: pass to blocked] 1/0 ""` {
+		t.Errorf("the end: %s", got)
+	}
+	after, err := g.ask(nil, "a", "b")
+	if err != nil || strings.Count(after, "blocked") != 1 {
+		t.Errorf("after the approval: %s, %v", after, err)
+	}
+	draft.Control = "OTHER"
+	if got := preview(&munimentv1.PreviewExceptionRequest{Exception: &munimentv1.PreviewExceptionRequest_Draft{Draft: draft}}); got.Problem != "the control set in force does not have control OTHER" || got.Changed != 0 {
+		t.Errorf("another control: %v", got)
+	}
+	_, err = r.portal(acmeToken).PreviewException(ctx, connect.NewRequest(&munimentv1.PreviewExceptionRequest{Tenant: "acme", Exception: &munimentv1.PreviewExceptionRequest_Request{Request: request + 1000}}))
+	wantCode(t, "an entry that requests none", err, connect.CodeNotFound, "index")
+	_, err = r.portal(acmeToken).PreviewException(ctx, connect.NewRequest(&munimentv1.PreviewExceptionRequest{Tenant: "acme"}))
+	wantCode(t, "neither", err, connect.CodeInvalidArgument, "exception")
+}

@@ -125,6 +125,18 @@ func (s *Portal) GetException(ctx context.Context, req *connect.Request[muniment
 	}, func(m *munimentv1.GetExceptionResponse) **munimentv1.LogState { return &m.State })
 }
 
+func (s *Portal) PreviewException(ctx context.Context, req *connect.Request[munimentv1.PreviewExceptionRequest]) (*connect.Response[munimentv1.PreviewExceptionResponse], error) {
+	return serveView(ctx, s, req.Msg.Tenant, req, func(ctx context.Context, v *views.Viewer, m *munimentv1.PreviewExceptionRequest) (*munimentv1.PreviewExceptionResponse, error) {
+		return s.Reader.PreviewException(ctx, v, m)
+	}, func(m *munimentv1.PreviewExceptionResponse) **munimentv1.LogState { return &m.State })
+}
+
+func (s *Portal) Search(ctx context.Context, req *connect.Request[munimentv1.SearchRequest]) (*connect.Response[munimentv1.SearchResponse], error) {
+	return serveView(ctx, s, req.Msg.Tenant, req, func(ctx context.Context, v *views.Viewer, m *munimentv1.SearchRequest) (*munimentv1.SearchResponse, error) {
+		return s.Reader.Search(ctx, v, m)
+	}, func(m *munimentv1.SearchResponse) **munimentv1.LogState { return &m.State })
+}
+
 func (s *Portal) GetLogHealth(ctx context.Context, req *connect.Request[munimentv1.GetLogHealthRequest]) (*connect.Response[munimentv1.GetLogHealthResponse], error) {
 	return serveView(ctx, s, req.Msg.Tenant, req, func(ctx context.Context, v *views.Viewer, _ *munimentv1.GetLogHealthRequest) (*munimentv1.GetLogHealthResponse, error) {
 		health, err := s.health(ctx, v)

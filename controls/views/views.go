@@ -49,6 +49,8 @@ type Reader struct {
 	Now        func() time.Time
 	// Message returns an entry as the API does.
 	Message func(*ledger.Entry) *munimentv1.Entry
+
+	names indexes
 }
 
 // A Viewer is the caller for whom a view is made.
