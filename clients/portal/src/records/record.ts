@@ -2,7 +2,8 @@
 
 import { toJsonString, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
 import { createClient } from '@connectrpc/connect';
-import { queries, transport } from '../api/transport';
+import { queries } from '../api/queries';
+import { transport } from '../api/transport';
 import { LedgerService } from '../gen/muniment/v1/ledger_pb';
 
 const ledger = createClient(LedgerService, transport);
