@@ -32,6 +32,8 @@ const State = v.object({
   now: v.string(),
   /** Origin of the log. */
   log: v.string(),
+  /** The trust policy of the log, as the server has it. */
+  policy: v.optional(v.string(), ''),
   /** The server records nothing. */
   replica: v.boolean(),
   providers: v.array(Provider),

@@ -7,6 +7,8 @@ export { Code } from './Code';
 export { CopyButton } from './CopyButton';
 export { Dialog } from './Dialog';
 export { Digest, hex, shortDigest } from './Digest';
+export { Download } from './Download';
+export { Evidence, Visible } from './Evidence';
 export {
   dateOf,
   formatBytes,
