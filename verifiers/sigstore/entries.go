@@ -12,7 +12,6 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -141,8 +140,7 @@ func openCheckpoint(e *entryDocument, log *root.TransparencyLog) (*treeHead, err
 	if !e.isV2() {
 		return head, checkV1Note(head, text, lines, log.PublicKey)
 	}
-	u, err := url.Parse(log.BaseURL)
-	if err != nil || u.Hostname() == "" || u.Hostname() != head.origin {
+	if host := hostOf(log.BaseURL); host == "" || host != head.origin {
 		return nil, fmt.Errorf("the origin %.80q is not the host of the log's URL", head.origin)
 	}
 	return head, checkV2Note(head, text, lines, log.PublicKey)

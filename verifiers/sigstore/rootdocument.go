@@ -46,8 +46,10 @@ func (m *members) log(v any, path string) string {
 		m.bytes(m.object(o["checkpointKeyId"], path, "keyId")["keyId"], path+".checkpointKeyId")
 	}
 	k := m.object(o["publicKey"], path+".publicKey", "rawBytes", "keyDetails", "validFor")
-	m.bytes(k["rawBytes"], path+".publicKey.rawBytes")
-	m.text(k["keyDetails"], path+".publicKey.keyDetails")
+	raw, details := m.bytes(k["rawBytes"], path+".publicKey.rawBytes"), m.text(k["keyDetails"], path+".publicKey.keyDetails")
+	if err := checkLogKey(raw, details); err != nil {
+		m.fail(path+".publicKey.rawBytes", "%w", err)
+	}
 	if !m.period(k["validFor"], path+".publicKey.validFor") {
 		m.fail(path+".publicKey.validFor", "has no start")
 	}

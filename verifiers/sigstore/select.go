@@ -64,6 +64,16 @@ func NormalURL(url string) (string, bool) {
 	return scheme + "://" + host + port + path, true
 }
 
+// hostOf returns the host of a log's URL without brackets, or "" if the URL is
+// of another form.
+func hostOf(url string) string {
+	parts := urlForm.FindStringSubmatch(url)
+	if parts == nil || len(url) > maxURL {
+		return ""
+	}
+	return strings.Trim(parts[2], "[]")
+}
+
 // SelectLogs returns a trusted root without the transparency logs whose base
 // URL does not have the given normal form, or nil if none is left. The root
 // must have passed CheckTrustedRoot.

@@ -83,6 +83,9 @@ func parseKey(name string, text []byte) (*dsse.Key, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkKeyForm(der); err != nil {
+		return nil, err
+	}
 	public, err := x509.ParsePKIXPublicKey(der)
 	if err != nil {
 		return nil, err

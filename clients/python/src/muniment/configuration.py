@@ -7,7 +7,6 @@ Everything that the file names is read when it is loaded.
 
 import json
 import os
-import re
 import stat
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
@@ -24,11 +23,10 @@ from .export import ExportError, PublicKey, Requirements, parse_requirements
 from .policy import MAX_POLICY_SIZE, Policy
 from .printable import printable, unicode_name
 from .sigstore import Identity, SigstoreError
-from .sigstore.algorithms import load_key
 from .sigstore.members import parse as parse_root
-from .sigstore.members import read_pem
 from .sigstore.trustedroot import MAX_SIZE as MAX_ROOT_SIZE
 from .sigstore.trustedroot import parse_trusted_root
+from .sigstore.urls import normal_form
 from .streamkey import MAX_STREAM_KEY_SIZE, parse_stream_key
 from .strictjson import Object, parse_object, quote
 
@@ -57,10 +55,6 @@ Reader = Callable[[str, int], bytes]
 """Returns at most so many bytes from the start of the file at a path, or raises OSError."""
 
 _REQUIREMENTS = frozenset({"licenses", "residency", "epsilon"})
-_URL = re.compile(
-    r"(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(/[A-Za-z0-9._~/-]*)?",
-    re.ASCII,
-)
 _SCHEMAS = ("function-", "constrained-", "list[")  # of pydantic, in the places of errors
 _MAX_TEXT = 2048
 _MAX_PATH = 4096
@@ -94,7 +88,7 @@ def _check_path(path: str) -> str:
 
 
 def _check_url(url: str) -> str:
-    if len(url) > _MAX_TEXT or _URL.fullmatch(url) is None:
+    if normal_form(url) is None:
         raise ValueError("must be an http or https URL without user, query and fragment")
     return url
 
@@ -297,10 +291,6 @@ def _read_key(path: str, read: Reader) -> TrustedKey:
     try:
         if len(pem) > MAX_KEY_SIZE:
             raise FormatError(f"more than {MAX_KEY_SIZE} bytes")
-        label, der = read_pem(pem)
-        if label != "PUBLIC KEY":
-            raise FormatError("not a public key")
-        load_key(der)
         return TrustedKey(path, pem, PublicKey.parse(pem))
     except (FormatError, SigstoreError) as error:
         reason = f"trustedKeys: {printable(path)}: {error.message}"
@@ -339,19 +329,6 @@ def _read_stream_key(path: str, read: Reader) -> bytes:
 def public_good() -> bytes:
     """Return the trusted root of the Sigstore public-good instance."""
     return (resources.files("muniment") / "sigstore" / "public-good.json").read_bytes()
-
-
-def normal_form(url: str) -> str | None:
-    """Return the normal form of a log's URL (section 2), or None if it is of another form."""
-    match = _URL.fullmatch(url)
-    if match is None:
-        return None
-    scheme, host, port, path = match.groups()
-    number = None if port is None else int(port)
-    if number == {"https": 443, "http": 80}[scheme]:
-        number = None
-    shown = "" if number is None else f":{number}"
-    return f"{scheme}://{host.lower()}{shown}{(path or '').rstrip('/')}"
 
 
 def select_log(roots: tuple[bytes, ...], rekor_url: str) -> tuple[bytes, ...]:

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
 from ..errors import FormatError
+from .keyform import check_form
 from .members import read_pem
 
 Key = ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey
@@ -58,7 +59,11 @@ def is_authority_key(key: object) -> bool:
 
 
 def load_key(der: bytes) -> Key:
-    """Read a SubjectPublicKeyInfo. Raises FormatError if it is not of a supported type."""
+    """Read a SubjectPublicKeyInfo. Raises FormatError if it is not of a supported type.
+
+    Its encoding must be the usual one.
+    """
+    check_form(der)
     try:
         key = serialization.load_der_public_key(der)
     except (ValueError, UnsupportedAlgorithm):
@@ -69,17 +74,11 @@ def load_key(der: bytes) -> Key:
 
 
 def read_key(pem: bytes) -> Key:
-    """Read the PEM form of a SubjectPublicKeyInfo, such as cosign.pub. Raises FormatError.
-
-    Its encoding must be the usual one, as some libraries read no other.
-    """
+    """Read the PEM form of a SubjectPublicKeyInfo, such as cosign.pub. Raises FormatError."""
     label, der = read_pem(pem)
     if label != "PUBLIC KEY":
         raise FormatError("not a public key")
-    key = load_key(der)
-    if spki(key) != der:
-        raise FormatError("the key has an unusual encoding")
-    return key
+    return load_key(der)
 
 
 def spki(key: Key) -> bytes:

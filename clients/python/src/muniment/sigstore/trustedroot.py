@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from ..errors import FormatError
 from ..strictjson import Json
@@ -14,6 +13,8 @@ from . import members as m
 from .algorithms import Key, is_authority_key, load_key
 from .bundle import chain
 from .certificates import UNREADABLE, is_ca, load_certificate
+from .keyform import info_of_pkcs1
+from .urls import host_of
 
 MAX_SIZE = 4 << 20
 """Size limit of a trusted root, in bytes."""
@@ -114,30 +115,13 @@ def _log(value: Json, where: str) -> Log:
     key_id = m.fields(log.get("logId"), f"{where}.logId", {"keyId"}).get("keyId")
     return Log(
         id=m.binary(key_id, f"{where}.logId.keyId"),
-        host=_host(m.optional_text(log.get("baseUrl"), f"{where}.baseUrl")),
+        host=host_of(m.optional_text(log.get("baseUrl"), f"{where}.baseUrl")),
         key=_key(raw, m.text(public.get("keyDetails"), f"{where}.keyDetails")),
         valid=valid,
     )
 
 
-def _host(url: str) -> str:
-    """Return the host of a URL without user and port, empty if there is none."""
-    match = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://([^/?#]*)", url)
-    if match is None:
-        return ""
-    host = match[1].rpartition("@")[2]
-    return re.sub(r":[0-9]*$", "", host, count=1)
-
-
 def _key(raw: bytes, details: str) -> Key:
-    if details == "PKCS1_RSA_PKCS1V5":
-        try:
-            key = load_der_public_key(raw)  # also reads PKCS #1
-        except ValueError:
-            raise FormatError("not an RSA key") from None
-        if not isinstance(key, rsa.RSAPublicKey):
-            raise FormatError("not an RSA key")
-        return key
     types = {
         "PKIX_ECDSA_P256_SHA_256": ec.EllipticCurvePublicKey,
         "PKIX_ECDSA_P384_SHA_384": ec.EllipticCurvePublicKey,
@@ -146,8 +130,9 @@ def _key(raw: bytes, details: str) -> Key:
         "PKIX_RSA_PKCS1V15_3072_SHA256": rsa.RSAPublicKey,
         "PKIX_RSA_PKCS1V15_4096_SHA256": rsa.RSAPublicKey,
         "PKIX_ED25519": ed25519.Ed25519PublicKey,
+        "PKCS1_RSA_PKCS1V5": rsa.RSAPublicKey,
     }
-    key = load_key(raw)
+    key = load_key(info_of_pkcs1(raw) if details == "PKCS1_RSA_PKCS1V5" else raw)
     if details not in types or not isinstance(key, types[details]):
         raise FormatError("the key is not of the type in keyDetails")
     return key

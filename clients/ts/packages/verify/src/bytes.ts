@@ -15,6 +15,13 @@ export function utf8Text(bytes: Uint8Array): string {
   return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
 }
 
+/** Decodes bytes to characters of the same numbers. */
+export function latin1(data: Uint8Array): string {
+  let decoded = '';
+  for (let i = 0; i < data.length; i += 4096) decoded += String.fromCharCode(...data.subarray(i, i + 4096));
+  return decoded;
+}
+
 /** Concatenates byte strings. */
 export function concat(...parts: Uint8Array[]): Uint8Array {
   const joined = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));

@@ -8,6 +8,13 @@ export const CURVES = { 'P-256': 32, 'P-384': 48, 'P-521': 66 } as const;
 /** A supported curve. */
 export type Curve = keyof typeof CURVES;
 
+/** The hashes of each curve, the usual one first. */
+export const CURVE_HASHES = {
+  'P-256': ['SHA-256'],
+  'P-384': ['SHA-384', 'SHA-256'],
+  'P-521': ['SHA-512', 'SHA-256'],
+} as const;
+
 /**
  * Converts an ECDSA signature from DER to the form of WebCrypto: r and s, each
  * of the curve's size. Returns undefined if it is not DER.

@@ -3,7 +3,7 @@
  * tlog-policy, restricted by receipt.md, section 3).
  */
 
-import { compare, utf8, utf8Text } from './bytes.js';
+import { compare, latin1, utf8, utf8Text } from './bytes.js';
 import { explainEncoding } from './charset.js';
 import { NotVerifiedError, PolicyError } from './errors.js';
 import { quote } from './json.js';
@@ -120,7 +120,7 @@ export function parsePolicy(name: string, text: string | Uint8Array): Policy {
   try {
     return parse(name, bytes);
   } catch (error) {
-    if (error instanceof PolicyError && /PRIVATE[ +]KEY/.test(octetText(bytes)))
+    if (error instanceof PolicyError && /PRIVATE[ +]KEY/.test(latin1(bytes)))
       throw new PolicyError(name, 'this is a private key, not a policy');
     const encoding = explainEncoding(bytes);
     if (error instanceof PolicyError && encoding !== undefined) throw new PolicyError(name, encoding);
@@ -130,20 +130,11 @@ export function parsePolicy(name: string, text: string | Uint8Array): Policy {
 
 function parse(name: string, bytes: Uint8Array): Policy {
   const builder = new Builder(name);
-  for (const line of octetText(bytes).split('\n')) {
+  for (const line of latin1(bytes).split('\n')) {
     if (/[\x00-\x08\x0b-\x1f\x7f]/.test(line)) throw builder.wrong('control character');
     builder.line(line);
   }
   return builder.policy();
-}
-
-/**
- * Decodes bytes as Latin-1, because names in a policy need not be valid UTF-8.
- */
-function octetText(bytes: Uint8Array): string {
-  const pieces: string[] = [];
-  for (let at = 0; at < bytes.length; at += 4096) pieces.push(String.fromCharCode(...bytes.subarray(at, at + 4096)));
-  return pieces.join('');
 }
 
 class Builder {

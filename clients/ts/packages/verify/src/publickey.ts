@@ -4,24 +4,15 @@
  */
 
 import { sha256 } from '@noble/hashes/sha2.js';
-import { equal, fromBase64, hex } from './bytes.js';
-import { CURVES, rawSignature, type Curve } from './ecdsa.js';
+import { hex, latin1, utf8 } from './bytes.js';
+import { CURVE_HASHES, rawSignature, type Curve } from './ecdsa.js';
+import { FormatError } from './errors.js';
+import { keyForm } from './keyform.js';
+import { readPem } from './pem.js';
 import { verifyEd25519 } from './signatures.js';
 
 /** Reports whether a signature of a message is by a key. */
 type Check = (message: Uint8Array, signature: Uint8Array) => Promise<boolean> | boolean;
-
-/** The hashes of ECDSA, the usual one first. */
-const curveHashes = {
-  'P-256': ['SHA-256'],
-  'P-384': ['SHA-384', 'SHA-256'],
-  'P-521': ['SHA-512', 'SHA-256'],
-} as const;
-
-/** Sizes of RSA keys in bits. */
-const rsaBits = [2048, 3072, 4096];
-
-const pem = /^[ \t\r\n]*-----BEGIN PUBLIC KEY-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END PUBLIC KEY-----[ \t\r\n]*$/;
 
 /**
  * A public key: Ed25519, ECDSA on P-256, P-384 or P-521, or RSA of 2048, 3072
@@ -41,12 +32,14 @@ export class PublicKey {
    *   quotes the key
    */
   static async parse(text: string | Uint8Array): Promise<PublicKey> {
-    const characters = typeof text === 'string' ? text : Array.from(text, (byte) => String.fromCharCode(byte)).join('');
-    if (characters.includes('PRIVATE KEY')) throw new Error('this is a private key, not a public key');
-    const der = fromBase64((pem.exec(characters)?.[1] ?? '?').replace(/[\r\n]/g, ''));
-    const check = der === undefined ? undefined : (ed25519(der) ?? (await ecdsa(der)) ?? (await rsa(der)));
-    if (der === undefined || check === undefined)
-      throw new Error('must be one PEM block of a public key: Ed25519, ECDSA on P-256, P-384 or P-521, or RSA');
+    const bytes = typeof text === 'string' ? utf8(text) : text;
+    if (latin1(bytes).includes('PRIVATE KEY')) throw new Error('this is a private key, not a public key');
+    const { label, der } = readPem(bytes);
+    const check = label === 'PUBLIC KEY' ? await checkOf(der) : undefined;
+    if (check === undefined)
+      throw new FormatError(
+        'not a public key: Ed25519, ECDSA on P-256, P-384 or P-521, or RSA of 2048, 3072 or 4096 bits',
+      );
     return new PublicKey(`sha256:${hex(sha256(der))}`, check);
   }
 
@@ -56,48 +49,46 @@ export class PublicKey {
   }
 }
 
-/** A SubjectPublicKeyInfo of Ed25519 (RFC 8410) without the key. */
-const ed25519Prefix = Uint8Array.of(0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00);
-
-function ed25519(der: Uint8Array): Check | undefined {
-  if (der.length !== 44 || !equal(der.subarray(0, 12), ed25519Prefix)) return undefined;
-  const key = der.subarray(12);
-  return (message, signature) => verifyEd25519(key, message, signature);
-}
-
 type Bytes = Uint8Array<ArrayBuffer>;
 
-/**
- * Imports a SubjectPublicKeyInfo, or returns undefined if it is not one of the
- * algorithm in its usual form.
- */
+/** Returns the check of signatures by a key, or undefined if it is malformed. */
+async function checkOf(der: Uint8Array): Promise<Check | undefined> {
+  const type = keyForm(der);
+  switch (type) {
+    case undefined:
+      return undefined;
+    case 'Ed25519':
+      return (message, signature) => verifyEd25519(der.subarray(-32), message, signature);
+    case 'RSA':
+      return await rsa(der);
+    default:
+      return await ecdsa(der, type);
+  }
+}
+
+/** Imports a SubjectPublicKeyInfo, or returns undefined if it is malformed. */
 async function load(der: Uint8Array, algorithm: EcKeyImportParams | RsaHashedImportParams) {
   try {
-    const key = await crypto.subtle.importKey('spki', der as Bytes, algorithm, true, ['verify']);
-    return equal(new Uint8Array(await crypto.subtle.exportKey('spki', key)), der) ? key : undefined;
+    return await crypto.subtle.importKey('spki', der as Bytes, algorithm, true, ['verify']);
   } catch {
     return undefined;
   }
 }
 
-async function ecdsa(der: Uint8Array): Promise<Check | undefined> {
-  for (const curve of Object.keys(CURVES) as Curve[]) {
-    const key = await load(der, { name: 'ECDSA', namedCurve: curve });
-    if (key === undefined) continue;
-    return async (message, signature) => {
-      const raw = rawSignature(signature, curve);
-      if (raw === undefined) return false;
-      for (const hash of curveHashes[curve])
-        if (await crypto.subtle.verify({ name: 'ECDSA', hash }, key, raw as Bytes, message as Bytes)) return true;
-      return false;
-    };
-  }
-  return undefined;
+async function ecdsa(der: Uint8Array, curve: Curve): Promise<Check | undefined> {
+  const key = await load(der, { name: 'ECDSA', namedCurve: curve });
+  if (key === undefined) return undefined;
+  return async (message, signature) => {
+    const raw = rawSignature(signature, curve);
+    if (raw === undefined) return false;
+    for (const hash of CURVE_HASHES[curve])
+      if (await crypto.subtle.verify({ name: 'ECDSA', hash }, key, raw as Bytes, message as Bytes)) return true;
+    return false;
+  };
 }
 
 async function rsa(der: Uint8Array): Promise<Check | undefined> {
   const key = await load(der, { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' });
-  const bits = (key?.algorithm as RsaHashedKeyAlgorithm | undefined)?.modulusLength ?? 0;
-  if (key === undefined || !rsaBits.includes(bits)) return undefined;
+  if (key === undefined) return undefined;
   return (message, signature) => crypto.subtle.verify(key.algorithm, key, signature as Bytes, message as Bytes);
 }

@@ -1,6 +1,6 @@
 /** The archive of an evidence bundle (bundle.md, section 1). */
 
-import { equal } from '../bytes.js';
+import { equal, latin1 } from '../bytes.js';
 import { quote } from '../json.js';
 import type { Reader } from '../source.js';
 import { EvidenceError } from './errors.js';
@@ -46,10 +46,6 @@ function header(name: string, size: number): Uint8Array {
 
 function malformed(problem: string): EvidenceError {
   return new EvidenceError('archive-malformed', problem);
-}
-
-function latin1(bytes: Uint8Array): string {
-  return String.fromCharCode(...bytes);
 }
 
 /** Reports whether a member can have the name. */

@@ -1,10 +1,11 @@
 /** Keys and signatures by WebCrypto (sigstore-verification.md, section 4). */
 
 import { AsnConvert } from '@peculiar/asn1-schema';
-import { AlgorithmIdentifier, SubjectPublicKeyInfo } from '@peculiar/asn1-x509';
+import { SubjectPublicKeyInfo } from '@peculiar/asn1-x509';
 import { hex } from '../bytes.js';
-import { rawSignature } from '../ecdsa.js';
+import { CURVE_HASHES, rawSignature, type Curve } from '../ecdsa.js';
 import { FormatError } from '../errors.js';
+import { keyForm } from '../keyform.js';
 import { isDer } from './der.js';
 
 /** A hash, by WebCrypto's name. */
@@ -21,7 +22,7 @@ export const sigstoreHashes = new Map<string, Hash>([
 export interface PublicKey {
   type: 'ECDSA' | 'RSA' | 'Ed25519';
   /** The curve of an ECDSA key. */
-  curve?: 'P-256' | 'P-384' | 'P-521';
+  curve?: Curve;
   /** The DER of the SubjectPublicKeyInfo. */
   spki: Uint8Array;
   /** The key's name in Rekor v2, empty for Ed25519. */
@@ -32,11 +33,12 @@ export interface PublicKey {
   supported: boolean;
 }
 
-const curves = new Map([
-  ['06082a8648ce3d030107', { curve: 'P-256', details: 'PKIX_ECDSA_P256_SHA_256', hashes: ['SHA-256'] }],
-  ['06052b81040022', { curve: 'P-384', details: 'PKIX_ECDSA_P384_SHA_384', hashes: ['SHA-384', 'SHA-256'] }],
-  ['06052b81040023', { curve: 'P-521', details: 'PKIX_ECDSA_P521_SHA_512', hashes: ['SHA-512', 'SHA-256'] }],
-] as const);
+/** Maps the DER of parameters to curves. */
+const curves = new Map<string, Curve>([
+  ['06082a8648ce3d030107', 'P-256'],
+  ['06052b81040022', 'P-384'],
+  ['06052b81040023', 'P-521'],
+]);
 
 /** Gives bytes the type that WebCrypto's declarations require. */
 function source(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
@@ -49,11 +51,12 @@ export async function digest(hash: Hash, data: Uint8Array): Promise<Uint8Array> 
 }
 
 /**
- * Reads a SubjectPublicKeyInfo.
+ * Reads a SubjectPublicKeyInfo, which has the usual encoding.
  *
  * @throws FormatError if it is not one of a supported type
  */
 export async function loadKey(der: Uint8Array): Promise<PublicKey> {
+  if (keyForm(der) === undefined) throw new FormatError('a key of another type, or with an unusual encoding');
   const key = await loadAnyKey(der);
   if (key?.supported !== true) throw new FormatError("the key's type is not supported");
   return key;
@@ -70,59 +73,37 @@ export async function loadAnyKey(der: Uint8Array): Promise<PublicKey | undefined
     const { algorithm: type, subjectPublicKey } = AsnConvert.parse(source(der), SubjectPublicKeyInfo);
     // The parsers ignore that a key is not one of whole bytes.
     if (der.at(-1 - subjectPublicKey.byteLength) !== 0) throw new FormatError('unused bits');
-    const { algorithm } = type;
-    if (algorithm === '1.2.840.10045.2.1') return await loadEc(der);
+    const { algorithm, parameters } = type;
+    if (algorithm === '1.2.840.10045.2.1')
+      return await loadEc(der, curves.get(hex(new Uint8Array(parameters ?? new ArrayBuffer(0)))));
     if (algorithm === '1.2.840.113549.1.1.1') return await loadRsa(der);
     if (algorithm !== '1.3.101.112') return undefined;
-    const key = await crypto.subtle.importKey('spki', source(der), 'Ed25519', true, ['verify']);
-    return { type: 'Ed25519', spki: await exported(key), details: '', hashes: [], supported: true };
+    await imported(der, { name: 'Ed25519' });
+    return { type: 'Ed25519', spki: der, details: '', hashes: [], supported: true };
   } catch {
     throw new FormatError('not a public key');
   }
 }
 
-async function loadEc(der: Uint8Array): Promise<PublicKey | undefined> {
-  const { parameters } = AsnConvert.parse(source(der), SubjectPublicKeyInfo).algorithm;
-  const row = curves.get(hex(new Uint8Array(parameters ?? new ArrayBuffer(0))) as '06052b81040022');
-  if (row === undefined) return undefined;
-  const algorithm = { name: 'ECDSA', namedCurve: row.curve };
-  const key = await crypto.subtle.importKey('spki', source(der), algorithm, true, ['verify']);
-  return {
-    type: 'ECDSA',
-    curve: row.curve,
-    spki: await exported(key),
-    details: row.details,
-    hashes: [...row.hashes],
-    supported: true,
-  };
+async function loadEc(spki: Uint8Array, curve?: Curve): Promise<PublicKey | undefined> {
+  if (curve === undefined) return undefined;
+  await imported(spki, { name: 'ECDSA', namedCurve: curve });
+  const hashes = [...CURVE_HASHES[curve]];
+  const details = `PKIX_ECDSA_${curve}_${hashes[0]}`.replace('P-', 'P').replace('-', '_');
+  return { type: 'ECDSA', curve, spki, details, hashes, supported: true };
 }
 
-async function loadRsa(der: Uint8Array): Promise<PublicKey | undefined> {
-  const key = await crypto.subtle.importKey('spki', source(der), rsa('SHA-256'), true, ['verify']);
+async function loadRsa(spki: Uint8Array): Promise<PublicKey | undefined> {
+  const key = await imported(spki, rsa('SHA-256'));
   const bits = (key.algorithm as RsaHashedKeyAlgorithm).modulusLength;
-  return {
-    type: 'RSA',
-    spki: await exported(key),
-    details: `PKIX_RSA_PKCS1V15_${bits}_SHA256`,
-    hashes: ['SHA-256'],
-    supported: [2048, 3072, 4096].includes(bits),
-  };
+  const details = `PKIX_RSA_PKCS1V15_${bits}_SHA256`;
+  return { type: 'RSA', spki, details, hashes: ['SHA-256'], supported: [2048, 3072, 4096].includes(bits) };
 }
 
 const rsa = (hash: Hash) => ({ name: 'RSASSA-PKCS1-v1_5', hash });
 
-async function exported(key: CryptoKey): Promise<Uint8Array> {
-  return new Uint8Array(await crypto.subtle.exportKey('spki', key));
-}
-
-/** Returns the SubjectPublicKeyInfo of a PKCS #1 RSAPublicKey. */
-export function spkiOfPkcs1(raw: Uint8Array): Uint8Array {
-  const algorithm = new AlgorithmIdentifier({
-    algorithm: '1.2.840.113549.1.1.1',
-    parameters: Uint8Array.of(0x05, 0x00).buffer,
-  });
-  const subjectPublicKey = Uint8Array.from(raw).buffer;
-  return new Uint8Array(AsnConvert.serialize(new SubjectPublicKeyInfo({ algorithm, subjectPublicKey })));
+async function imported(spki: Uint8Array, algorithm: WebAlgorithm['load']): Promise<CryptoKey> {
+  return await crypto.subtle.importKey('spki', source(spki), algorithm, false, ['verify']);
 }
 
 /**
@@ -150,7 +131,7 @@ export async function signedBy(
   }
   if (raw === undefined) return false;
   try {
-    const loaded = await crypto.subtle.importKey('spki', source(key.spki), algorithm.load, false, ['verify']);
+    const loaded = await imported(key.spki, algorithm.load);
     return await crypto.subtle.verify(algorithm.verify, loaded, source(raw), source(message));
   } catch {
     return false;

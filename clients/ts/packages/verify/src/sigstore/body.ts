@@ -1,8 +1,9 @@
 /** Bodies of log entries (sigstore-verification.md, section 6). */
 
-import { base64, fromHex } from '../bytes.js';
+import { base64, fromHex, latin1 } from '../bytes.js';
 import { FormatError } from '../errors.js';
 import type { Json } from '../json.js';
+import { readPem } from '../pem.js';
 import type { PublicKey } from './algorithms.js';
 import * as m from './members.js';
 
@@ -51,7 +52,7 @@ export function readBody(data: Uint8Array, kind: string, version: string): Body 
 
 function readVerifier(pem: Uint8Array): { verifier: Uint8Array | undefined; isKey: boolean } {
   try {
-    const { label, der } = m.readPem(pem);
+    const { label, der } = readPem(pem);
     return { verifier: der, isKey: label === 'PUBLIC KEY' };
   } catch {
     return { verifier: undefined, isKey: false };
@@ -90,7 +91,7 @@ function readIntoto(spec: m.Fields): Body {
   const where = 'spec.content.envelope.signatures';
   const signature = m.only(envelope.get('signatures'), where);
   return {
-    signature: m.binary(m.latin1(m.binary(signature.get('sig'), `${where}.sig`)), `${where}.sig`),
+    signature: m.binary(latin1(m.binary(signature.get('sig'), `${where}.sig`)), `${where}.sig`),
     ...readVerifier(m.binary(signature.get('publicKey'), `${where}.publicKey`)),
     ...readHash(content.get('payloadHash'), 'spec.content.payloadHash'),
   };

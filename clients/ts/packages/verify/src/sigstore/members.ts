@@ -77,22 +77,3 @@ export function integer(value: Json | undefined, where: string): number {
   if (typeof number !== 'number') throw new FormatError(`${where}: must be an integer from 0 to 2^53-1`);
   return number;
 }
-
-const pem =
-  /^[ \t\r\n]*-----BEGIN (CERTIFICATE|PUBLIC KEY)-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END (CERTIFICATE|PUBLIC KEY)-----[ \t\r\n]*$/;
-
-/** Returns the label and the content of the only block of a PEM text. */
-export function readPem(data: Uint8Array): { label: string; der: Uint8Array } {
-  const match = pem.exec(latin1(data));
-  const der = fromBase64((match?.[2] ?? '?').replace(/[\r\n]/g, ''));
-  if (match?.[1] === undefined || match[1] !== match[3] || der === undefined)
-    throw new FormatError('not one PEM block of a certificate or public key');
-  return { label: match[1], der };
-}
-
-/** Decodes bytes to characters of the same numbers. */
-export function latin1(data: Uint8Array): string {
-  let decoded = '';
-  for (let i = 0; i < data.length; i += 4096) decoded += String.fromCharCode(...data.subarray(i, i + 4096));
-  return decoded;
-}

@@ -3,7 +3,9 @@
 import { hex } from '../bytes.js';
 import { FormatError } from '../errors.js';
 import type { Json } from '../json.js';
-import { loadKey, spkiOfPkcs1, type PublicKey } from './algorithms.js';
+import { infoOfPkcs1 } from '../keyform.js';
+import { hostOf } from '../urls.js';
+import { loadKey, type PublicKey } from './algorithms.js';
 import { readChain } from './bundle.js';
 import { loadCertificate, type Certificate } from './certificates.js';
 import * as m from './members.js';
@@ -103,12 +105,6 @@ async function readLog(value: Json, where: string): Promise<{ id: string; log: L
   };
 }
 
-/** Returns the host of a URL without user and port, empty if there is none. */
-function hostOf(url: string): string {
-  const authority = /^[A-Za-z][A-Za-z0-9+.-]*:\/\/([^/?#]*)/.exec(url)?.[1] ?? '';
-  return authority.slice(authority.lastIndexOf('@') + 1).replace(/:[0-9]*$/, '');
-}
-
 const keyTypes = new Map<string, PublicKey['type']>([
   ['PKIX_ECDSA_P256_SHA_256', 'ECDSA'],
   ['PKIX_ECDSA_P384_SHA_384', 'ECDSA'],
@@ -121,7 +117,7 @@ const keyTypes = new Map<string, PublicKey['type']>([
 ]);
 
 async function readKey(raw: Uint8Array, details: string): Promise<PublicKey> {
-  const key = await loadKey(details === 'PKCS1_RSA_PKCS1V5' ? spkiOfPkcs1(raw) : raw);
+  const key = await loadKey(details === 'PKCS1_RSA_PKCS1V5' ? infoOfPkcs1(raw) : raw);
   if (keyTypes.get(details) !== key.type) throw new FormatError('the key is not of the type in keyDetails');
   return key;
 }

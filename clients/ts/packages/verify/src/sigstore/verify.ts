@@ -5,6 +5,7 @@
 
 import { concat, equal, hex, utf8 } from '../bytes.js';
 import { FormatError } from '../errors.js';
+import { readPem } from '../pem.js';
 import { digest, loadKey, signedBy, sigstoreHashes, type Hash, type PublicKey } from './algorithms.js';
 import { canonicalV2, kindOf, readBody, type Body } from './body.js';
 import { parseBundle, type Bundle, type LogEntry } from './bundle.js';
@@ -19,7 +20,6 @@ import {
 } from './certificates.js';
 import { checkPromise, checkProof } from './checkpoint.js';
 import { refused, SigstoreError, TrustError } from './errors.js';
-import { readPem } from './members.js';
 import { hasScts, hasValidSct } from './sct.js';
 import { isOneOf, payloadType, subjectsOf } from './statement.js';
 import { stampTime } from './timestamps.js';
