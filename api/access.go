@@ -45,6 +45,7 @@ const (
 	seeHealth
 	seeNothing
 	seePortal
+	signIn
 	exchangeTokens
 	identifyItself
 	readPolicy
@@ -72,6 +73,7 @@ var access = map[capability]auth.Roles{
 	seeHealth:      anybody, // one line; see seeOperations for the details
 	seeNothing:     anybody, // that a path does not exist
 	seePortal:      anybody, // the page, which shows nothing without a session
+	signIn:         anybody, // and out, and ask who is signed in
 	exchangeTokens: anybody,
 	identifyItself: everyRole,
 	readPolicy:     {reader, approver, admin},
@@ -153,7 +155,12 @@ var apiRoutes = map[string]capability{
 	"/grpc.reflection.v1.ServerReflection/":      reflectServices,
 	"/grpc.reflection.v1alpha.ServerReflection/": reflectServices,
 
-	"GET " + portal.Path: seePortal,
+	"GET " + portal.Path:         seePortal,
+	"GET " + portal.SessionPath:  signIn,
+	"GET " + portal.SignInPath:   signIn,
+	"GET " + portal.CallbackPath: signIn,
+	"POST " + portal.SignOutPath: signIn,
+	"POST " + portal.TokenPath:   signIn,
 
 	"/": seeNothing,
 }
@@ -200,10 +207,20 @@ func needsNoCredentials(c capability) bool { return may(0, c) }
 // admitCall admits callers that have the capability, gives them a place, and
 // makes them wait for their turn.
 func (s *Server) admitCall(c capability, next http.Handler) http.Handler {
+	return s.admitCallBy(s.auth.Admit, c, next)
+}
+
+// admitBrowserCall is admitCall for routes that also accept the session of a
+// browser.
+func (s *Server) admitBrowserCall(c capability, next http.Handler) http.Handler {
+	return s.admitCallBy(s.auth.AdmitBrowser, c, next)
+}
+
+func (s *Server) admitCallBy(admit func(auth.Roles, http.Handler) http.Handler, c capability, next http.Handler) http.Handler {
 	if needsNoCredentials(c) {
 		return s.limits.Place(limit.Public, s.limits.AfterDebt(next))
 	}
-	return s.admit(c, s.limits.PlaceCall(s.limits.AfterDebt(s.limits.Turn(next))))
+	return admit(access[c], s.limits.PlaceCall(s.limits.AfterDebt(s.limits.Turn(next))))
 }
 
 // admit admits callers that have the capability.

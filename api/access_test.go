@@ -25,7 +25,7 @@ import (
 )
 
 // open are the capabilities that need no credentials, in total.
-var open = []capability{readPublicLog, readKeys, exchangeTokens, addToRekorLog, stampTime, seeHealth, seeNothing, seePortal}
+var open = []capability{readPublicLog, readKeys, exchangeTokens, addToRekorLog, stampTime, seeHealth, seeNothing, seePortal, signIn}
 
 // TestCapabilities checks that each capability has its roles, and which need no
 // credentials.

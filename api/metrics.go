@@ -18,6 +18,7 @@ import (
 
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/notify"
+	"muniment.dev/muniment/api/portal"
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/ingest/policy"
@@ -52,6 +53,8 @@ type Metrics struct {
 	followError atomic.Pointer[string]
 	witnesses   atomic.Pointer[witnessMetrics] // nil: there is no watch
 	events      *prometheus.CounterVec         // tried to be delivered to webhooks
+	signins     *prometheus.CounterVec         // of people
+	portal      atomic.Pointer[portal.Portal]
 	notifier    atomic.Pointer[notify.Notifier]
 
 	// recorded is called by the ledger for what it records; nil until there is
@@ -106,9 +109,11 @@ func NewMetrics(version string) *Metrics {
 			Help: "Requests for an entry of the Rekor log, by code."}, []string{"code"}),
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_webhook_attempts_total",
 			Help: "Attempts to deliver an event to a webhook, by result."}, []string{"result"}),
+		signins: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_portal_signins_total",
+			Help: "Attempts of people to sign in to the portal, by method and outcome."}, []string{"method", "outcome"}),
 	}
 	m.initialize(version)
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.glass, m.reports, m.turned, m.limited, m.waiting, m.delayed, m.rekor, m.events,
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.glass, m.reports, m.turned, m.limited, m.waiting, m.delayed, m.rekor, m.events, m.signins,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -181,6 +186,18 @@ func (m *Metrics) initialize(version string) {
 		Help: "Events that have happened and that a webhook has not received."}, func() float64 {
 		if n := m.notifier.Load(); n != nil {
 			return float64(n.Waiting())
+		}
+		return 0
+	}))
+	for _, method := range portal.Methods {
+		for _, outcome := range portal.Outcomes {
+			m.signins.WithLabelValues(method, string(outcome))
+		}
+	}
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "muniment_portal_sessions",
+		Help: "Sessions of browsers in the portal."}, func() float64 {
+		if p := m.portal.Load(); p != nil {
+			return float64(p.Sessions())
 		}
 		return 0
 	}))

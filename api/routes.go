@@ -13,7 +13,6 @@ import (
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
-	"muniment.dev/muniment/api/portal"
 	"muniment.dev/muniment/api/rpc"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/api/scitt"
@@ -86,28 +85,6 @@ func (s *Server) routes() *routes {
 	return rs
 }
 
-// mountPortal mounts the page for people, if there is one.
-func (s *Server) mountPortal(rs *routes) {
-	if s.page == nil {
-		return
-	}
-	rs.mount("GET "+portal.Path, func(c capability, h http.Handler) http.Handler { return s.limits.Place(limit.Public, s.admit(c, h)) }, s.page)
-}
-
-// root answers what no other route does. A browser that opens the server's
-// address is sent to the portal.
-func (s *Server) root(hint string) http.Handler {
-	other := noPath(hint)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if s.page != nil && r.URL.Path == "/" && portal.AcceptsPage(r) {
-			w.Header().Set("Vary", "Accept")
-			http.Redirect(w, r, portal.Path, http.StatusFound)
-			return
-		}
-		other.ServeHTTP(w, r)
-	})
-}
-
 // withoutCredentials owns the turns of callers that no tenant has. Their
 // requests are small and need none.
 const withoutCredentials = "without credentials" // no tenant has such a name
@@ -152,7 +129,7 @@ func (s *Server) mountServices(rs *routes) {
 			_, h := build(options(owner))
 			return h
 		})
-		rs.service(name, s.admitCall, s.limits.Priced(s.limits.Bound(h)))
+		rs.service(name, s.admitBrowserCall, s.limits.Priced(s.limits.Bound(h)))
 	}
 	entries := &rpc.Ledger{
 		Appends: s.appends,

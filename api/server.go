@@ -107,8 +107,8 @@ type Server struct {
 	appends   *rpc.Appends
 	watches   *rpc.Watches
 	errors    *connect.ErrorWriter
-	handlers  sync.Map      // tenantHandler to http.Handler
-	page      *portal.Files // nil: there is no portal
+	handlers  sync.Map       // tenantHandler to http.Handler
+	portal    *portal.Portal // nil: there is none
 
 	reloading sync.Mutex // held by Reload
 
@@ -150,13 +150,11 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		Refused: func(ctx context.Context, err error) { s.audit.refused(ctx, s.now(), err) }}
 	s.watches = rpc.NewWatches(cfg.Ledger, s.limits, s.drain, s.public)
 	var err error
-	if !cfg.Portal.Off {
-		if s.page, err = portal.Built(); err != nil {
-			return nil, err
-		}
-	}
-	s.auth, err = auth.New(ctx, auth.Config{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Log: cfg.Logger, Now: cfg.Now, Refuse: s.refuse}, cfg.Directory)
+	s.auth, err = auth.New(ctx, auth.Config{Ledger: cfg.Ledger, Ingest: s.ingest, Limits: s.limits, Log: cfg.Logger, Now: cfg.Now, Refuse: s.refuse, Browser: s.browser}, cfg.Directory)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.openPortal(); err != nil {
 		return nil, err
 	}
 	cfg.Metrics.book.Store(s.limits.Book())

@@ -7,7 +7,6 @@ package auth
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,6 +18,7 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/ledger"
@@ -31,6 +31,10 @@ type Config struct {
 	Limits *limit.Limiter
 	Log    *slog.Logger
 	Now    func() time.Time
+	// Browser returns the identity of the session whose cookie a request has,
+	// nil if it has none, or an error if the session has ended or may not be
+	// used for the request. Nil: there are no sessions.
+	Browser func(*http.Request) (*Identity, error)
 	// Refuse answers a request with an error.
 	Refuse func(http.ResponseWriter, *http.Request, *connect.Error)
 }
@@ -69,9 +73,12 @@ type Identity struct {
 	Role    Role
 	Kinds   []string  // limits the kinds of entries; empty: all kinds of the role
 	Expires time.Time // zero: never
+	Display string    // a name to show; "" if none is known
 
-	hash  tokenHash // of the token; zero for a certificate
-	again func(*Identity) error
+	hash    tokenHash    // of the token; zero for a certificate or a person
+	person  *oidc.Token  // of a person in a browser; otherwise nil
+	session func() error // of a browser: an error once it has ended; otherwise nil
+	again   func(*Identity) error
 }
 
 // Submitter returns the identity as ingest records it.
@@ -136,6 +143,10 @@ func CallerOf(ctx context.Context, tenant string) (*Identity, error) {
 // Admit serves requests from callers with one of the roles. It adds the
 // identity of a tenant's caller to the context.
 func (a *Authenticator) Admit(roles Roles, next http.Handler) http.Handler {
+	return a.admit(roles, false, next)
+}
+
+func (a *Authenticator) admit(roles Roles, browser bool, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if roles.Has(OperatorRole) {
 			o, err := a.Operator(r)
@@ -148,7 +159,7 @@ func (a *Authenticator) Admit(roles Roles, next http.Handler) http.Handler {
 				return
 			}
 		}
-		id, err := a.identify(r)
+		id, err := a.identify(r, browser)
 		if err != nil {
 			a.refuse(w, r, connect.CodeUnauthenticated, err)
 			return
@@ -177,10 +188,15 @@ func errExpired(what string, t time.Time) error {
 	return fmt.Errorf("authorization: the %s expired at %s; get a new one", what, t.UTC().Format(time.RFC3339))
 }
 
-// identify returns the holder of the request's token, or of its client
-// certificate if there is no token.
-func (a *Authenticator) identify(r *http.Request) (*Identity, error) {
+// identify returns the holder of the request's token. If there is none, it
+// returns the holder of the session of a browser, or of the client certificate.
+func (a *Authenticator) identify(r *http.Request, browser bool) (*Identity, error) {
 	header := r.Header.Get("Authorization")
+	if header == "" && browser && a.cfg.Browser != nil {
+		if id, err := a.cfg.Browser(r); id != nil || err != nil {
+			return id, err
+		}
+	}
 	if header == "" {
 		if id, err := a.identifyCertificate(r.TLS); id != nil || err != nil {
 			return id, err
@@ -190,17 +206,7 @@ func (a *Authenticator) identify(r *http.Request) (*Identity, error) {
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return nil, errNoToken
 	}
-	token = strings.TrimSpace(token)
-	g := a.grants.find(sha256.Sum256([]byte(token)))
-	if err := a.check(g); err != nil {
-		return nil, err
-	}
-	// Clients choose the hashes of the tokens that they issue, so a matching
-	// hash is not enough: another tenant could have registered the same one.
-	if !strings.HasPrefix(token, tokenPrefix(g.Tenant.Name)) {
-		return nil, errWrongToken
-	}
-	return &g.Identity, nil
+	return a.identifyToken(strings.TrimSpace(token))
 }
 
 // check returns an error unless the grant is in force.
@@ -230,12 +236,17 @@ func (a *Authenticator) CheckAgain(id *Identity) error {
 func (a *Authenticator) inForce(id *Identity) error {
 	var err error
 	switch {
+	case id.person != nil:
+		err = a.personInForce(id)
 	case id.hash != tokenHash{}:
 		err = a.check(a.grants.find(id.hash))
 	case !a.cfg.Now().Before(id.Expires):
 		err = errExpired("client certificate", id.Expires)
 	default:
 		err = a.certificateInForce(id)
+	}
+	if err == nil && id.session != nil {
+		err = id.session()
 	}
 	if err != nil {
 		return connect.NewError(connect.CodeUnauthenticated, err)

@@ -45,6 +45,9 @@ type Token struct {
 // An IdentityRule grants a role to the holders of matching identity tokens.
 type IdentityRule struct {
 	Name string // recorded
+	// DisplayName is shown for the person whom the rule is for. "": the name
+	// that the issuer states.
+	DisplayName string
 	oidc.Rule
 	Role  Role
 	Kinds []string

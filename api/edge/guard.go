@@ -17,7 +17,7 @@ import (
 func Guard(next http.Handler, hosts []string) http.Handler {
 	next = http.NewCrossOriginProtection().Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if onLoopback(r) && !Forwarded(r) && !isLocal(r.Host, hosts) {
+		if OnLoopback(r) && !Forwarded(r) && !isLocal(r.Host, hosts) {
 			http.Error(w, "this server does not serve the requested host name: use localhost, or add the name to hosts in the server's configuration", http.StatusMisdirectedRequest)
 			return
 		}
@@ -30,8 +30,8 @@ func Forwarded(r *http.Request) bool {
 	return r.Header.Get("X-Forwarded-For") != "" || r.Header.Get("Forwarded") != ""
 }
 
-// onLoopback reports whether the connection was accepted on a loopback address.
-func onLoopback(r *http.Request) bool {
+// OnLoopback reports whether the connection was accepted on a loopback address.
+func OnLoopback(r *http.Request) bool {
 	a, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if !ok {
 		return false

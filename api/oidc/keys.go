@@ -143,37 +143,55 @@ func (s *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	document, err := s.get(ctx, strings.TrimSuffix(s.issuer, "/")+"/.well-known/openid-configuration")
+	d, err := discover(ctx, s.client, s.issuer)
 	if err != nil {
-		return nil, fmt.Errorf("discovery: %w", err)
+		return nil, err
 	}
-	var d struct {
-		Issuer string `json:"issuer"`
-		JWKS   string `json:"jwks_uri"`
-	}
-	if err := json.Unmarshal(document, &d); err != nil {
-		return nil, errors.New("discovery: the document is not JSON")
-	}
-	if d.Issuer != s.issuer {
-		return nil, fmt.Errorf("discovery: the document is for issuer %.300q", d.Issuer)
-	}
-	if err := checkKeysURL(d.JWKS); err != nil {
+	if err := checkEndpoint(d.JWKS); err != nil {
 		return nil, fmt.Errorf("discovery: jwks_uri: %w", err)
 	}
-	data, err := s.get(ctx, d.JWKS)
+	data, err := get(ctx, s.client, d.JWKS)
 	if err != nil {
 		return nil, fmt.Errorf("keys: %w", err)
 	}
 	return parseKeys(data)
 }
 
-func (s *keySet) get(ctx context.Context, address string) ([]byte, error) {
+// A metadata document describes an issuer (OpenID Connect Discovery 1.0,
+// section 3).
+type metadata struct {
+	Issuer        string   `json:"issuer"`
+	JWKS          string   `json:"jwks_uri"`
+	Authorization string   `json:"authorization_endpoint"`
+	Token         string   `json:"token_endpoint"`
+	Methods       []string `json:"token_endpoint_auth_methods_supported"`
+	// ReturnsIssuer means that every authorization response contains iss (RFC
+	// 9207, section 3).
+	ReturnsIssuer bool `json:"authorization_response_iss_parameter_supported"`
+}
+
+func discover(ctx context.Context, client *http.Client, issuer string) (*metadata, error) {
+	document, err := get(ctx, client, strings.TrimSuffix(issuer, "/")+"/.well-known/openid-configuration")
+	if err != nil {
+		return nil, fmt.Errorf("discovery: %w", err)
+	}
+	d := &metadata{}
+	if err := json.Unmarshal(document, d); err != nil {
+		return nil, errors.New("discovery: the document is not JSON")
+	}
+	if d.Issuer != issuer {
+		return nil, fmt.Errorf("discovery: the document is for issuer %.300q", d.Issuer)
+	}
+	return d, nil
+}
+
+func get(ctx context.Context, client *http.Client, address string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
 	req.Header.Set("Accept", "application/json")
-	res, err := s.client.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		return nil, err
 	}
@@ -236,12 +254,12 @@ func checkURL(address string) error {
 	if err != nil || u.RawQuery != "" || u.ForceQuery {
 		return fmt.Errorf("%.300q is not a URL without a query", address)
 	}
-	return checkKeysURL(address)
+	return checkEndpoint(address)
 }
 
-// checkKeysURL checks the URL of a key set. Unlike an issuer's URL it can have
-// a query, as Azure AD B2C's has.
-func checkKeysURL(address string) error {
+// checkEndpoint checks a URL in the metadata of an issuer. Unlike the issuer's
+// URL it can have a query, as Azure AD B2C's have.
+func checkEndpoint(address string) error {
 	u, err := url.Parse(address)
 	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
 		return fmt.Errorf("%.300q is not a URL without user or fragment", address)

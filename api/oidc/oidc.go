@@ -1,8 +1,9 @@
-// Package oidc verifies identity tokens of CI systems and clusters (OpenID
-// Connect Core 1.0, section 2) and matches them with rules.
+// Package oidc verifies identity tokens of CI systems, clusters and people
+// (OpenID Connect Core 1.0, section 2) and matches them with rules.
 //
-// It does not implement logins: there are no redirects, codes or sessions. It
-// does not remember the tokens it has verified.
+// Jobs bring their tokens. For people, it obtains them from a provider by the
+// authorization code flow (section 3.1). It keeps no sessions, and does not
+// remember the tokens it has verified.
 package oidc
 
 import (
@@ -25,9 +26,9 @@ import (
 var (
 	// ErrRefused means that a token is invalid, or not accepted by this server.
 	ErrRefused = errors.New("the identity token is refused")
-	// ErrUnavailable means that a token cannot be verified because its issuer's
-	// keys cannot be fetched. The caller can retry later.
-	ErrUnavailable = errors.New("the issuer's keys cannot be fetched")
+	// ErrUnavailable means that the issuer does not answer as it must: a token
+	// cannot be verified without its keys. The caller can retry later.
+	ErrUnavailable = errors.New("the issuer is not available")
 )
 
 const (
@@ -57,6 +58,7 @@ type Issuer struct {
 	// Provider is "github", "gitlab" or "kubernetes", and determines which
 	// claims are immutable. "" derives it from the URL.
 	Provider string
+	SignIn   *SignIn // nil: people cannot sign in with it
 }
 
 // A Token is an identity token whose signature and times have been verified.
@@ -69,8 +71,9 @@ type Token struct {
 
 // A Verifier verifies tokens of its issuers. It is safe for concurrent use.
 type Verifier struct {
-	issuers map[string]*issuer
-	now     func() time.Time
+	issuers   map[string]*issuer
+	providers []*provider // of people, in the order of the configuration
+	now       func() time.Time
 }
 
 type issuer struct {
@@ -110,6 +113,16 @@ func New(issuers []Issuer, o Options) (*Verifier, error) {
 			is.keys.keys, is.keys.fixed = keys, true
 		}
 		v.issuers[is.URL] = is
+		if is.SignIn == nil {
+			continue
+		}
+		if err := is.SignIn.check(); err != nil {
+			return nil, fmt.Errorf("issuers[%d].sign_in.%w", i, err)
+		}
+		if v.provider(is.SignIn.Name) != nil {
+			return nil, fmt.Errorf("issuers[%d].sign_in.name: duplicate name %q", i, is.SignIn.Name)
+		}
+		v.providers = append(v.providers, &provider{issuer: is, client: o.Client, now: o.Now})
 	}
 	return v, nil
 }
@@ -162,6 +175,11 @@ func refusef(format string, args ...any) error {
 // audience and times are valid. Errors wrap ErrRefused or ErrUnavailable. They
 // quote single claims of the token, but never the token.
 func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
+	return v.verify(ctx, raw, func(is *issuer, t *Token) error { return checkAudience(t.claims["aud"], is.Audiences) })
+}
+
+// verify verifies a token, whose audience the function checks.
+func (v *Verifier) verify(ctx context.Context, raw string, checkAudience func(*issuer, *Token) error) (*Token, error) {
 	header, payload, err := split(raw)
 	if err != nil {
 		return nil, err
@@ -186,7 +204,7 @@ func (v *Verifier) Verify(ctx context.Context, raw string) (*Token, error) {
 	if err := is.verify(ctx, raw); err != nil {
 		return nil, err
 	}
-	if err := is.checkAudience(claims["aud"]); err != nil {
+	if err := checkAudience(is, t); err != nil {
 		return nil, err
 	}
 	if err := t.checkTimes(v.now(), is.Skew); err != nil {
@@ -256,7 +274,7 @@ func split(raw string) (header, payload []byte, err error) {
 
 // registered lists the claims that this package reads. Another reader could
 // mistake a name that differs only in case for one of them.
-var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "alg", "kid", "crit"}
+var registered = []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "alg", "kid", "crit", "nonce", "azp"}
 
 // object reads a JSON object. It refuses duplicate names, invalid UTF-8 and
 // misspelled claims, which two readers could interpret differently.
@@ -278,8 +296,8 @@ func object(b []byte) (map[string]any, error) {
 	return m, nil
 }
 
-func (is *issuer) checkAudience(aud any) error {
-	var all []string
+// audiences returns the values of the claim aud, which is a string or a list.
+func audiences(aud any) (all []string) {
 	switch a := aud.(type) {
 	case string:
 		all = []string{a}
@@ -289,12 +307,16 @@ func (is *issuer) checkAudience(aud any) error {
 			all = append(all, s)
 		}
 	}
-	want := strings.Join(is.Audiences, " or ")
+	return all
+}
+
+func checkAudience(aud any, accepted []string) error {
+	all, want := audiences(aud), strings.Join(accepted, " or ")
 	if len(all) == 0 {
 		return refusef("it has no audience (aud): ask the issuer for a token for %s", want)
 	}
 	for _, a := range all {
-		if !slices.Contains(is.Audiences, a) {
+		if !slices.Contains(accepted, a) {
 			// Refuse it even if it also names this ledger: each of the other
 			// audiences could use it here.
 			return refusef("it is for the audience %.300q: ask the issuer for a token for %s only", a, want)

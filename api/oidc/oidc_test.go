@@ -256,7 +256,7 @@ func TestKeysURLWithQuery(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{"", "keys?p=1", "http://ci.example/keys?p=1", "https://u:p@ci.example/keys", "https://ci.example/keys#1", "https:///keys?p=1"} {
-		if err := checkKeysURL(bad); err == nil {
+		if err := checkEndpoint(bad); err == nil {
 			t.Errorf("%q is the URL of a key set", bad)
 		}
 	}

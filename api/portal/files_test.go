@@ -124,7 +124,7 @@ func TestLoadRefuses(t *testing.T) {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if _, err := Built(); err != nil {
+	if _, err := built(); err != nil {
 		t.Errorf("the committed page: %v", err)
 	}
 }

@@ -233,6 +233,11 @@ limits:
 #     - issuer: https://gitlab.example.com
 #       provider: gitlab
 #       jwks_file: gitlab.jwks.json
+#     # With sign_in, people sign in to the portal with it: docs/portal.md.
+#     - issuer: https://login.example.com
+#       sign_in:
+#         client_id: muniment
+#         client_secret_file: login.secret
 
 # The portal is the web page for people, below /portal/. A browser keeps no
 # session over plain HTTP from another machine: serve HTTPS, or set the URL of the

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/auth"
@@ -77,15 +79,27 @@ type issuerConfig struct {
 	Algorithms []string      `yaml:"algorithms"`
 	Skew       time.Duration `yaml:"skew"`
 	Provider   string        `yaml:"provider"`
+	SignIn     *signInConfig `yaml:"sign_in"` // nil: people do not sign in with it
+}
+
+// A signInConfig makes an issuer a provider with which people sign in to the
+// portal.
+type signInConfig struct {
+	Name             string   `yaml:"name"`         // default: the first part of the issuer's host
+	DisplayName      string   `yaml:"display_name"` // default: the issuer's host
+	ClientID         string   `yaml:"client_id"`
+	ClientSecretFile string   `yaml:"client_secret_file"` // none for a public client
+	Scopes           []string `yaml:"scopes"`             // default: openid and profile
 }
 
 type identityConfig struct {
-	Name   string            `yaml:"name"` // "" for its place in the list
-	Issuer string            `yaml:"issuer"`
-	Claims map[string]string `yaml:"claims"`
-	Role   string            `yaml:"role"`
-	Kinds  []string          `yaml:"kinds"`
-	Life   time.Duration     `yaml:"life"`
+	Name        string            `yaml:"name"`         // "" for its place in the list
+	DisplayName string            `yaml:"display_name"` // of the one person whom the rule is for
+	Issuer      string            `yaml:"issuer"`
+	Claims      map[string]string `yaml:"claims"`
+	Role        string            `yaml:"role"`
+	Kinds       []string          `yaml:"kinds"`
+	Life        time.Duration     `yaml:"life"`
 }
 
 type certificateConfig struct {
@@ -297,6 +311,12 @@ func (d *Dir) loadIssuers() error {
 				return fmt.Errorf("identity.issuers[%d].jwks_file: %w", i, err)
 			}
 		}
+		if c.SignIn != nil {
+			var err error
+			if is.SignIn, err = d.signIn(c.SignIn, c.Issuer); err != nil {
+				return fmt.Errorf("identity.issuers[%d].sign_in.%w", i, err)
+			}
+		}
 		issuers = append(issuers, is)
 	}
 	var err error
@@ -306,16 +326,49 @@ func (d *Dir) loadIssuers() error {
 	return nil
 }
 
+// signIn returns how people sign in with an issuer. It reads the secret.
+func (d *Dir) signIn(c *signInConfig, issuer string) (*oidc.SignIn, error) {
+	host := ""
+	if u, err := url.Parse(issuer); err == nil {
+		host = u.Hostname()
+	}
+	first, _, _ := strings.Cut(host, ".")
+	s := &oidc.SignIn{Name: cmp.Or(c.Name, strings.ToLower(first)), DisplayName: cmp.Or(c.DisplayName, host), ClientID: c.ClientID, Scopes: c.Scopes}
+	if len(s.Scopes) == 0 {
+		s.Scopes = []string{"openid", "profile"}
+	}
+	if c.ClientSecretFile == "" {
+		return s, nil
+	}
+	secret, err := bounded.ReadSecret(d.Rel(c.ClientSecretFile))
+	if err != nil {
+		return nil, fmt.Errorf("client_secret_file: %w", err)
+	}
+	if s.Secret = strings.TrimSpace(string(secret)); s.Secret == "" {
+		return nil, fmt.Errorf("client_secret_file: %s is empty", c.ClientSecretFile)
+	}
+	return s, nil
+}
+
+// SignsIn reports whether people can sign in with a provider.
+func (d *Dir) SignsIn() bool { return len(d.identities.Providers()) > 0 }
+
 // rule returns the rule for identity tokens, and adds a warning about it to the
 // data folder's. An error begins with the name of the field.
 func (d *Dir) rule(c *identityConfig, tenant string, n int) (auth.IdentityRule, error) {
-	r := auth.IdentityRule{Name: cmp.Or(c.Name, fmt.Sprintf("identities[%d]", n)), Rule: oidc.Rule{Issuer: c.Issuer, Claims: c.Claims}, Kinds: c.Kinds, Life: c.Life}
+	r := auth.IdentityRule{Name: cmp.Or(c.Name, fmt.Sprintf("identities[%d]", n)), DisplayName: c.DisplayName, Rule: oidc.Rule{Issuer: c.Issuer, Claims: c.Claims}, Kinds: c.Kinds, Life: c.Life}
 	provider, known := "", false
 	if d.identities != nil {
 		provider, known = d.identities.Provider(c.Issuer)
 	}
 	if !known {
 		return r, fmt.Errorf("issuer: %q is not in identity.issuers", c.Issuer)
+	}
+	if c.DisplayName != "" && c.Claims["sub"] == "" {
+		return r, errors.New("display_name: requires the claim sub: other rules match several people")
+	}
+	if len(c.DisplayName) > 200 || strings.ContainsFunc(c.DisplayName, func(x rune) bool { return !unicode.IsPrint(x) }) {
+		return r, errors.New("display_name: must have at most 200 bytes, all printable")
 	}
 	if c.Life < 0 || c.Life > auth.MaxSession {
 		return r, fmt.Errorf("life: %s: must be between 0 and %s", c.Life, auth.MaxSession)

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -274,6 +276,9 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 	if err != nil {
 		return err
 	}
+	if err := setPortalURL(d, s, first.URL); err != nil {
+		return errors.Join(err, first.Close())
+	}
 	reload.listeners = append(reload.listeners, first.Connections)
 	if reload.health != "" {
 		health := reload.early
@@ -307,6 +312,25 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 		log.Warn("some calls did not end in time and were cut off", "after", shutdownTime)
 	}
 	return err
+}
+
+// setPortalURL sets the address that people are sent back to after a sign-in
+// with a provider. The address of a listener will do if it is one of this
+// machine. Otherwise it can differ from the name that browsers use, which the
+// certificate and the provider name.
+func setPortalURL(d *datadir.Dir, s *api.Server, listening string) error {
+	u, err := url.Parse(listening)
+	if err != nil {
+		return err
+	}
+	ip := net.ParseIP(u.Hostname())
+	if d.Config.Portal.URL == "" && (ip == nil || !ip.IsLoopback()) {
+		if d.Config.Portal.Enabled && d.SignsIn() {
+			return errors.New("portal.url: missing: set it to the address of this server in browsers, to which providers send people back")
+		}
+		return nil
+	}
+	return s.SetPortalURL(listening)
 }
 
 // waitForEnd reloads on request, and waits for the witnesses to confirm the
