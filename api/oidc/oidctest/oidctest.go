@@ -32,6 +32,10 @@ type Issuer struct {
 	Now          func() time.Time
 	Fetches      atomic.Int64 // number of key fetches
 	KeysQuery    string       // query of the jwks_uri; the keys are served only with it
+	// TokenEndpoint answers the token requests of sign-ins; nil: there is none.
+	TokenEndpoint http.HandlerFunc
+	// ReturnsIssuer claims that authorization responses contain iss.
+	ReturnsIssuer bool
 
 	server *httptest.Server
 	mu     sync.Mutex
@@ -53,8 +57,13 @@ func Start() *Issuer {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		keys := url.URL{Path: "/keys", RawQuery: i.KeysQuery}
-		write(w, map[string]any{"issuer": i.URL, "jwks_uri": i.URL + keys.String(), "id_token_signing_alg_values_supported": []string{"RS256", "ES256"}})
+		d := map[string]any{"issuer": i.URL, "jwks_uri": i.URL + keys.String(), "id_token_signing_alg_values_supported": []string{"RS256", "ES256"}}
+		if i.TokenEndpoint != nil {
+			d["authorization_endpoint"], d["token_endpoint"], d["authorization_response_iss_parameter_supported"] = i.URL+"/authorize", i.URL+"/token", i.ReturnsIssuer
+		}
+		write(w, d)
 	})
+	mux.HandleFunc("POST /token", func(w http.ResponseWriter, r *http.Request) { i.TokenEndpoint(w, r) })
 	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, r *http.Request) {
 		i.Fetches.Add(1)
 		if r.URL.RawQuery != i.KeysQuery {
