@@ -61,7 +61,7 @@ func (p *portalRig) now() time.Time {
 	return time.Now().Add(p.off)
 }
 
-// pass lets time pass for the server, but not for the provider.
+// pass advances the server's clock, but not the provider's.
 func (p *portalRig) pass(d time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -190,7 +190,7 @@ func (b *browser) begin(path string) string {
 	return a.header.Get("Location")
 }
 
-// respond lets the person sign in at the provider, and returns its response.
+// respond signs the person in at the provider, and returns its response.
 func (b *browser) respond(who providerrig.Person, address string) string {
 	b.p.t.Helper()
 	back, err := providerrig.SignIn(httpClient(false), address, who)

@@ -92,9 +92,9 @@ func (s *Server) root(hint string) http.Handler {
 	})
 }
 
-// signedIn counts a sign-in or sign-out, and writes a line about it to the audit
-// log. Strangers can cause failures at will, so that the number of their lines
-// is limited.
+// signedIn counts a sign-in or sign-out, and writes a line about it to the
+// audit log. Anonymous callers can cause failures at will, so the number of
+// lines about them is limited.
 func (s *Server) signedIn(ctx context.Context, e *portal.Event) {
 	if e.Outcome != portal.SignedOut {
 		s.cfg.Metrics.signins.WithLabelValues(e.Method, string(e.Outcome)).Inc()

@@ -427,7 +427,7 @@ func TestRevokedToken(t *testing.T) {
 	}
 }
 
-// TestInsecure checks that nobody signs in where a browser keeps no cookie.
+// TestInsecure checks that no one signs in where a browser keeps no cookie.
 func TestInsecure(t *testing.T) {
 	ts := newServer(t)
 	for name, c := range map[string]struct {

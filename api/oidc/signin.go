@@ -39,7 +39,7 @@ var (
 	ErrEnded = errors.New("the provider has ended the sign-in")
 )
 
-// ErrNoProvider means that nobody can sign in with a provider of the name.
+// ErrNoProvider means that no provider has the name.
 var ErrNoProvider = errors.New("no such sign-in provider")
 
 const (
@@ -378,7 +378,7 @@ func (p *provider) usable() (*metadata, error) {
 }
 
 // DisplayName returns a name by which the token's issuer calls the person, or
-// "". It identifies nobody.
+// "". It is not an identity.
 func (t *Token) DisplayName() string {
 	for _, claim := range []string{"name", "preferred_username", "email"} {
 		if s, _ := t.claims[claim].(string); s != "" && len(s) <= 200 && printable(s) {

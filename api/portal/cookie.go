@@ -45,8 +45,8 @@ func cookie(r *http.Request, name string) string {
 }
 
 // An attempt is a sign-in with a provider that a browser has begun. The browser
-// keeps it, sealed, so that strangers cannot fill the server's memory with
-// them.
+// keeps it, sealed, so that anonymous callers cannot fill the server's memory
+// with them.
 type attempt struct {
 	oidc.Attempt
 	Return   string

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// maxSessions limits the sessions of the server. When there are as many, the
-	// tenant with the most loses the one that was unused for longest.
+	// maxSessions limits the sessions of the server. When there are as many,
+	// the tenant with the most loses the one that was unused for longest.
 	maxSessions = 10_000
 	// maxOwn limits the sessions of one person or token: one for each browser.
 	maxOwn = 16
@@ -71,8 +71,8 @@ func newCookie() (value string, k key) {
 }
 
 // begin adds a session, and ends the one that it replaces, if any. It returns
-// the value of its cookie. An old cookie is never used again, so that nobody
-// can prepare a browser with one.
+// the value of its cookie. An old cookie is never used again, so that an
+// attacker cannot prepare a browser with one.
 func (ss *sessions) begin(s *session, replaces key) string {
 	value, k := newCookie()
 	ss.mu.Lock()

@@ -219,7 +219,7 @@ func (p *Portal) start(w http.ResponseWriter, s *session, replaces key) {
 }
 
 // failed reports a failed attempt, and sends the browser to the page that shows
-// why. The URL has no text that a stranger could choose.
+// why. The URL has no text that the author of a link could choose.
 func (p *Portal) failed(w http.ResponseWriter, r *http.Request, e *Event, f *failure) {
 	e.Outcome, e.Err = f.outcome, f.err
 	p.server.Report(r.Context(), e)

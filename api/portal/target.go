@@ -9,9 +9,9 @@ import (
 // maxTarget limits the path to return to after a sign-in, in bytes.
 const maxTarget = 2000
 
-// target returns the path to return to after a sign-in: a path of the page, with
-// its query and fragment. Everything else becomes the page's start, because a
-// link of a stranger must not lead from this server to another.
+// target returns the path to return to after a sign-in: a path of the page,
+// with its query and fragment. Everything else becomes the page's start,
+// because an untrusted link must not lead from this server to another.
 func target(wanted string) string {
 	if len(wanted) > maxTarget || !strings.HasPrefix(wanted, Path) {
 		return Path

@@ -4,8 +4,8 @@
 //	provider [-listen ADDRESS] [-client ID] [-secret SECRET] [-for TIME] REDIRECT PERSON...
 //
 // REDIRECT is the redirect URI of the client. A PERSON is SUBJECT:PASSWORD, and
-// signs in with the subject as the name. It prints "listening on URL", and stops
-// on a signal or after the time.
+// signs in with the subject as the name. It prints "listening on URL", and
+// stops on a signal or after the time.
 package main
 
 import (
