@@ -6,6 +6,7 @@
 package sigstore
 
 import (
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -86,11 +87,11 @@ func (b *Bundle) readSigner() error {
 		return fmt.Errorf("verificationMaterial: %w", err)
 	}
 	if cert := vc.Certificate(); cert != nil {
-		sum, err := certificate.SummarizeCertificate(cert)
+		s, err := CertificateSigner(cert)
 		if err != nil {
 			return nil // a certificate without a subject alternative name is no hint
 		}
-		if s := (entry.Signer{Identity: sum.SubjectAlternativeName, Issuer: sum.Issuer}); s != (entry.Signer{}) {
+		if s != (entry.Signer{}) {
 			b.Signers = append(b.Signers, s)
 		}
 		return nil
@@ -99,6 +100,16 @@ func (b *Bundle) readSigner() error {
 		b.Signers = append(b.Signers, entry.Signer{KeyID: hint})
 	}
 	return nil
+}
+
+// CertificateSigner returns the identity that a certificate is issued to, and
+// its OIDC issuer. It verifies nothing.
+func CertificateSigner(cert *x509.Certificate) (entry.Signer, error) {
+	sum, err := certificate.SummarizeCertificate(cert)
+	if err != nil {
+		return entry.Signer{}, err
+	}
+	return entry.Signer{Identity: sum.SubjectAlternativeName, Issuer: sum.Issuer}, nil
 }
 
 // hint returns the bundle's hint about its key. By convention it is the base64

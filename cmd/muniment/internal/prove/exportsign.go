@@ -1,7 +1,9 @@
 package prove
 
 import (
+	"context"
 	"crypto"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -17,9 +19,11 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/export"
 	"muniment.dev/muniment/verifiers/intoto"
+	"muniment.dev/muniment/verifiers/sigstore"
 )
 
 type exportManifestSignCmd struct {
@@ -64,7 +68,7 @@ func (c *exportManifestSignCmd) Run(a *term.App) error {
 	}
 	var out []byte
 	if c.IdentityToken != "" {
-		out, err = c.keyless(a, text)
+		out, err = c.keyless(a, text, m)
 	} else {
 		out, err = c.withKeys(text, m)
 	}
@@ -153,7 +157,7 @@ func signedByAll(text []byte, keys []crypto.Signer) ([]byte, error) {
 
 // keyless signs with a certificate of Fulcio, and with an entry or timestamp of
 // the services in the signing configuration.
-func (c *exportManifestSignCmd) keyless(a *term.App, text []byte) ([]byte, error) {
+func (c *exportManifestSignCmd) keyless(a *term.App, text []byte, m *export.Manifest) ([]byte, error) {
 	token, err := bounded.ReadSecret(c.IdentityToken)
 	if err != nil {
 		return nil, fmt.Errorf("--identity-token: %w", err)
@@ -171,16 +175,57 @@ func (c *exportManifestSignCmd) keyless(a *term.App, text []byte) ([]byte, error
 		return nil, fmt.Errorf("--signing-config: %s: %w", c.SigningConfig, err)
 	}
 	o.Context = a.Ctx
+	o.CertificateProvider = claimant{o.CertificateProvider, m.ClaimedBy()}
 	o.CertificateProviderOptions = &sign.CertificateProviderOptions{IDToken: strings.TrimSpace(string(token))}
 	keypair, err := sign.NewEphemeralKeypair(nil)
 	if err != nil {
 		return nil, err
 	}
 	b, err := sign.Bundle(&sign.DSSEData{Data: text, PayloadType: intoto.MediaType}, keypair, o)
+	var refused *otherSigner
+	if errors.As(err, &refused) {
+		return nil, term.ExitWith(term.ExitNo, refused)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("sign with the identity: %w", err)
 	}
 	return protojson.Marshal(b)
+}
+
+// A claimant gets certificates, and refuses one of another signer than those
+// who make the claims. Nothing is logged or timestamped before.
+type claimant struct {
+	sign.CertificateProvider
+	claimedBy []entry.Signer
+}
+
+func (p claimant) GetCertificate(ctx context.Context, keypair sign.Keypair, o *sign.CertificateProviderOptions) ([]byte, error) {
+	der, err := p.CertificateProvider.GetCertificate(ctx, keypair, o)
+	if err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	signer, err := sigstore.CertificateSigner(cert)
+	if err != nil {
+		return nil, fmt.Errorf("certificate: %w", err)
+	}
+	for _, s := range p.claimedBy {
+		if s != signer {
+			return nil, &otherSigner{claimed: s, signer: signer}
+		}
+	}
+	return der, nil
+}
+
+// An otherSigner is a claim by a signer who does not sign.
+type otherSigner struct{ claimed, signer entry.Signer }
+
+func (e *otherSigner) Error() string {
+	return fmt.Sprintf("the statement has a claim by %s, but %s signs: use that signer's --identity-token, or create the statement with --claimed-by-identity and --claimed-by-issuer of the signer",
+		export.SignerText(e.claimed), export.SignerText(e.signer))
 }
 
 const serviceTimeout = time.Minute
