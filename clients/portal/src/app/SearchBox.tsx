@@ -2,10 +2,11 @@ import { useNavigate, useRouterState } from '@tanstack/react-router';
 import { useEffect, useRef, useState } from 'react';
 import { SearchIcon } from '../ui/icons';
 import { useShortcut } from './preferences';
+import { useRecent } from '../views/search/recent';
 import styles from './SearchBox.module.css';
 
 /** Longest text that is searched for. */
-const longest = 4096;
+const longest = 2048;
 
 /** The one box that takes every identifier. The key / moves to it. */
 export function SearchBox() {
@@ -16,6 +17,7 @@ export function SearchBox() {
   const [text, setText] = useState(current);
   const input = useRef<HTMLInputElement>(null);
   const shortcut = useShortcut();
+  const recent = useRecent();
   if (before !== current) {
     setBefore(current);
     setText(current);
@@ -52,6 +54,7 @@ export function SearchBox() {
         aria-keyshortcuts={shortcut ? '/' : undefined}
         placeholder="Digest, entry, purl, image, signer, control, finding"
         maxLength={longest}
+        list="recent-searches"
         autoComplete="off"
         autoCapitalize="off"
         spellCheck={false}
@@ -65,6 +68,11 @@ export function SearchBox() {
           /
         </kbd>
       )}
+      <datalist id="recent-searches">
+        {recent.map((search) => (
+          <option key={search} value={search} />
+        ))}
+      </datalist>
     </form>
   );
 }
