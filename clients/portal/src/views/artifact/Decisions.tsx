@@ -10,7 +10,7 @@ export function Decisions({ decisions }: { decisions: readonly RecentDecision[] 
   return (
     <Panel title="Decisions of gates" note="Recorded by the log when a gate was asked, the newest first" flush>
       <Table
-        label="Decisions of gates"
+        label="Recorded decisions"
         rows={decisions}
         rowKey={({ index }) => String(index)}
         columns={columns}

@@ -100,12 +100,7 @@ export function Covering({ artifact: { exceptions } }: { artifact: GetArtifactRe
   if (exceptions.length === 0) return null;
   return (
     <Panel title="Exceptions that cover it" flush>
-      <Table
-        label="Exceptions that cover it"
-        rows={exceptions}
-        rowKey={({ index }) => String(index)}
-        columns={exceptionColumns}
-      />
+      <Table label="Exceptions" rows={exceptions} rowKey={({ index }) => String(index)} columns={exceptionColumns} />
     </Panel>
   );
 }

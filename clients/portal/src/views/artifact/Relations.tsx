@@ -82,5 +82,5 @@ function AsTable({ graph }: { graph: ArtifactGraph }) {
   const rows = graph.nodes
     .map((node) => ({ node, column: columnOf.get(node.digest) ?? 0 }))
     .sort((a, b) => a.column - b.column || nameOf(a.node).localeCompare(nameOf(b.node)));
-  return <Table label="Related artifacts" rows={rows} rowKey={({ node }) => node.digest} columns={columns} />;
+  return <Table label="Artifacts by their relation" rows={rows} rowKey={({ node }) => node.digest} columns={columns} />;
 }

@@ -56,7 +56,7 @@ export function Timeline({ first, digest }: { first: GetArtifactResponse; digest
         {({ timeline }) => (
           <>
             <Table
-              label="Timeline"
+              label="Entries about the artifact"
               rows={timeline}
               rowKey={({ index }) => String(index)}
               columns={columns}

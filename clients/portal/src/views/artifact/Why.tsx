@@ -141,18 +141,19 @@ function Result({ result, explanation, control, place, target, findings }: Resul
       )}
     </div>
   );
-  if (fails || result.result === 'excepted')
-    return (
-      <>
-        {heading}
-        {body}
-      </>
-    );
+  const isOpen = fails || result.result === 'excepted';
   return (
-    <details>
-      <summary>{heading}</summary>
-      {body}
-    </details>
+    <>
+      {heading}
+      {isOpen ? (
+        body
+      ) : (
+        <details>
+          <summary>Evidence</summary>
+          {body}
+        </details>
+      )}
+    </>
   );
 }
 

@@ -81,7 +81,7 @@ function Frameworks({ controls }: { controls: readonly Control[] }) {
   return (
     <Panel title="Frameworks" note="Requirements that the controls satisfy" flush>
       <Table
-        label="Frameworks"
+        label="Requirements of frameworks"
         rows={rows}
         rowKey={({ framework, requirement }) => `${framework}: ${requirement}`}
         columns={[
