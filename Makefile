@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks decisions conformance tools bench clean release
+.PHONY: portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -104,6 +104,9 @@ sdks: $(VENV)/ok clients/ts/node_modules/.installed ## verify an export and its 
 
 decisions: $(VENV)/ok ## compare the two evaluators of decisions on N random cases (SEED=…, N=2000)
 	@PYTHON=$(VENV)/bin/python .ci/decisions $(SEED) $(N)
+
+quickstarts: $(VENV)/ok clients/ts/node_modules/.installed ## run the quickstarts of the SDKs from nothing, and print how long each took
+	@PYTHON=$(CURDIR)/$(VENV)/bin/python .ci/quickstarts
 
 soak: $(TOOLS)/gotestsum clients/ts/node_modules/.installed ## the seeded campaigns in full, and admission by policy-controller and Kyverno (SEED=…)
 	@echo "== campaigns of seed $(SEED) (again: make soak SEED=$(SEED))"

@@ -21,7 +21,10 @@ def blocks(page: str, language: str) -> list[str]:
 
 def files(page: str) -> Mapping[str, str]:
     """Return the files that a page names in the text before their block."""
-    pattern = r"`([a-z]+\.(?:py|json))`[^`]*(?:`[^`\n]+`[^`]*)*?:\n\n```(?:python|json)\n(.*?)^```$"
+    pattern = (
+        r"`((?:[a-z]+/)?[a-z]+\.(?:py|json|mts|go))`(?:(?!\n\n).)*?:\n\n"
+        r"```(?:python|json|ts|go)\n(.*?)^```$"
+    )
     return dict(re.findall(pattern, page, re.MULTILINE | re.DOTALL))
 
 
@@ -63,4 +66,5 @@ def matches(expected: list[str], output: str) -> bool:
 def write_files(page: str, folder: Path) -> None:
     """Write the files that a page shows."""
     for name, text in files(page).items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
