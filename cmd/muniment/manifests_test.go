@@ -21,16 +21,17 @@ const chart = "../../deploy/helm"
 // chartValues are the settings with which the chart is rendered, besides the
 // defaults.
 var chartValues = map[string][]string{
-	"default":          nil,
-	"namespace":        {"createNamespace=true"},
-	"only admission":   {"ledger.enabled=false", "replica.enabled=false", "admission.servers={https://ledger.example.com,https://other.example.com:7480}", "breakGlass.reconcile=false"},
-	"only ledger":      {"admission.enabled=false", "replica.enabled=false", "networkPolicy.enabled=false"},
-	"only replicas":    {"ledger.enabled=false", "ledger.url=https://ledger.example.com:7480", "admission.enabled=false", "replica.tenant=acme", "replica.replicas=1"},
-	"ledger elsewhere": {"ledger.enabled=false", "ledger.url=https://ledger.example.com", "ledger.caSecret=ledger-ca"},
-	"no replicas":      {"replica.enabled=false"},
-	"outside":          {"webhooks.url=https://admission.example.com:8443", "webhooks.mutate=false", "webhooks.warnWorkloads=false"},
-	"everything":       {"image.digest=sha256:" + strings.Repeat("a", 64), "imagePullSecrets[0].name=pull", "ledger.initialize=false", "ledger.storage.storageClassName=fast", "replica.storage.storageClassName=fast", "replica.replicas=3", "replica.refresh=1s", "webhooks.exemptNamespaces={cert-manager,kube-system}", "breakGlass.group=corp:on-call", "networkPolicy.clients.matchLabels.team=payments", "admission.replicas=3"},
-	"other namespaces": {"admission.config.namespaces[0].names={payments,shop-*}", "admission.config.namespaces[0].environment=production/eu", "admission.config.namespaces[0].tags=resolve"},
+	"default":             nil,
+	"namespace":           {"createNamespace=true"},
+	"only admission":      {"ledger.enabled=false", "replica.enabled=false", "admission.servers={https://ledger.example.com,https://other.example.com:7480}", "breakGlass.reconcile=false"},
+	"only ledger":         {"admission.enabled=false", "replica.enabled=false", "networkPolicy.enabled=false"},
+	"only replicas":       {"ledger.enabled=false", "ledger.url=https://ledger.example.com:7480", "admission.enabled=false", "replica.tenant=acme", "replica.replicas=1"},
+	"ledger elsewhere":    {"ledger.enabled=false", "ledger.url=https://ledger.example.com", "ledger.caSecret=ledger-ca"},
+	"no replicas":         {"replica.enabled=false"},
+	"outside":             {"webhooks.url=https://admission.example.com:8443", "webhooks.mutate=false", "webhooks.warnWorkloads=false"},
+	"everything":          {"image.digest=sha256:" + strings.Repeat("a", 64), "imagePullSecrets[0].name=pull", "ledger.initialize=false", "ledger.storage.storageClassName=fast", "replica.storage.storageClassName=fast", "replica.replicas=3", "replica.refresh=1s", "webhooks.exemptNamespaces={cert-manager,kube-system}", "breakGlass.group=corp:on-call", "networkPolicy.clients.matchLabels.team=payments", "admission.replicas=3"},
+	"client certificates": {"admission.clientCASecret=front-proxy", "admission.clientNames={kube-apiserver,front-proxy-client}"},
+	"other namespaces":    {"admission.config.namespaces[0].names={payments,shop-*}", "admission.config.namespaces[0].environment=production/eu", "admission.config.namespaces[0].tags=resolve"},
 }
 
 // setFlags returns helm's flags for settings.
@@ -76,6 +77,9 @@ func TestChartRefusesValues(t *testing.T) {
 	for _, tt := range []struct{ setting, reason string }{
 		{"admission.replicas=1", "/admission/replicas"},
 		{"admission.maxAge=forever", "/admission/maxAge"},
+		{"admission.clientCASecret=Front_Proxy", "/admission/clientCASecret"},
+		{"admission.clientNames={kube-apiserver}", "admission.clientNames requires admission.clientCASecret"},
+		{"admission.clientCASecret=ca,admission.clientNames={a b}", "/admission/clientNames/0"},
 		{"admission.servers={http://ledger.example.com}", "/admission/servers/0"},
 		{"replica.replicas=0", "/replica/replicas"},
 		{"replica.refresh=often", "/replica/refresh"},
@@ -101,6 +105,25 @@ func TestChartRefusesValues(t *testing.T) {
 		if err == nil || !strings.Contains(out, tt.reason) {
 			t.Errorf("--set %s: error %v, want one that names %s:\n%s", tt.setting, err, tt.reason, out)
 		}
+	}
+}
+
+// TestChartClientCertificates checks that admission serve accepts the flags of
+// the chart, and reads the authorities from the Secret.
+func TestChartClientCertificates(t *testing.T) {
+	soak.WithoutRace(t)
+	const authority, name, mount = "--client-ca=/etc/muniment/clients/ca.crt", "--client-name=kube-apiserver", "/etc/muniment/clients"
+	for settings, want := range map[string]bool{"default": false, "client certificates": true} {
+		found := render(t, chartValues[settings])
+		for _, part := range []string{authority, name, mount, "secretName: front-proxy"} {
+			if strings.Contains(found, part) != want {
+				t.Errorf("%s: has %q: %t, want %t", settings, part, !want, want)
+			}
+		}
+	}
+	c := newCompany(t, "chart")
+	if out, code := c.run("admission", "serve", authority, name, "--server=https://127.0.0.1:1"); code != 2 || !strings.Contains(out, "--admission-config") {
+		t.Errorf("admission serve: exit code %d, want one that names the first file that is missing:\n%s", code, out)
 	}
 }
 
