@@ -20,8 +20,12 @@ func (s *Server) openPortal() (err error) {
 	if s.cfg.Portal.Off {
 		return nil
 	}
+	policy := ""
+	if s.cfg.Policy != nil {
+		policy = s.cfg.Policy.Text()
+	}
 	s.portal, err = portal.New(s.cfg.Portal, portal.Server{
-		Auth: s.auth, Log: s.ledger.Origin(), Replica: s.ledger.IsReplica(), Now: s.now, Exchange: s.exchange, Report: s.signedIn,
+		Auth: s.auth, Log: s.ledger.Origin(), Policy: policy, Replica: s.ledger.IsReplica(), Now: s.now, Exchange: s.exchange, Report: s.signedIn,
 		RequestID: func(ctx context.Context) string {
 			r, _ := ctx.Value(requestKey{}).(*request)
 			if r == nil {

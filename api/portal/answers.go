@@ -26,6 +26,7 @@ type state struct {
 	IdleExpires *time.Time `json:"idleExpires,omitempty"`
 	Now         time.Time  `json:"now"`
 	Log         string     `json:"log"`
+	Policy      string     `json:"policy,omitempty"`
 	Replica     bool       `json:"replica"`
 	Providers   []provider `json:"providers"`
 }
@@ -92,7 +93,7 @@ func (p *Portal) session(w http.ResponseWriter, r *http.Request) (*state, *failu
 
 // describe returns the state of a session, or that there is none.
 func (p *Portal) describe(s *session) *state {
-	out := &state{Tenants: []seat{}, Now: p.server.Now().UTC(), Log: p.server.Log, Replica: p.server.Replica, Providers: []provider{}}
+	out := &state{Tenants: []seat{}, Now: p.server.Now().UTC(), Log: p.server.Log, Policy: p.server.Policy, Replica: p.server.Replica, Providers: []provider{}}
 	for _, known := range p.server.Auth.Providers() {
 		out.Providers = append(out.Providers, provider{known.Name, known.DisplayName})
 	}

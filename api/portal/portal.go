@@ -47,6 +47,7 @@ const (
 type Server struct {
 	Auth    *auth.Authenticator
 	Log     string // the log's origin
+	Policy  string // the text of the log's trust policy, which browsers pin; "": none
 	Replica bool
 	Now     func() time.Time
 	// Exchange returns a token for an identity token.

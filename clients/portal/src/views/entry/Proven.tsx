@@ -18,7 +18,7 @@ export function Proven({
         </Fact>
         <Fact name="Position">
           entry {formatNumber(index)} of {formatNumber(size)}
-          {seq !== undefined && <>, {seq === 0 ? 'the first' : `number ${formatNumber(seq)}`} of its stream</>}
+          {seq !== undefined && <>, sequence number {formatNumber(seq)} of its stream</>}
         </Fact>
         {streamId !== undefined && (
           <Fact name="Stream">

@@ -170,7 +170,7 @@ function LoadedView({ loaded, payload }: { loaded: Loaded; payload: { size: numb
   return (
     <>
       <div>
-        <Status tone="good">These are the bytes that the header commits to</Status>
+        <Status tone="good">The header commits to these bytes</Status>
       </div>
       {isTooLarge && (
         <Notice tone="info" title="The payload is too large to be read as a document">
