@@ -480,6 +480,9 @@ func (x *exportMaker) inputs(in *exported) {
 	if x.one(4) || len(in.Keys) == 0 && !x.one(20) {
 		in.Keys = append(in.Keys, x.w.signers[x.IntN(signatories)].pem)
 	}
+	if x.one(30) {
+		in.Keys = append(in.Keys, x.publicKey())
+	}
 	if x.one(2) {
 		in.Files = x.folder()
 	}

@@ -5,12 +5,18 @@ import (
 	"io"
 )
 
-// The kinds of inputs, as in docs/spec/verify.md. Inputs of receipts have no
-// member for it.
+// The kinds of inputs, as in docs/spec/receipt.md, section 6. Inputs of
+// receipts have no member for it.
 const (
 	kindExport   = "export"
 	kindEvidence = "evidence-bundle"
 	kindSigstore = "sigstore-bundle"
+
+	// Files of the caller, and what verifications with them return.
+	kindConfiguration = "configuration"
+	kindPolicy        = "trust-policy"
+	kindKey           = "public-key"
+	kindRoot          = "trusted-root"
 )
 
 // A mutant is an input of any kind.
@@ -37,6 +43,10 @@ func read(line []byte) (mutant, int, error) {
 		in = &evidence{}
 	case kindSigstore:
 		in = &signed{}
+	case kindConfiguration:
+		in = &configured{}
+	case kindPolicy, kindKey, kindRoot:
+		in = &trusted{}
 	default:
 		in = &input{}
 	}
@@ -54,16 +64,23 @@ func (in *exported) number(id int) { in.ID = id }
 func (in *evidence) number(id int) { in.ID = id }
 func (in *signed) number(id int)   { in.ID = id }
 
+func (in *configured) number(id int) { in.ID = id }
+func (in *trusted) number(id int)    { in.ID = id }
+
 // mutant returns the i-th input of a seed. The kinds take turns, so that a
 // short run has all of them.
 func (m *maker) mutant(i int) mutant {
 	switch i % 10 {
-	case 1, 4, 7:
+	case 1, 7:
 		return m.export()
-	case 2, 6:
+	case 2:
 		return m.evidence()
 	case 3:
 		return m.sigstore()
+	case 4, 6:
+		return m.configuration()
+	case 8:
+		return m.trusted()
 	}
 	return m.make()
 }

@@ -3,7 +3,8 @@
 // The file format and the other runners are specified in docs/spec/receipt.md,
 // section 6. A seed and a number determine an input: a receipt of any form, an
 // export with its files, receipt and stream, an evidence bundle, or a Sigstore
-// bundle, each with keys, policies, requirements and expectations. Most inputs
+// bundle, each with keys, policies, requirements and expectations; a
+// configuration with such a file; or a file of the caller. Most inputs
 // have a fault. Faults are inserted before hashing and signing as well as
 // after, so that all steps are reached. Sigstore bundles are made from the
 // vectors, and cannot be signed again.

@@ -54,7 +54,7 @@ func TestGenerate(t *testing.T) {
 			r.codes[f[2]]++
 		}
 	}
-	for kind, least := range map[string]int{"*main.input": 28, "*main.exported": 45, "*main.evidence": 25, "*main.signed": 20} {
+	for kind, least := range map[string]int{"*main.input": 28, "*main.exported": 45, "*main.evidence": 25, "*main.signed": 20, "*main.configured": 45, "*main.trusted": 3} {
 		r := kinds[kind]
 		if r == nil || len(r.codes) < least || r.verified*20 < r.all {
 			t.Errorf("%s: %+v; want %d different codes, and one in 20 verified", kind, r, least)

@@ -4,7 +4,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 )
@@ -44,25 +43,6 @@ type sigstoreCase struct {
 	Artifact       string
 	ArtifactDigest string
 	Verdict        string
-}
-
-// readSigstoreVectors reads them, from the root of the repository or the folder
-// of this package.
-func readSigstoreVectors() (*sigstoreVectors, error) {
-	const name = "docs/spec/vectors/sigstore.json"
-	text, err := os.ReadFile(name)
-	if os.IsNotExist(err) {
-		text, err = os.ReadFile("../../" + name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	v := &sigstoreVectors{}
-	if err := json.Unmarshal(text, v); err != nil {
-		return nil, err
-	}
-	v.Cases = slices.DeleteFunc(v.Cases, func(c *sigstoreCase) bool { return !isObject(c.BundleBase64) })
-	return v, nil
 }
 
 // isObject reports whether a text is a JSON object that can be changed: some

@@ -5,7 +5,10 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 
 	"filippo.io/mldsa"
@@ -121,6 +124,7 @@ type world struct {
 	tenants   []string
 	signers   []*signatory // of manifests
 	sigstore  *sigstoreVectors
+	keys      [][]byte // files of keys, good and bad
 }
 
 func newWorld() (*world, error) {
@@ -146,8 +150,29 @@ func newWorld() (*world, error) {
 	if w.signers, err = newSignatories(); err != nil {
 		return nil, err
 	}
-	w.sigstore, err = readSigstoreVectors()
+	if w.sigstore, err = readVectors[*sigstoreVectors]("sigstore.json"); err != nil {
+		return nil, err
+	}
+	w.sigstore.Cases = slices.DeleteFunc(w.sigstore.Cases, func(c *sigstoreCase) bool { return !isObject(c.BundleBase64) })
+	keys, err := readVectors[[]struct{ KeyBase64 []byte }]("keys.json")
+	for _, k := range keys {
+		w.keys = append(w.keys, k.KeyBase64)
+	}
 	return w, err
+}
+
+// readVectors reads a file of vectors, from the root of the repository or the
+// folder of this package.
+func readVectors[T any](name string) (v T, err error) {
+	name = "docs/spec/vectors/" + name
+	text, err := os.ReadFile(name)
+	if os.IsNotExist(err) {
+		text, err = os.ReadFile("../../" + name)
+	}
+	if err != nil {
+		return v, err
+	}
+	return v, json.Unmarshal(text, &v)
 }
 
 // policy returns the text of a policy for a log.

@@ -224,6 +224,9 @@ func (w *world) badConfigs() {
 		{"no identities", invalid, `{"identities":[]}`},
 		{"65 identities", invalid, `{"identities":[` + many(65, identity) + `]}`},
 		{"an identity that is a string", invalid, `{"identities":["ci@acme.example"]}`},
+		{"an identity that is an array", invalid, `{"identities":[[]]}`},
+		{"an identity in an array in an array", invalid, `{"identities":[[` + identity + `]]}`},
+		{"sigstore in an array", invalid, `{"sigstore":[{"rekorUrl":"https://rekor.example"}]` + root},
 		{"an issuer that is null", invalid, `{"identities":[{"issuer":null,"subject":"x"}]}`},
 		{"a subject of 2,049 bytes", invalid, `{"identities":[{"issuer":"x","subject":"` + long(2049) + `"}]}`},
 		{"an invalid member after an identity without issuer", invalid, `{"identities":[{"subject":"x"}],"streamKey":1}`},
@@ -298,6 +301,7 @@ func (w *world) receiptCases() {
 	payload := w.blob("payload.json", w.receipts.Payloads["p4"])
 	w.add("a receipt", "receipts", full, "", nil, "verified")
 	w.add("a receipt, with its kind", "receipts", full, Receipt, nil, "verified")
+	w.add("a receipt, with a kind that does not exist", "receipts", full, "Receipt", nil, CodeKindUnknown)
 	w.add("a receipt with the stream key", "receipts, stream key", full, Receipt, nil, "verified")
 	w.add("a receipt of another stream", "receipts, stream key", verified, Receipt, nil, "stream-mismatch")
 	w.add("a receipt with expectations", "receipts", verified, Receipt, &inputs{Expect: &expected{Tenant: text("acme"), Kind: text("attestation"), Control: text("SI-7"), Signer: text("ci@acme.example"), Issuer: text("https://issuer.example"), RequireVerified: true, Admitted: true}}, "verified")

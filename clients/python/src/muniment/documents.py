@@ -131,6 +131,9 @@ def verify_file(
     known = kind
     try:
         known = kind or recognize(file)
+        if known not in _VERIFIERS:
+            known = None
+            raise InputError("kind-unknown", f"{kind}: no kind of verification")
         _check_expected(known, given)
         members = _VERIFIERS[known](file, configuration, given)
     except (MunimentError, SigstoreError) as error:

@@ -11,10 +11,15 @@ from typing import Any
 from . import sigstore
 from .bundle import BundleError
 from .bundle import verify as verify_bundle
-from .errors import CallerError, NotVerified
+from .configuration import Configuration
+from .documents import Inputs as DocumentInputs
+from .documents import verify_file
+from .errors import CallerError, FormatError, NotVerified
 from .export import ExportError, Inputs, PublicKey, Requirements, read_requirements
 from .export import verify as verify_export
 from .policy import Policy
+from .report import Report
+from .sigstore.trustedroot import Authority, Log, Period, parse_trusted_root
 from .statement import Statement
 from .streamkey import parse_stream_key
 from .verify import verify
@@ -93,7 +98,7 @@ def judge(mutant: dict[str, Any]) -> str:
     """Return the verdict on one input, followed by the fingerprint or the reason code."""
     try:
         return f"verified {_JUDGES[mutant.get('kind', 'receipt')](mutant)}"
-    except (BundleError, ExportError) as error:
+    except (BundleError, ExportError, _FailedError) as error:
         return f"{error.verdict} {error.code}"
     except (NotVerified, sigstore.NotVerified) as error:
         return f"refused {error.code}"
@@ -210,11 +215,90 @@ def _judge_sigstore(mutant: dict[str, Any]) -> str:
     )
 
 
+def _judge_configuration(mutant: dict[str, Any]) -> str:
+    files = {path: base64.b64decode(text) for path, text in mutant["files"].items()}
+
+    def read(path: str, limit: int) -> bytes:
+        if path not in files:
+            raise FileNotFoundError(path)
+        return files[path][:limit]
+
+    configuration = Configuration.parse(base64.b64decode(mutant["configuration"]), read=read)
+    if "file" not in mutant:
+        return fingerprint_of(
+            {
+                "keys": " ".join(one.key.id for one in configuration.trusted_keys),
+                "policies": " ".join(policy.name for policy in configuration.policies),
+                "streamKey": configuration.stream_key is not None,
+            }
+        )
+    exported = mutant.get("exported")
+    inputs = DocumentInputs(
+        artifact=_optional(mutant, "artifact"),
+        files=None if exported is None else {n: base64.b64decode(t) for n, t in exported.items()},
+        receipt=_optional(mutant, "receipt"),
+        stream=_optional(mutant, "stream"),
+    )
+    file = base64.b64decode(mutant["file"])
+    report = verify_file(file, configuration, inputs, kind=mutant.get("as"), name="file")
+    if report.verdict != "verified":
+        raise _FailedError(report)
+    return fingerprint_of({"report": json.loads(report.to_json()), "text": report.to_text()})
+
+
+class _FailedError(Exception):
+    """A report that is not one of a verified file."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report.code)
+        self.verdict = "not-checked" if report.verdict == "error" else "refused"
+        self.code = report.code
+
+
+def _judge_policy(mutant: dict[str, Any]) -> str:
+    policy = Policy.parse(base64.b64decode(mutant["file"]), "0")
+    members = {"origin": policy.log.name, "witnessed": policy.asks_for_witness}
+    return fingerprint_of(members | {"keys": list(policy.keys)})
+
+
+def _judge_key(mutant: dict[str, Any]) -> str:
+    return fingerprint_of({"keyId": PublicKey.parse(base64.b64decode(mutant["file"])).id})
+
+
+def _judge_root(mutant: dict[str, Any]) -> str:
+    try:
+        root = parse_trusted_root(base64.b64decode(mutant["file"]))
+    except FormatError as error:
+        raise CallerError("trusted-root-malformed", error.message) from None
+
+    def period(valid: Period) -> str:
+        return " ".join("-" if end is None else str(end) for end in (valid.start, valid.end))
+
+    def logs(all_: dict[bytes, Log]) -> list[str]:
+        return sorted(f"{key.hex()} {period(log.valid)}" for key, log in all_.items())
+
+    def authorities(all_: tuple[Authority, ...]) -> list[str]:
+        return [f"{len(one.certificates)} {period(one.valid)}" for one in all_]
+
+    return fingerprint_of(
+        {
+            "logs": logs(root.logs),
+            "certificateLogs": logs(root.ct_logs),
+            "certificateAuthorities": authorities(root.certificate_authorities),
+            "timestampAuthorities": authorities(root.timestamp_authorities),
+        }
+    )
+
+
 _JUDGES = {
     "receipt": _judge_receipt,
     "export": _judge_export,
     "evidence-bundle": _judge_evidence,
     "sigstore-bundle": _judge_sigstore,
+    "configuration": _judge_configuration,
+    "trust-policy": _judge_policy,
+    "public-key": _judge_key,
+    "trusted-root": _judge_root,
 }
 
 

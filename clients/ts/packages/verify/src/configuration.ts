@@ -4,6 +4,7 @@ import { sha256 } from '@noble/hashes/sha2.js';
 import {
   array,
   check,
+  custom,
   maxBytes,
   maxLength,
   minBytes,
@@ -192,7 +193,16 @@ const schema = object({
   ),
   trustedKeys: optional(paths(64)),
   identities: optional(
-    pipe(array(object({ issuer: optional(text), subject: optional(text) })), minLength(1), maxLength(64)),
+    pipe(
+      array(
+        pipe(
+          custom<object>((value) => !Array.isArray(value)), // an object for schemas
+          object({ issuer: optional(text), subject: optional(text) }),
+        ),
+      ),
+      minLength(1),
+      maxLength(64),
+    ),
   ),
   trustedRoot: optional(union([path, paths(16)])),
   trustPolicy: optional(union([path, paths(16)])),

@@ -10,7 +10,8 @@ import { pathToFileURL } from 'node:url';
 import { EvidenceError, verifyEvidence, type EvidenceOptions } from './bundle/index.js';
 import { compare, hex, utf8 } from './bytes.js';
 import { write } from './command/output.js';
-import { CallerError, NotVerifiedError } from './errors.js';
+import { ConfigurationError, parseConfiguration } from './configuration.js';
+import { CallerError, FormatError, NotVerifiedError } from './errors.js';
 import type { Options } from './expectations.js';
 import {
   ExportError,
@@ -22,6 +23,9 @@ import {
 } from './export/index.js';
 import { parsePolicy } from './policy.js';
 import { BundleRefusedError, SigstoreError, Trust, type Identity } from './sigstore/index.js';
+import { parseTrustedRoot, type Authority, type Log, type Period } from './sigstore/trustedroot.js';
+import type { VerificationKind } from './report/sections.js';
+import { verifyFile } from './verification/file.js';
 import { reportOf, type Statement } from './statement.js';
 import { parseStreamKey } from './streamkey.js';
 import { verify } from './verify.js';
@@ -99,6 +103,30 @@ const provenMembers = [
   'witnessed',
 ] as const;
 
+/** A line for a configuration, with a file to verify with it or none. */
+interface ConfigurationMutant {
+  id: number;
+  kind: 'configuration';
+  configuration: string;
+  files: Record<string, string>;
+  file?: string;
+  as?: VerificationKind;
+  artifact?: string;
+  exported?: Record<string, string>;
+  receipt?: string;
+  stream?: string;
+}
+
+/** A line for a file of the caller. */
+interface TrustedMutant {
+  id: number;
+  kind: 'trust-policy' | 'public-key' | 'trusted-root';
+  file: string;
+}
+
+/** Any line. */
+type AnyMutant = Mutant | EvidenceMutant | ExportMutant | SigstoreMutant | ConfigurationMutant | TrustedMutant;
+
 /** Returns the fingerprint of a statement, in hexadecimal. */
 export function fingerprint(statement: Statement): string {
   const { proven, claimed, content, warnings } = reportOf(statement);
@@ -136,7 +164,7 @@ const decode = (text: string): Uint8Array => Uint8Array.from(Buffer.from(text, '
  * Returns the verdict on one input, followed by the fingerprint or the reason
  * code.
  */
-export async function judge(mutant: Mutant | EvidenceMutant | ExportMutant | SigstoreMutant): Promise<string> {
+export async function judge(mutant: AnyMutant): Promise<string> {
   try {
     switch (mutant.kind) {
       case 'export':
@@ -145,13 +173,22 @@ export async function judge(mutant: Mutant | EvidenceMutant | ExportMutant | Sig
         return `verified ${fingerprintOf(await judgeEvidence(mutant))}`;
       case 'sigstore-bundle':
         return `verified ${fingerprintOf(await judgeSigstore(mutant))}`;
+      case 'configuration':
+        return await judgeConfiguration(mutant);
+      case 'trust-policy':
+        return `verified ${fingerprintOf(judgePolicy(decode(mutant.file)))}`;
+      case 'public-key':
+        return `verified ${fingerprintOf({ keyId: (await parseKey(mutant.file)).id })}`;
+      case 'trusted-root':
+        return `verified ${fingerprintOf(await judgeRoot(decode(mutant.file)))}`;
       case undefined:
         return `verified ${fingerprint(judgeReceipt(mutant))}`;
     }
   } catch (error) {
     if (error instanceof ExportError || error instanceof EvidenceError) return `${error.verdict} ${error.code}`;
     if (error instanceof NotVerifiedError || error instanceof BundleRefusedError) return `refused ${error.code}`;
-    if (error instanceof CallerError || error instanceof SigstoreError) return `not-checked ${error.code}`;
+    if (error instanceof CallerError || error instanceof SigstoreError || error instanceof ConfigurationError)
+      return `not-checked ${error.code}`;
     throw error;
   }
 }
@@ -179,7 +216,7 @@ async function judgeExport(mutant: ExportMutant): Promise<object> {
   const policies = mutant.policies.map((text, i) => parsePolicy(String(i), decode(text)));
   const options: ExportOptions = { ...mutant.expect, policies };
   if (mutant.streamKey !== undefined) options.streamKey = parseStreamKey(decode(mutant.streamKey));
-  options.keys = await Promise.all(mutant.keys.map((text) => PublicKey.parse(decode(text))));
+  options.keys = await Promise.all(mutant.keys.map(parseKey));
   if (mutant.requirements !== undefined) options.requirements = await parseRequirements(decode(mutant.requirements));
   if (mutant.receipt !== undefined) options.receipt = decode(mutant.receipt);
   if (mutant.stream !== undefined) options.stream = decode(mutant.stream);
@@ -210,6 +247,72 @@ async function judgeSigstore(mutant: SigstoreMutant): Promise<object> {
   };
 }
 
+/** Parses a key in base64. The error has the code of the configuration. */
+async function parseKey(text: string): Promise<PublicKey> {
+  try {
+    return await PublicKey.parse(decode(text));
+  } catch {
+    throw new ConfigurationError('key-malformed', 'not a public key');
+  }
+}
+
+async function judgeConfiguration(mutant: ConfigurationMutant): Promise<string> {
+  const named = new Map(Object.entries(mutant.files).map(([path, text]) => [path, decode(text)]));
+  const configuration = await parseConfiguration(decode(mutant.configuration), named);
+  const { file, as, artifact, exported, receipt, stream } = mutant;
+  if (file === undefined) {
+    const { keys, policies, streamKey } = configuration.parts;
+    const of = (names: string[]) => names.join(' ');
+    return `verified ${fingerprintOf({
+      keys: of(keys.map(({ id }) => id)),
+      policies: of(policies.map(({ name }) => name)),
+      streamKey: streamKey !== undefined,
+    })}`;
+  }
+  const report = await verifyFile(
+    configuration,
+    { name: 'file', content: decode(file) },
+    {
+      ...(as !== undefined && { kind: as }),
+      ...(artifact !== undefined && { artifact: decode(artifact) }),
+      ...(exported && {
+        files: folderOf(new Map(Object.entries(exported).map(([name, text]) => [name, decode(text)]))),
+      }),
+      ...(receipt !== undefined && { receipt: decode(receipt) }),
+      ...(stream !== undefined && { stream: decode(stream) }),
+    },
+  );
+  if (report.verdict === 'verified')
+    return `verified ${fingerprintOf({ report: JSON.parse(JSON.stringify(report)) as object, text: report.toText() })}`;
+  return `${report.verdict === 'error' ? 'not-checked' : 'refused'} ${report.code}`;
+}
+
+function judgePolicy(text: Uint8Array): object {
+  const policy = parsePolicy('0', text);
+  const keys = policy.keys().map(({ name, hash }) => `${name}+${hash}`);
+  keys.sort((a, b) => compare(utf8(a), utf8(b)));
+  return { origin: policy.origin, witnessed: policy.asksForWitness, keys };
+}
+
+async function judgeRoot(text: Uint8Array): Promise<object> {
+  let root;
+  try {
+    root = await parseTrustedRoot(text);
+  } catch (error) {
+    if (!(error instanceof FormatError)) throw error;
+    throw new ConfigurationError('trusted-root-malformed', error.message);
+  }
+  const period = ({ start, end }: Period) => `${start ?? '-'} ${end ?? '-'}`;
+  const logs = (all: ReadonlyMap<string, Log>) => [...all].map(([id, { valid }]) => `${id} ${period(valid)}`).sort();
+  const authorities = (all: Authority[]) => all.map((one) => `${one.certificates.length} ${period(one.valid)}`);
+  return {
+    logs: logs(root.logs),
+    certificateLogs: logs(root.ctLogs),
+    certificateAuthorities: authorities(root.certificateAuthorities),
+    timestampAuthorities: authorities(root.timestampAuthorities),
+  };
+}
+
 /** Yields the lines of a file, which need not fit in memory. */
 function* linesOf(path: string): Iterable<string> {
   const file = openSync(path, 'r');
@@ -228,6 +331,6 @@ function* linesOf(path: string): Iterable<string> {
 
 if (import.meta.url === pathToFileURL(process.argv[1] ?? '').href)
   for (const line of linesOf(process.argv[2] ?? '')) {
-    const mutant = JSON.parse(line) as Mutant | EvidenceMutant | ExportMutant | SigstoreMutant;
+    const mutant = JSON.parse(line) as AnyMutant;
     write(1, `${mutant.id} ${await judge(mutant)}\n`);
   }

@@ -6,14 +6,14 @@
  */
 const unsafe = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/gu;
 
-/** Escapes unsafe characters in text for a terminal. */
+/** Escapes unsafe characters, as JSON does (receipt.md, section 5). */
 export function printable(text: string): string {
-  return text.replace(unsafe, (c) => `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`);
+  return text.replace(unsafe, (c) =>
+    Array.from({ length: c.length }, (_, i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, '0')}`).join(''),
+  );
 }
 
 /** Encodes a value as JSON on one line, with unsafe characters escaped. */
 export function printableJson(value: unknown): string {
-  return JSON.stringify(value).replace(unsafe, (c) =>
-    Array.from({ length: c.length }, (_, i) => `\\u${c.charCodeAt(i).toString(16).padStart(4, '0')}`).join(''),
-  );
+  return printable(JSON.stringify(value));
 }

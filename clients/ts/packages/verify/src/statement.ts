@@ -1,5 +1,6 @@
 /** The result of a verification, and its report (receipt.md, section 5). */
 
+import { utf8Text } from './bytes.js';
 import type { Header } from './header.js';
 
 /** A warning of the report. */
@@ -98,10 +99,14 @@ export interface ReceiptReport {
   warnings: Warning[];
 }
 
-/** Returns the report on a statement, ready for JSON.stringify. */
+/**
+ * Returns the report on a statement, ready for JSON.stringify. The members of
+ * the header have the order of its bytes.
+ */
 export function reportOf(statement: Statement): ReceiptReport {
-  const { time, erased, header, ...proven } = statement;
-  delete proven.headerBytes;
+  const { time, erased, headerBytes, ...proven } = statement;
+  delete proven.header;
+  const header = headerBytes && (JSON.parse(utf8Text(headerBytes)) as Header);
   return {
     proven,
     claimed: { time, ...(erased && { erased }), ...(header && { header }) },

@@ -56,10 +56,10 @@ const unknown = new FailedReport<VerificationKind>('x', undefined, 'error', 'kin
 test('text', () => {
   expect(signed.toText()).toBe(
     [
-      '✓ VERIFIED  sigstore-bundle  a\\u{1b}[31m<b>&"\'.json',
+      '✓ VERIFIED  sigstore-bundle  a\\u001b[31m<b>&"\'.json',
       'Proven',
       '  bundleSha256     00',
-      '  signer.identity  é\\u{202e}',
+      '  signer.identity  é\\u202e',
       '  signer.issuer    https://i.example',
       'Warnings',
       `  artifact-not-checked  ${WARNINGS.get('artifact-not-checked') ?? ''}`,
@@ -68,7 +68,7 @@ test('text', () => {
     ].join('\n'),
   );
   expect(refused.toText()).toBe(
-    '✗ NOT VERIFIED  receipt  r.json\n  step 8: no \\u{7} path (inclusion)\n' +
+    '✗ NOT VERIFIED  receipt  r.json\n  step 8: no \\u0007 path (inclusion)\n' +
       'What this report does not prove: docs/sdk-trust-boundary.md#receipts\n',
   );
   expect(unknown.toText()).toBe(
@@ -105,9 +105,9 @@ describe('the page', () => {
   });
 
   test('escapes what files contain', () => {
-    expect(page).toContain('a\\u{1b}[31m&lt;b&gt;&amp;&quot;&#39;.json');
+    expect(page).toContain('a\\u001b[31m&lt;b&gt;&amp;&quot;&#39;.json');
     expect(page).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u202e]|<b>/);
-    expect(page).toContain('<th scope="row">signer.identity</th><td>é\\u{202e}</td>');
+    expect(page).toContain('<th scope="row">signer.identity</th><td>é\\u202e</td>');
   });
 
   test('has the reason of a refusal, and the boundary', () => {

@@ -68,7 +68,7 @@ export async function verifyFile(
     kind ??= await recognize(file.name, contentOf(file));
     checkInputs(kind, inputs);
   } catch (error) {
-    return failed(file.name, kind, error);
+    return failed(file.name, kind && Object.hasOwn(accepted, kind) ? kind : undefined, error);
   }
   switch (kind) {
     case 'receipt':
