@@ -15,6 +15,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // Path is the path below which the portal is served.
@@ -62,7 +64,7 @@ func Load(built fs.FS) (*Files, error) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		data, err := fs.ReadFile(built, name)
+		data, err := readFile(built, name)
 		if err != nil {
 			return err
 		}
@@ -84,6 +86,15 @@ func Load(built fs.FS) (*Files, error) {
 		return nil, fmt.Errorf("read the portal's page: %w", err)
 	}
 	return f, nil
+}
+
+func readFile(built fs.FS, name string) ([]byte, error) {
+	f, err := built.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return bounded.ReadAll(f, bounded.Document)
 }
 
 func newFile(name, mediaType string, data []byte) (*file, error) {

@@ -9,6 +9,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -34,7 +35,7 @@ func run() error {
 	limit := flag.Duration("for", 30*time.Minute, "how long to run at most")
 	flag.Parse()
 	if flag.NArg() < 2 {
-		return fmt.Errorf("usage: provider [flags] REDIRECT SUBJECT:PASSWORD...")
+		return errors.New("no redirect URI or person: provider [flags] REDIRECT SUBJECT:PASSWORD")
 	}
 	var people []providerrig.Person
 	for _, arg := range flag.Args()[1:] {
