@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -69,4 +70,10 @@ func (w *witnessMetrics) health() (witnesses []*munimentv1.WitnessHealth, anchor
 		anchors = append(anchors, &munimentv1.AnchorHealth{Name: filepath.Base(a.Path()), Size: size, Lag: max(published, size) - size, Failures: a.Failures()})
 	}
 	return witnesses, anchors
+}
+
+// coverageOf returns the last computed coverage of a stream, or nil, and the
+// stage that it is measured by.
+func (s *Server) coverageOf(stream *ledger.Stream) (*inventory.Summary, string) {
+	return s.coverage.of(stream), s.settings.Load().coverageStage()
 }

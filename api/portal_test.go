@@ -480,3 +480,127 @@ func TestPreviewException(t *testing.T) {
 	_, err = r.portal(acmeToken).PreviewException(ctx, connect.NewRequest(&munimentv1.PreviewExceptionRequest{Tenant: "acme"}))
 	wantCode(t, "neither", err, connect.CodeInvalidArgument, "exception")
 }
+
+// The overview has the numbers of the tenant's own entries, and how to connect
+// what it has no entries of.
+func TestGetOverview(t *testing.T) {
+	ctx := context.Background()
+	r := newExceptionRig(t)
+	get := func(today *timestamppb.Timestamp) *munimentv1.GetOverviewResponse {
+		t.Helper()
+		res, err := r.portal(acmeToken).GetOverview(ctx, connect.NewRequest(&munimentv1.GetOverviewRequest{Tenant: "acme", Today: today}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Msg
+	}
+	o := get(nil)
+	for part, c := range map[string]*munimentv1.Connection{"coverage": o.Coverage.Connection, "decisions": o.Decisions.Connection, "findings": o.Findings.Connection, "exceptions": o.Exceptions.Connection,
+		"backfills": o.Backfills.Connection, "triage": o.Triage.Connection, "caches": o.Caches.Connection, "verification": o.Verification.Connection} {
+		if c.Connected || len(c.Commands) == 0 || c.Page == "" {
+			t.Errorf("%s of an empty stream: %v", part, c)
+		}
+	}
+	r.putControl(t, "1", "C", strings.ReplaceAll(gateControl, "EVIDENCE", "C"))
+	g := &gateTest{r.testServer, t, acmeToken}
+	r.state(acmeToken, statementAbout("app", "b"))
+	if _, err := g.ask(nil, "a", "b", "c"); err != nil {
+		t.Fatal(err)
+	}
+	one := r.asks("dana", "EXC-1")
+	r.asks("dana", "EXC-2")
+	if err := r.decides("kim", "EXC-1", one, "approve", ""); err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range []struct{ kind, payload string }{
+		{"finding", strings.Replace(findingOf("INC-1", "open", `,"due":"2026-11-02T00:00:00Z"`), "EVIDENCE", "C", 1)},
+		{"backfill-checkpoint", `{"entity":"orders.total","checkpoint":"25%","acaScore":0.9,"ts":"2026-11-01T12:00Z","rollbackReady":true}`},
+		{"backfill-checkpoint", `{"entity":"orders.total","checkpoint":"50%","acaScore":0.97,"ts":"2026-11-02T12:00Z","rollbackReady":true}`},
+		{"triage-action", `{"incident":"inc-1","playbook":"p","action":"a","result":"succeeded","irreversible":true,"actor":"kim","started":"2026-11-01T00:10:00Z"}`},
+		{"metric-snapshot", `{"service":"cdn","window":{"from":"2026-11-01T00:00:00Z","to":"2026-11-01T01:00:00Z"},"metrics":[{"name":"latency_p99","value":0.25,"unit":"s"},{"name":"cache_hit_ratio","value":0.98,"unit":"ratio"}]}`},
+		{"verification-report", `{"verdict":"verified","reasonCode":"ok","version":"1","verifier":"muniment-go"}`},
+		{"verification-report", `{"verdict":"not-verified","reasonCode":"tag_mismatch","version":"1","verifier":"muniment-go","index":"0"}`},
+	} {
+		if _, err := r.event(acmeToken, e.kind, fmt.Sprint("o", i), e.payload); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o = get(timestamppb.New(time.Now().Add(-time.Hour)))
+	if d := o.Decisions; len(d.Stages) != 1 || d.Stages[0].Passed != 1 || d.Stages[0].Blocked != 2 || len(d.Stopped) != 2 || d.Stopped[0].Artifact.Digest["sha256"] != strings.Repeat("c", 64) {
+		t.Errorf("decisions: %v", d)
+	}
+	if f := o.Findings; len(f.Days) != 91 || f.Days[0].Open != 0 || f.Days[90].Open != 1 || f.Total != 1 || f.Overdue != 1 || f.Counts[0].State != "open" {
+		t.Errorf("findings: %v", f)
+	}
+	if x := o.Exceptions; x.ExpiringTotal != 1 || x.Expiring[0].Id != "EXC-1" || x.WaitingTotal != 1 || x.Waiting[0].Id != "EXC-2" {
+		t.Errorf("exceptions: %v", x)
+	}
+	if b := o.Backfills; len(b.Backfills) != 1 || b.Backfills[0].Percent != 50 || b.Backfills[0].AcaScore != 0.97 || len(b.Backfills[0].Points) != 2 || b.Backfills[0].Points[0].Percent != 25 || b.Backfills[0].Time == nil {
+		t.Errorf("backfills: %v", b)
+	}
+	if m := o.Triage; m.GetMttaSeconds() != 600 || m.MttaIncidents != 1 || m.Incidents != 1 || m.Counts[0].Count != 1 || m.Recent[0].Incident != "inc-1" {
+		t.Errorf("triage: %v", m)
+	}
+	if c := o.Caches; len(c.Services) != 1 || c.Services[0].GetP99Milliseconds() != 250 || c.Services[0].GetHitRatio() != 0.98 {
+		t.Errorf("caches: %v", c)
+	}
+	if v := o.Verification; len(v.Verifiers) != 1 || v.Verifiers[0].Verified != 1 || v.Verifiers[0].NotVerified != 1 || v.Failures[0].ReasonCode != "tag_mismatch" {
+		t.Errorf("verification: %v", v)
+	}
+	if o.Log.TreeSize != o.State.TreeSize || o.Behind != 0 {
+		t.Errorf("the log: %v, behind %d", o.Log, o.Behind)
+	}
+	if again := get(timestamppb.New(time.Now().Add(-time.Hour))); again.Decisions.Stages[0].Blocked != 2 {
+		t.Errorf("a second call counts twice: %v", again.Decisions)
+	}
+	for _, at := range []time.Time{time.Now().Add(time.Hour), time.Now().Add(-72 * time.Hour)} {
+		_, err := r.portal(acmeToken).GetOverview(ctx, connect.NewRequest(&munimentv1.GetOverviewRequest{Tenant: "acme", Today: timestamppb.New(at)}))
+		wantCode(t, at.String(), err, connect.CodeInvalidArgument, "today")
+	}
+	other, err := r.portal(globexToken).GetOverview(ctx, connect.NewRequest(&munimentv1.GetOverviewRequest{Tenant: "globex"}))
+	if err != nil || other.Msg.Decisions.Connection.Connected || other.Msg.Findings.Connection.Connected || other.Msg.Log.StreamEntries != 0 {
+		t.Errorf("another tenant sees %v, %v", other, err)
+	}
+}
+
+func TestGetPrivacyBudget(t *testing.T) {
+	ctx := context.Background()
+	ts := newServer(t)
+	export := func(name string, epsilon, spent float64) uint64 {
+		t.Helper()
+		payload := fmt.Sprintf(`{"name":%q,"created":"2026-11-01T00:00:00Z","files":[{"path":"f","digest":{"sha256":%q}}],"residencyRegions":["DE"],"licenses":["MIT"],"privacyBudget":{"epsilon":%v,"spent":%v,"budget":4}}`,
+			name, strings.Repeat("a", 64), epsilon, spent)
+		res, err := ts.client(acmeToken).Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: &munimentv1.Submission{Kind: "export-manifest", Payload: []byte(payload)}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Msg.Appended.Index
+	}
+	get := func() *munimentv1.GetPrivacyBudgetResponse {
+		t.Helper()
+		res, err := ts.portal(acmeToken).GetPrivacyBudget(ctx, connect.NewRequest(&munimentv1.GetPrivacyBudgetRequest{Tenant: "acme"}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Msg
+	}
+	if b := get(); b.Connection.Connected || len(b.Budgets) != 0 {
+		t.Errorf("without exports: %v", b)
+	}
+	one := export("one", 0.5, 0.5)
+	export("two", 0.25, 0.75)
+	b := get().Budgets
+	if len(b) != 1 || b[0].Checked != "0.75" || b[0].Claimed != "0.75" || !b[0].Agrees || b[0].Limit != "4" || b[0].SpendCount != 2 || b[0].Spends[0].Checked != "0.5" || b[0].Spends[1].Amount != "0.25" {
+		t.Errorf("two exports: %v", b)
+	}
+	export("three", 1, 1)
+	if b := get().Budgets; b[0].Agrees || b[0].Checked != "1.75" || b[0].Claimed != "1" {
+		t.Errorf("an understated sum: %v", b)
+	}
+	if _, err := ts.erase(one, allOfIt, "a request"); err != nil {
+		t.Fatal(err)
+	}
+	if b := get().Budgets; b[0].SpendCount != 2 || b[0].Agrees || b[0].Problem == "" {
+		t.Errorf("after an erasure: %v", b)
+	}
+}

@@ -164,7 +164,7 @@ func (s *Server) mountServices(rs *routes) {
 	mount(munimentv1connect.GateServiceName, func(o connect.HandlerOption) (string, http.Handler) {
 		return munimentv1connect.NewGateServiceHandler(gates, o)
 	})
-	pages := &rpc.Portal{Ledger: s.ledger, Reader: s.views, Health: s.logHealth, Public: public, Drain: drain}
+	pages := &rpc.Portal{Ledger: s.ledger, Reader: s.views, Health: s.logHealth, Coverage: s.coverageOf, Now: s.now, Public: public, Drain: drain}
 	mount(munimentv1connect.PortalServiceName, func(o connect.HandlerOption) (string, http.Handler) {
 		return munimentv1connect.NewPortalServiceHandler(pages, o)
 	})

@@ -3,27 +3,32 @@ package rpc
 import (
 	"context"
 	"errors"
+	"time"
 
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/controls/views"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
-	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
 // Portal implements PortalService, which answers the views of the portal.
 type Portal struct {
-	munimentv1connect.UnimplementedPortalServiceHandler
 	Ledger *ledger.Ledger
 	Reader *views.Reader
 	// Health returns the health of the log.
 	Health func() *munimentv1.LogHealth
-	Public Public
-	Drain  Drain
+	// Coverage returns the last computed coverage of a stream, or nil, and its
+	// stage.
+	Coverage func(*ledger.Stream) (*inventory.Summary, string)
+	Now      func() time.Time
+	Public   Public
+	Drain    Drain
 }
 
 // EntryMessage returns the function that makes messages of entries.
@@ -78,6 +83,39 @@ func parseDigest(field, text string) (entry.Digest, error) {
 		return d, rpcerr.Field(connect.CodeInvalidArgument, field, "%s", err)
 	}
 	return d, nil
+}
+
+// maxToday is how long ago the day of a caller can have begun.
+const maxToday = 48 * time.Hour
+
+func (s *Portal) GetOverview(ctx context.Context, req *connect.Request[munimentv1.GetOverviewRequest]) (*connect.Response[munimentv1.GetOverviewResponse], error) {
+	return serveView(ctx, s, req.Msg.Tenant, req, func(ctx context.Context, v *views.Viewer, m *munimentv1.GetOverviewRequest) (*munimentv1.GetOverviewResponse, error) {
+		now := s.Now().UTC()
+		today := now.Truncate(24 * time.Hour)
+		if m.Today != nil {
+			if today = m.Today.AsTime(); m.Today.CheckValid() != nil || today.After(now) || now.Sub(today) > maxToday {
+				return nil, rpcerr.Field(connect.CodeInvalidArgument, "today", "must be at most 48 hours ago and not in the future")
+			}
+		}
+		res, err := s.Reader.Overview(ctx, v, today)
+		if err != nil {
+			return nil, err
+		}
+		connection, err := s.Reader.Connect(ctx, v, kindname.Inventory)
+		if err != nil {
+			return nil, err
+		}
+		sum, stage := s.Coverage(v.Stream)
+		res.Coverage = views.Coverage(connection, sum, stage)
+		res.Log, err = s.health(ctx, v)
+		return res, err
+	}, func(m *munimentv1.GetOverviewResponse) **munimentv1.LogState { return &m.State })
+}
+
+func (s *Portal) GetPrivacyBudget(ctx context.Context, req *connect.Request[munimentv1.GetPrivacyBudgetRequest]) (*connect.Response[munimentv1.GetPrivacyBudgetResponse], error) {
+	return serveView(ctx, s, req.Msg.Tenant, req, func(ctx context.Context, v *views.Viewer, m *munimentv1.GetPrivacyBudgetRequest) (*munimentv1.GetPrivacyBudgetResponse, error) {
+		return s.Reader.GetPrivacyBudget(ctx, v, m)
+	}, func(m *munimentv1.GetPrivacyBudgetResponse) **munimentv1.LogState { return &m.State })
 }
 
 func (s *Portal) GetArtifact(ctx context.Context, req *connect.Request[munimentv1.GetArtifactRequest]) (*connect.Response[munimentv1.GetArtifactResponse], error) {

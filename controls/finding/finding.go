@@ -232,29 +232,46 @@ func (c *Count) Share() float64 {
 // CountAt counts the findings as they were at a time. A finding counts from its
 // first report.
 func CountAt(all []*Finding, at time.Time, sla func(control, severity string) (days int, ok bool)) Count {
-	c := Count{Time: at}
+	return CountsAt(all, []time.Time{at}, sla)[0]
+}
+
+// CountsAt is CountAt for several times, which increase.
+func CountsAt(all []*Finding, times []time.Time, sla func(control, severity string) (days int, ok bool)) []Count {
+	counts := make([]Count, len(times))
+	for i, at := range times {
+		counts[i].Time = at
+	}
 	for _, f := range all {
-		n := 0
-		for n < len(f.Reports) && !f.Reports[n].Time.After(at) {
-			n++
-		}
-		if n == 0 {
-			continue
-		}
-		then := *f
-		then.Reports = f.Reports[:n]
-		switch {
-		case then.Resolved():
-			c.Resolved++
-			continue
-		case then.Newest().Status == InProgress:
-			c.InProgress++
-		default:
-			c.Open++
-		}
-		if due := then.Deadline(sla); !due.IsZero() && !due.After(at) {
-			c.Overdue++
+		n, then, due := 0, *f, time.Time{}
+		for i, at := range times {
+			from := n
+			for n < len(f.Reports) && !f.Reports[n].Time.After(at) {
+				n++
+			}
+			if n == 0 {
+				continue
+			}
+			if n != from {
+				then.Reports = f.Reports[:n]
+				due = then.Deadline(sla)
+			}
+			counts[i].add(&then, due)
 		}
 	}
-	return c
+	return counts
+}
+
+func (c *Count) add(f *Finding, due time.Time) {
+	switch {
+	case f.Resolved():
+		c.Resolved++
+		return
+	case f.Newest().Status == InProgress:
+		c.InProgress++
+	default:
+		c.Open++
+	}
+	if !due.IsZero() && !due.After(c.Time) {
+		c.Overdue++
+	}
 }

@@ -55,6 +55,8 @@ type Summary struct {
 	Result  string // Covered, Uncovered or NoInventory
 	Tallies map[Cell]*Tally
 	Sources []*Source // that have not ended
+	// Problems are the reasons of Uncovered.
+	Problems []string
 }
 
 // Summarize is Cover without the names of artifacts.
@@ -67,6 +69,7 @@ func (r *Reader) Summarize(ctx context.Context, tenant string, s *ledger.Stream,
 	if err != nil {
 		return nil, err
 	}
+	sum.Problems = c.Problems
 	sum.At, sum.Sources = c.At, slices.DeleteFunc(c.Sources, func(s *Source) bool { return s.Retired })
 	switch {
 	case len(sum.Sources) == 0:

@@ -50,7 +50,8 @@ type Reader struct {
 	// Message returns an entry as the API does.
 	Message func(*ledger.Entry) *munimentv1.Entry
 
-	names indexes
+	names   indexes
+	tallies tallies
 }
 
 // A Viewer is the caller for whom a view is made.

@@ -71,7 +71,7 @@ func (s *SpendSums) Add(r *bundle.Record) {
 		return
 	}
 	at := BudgetSpends{Budget: budget, Flavor: a[AttributeFlavor], Unit: a[AttributeUnit], Relation: a[AttributeRelation]}
-	amount, err := ParseDecimal(a[amountAttribute(at.Flavor)])
+	amount, err := ParseDecimal(a[AmountAttribute(at.Flavor)])
 	if err != nil || at.Flavor != PureDP && at.Flavor != ZCDP {
 		s.unreadable = true
 		return
@@ -104,6 +104,9 @@ func (s *SpendSums) All() (all []BudgetSpends, ok bool) {
 	})
 	return all, true
 }
+
+// Zero returns the decimal 0.
+func Zero() Decimal { return decimalOf(new(big.Int)) }
 
 // Plus returns the sum of two decimals.
 func (d Decimal) Plus(other Decimal) Decimal {

@@ -32,8 +32,8 @@ func (p *Privacy) Attributes() map[string]string {
 	return a
 }
 
-// amountAttribute returns the attribute of the amount of a spend.
-func amountAttribute(flavor string) string {
+// AmountAttribute returns the attribute of the amount of a spend.
+func AmountAttribute(flavor string) string {
 	if flavor == ZCDP {
 		return AttributeRho
 	}
@@ -140,9 +140,9 @@ func (s *streamScan) add(p *Privacy, r *bundle.Record) error {
 	if a[AttributeFlavor] != p.Flavor || a[AttributeUnit] != p.Unit || a[AttributeRelation] != p.Relation {
 		return fail(SpendDiffers, "entry %d: its flavor, privacy unit or neighboring relation is not that of the manifest, so the losses cannot be added", r.Index)
 	}
-	amount, err := ParseDecimal(a[amountAttribute(p.Flavor)])
+	amount, err := ParseDecimal(a[AmountAttribute(p.Flavor)])
 	if err != nil {
-		return fail(SpendUnreadable, "entry %d: %s: %w", r.Index, amountAttribute(p.Flavor), err)
+		return fail(SpendUnreadable, "entry %d: %s: %w", r.Index, AmountAttribute(p.Flavor), err)
 	}
 	s.sum.Add(s.sum, amount.units)
 	return nil

@@ -1426,7 +1426,8 @@ type OverviewTriage struct {
 	Since      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`
 	Counts     []*ActionsCount        `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty"`
 	Incidents  uint64                 `protobuf:"varint,4,opt,name=incidents,proto3" json:"incidents,omitempty"`
-	// Mean time from the detection of an incident to the first action. An
+	// Mean time from the detection of an incident to the first action, by the
+	// newest 1,000 actions. An
 	// incident counts if a finding with its ID has the time of detection. Absent:
 	// none counts.
 	MttaSeconds *float64 `protobuf:"fixed64,5,opt,name=mtta_seconds,json=mttaSeconds,proto3,oneof" json:"mtta_seconds,omitempty"`
@@ -5072,19 +5073,17 @@ type BudgetRecord struct {
 	LimitDelta string `protobuf:"bytes,5,opt,name=limit_delta,json=limitDelta,proto3" json:"limit_delta,omitempty"`
 	// The unit of spends: epsilon or rho.
 	Measure string `protobuf:"bytes,6,opt,name=measure,proto3" json:"measure,omitempty"`
-	// What the exports have spent together, by the newest manifest and by the
-	// entries of the log.
+	// What the exports have spent together, by the newest manifest, as the
+	// nearest double, and by the entries of the log.
 	Claimed string `protobuf:"bytes,7,opt,name=claimed,proto3" json:"claimed,omitempty"`
 	Checked string `protobuf:"bytes,8,opt,name=checked,proto3" json:"checked,omitempty"`
-	// The newest manifest claims what the entries add up to.
+	// The newest manifest claims at least what the entries add up to.
 	Agrees bool `protobuf:"varint,9,opt,name=agrees,proto3" json:"agrees,omitempty"`
 	// Why the sum could not be checked, such as an erased header.
 	Problem string `protobuf:"bytes,10,opt,name=problem,proto3" json:"problem,omitempty"`
-	// What the entries have spent together as ε, if the measure is rho.
-	Epsilon string `protobuf:"bytes,11,opt,name=epsilon,proto3" json:"epsilon,omitempty"`
 	// The spends, the oldest first, at most the newest 100.
-	Spends        []*BudgetSpend `protobuf:"bytes,12,rep,name=spends,proto3" json:"spends,omitempty"`
-	SpendCount    uint64         `protobuf:"varint,13,opt,name=spend_count,json=spendCount,proto3" json:"spend_count,omitempty"`
+	Spends        []*BudgetSpend `protobuf:"bytes,11,rep,name=spends,proto3" json:"spends,omitempty"`
+	SpendCount    uint64         `protobuf:"varint,12,opt,name=spend_count,json=spendCount,proto3" json:"spend_count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5185,13 +5184,6 @@ func (x *BudgetRecord) GetAgrees() bool {
 func (x *BudgetRecord) GetProblem() string {
 	if x != nil {
 		return x.Problem
-	}
-	return ""
-}
-
-func (x *BudgetRecord) GetEpsilon() string {
-	if x != nil {
-		return x.Epsilon
 	}
 	return ""
 }
@@ -5847,7 +5839,7 @@ const file_muniment_v1_portal_proto_rawDesc = "" +
 	"connection\x123\n" +
 	"\abudgets\x18\x03 \x03(\v2\x19.muniment.v1.BudgetRecordR\abudgets\x12\x14\n" +
 	"\x05total\x18\x04 \x01(\x04R\x05total\x12\x16\n" +
-	"\x06behind\x18\x05 \x01(\x04R\x06behind\"\x81\x03\n" +
+	"\x06behind\x18\x05 \x01(\x04R\x06behind\"\xe7\x02\n" +
 	"\fBudgetRecord\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06flavor\x18\x02 \x01(\tR\x06flavor\x12!\n" +
@@ -5860,10 +5852,9 @@ const file_muniment_v1_portal_proto_rawDesc = "" +
 	"\achecked\x18\b \x01(\tR\achecked\x12\x16\n" +
 	"\x06agrees\x18\t \x01(\bR\x06agrees\x12\x18\n" +
 	"\aproblem\x18\n" +
-	" \x01(\tR\aproblem\x12\x18\n" +
-	"\aepsilon\x18\v \x01(\tR\aepsilon\x120\n" +
-	"\x06spends\x18\f \x03(\v2\x18.muniment.v1.BudgetSpendR\x06spends\x12\x1f\n" +
-	"\vspend_count\x18\r \x01(\x04R\n" +
+	" \x01(\tR\aproblem\x120\n" +
+	"\x06spends\x18\v \x03(\v2\x18.muniment.v1.BudgetSpendR\x06spends\x12\x1f\n" +
+	"\vspend_count\x18\f \x01(\x04R\n" +
 	"spendCount\"\xb3\x01\n" +
 	"\vBudgetSpend\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12.\n" +
