@@ -6,13 +6,18 @@ import { EntryLink, Text, VerificationState, Who } from '../../records';
 import { usePaging, type PageOf } from '../../records/paging';
 import { usePerson } from '../../session/session';
 import { Answer, Empty, Pages, Panel, Table, Time, type Column } from '../../ui';
+import styles from './artifact.module.css';
 
 const columns: readonly Column<TimelineItem>[] = [
   { id: 'time', header: 'Time', cell: ({ time }) => <Time at={time} /> },
   {
     id: 'what',
     header: 'What',
-    cell: ({ summary, kind, relation }) => <Text>{summary === '' ? kind : `${words(relation)}: ${summary}`}</Text>,
+    cell: ({ summary, kind, relation }) => (
+      <span className={styles.what}>
+        <Text>{summary === '' ? kind : `${words(relation)}: ${summary}`}</Text>
+      </span>
+    ),
   },
   {
     id: 'verification',
