@@ -1,0 +1,215 @@
+/**
+ * The portal for tests: the real program with a new data folder, tenants and
+ * evidence, and Chromium.
+ */
+
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+
+export { startChromium } from '../../ts/packages/verify/test/chromium.js';
+
+const run = promisify(execFile);
+
+/** The program. `make build` makes it, with the page that `make portal` has built. */
+const program = process.env['MUNIMENT'] ?? fileURLToPath(new URL('../../../bin/muniment', import.meta.url));
+
+export type Role = 'appender' | 'reader' | 'approver' | 'auditor' | 'admin';
+
+/** A server with its data folder. */
+export class Ledger {
+  readonly #tokens = new Map<string, string>();
+  #server: ChildProcess | undefined;
+
+  private constructor(
+    readonly folder: string,
+    readonly tenants: readonly string[],
+  ) {}
+
+  /** Where the server listens. A restart changes it, unless it keeps the port. */
+  url = '';
+
+  /** Makes a log with tenants, and serves it. The first tenant is the default. */
+  static async start(tenants: readonly string[] = ['acme']): Promise<Ledger> {
+    if (!existsSync(program)) throw new Error(`${program} is missing: run 'make build'`);
+    const ledger = new Ledger(mkdtempSync(join(tmpdir(), 'muniment-portal-')), tenants);
+    const [first = 'acme', ...others] = tenants;
+    await run(program, ['init', ledger.data, '--origin', 'ledger.example.com', '--tenant', first]);
+    for (const other of others) await run(program, ['tenant', 'add', other, '--data', ledger.data]);
+    await ledger.serve();
+    return ledger;
+  }
+
+  get data(): string {
+    return join(this.folder, 'data');
+  }
+
+  /** Starts the server. Use it after `kill`. */
+  async serve(port = 0): Promise<void> {
+    const server = spawn(
+      program,
+      ['serve', '--data', this.data, '--listen', `127.0.0.1:${port}`, '--log-format', 'json'],
+      {
+        stdio: ['ignore', 'pipe', 'pipe'],
+      },
+    );
+    this.#server = server;
+    const log: string[] = [];
+    this.url = await new Promise<string>((resolve, reject) => {
+      server.once('exit', (code) => {
+        reject(new Error(`the server ended with ${code}:\n${log.join('\n')}`));
+      });
+      for (const stream of [server.stdout, server.stderr])
+        createInterface(stream).on('line', (line) => {
+          log.push(line);
+          const { msg, server: name, url } = parse(line);
+          if (msg === 'listening' && name === 'api' && url !== undefined) resolve(url);
+        });
+    });
+  }
+
+  /** Ends the server, and keeps the data. */
+  async kill(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    const server = this.#server;
+    this.#server = undefined;
+    if (server?.exitCode !== null || server.signalCode !== null) return;
+    server.kill(signal);
+    await once(server, 'exit');
+  }
+
+  /** Ends the server, and removes the data. */
+  async stop(): Promise<void> {
+    await this.kill();
+    rmSync(this.folder, { recursive: true });
+  }
+
+  /** Returns the first token of a tenant, which has the role admin. */
+  tokenFile(tenant = this.tenants[0] ?? ''): string {
+    return join(this.data, 'tokens', `${tenant}.token`);
+  }
+
+  /** Returns a token of a tenant for a role. */
+  async token(role: Role, tenant = this.tenants[0] ?? ''): Promise<string> {
+    const name = `${tenant} ${role}`;
+    let token = this.#tokens.get(name);
+    token ??= (await this.command(['token', 'issue', `${role}-1`, '--role', role], tenant)).trim();
+    this.#tokens.set(name, token);
+    return token;
+  }
+
+  /** Runs a command for a tenant, with its first token, and returns the output. */
+  async command(args: readonly string[], tenant?: string): Promise<string> {
+    const env = { ...process.env, MUNIMENT_SERVER: this.url, MUNIMENT_TOKEN_FILE: this.tokenFile(tenant) };
+    const { stdout } = await run(program, [...args], { cwd: this.folder, env, maxBuffer: 64 << 20 });
+    return stdout;
+  }
+
+  /** Writes a file into the folder, and returns its path. */
+  file(name: string, content: string | Uint8Array): string {
+    const path = join(this.folder, name);
+    writeFileSync(path, content);
+    return path;
+  }
+
+  /** Appends a document, and returns its index. */
+  async append(
+    name: string,
+    content: string | Uint8Array,
+    flags: readonly string[] = [],
+    tenant?: string,
+  ): Promise<number> {
+    const path = this.file(name, content);
+    const out = await this.command(['append', path, '--json', '--policy', join(this.data, 'policy'), ...flags], tenant);
+    const { index } = JSON.parse(out.split('\n')[0] ?? '') as { index: number };
+    return index;
+  }
+}
+
+interface LogLine {
+  msg?: string;
+  server?: string;
+  url?: string;
+}
+
+function parse(line: string): LogLine {
+  try {
+    return JSON.parse(line) as LogLine;
+  } catch {
+    return {};
+  }
+}
+
+/** What a page has done that it must not do. */
+export interface Watched {
+  page: Page;
+  /** Errors of scripts and of the console, and requests to other servers. */
+  problems: string[];
+  /** The calls of the API since the last `calls.length = 0`. */
+  calls: string[];
+}
+
+/** Opens a page, and watches it. */
+export async function openPage(context: BrowserContext, ledger: Ledger): Promise<Watched> {
+  const page = await context.newPage();
+  const watched: Watched = { page, problems: [], calls: [] };
+  page.on('console', (message) => {
+    if (message.type() === 'error') watched.problems.push(message.text());
+  });
+  page.on('pageerror', (error) => watched.problems.push(error.stack ?? error.message));
+  page.on('request', (request) => {
+    const url = request.url();
+    if (!url.startsWith(ledger.url) && !url.startsWith('blob:')) watched.problems.push(`request to ${url}`);
+    const call = /\/(muniment\.v1\.\w+\/\w+)/.exec(url)?.[1];
+    if (call !== undefined) watched.calls.push(call);
+  });
+  return watched;
+}
+
+/** Signs in with a token, as a person without a provider does. */
+export async function signIn(page: Page, ledger: Ledger, token: string): Promise<void> {
+  await page.goto(`${ledger.url}/portal/signin`);
+  await page.getByLabel('Token').fill(token);
+  await page.getByRole('button', { name: 'Sign in with the token' }).click();
+  await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
+}
+
+/** Opens a browser's context in which somebody with the role has signed in. */
+export async function signedIn(
+  browser: Browser,
+  ledger: Ledger,
+  { role = 'admin', tenant, ...options }: { role?: Role; tenant?: string } & Parameters<Browser['newContext']>[0] = {},
+): Promise<Watched & { context: BrowserContext }> {
+  const context = await browser.newContext({ timezoneId: 'Europe/Berlin', locale: 'en-GB', ...options });
+  const watched = await openPage(context, ledger);
+  await signIn(watched.page, ledger, await ledger.token(role, tenant));
+  return { ...watched, context };
+}
+
+/** Waits until the view is whole: its heading is there, and nothing is loading. */
+export async function settled(page: Page): Promise<void> {
+  await page.locator('main h1').first().waitFor();
+  await page.waitForFunction(() => document.querySelector('main [role=status][aria-label^=Loading]') === null);
+  await page.evaluate(() => document.fonts.ready);
+}
+
+const axe = readFileSync(fileURLToPath(import.meta.resolve('axe-core/axe.min.js')), 'utf8');
+
+/** Returns the violations of WCAG 2.2 AA that axe finds. */
+export async function violations(page: Page): Promise<string[]> {
+  await page.evaluate(axe);
+  return await page.evaluate(async () => {
+    const { run } = (globalThis as unknown as { axe: typeof import('axe-core') }).axe;
+    const { violations } = await run(document, {
+      runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'],
+    });
+    return violations.flatMap(({ id, nodes }) =>
+      nodes.map((node) => `${id}: ${node.html} ${node.failureSummary ?? ''}`),
+    );
+  });
+}
