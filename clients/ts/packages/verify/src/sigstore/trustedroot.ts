@@ -145,7 +145,7 @@ function readPeriod(value: Json | undefined, where: string): Period {
   const period = m.fields(value, where, 'start', 'end');
   const read = (name: 'start' | 'end'): Period => {
     if (!period.has(name)) return {};
-    const match = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?Z$/.exec(m.text(period.get(name), where));
+    const match = /^((?!0000)\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,9})?Z$/.exec(m.text(period.get(name), where));
     const whole = Date.parse(`${match?.[1] ?? ''}Z`);
     if (Number.isNaN(whole) || new Date(whole).toISOString().slice(0, 19) !== match?.[1])
       throw new FormatError(`${where}: must be a time such as 2026-01-02T03:04:05Z`);
