@@ -112,13 +112,22 @@ export interface Recorded {
 }
 
 /** The result for one submission of a batch: an entry, or an error. */
-export type BatchResult = ({ error?: undefined } & Recorded) | { error: Error };
+export type BatchResult =
+  | ({
+      /** Absent: the submission is recorded. */
+      error?: undefined;
+    } & Recorded)
+  | {
+      /** Why the submission is not recorded. */
+      error: Error;
+    };
 
 /** Selects entries that match all members. */
 export type Filter = MessageInitShape<typeof FilterSchema>;
 
 /** An entry, and the index from which to resume. */
 export interface Watched {
+  /** The entry, without its payload. */
   entry: Entry;
   /** The index after the entry. */
   nextIndex: bigint;

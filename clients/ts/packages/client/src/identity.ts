@@ -5,6 +5,7 @@ export type Identity = () => Promise<string>;
 
 /** The job has no identity token, or its platform refused to issue one. */
 export class IdentityError extends Error {
+  /** The name of the class. */
   override readonly name = 'IdentityError';
 }
 

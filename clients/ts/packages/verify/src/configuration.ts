@@ -56,8 +56,11 @@ export type ConfigurationCode =
  * people and may change between versions.
  */
 export class ConfigurationError extends Error {
+  /** The name of the class. */
   override name = 'ConfigurationError';
+  /** Creates an error with a code and a message. */
   constructor(
+    /** The reason, for programs. It does not change between versions. */
     readonly code: ConfigurationCode,
     message: string,
     options?: ErrorOptions,

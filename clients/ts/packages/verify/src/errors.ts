@@ -1,7 +1,46 @@
 /** The errors of this package, each with a code (receipt.md, section 5). */
 
+/** The reason why a receipt was refused or not checked. */
+export type Code =
+  | 'policy-missing'
+  | 'policy-malformed'
+  | 'stream-key-malformed'
+  | 'expectation-malformed'
+  | 'unreadable'
+  | 'receipt-malformed'
+  | 'receipt-version'
+  | 'proof-malformed'
+  | 'payload-unexpected'
+  | 'payload-erased'
+  | 'payload-missing'
+  | 'payload-differs'
+  | 'header-malformed'
+  | 'payload-mismatch'
+  | 'link-prev'
+  | 'link-seq'
+  | 'checkpoint-origin'
+  | 'checkpoint-signature'
+  | 'checkpoint-unsigned'
+  | 'checkpoint-quorum'
+  | 'inclusion'
+  | 'origin-mismatch'
+  | 'header-erased'
+  | 'tenant-mismatch'
+  | 'kind-mismatch'
+  | 'subject-mismatch'
+  | 'predicate-type-mismatch'
+  | 'control-mismatch'
+  | 'signature-unverified'
+  | 'signer-mismatch'
+  | 'not-admitted'
+  | 'link-hidden'
+  | 'stream-mismatch'
+  | 'tag-mismatch'
+  | 'external-unexpected'
+  | 'external-mismatch';
+
 /** Maps each reason code to its step in receipt.md, section 4. */
-export const STEPS = {
+export const STEPS: Readonly<Record<Code, number>> = {
   'policy-missing': 0,
   'policy-malformed': 0,
   'stream-key-malformed': 0,
@@ -38,18 +77,18 @@ export const STEPS = {
   'tag-mismatch': 10,
   'external-unexpected': 10,
   'external-mismatch': 10,
-} as const;
-
-/** The reason why a receipt was refused or not checked. */
-export type Code = keyof typeof STEPS;
+};
 
 /**
  * The base of all errors of this package. `message` is for people and may
  * change between versions.
  */
 export class MunimentError extends Error {
+  /** The name of the class. */
   override name = 'MunimentError';
+  /** Creates an error with a code and a message. */
   constructor(
+    /** The reason, for programs. It does not change between versions. */
     readonly code: Code,
     message: string,
     options?: ErrorOptions,
@@ -74,6 +113,7 @@ export class NotVerifiedError extends MunimentError {
  */
 export class FormatError extends MunimentError {
   override name = 'FormatError';
+  /** Creates an error. The code is `receipt-malformed` unless specified. */
   constructor(message: string, code: Code = 'receipt-malformed') {
     super(code, message);
   }
@@ -90,6 +130,7 @@ export class CallerError extends MunimentError {
  */
 export class PolicyError extends CallerError {
   override name = 'PolicyError';
+  /** Creates the error of a line of a policy, or of the whole policy. */
   constructor(
     /** The name that the caller gave the policy. */
     readonly policy: string,
@@ -110,6 +151,7 @@ export class PolicyError extends CallerError {
 /** An option is malformed or unknown. */
 export class OptionError extends CallerError {
   override name = 'OptionError';
+  /** Creates an error. The code is `expectation-malformed` unless specified. */
   constructor(
     /** The name of the option. */
     readonly option: string,

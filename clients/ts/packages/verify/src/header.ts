@@ -6,6 +6,7 @@ import { Members, parseObject, type Json } from './json.js';
 
 /** An artifact, as in an in-toto ResourceDescriptor. */
 export interface Artifact {
+  /** The name of the artifact, such as a file name or an image reference. */
   name?: string;
   /** Maps algorithms to values. Has at least one member, and no prototype. */
   digest: Record<string, string>;
@@ -17,6 +18,7 @@ export interface Signer {
   identity?: string;
   /** The certificate's OIDC issuer. */
   issuer?: string;
+  /** The ID of the public key, if the evidence was signed with one. */
   keyId?: string;
 }
 
@@ -26,7 +28,11 @@ export interface External {
   digest: Record<string, string>;
   /** Size of the evidence, in bytes. */
   size: number;
+  /**
+   * Where the evidence is kept, such as a URL. A hint, which nothing checks.
+   */
   location?: string;
+  /** The media type of the evidence. */
   mediaType?: string;
 }
 
@@ -36,34 +42,66 @@ export interface External {
  * `payload`.
  */
 export interface Header {
+  /** The name of the log. */
   origin: string;
+  /** The name of the tenant: 1 to 63 lowercase letters, digits and hyphens. */
   tenant: string;
+  /** The kind of the entry, one of {@link KindName} in this version. */
   kind: string;
+  /** The media type of the payload. */
   mediaType: string;
+  /** The artifacts that the entry is about. */
   subjects?: Artifact[];
+  /** The in-toto predicate type of the payload, a URI. */
   predicateType?: string;
   /**
    * Only the evidence's own claim, unless `verification.result` is `verified`.
    */
   signers?: Signer[];
+  /** The artifacts from which the subjects were made. */
   materials?: Artifact[];
+  /** The controls that the entry is about. */
   controls?: string[];
+  /** Further facts, by name. Which ones depends on the kind. */
   attributes?: Record<string, string>;
+  /** The evidence to which an entry by reference refers. */
   external?: External;
+  /** The identity that appended the entry. */
   submitter: string;
+  /** The idempotency key of the request. */
   idempotencyKey?: string;
   /** `sha256:` and 64 hexadecimal digits. */
   admissionPolicy?: string;
-  admission?: { result: 'admitted' | 'recorded'; rule?: string; reason?: string };
+  /** How the admission policy decided. */
+  admission?: {
+    /** `recorded`: no rule admits the entry, but the policy records it. */
+    result: 'admitted' | 'recorded';
+    /** The name of the rule that decided. */
+    rule?: string;
+    /** A sentence for people. */
+    reason?: string;
+  };
+  /**
+   * The result of the verification of the signatures of the evidence by the
+   * log.
+   */
   verification: {
+    /** `unverified`: the log did not check the signatures. */
     result: 'verified' | 'unverified' | 'failed';
+    /** The format of the evidence, as the log recognized it. */
     format?: string;
     /** `sha256:` and 64 hexadecimal digits. */
     trustedRoot?: string;
+    /** Why the signatures are not verified, for people. */
     reason?: string;
   };
-  /** The payload's commitment C (base64 of 32 bytes), and its size in bytes. */
-  payload: { commitment: string; size: number };
+  /** What the header states of the payload, which a receipt proves. */
+  payload: {
+    /** The commitment C, base64 of 32 bytes. */
+    commitment: string;
+    /** In bytes. */
+    size: number;
+  };
 }
 
 /** Size limit of headers, in bytes (entry.md, section 2). */

@@ -43,14 +43,20 @@ export { folderOf, type ByteStream, type Folder } from './export/files.js';
 export { evidenceOf, type ReportEvidence } from './report/evidence.js';
 export {
   FailedReport,
-  VerifiedReport,
+  type ProvenAndClaimed,
   type Report,
   type ReportedSigner,
   type ReportParts,
   type SigstoreClaimed,
   type SigstoreProven,
+  VerifiedReport,
 } from './report/report.js';
-export { VERIFICATION_KINDS, type VerificationKind } from './report/sections.js';
+export {
+  VERIFICATION_KINDS,
+  type FailedContent,
+  type VerificationKind,
+  type VerifiedContent,
+} from './report/sections.js';
 export { WARNINGS } from './report/warnings.js';
 export type { Input, Source } from './source.js';
 export { verifyEvidenceBundle, verifyStream } from './verification/evidence.js';

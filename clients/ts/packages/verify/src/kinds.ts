@@ -2,6 +2,7 @@
 
 /** One kind of entry, from the options in kinds.proto. */
 export interface Kind {
+  /** The name in headers. */
   readonly name: string;
   /** Repeated evidence is recognized by its content, a repeated event by its idempotency key. */
   readonly class: 'evidence' | 'event';
@@ -17,7 +18,9 @@ export interface Kind {
   readonly maxBytes: number;
   /** Attributes of the header that summarize an entry, most important first. */
   readonly keyFacts: readonly string[];
+  /** The name for people. */
   readonly title: string;
+  /** A noun phrase for people, in lower case. */
   readonly description: string;
   /** Relation of an artifact to the entry. Empty: it depends on the predicate type. */
   readonly relation: string;
@@ -27,22 +30,39 @@ export interface Kind {
 
 /** The names of the kinds. */
 export const KindName = {
+  /** Attestation: a signed statement, an SBOM or any other document. */
   Attestation: 'attestation',
+  /** Backfill checkpoint: the progress of a column backfill. */
   BackfillCheckpoint: 'backfill-checkpoint',
+  /** Configuration: a document that governs the stream from this entry on. */
   Config: 'config',
+  /** Control: a rule that the company has committed to. */
   Control: 'control',
+  /** Control set: the controls that gates enforce. */
   ControlSet: 'control-set',
+  /** Erasure: the erasure of an entry's payload or header. */
   Erasure: 'erasure',
+  /** Exception decision: a decision about an exception. */
   ExceptionDecision: 'exception-decision',
+  /** Exception request: a request to exempt artifacts from a control for a time. */
   ExceptionRequest: 'exception-request',
+  /** Export manifest: data that left the company. */
   ExportManifest: 'export-manifest',
+  /** Finding: a problem with an artifact or a control. */
   Finding: 'finding',
+  /** Gate decision: a gate's decision about artifacts. */
   GateDecision: 'gate-decision',
+  /** Inventory: the artifacts that exist or run in an environment. */
   Inventory: 'inventory',
+  /** Key event: the registration, retirement or compromise of a signer's key. */
   KeyEvent: 'key-event',
+  /** Metric snapshot: measurements of a service over a window of time. */
   MetricSnapshot: 'metric-snapshot',
+  /** Triage action: an action taken in response to an incident. */
   TriageAction: 'triage-action',
+  /** Verification report: the result of verifying a receipt. */
   VerificationReport: 'verification-report',
+  /** Vetting: the vetting of an image without provenance, until it expires. */
   Vetting: 'vetting',
 } as const;
 

@@ -10,6 +10,7 @@ import { parseInteger } from './json.js';
 
 /** A signature line of a checkpoint. */
 export interface SignatureLine {
+  /** The name of the key, which for the log is its origin. */
   keyName: string;
   /** 8 lowercase hexadecimal digits. */
   keyHash: string;
@@ -39,6 +40,7 @@ export interface Proof {
    * 0 to 63 hashes of 32 bytes, from the leaf's sibling to the root's child.
    */
   hashes: Uint8Array[];
+  /** The parsed checkpoint. */
   checkpoint: Checkpoint;
   /** The text of the checkpoint, with its signatures. */
   note: string;

@@ -20,27 +20,35 @@ export type Form = (typeof forms)[number];
 
 /** A parsed receipt. Nothing in it is verified. */
 export interface Receipt {
+  /** Which parts the receipt contains. */
   form: Form;
   /** 32 bytes. */
   tag: Uint8Array;
   /** Unix milliseconds, as claimed by the log. */
   time: number;
   /** Absent in the form `shared`. */
-  link?: Link & { seq: number };
+  link?: Link & {
+    /** The entry's sequence number in the stream, from 0. */
+    seq: number;
+  };
   /** L, 32 bytes. Only in the form `shared`. */
   linkHash?: Uint8Array;
-  /**
-   * The salt (32 bytes) and the unparsed text of the header. Absent in the form
-   * `header-erased`.
-   */
-  header?: { salt: Uint8Array; content: string };
+  /** Absent in the form `header-erased`. */
+  header?: {
+    /** 32 bytes. */
+    salt: Uint8Array;
+    /** The unparsed text. */
+    content: string;
+  };
   /** H, 32 bytes. Only in the form `header-erased`. */
   headerHash?: Uint8Array;
-  /**
-   * The salt (32 bytes) and the payload, if contained. Absent in the erased
-   * forms.
-   */
-  payload?: { salt: Uint8Array; content?: Uint8Array };
+  /** Absent in the erased forms. */
+  payload?: {
+    /** 32 bytes. */
+    salt: Uint8Array;
+    /** Absent unless the receipt contains the payload. */
+    content?: Uint8Array;
+  };
   /** The unparsed tlog-proof. */
   proof: string;
 }

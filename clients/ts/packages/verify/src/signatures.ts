@@ -24,9 +24,11 @@ export type Algorithm = keyof typeof algorithms;
 
 /** A signed-note key. */
 export interface Key {
+  /** The name of the log or witness. */
   name: string;
   /** 8 lowercase hexadecimal digits. */
   hash: string;
+  /** The algorithm of its signatures. */
   algorithm: Algorithm;
   /** 32 bytes (Ed25519) or 1,312 (ML-DSA-44). */
   publicKey: Uint8Array;

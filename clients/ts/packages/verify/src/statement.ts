@@ -19,8 +19,13 @@ export interface Statement {
   index: number;
   /** The number of entries in the checkpoint's tree. */
   size: number;
+  /** The root hash of the checkpoint. */
   root: string;
+  /** The hash of the entry's leaf in the tree. */
   leafHash: string;
+  /**
+   * The tag, by which holders of the stream key recognize the tenant's entries.
+   */
   tag: string;
   /** The ID of the stream. Absent in the form `shared`. */
   streamId?: string;
@@ -33,6 +38,7 @@ export interface Statement {
    * The leaf hash of the stream's previous entry. Absent in the form `shared`.
    */
   prev?: string;
+  /** The salted hash of the header. */
   headerHash: string;
   /** The SHA-256 of the header's bytes. Absent if the header is erased. */
   headerSha256?: string;
@@ -93,9 +99,15 @@ export function warningsOf(s: Statement): Warning[] {
  * `verdict`.
  */
 export interface ReceiptReport {
+  /** What follows from the checkpoint and the hashes. */
   proven: Omit<Statement, 'time' | 'erased' | 'header' | 'headerBytes'>;
+  /** What the log asserts, and nothing else supports. */
   claimed: Pick<Statement, 'time' | 'erased' | 'header'>;
+  /**
+   * Whether the evidence itself was checked, and not only a reference to it.
+   */
   content: 'checked' | 'not-checked';
+  /** What readers should know before they accept the receipt. */
   warnings: Warning[];
 }
 

@@ -2,10 +2,50 @@
  * The errors of the verification of evidence bundles (bundle.md, section 5).
  */
 
+/** The reason why a bundle was refused or not checked. */
+export type EvidenceCode =
+  | 'policy-missing'
+  | 'policy-malformed'
+  | 'stream-key-malformed'
+  | 'expectation-malformed'
+  | 'unreadable'
+  | 'archive-malformed'
+  | 'manifest-missing'
+  | 'manifest-malformed'
+  | 'manifest-version'
+  | 'members-differ'
+  | 'member-digest'
+  | 'checkpoint-malformed'
+  | 'checkpoint-origin'
+  | 'checkpoint-signature'
+  | 'checkpoint-unsigned'
+  | 'checkpoint-quorum'
+  | 'checkpoint-mismatch'
+  | 'leaves-malformed'
+  | 'tree-root'
+  | 'tile-mismatch'
+  | 'record-malformed'
+  | 'record-order'
+  | 'header-malformed'
+  | 'header-foreign'
+  | 'record-leaf'
+  | 'stream-mismatch'
+  | 'erasure-mismatch'
+  | 'payload-omitted'
+  | 'payload-missing'
+  | 'payload-unexpected'
+  | 'payload-mismatch'
+  | 'receipt-mismatch'
+  | 'stream-key-mismatch'
+  | 'stream-incomplete'
+  | 'identity-mismatch'
+  | 'tenant-mismatch'
+  | 'report-mismatch';
+
 /**
  * Maps each reason code to its step. This verifier does not perform step 11.
  */
-export const EVIDENCE_STEPS = {
+export const EVIDENCE_STEPS: Readonly<Record<EvidenceCode, number>> = {
   'policy-missing': 0,
   'policy-malformed': 0,
   'stream-key-malformed': 0,
@@ -43,18 +83,18 @@ export const EVIDENCE_STEPS = {
   'identity-mismatch': 10,
   'tenant-mismatch': 10,
   'report-mismatch': 11,
-} as const;
-
-/** The reason why a bundle was refused or not checked. */
-export type EvidenceCode = keyof typeof EVIDENCE_STEPS;
+};
 
 /**
  * The bundle was refused, or the call was wrong. `message` is for people and
  * may change between versions.
  */
 export class EvidenceError extends Error {
+  /** The name of the class. */
   override name = 'EvidenceError';
+  /** Creates an error with a code and a message. */
   constructor(
+    /** The reason, for programs. It does not change between versions. */
     readonly code: EvidenceCode,
     message: string,
     options?: ErrorOptions,

@@ -14,10 +14,13 @@ export interface EvidenceProven {
   identity: string;
   /** The name of the log. */
   origin: string;
+  /** The name of the tenant. */
   tenant: string;
   /** The number of entries in the tree. */
   size: number;
+  /** The root hash of the tree. */
   root: string;
+  /** The ID of the tenant's stream. */
   streamId: string;
   /** The number of entries of the stream. */
   entries: number;
@@ -49,9 +52,13 @@ export interface EvidenceClaimed {
 
 /** The sum of the spends with the same attributes. */
 export interface SpendSum {
+  /** The name of the budget. */
   budget: string;
+  /** `Pure DP` or `Zero-concentrated DP`, as in OpenDP's registry. */
   flavor: string;
+  /** Whose data one record is, such as `user`. */
   privacyUnit: string;
+  /** How neighbouring data sets differ, such as `add-remove`. */
   neighboringRelation: string;
   /** The number of spends. */
   spends: number;
@@ -65,8 +72,13 @@ export interface StreamClaimed extends EvidenceClaimed {
   first?: number;
   /** The time of the last entry. */
   newest?: number;
-  /** The number of entries of each kind. */
-  kinds: { kind: string; entries: number }[];
+  /** The kinds of the stream's entries, sorted. */
+  kinds: {
+    /** The kind. */
+    kind: string;
+    /** The number of entries of the kind. */
+    entries: number;
+  }[];
   /** Absent with the warning `spends-unreadable`. */
   spends?: SpendSum[];
 }
@@ -77,15 +89,21 @@ export type EvidenceWarning =
 
 /** The result for a verified evidence bundle. */
 export interface VerifiedEvidence {
+  /** What follows from signatures by trusted keys, and from hashes. */
   proven: EvidenceProven;
+  /** What the log asserts, and nothing else supports. */
   claimed: EvidenceClaimed;
+  /** In the order of the specification. */
   warnings: EvidenceWarning[];
 }
 
 /** The result for a verified stream. */
 export interface VerifiedStream {
+  /** What follows from signatures by trusted keys, and from hashes. */
   proven: EvidenceProven;
+  /** What the log asserts, and nothing else supports. */
   claimed: StreamClaimed;
+  /** In the order of the specification. */
   warnings: EvidenceWarning[];
 }
 

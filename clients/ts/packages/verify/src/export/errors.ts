@@ -70,8 +70,11 @@ export type ExportCode = (typeof EXPORT_STEPS)[number][number] | Code | Evidence
  * may change between versions.
  */
 export class ExportError extends Error {
+  /** The name of the class. */
   override name = 'ExportError';
+  /** Creates an error with a code and a message. */
   constructor(
+    /** The reason, for programs. It does not change between versions. */
     readonly code: ExportCode,
     /** The number of the step in export-manifest.md, section 7, that failed. */
     readonly step: number,

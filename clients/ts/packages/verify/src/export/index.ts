@@ -6,9 +6,9 @@
 export { EXPORT_STEPS, ExportError, type ExportCode } from './errors.js';
 export { MAX_EXPORT_MANIFEST_BYTES } from './envelope.js';
 export { folderOf, type ByteStream, type Folder, type Sha256 } from './files.js';
-export { tableVersions, type Geography } from './lookup.js';
+export { tableVersions, type Geography, type TableVersions } from './lookup.js';
 export type { ExportClaimed, ExportProven, ExportWarning, VerifiedExport } from './report.js';
-export { parseRequirements, Requirements, type RequirementsJson } from './requirements.js';
+export { parseRequirements, Requirements, type PrivacyLimit, type RequirementsJson } from './requirements.js';
 export type { Limit, Use } from './statement.js';
 export type { StreamFacts } from './stream.js';
 export { EXPORT_PREDICATE_TYPE } from '../spends.js';

@@ -74,8 +74,16 @@ const regions = once(({ CLOUD_REGIONS }) => {
   return new Map(Array.from({ length: all.length / 2 }, (_, i) => [all[2 * i] ?? '', all[2 * i + 1] ?? '']));
 });
 
+/** The versions of the tables of places. */
+export interface TableVersions {
+  /** Of the countries and their parts. */
+  iso3166: string;
+  /** Of the regions of clouds. */
+  cloudRegions: string;
+}
+
 /** Returns the versions of the tables of places. */
-export async function tableVersions(): Promise<{ iso3166: string; cloudRegions: string }> {
+export async function tableVersions(): Promise<TableVersions> {
   const { ISO3166, CLOUD_REGIONS } = await import('./tables.js');
   return { iso3166: ISO3166.version, cloudRegions: CLOUD_REGIONS.version };
 }

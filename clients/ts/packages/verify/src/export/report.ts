@@ -25,45 +25,102 @@ export type ExportWarning =
 
 /** What a verification has proven, given the signers. */
 export interface ExportProven {
+  /** The SHA-256 of the manifest, in lowercase hexadecimal. */
   manifestSha256: string;
+  /** The predicate type of the manifest, a URI. */
   predicateType: string;
+  /** The name of the tenant. */
   tenant: string;
+  /** The ID of the export. */
   exportId: string;
+  /** The accepted signers of the manifest. */
   signers: Signer[];
-  files: { name: string; sha256: string; size: number; checked: boolean }[];
+  /** The files, in the order of the manifest. */
+  files: {
+    /** The path in the export, with slashes. */
+    name: string;
+    /** In lowercase hexadecimal. */
+    sha256: string;
+    /** In bytes. */
+    size: number;
+    /** Whether the file itself was compared. */
+    checked: boolean;
+  }[];
   /** The version of this verifier's table. */
   spdxListVersion: string;
   /** The different expressions, sorted. */
   licenses: string[];
-  privacy?: { flavor: string; budget: string; epsilon: string; delta?: string; rho?: string; spent: string };
   /**
-   * The entry that records the manifest. The time is claimed by the log, in
-   * Unix milliseconds.
+   * The privacy loss. Amounts are decimals. Absent if the export is not
+   * differentially private.
    */
-  entry?: { origin: string; index: number; size: number; time: number };
+  privacy?: {
+    /** `Pure DP` or `Zero-concentrated DP`. */
+    flavor: string;
+    /** The name of the budget that is charged. */
+    budget: string;
+    /** The ε of the export. */
+    epsilon: string;
+    /** The δ of the export. Absent with `Pure DP`. */
+    delta?: string;
+    /** The ρ of the export. Absent with `Pure DP`. */
+    rho?: string;
+    /** What is spent of the budget with this export: ε or, for zCDP, ρ. */
+    spent: string;
+  };
+  /** The entry that records the manifest. Absent unless a receipt was given. */
+  entry?: {
+    /** The name of the log. */
+    origin: string;
+    /** The entry's index in the log, from 0. */
+    index: number;
+    /** The number of entries in the checkpoint's tree. */
+    size: number;
+    /** Claimed by the log, in Unix milliseconds. */
+    time: number;
+  };
+  /** What the stream shows. Absent unless an evidence bundle was given. */
   stream?: StreamFacts;
 }
 
 /** What the signers claim. */
 export interface ExportClaimed {
+  /** When the manifest was made, in RFC 3339. */
   created: string;
   /** The sum over the files that state them, if it is at most 2⁵³ − 1. */
   rows?: number;
+  /** Where the data was stored and processed. */
   residency: {
+    /** `storage` or `processing`. */
     activity: string;
+    /** ISO 3166 codes, with the cloud region if there is one. */
     places: string[];
+    /** Who asserts it. */
     claimedBy: Signer;
     /** The number of entries. */
     evidence: number;
   }[];
-  sensitivity?: { claimedBy: Signer };
-  sampler?: { name: string; claimedBy: Signer };
+  /** The sensitivity of the queries. Absent without a privacy loss. */
+  sensitivity?: {
+    /** Who asserts it. */
+    claimedBy: Signer;
+  };
+  /** The sampler of the noise. Absent without a privacy loss. */
+  sampler?: {
+    /** The name of the sampler. */
+    name: string;
+    /** Who asserts that it was used. */
+    claimedBy: Signer;
+  };
 }
 
 /** The result for a verified export. */
 export interface VerifiedExport {
+  /** What follows from signatures by accepted signers, and from hashes. */
   proven: ExportProven;
+  /** What the signers assert, and nothing else supports. */
   claimed: ExportClaimed;
+  /** In the order of the specification. */
   warnings: ExportWarning[];
 }
 

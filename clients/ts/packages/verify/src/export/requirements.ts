@@ -18,13 +18,34 @@ export interface RequirementsJson {
   licenses?: readonly string[];
   /** Where the data is allowed to be. */
   residency?: {
+    /** Storage only there. Empty or absent: anywhere. */
     'storage-allowed'?: readonly Geography[];
+    /** Storage nowhere there. */
     'storage-forbidden'?: readonly Geography[];
+    /** Processing only there. Empty or absent: anywhere. */
     'processing-included'?: readonly Geography[];
+    /** Processing nowhere there. */
     'processing-excluded'?: readonly Geography[];
   };
   /** What may be spent of a privacy budget. */
-  epsilon?: { budget?: string; epsilon: string; delta: string };
+  epsilon?: {
+    /** The name of the only accepted budget. Absent: any. */
+    budget?: string;
+    /** The most that may be spent, a decimal such as `"1.5"`. */
+    epsilon: string;
+    /** The δ for which it holds, a decimal such as `"0.000001"`. */
+    delta: string;
+  };
+}
+
+/** What may be spent of a privacy budget. */
+export interface PrivacyLimit {
+  /** The name of the only accepted budget. Absent: any. */
+  budget?: string;
+  /** The largest accepted ε. */
+  epsilon: Decimal;
+  /** The δ for which it holds. */
+  delta: Decimal;
 }
 
 /** Parsed requirements. Create them with {@link parseRequirements}. */
@@ -33,8 +54,10 @@ export class Requirements {
   constructor(
     /** The texts of the allowed licences. Undefined: no requirement. */
     readonly licenses: ReadonlySet<string> | undefined,
+    /** Where the data is allowed to be. Undefined: no requirement. */
     readonly residency: Use | undefined,
-    readonly epsilon: { budget?: string; epsilon: Decimal; delta: Decimal } | undefined,
+    /** What may be spent of a budget. Undefined: no requirement. */
+    readonly epsilon: PrivacyLimit | undefined,
   ) {}
 }
 

@@ -31,13 +31,17 @@ export interface ExportFile {
 
 /** Where data is allowed to be. An empty list sets no limit. */
 export interface Use {
+  /** Where data may be stored. */
   storage: Limit;
+  /** Where data may be processed. */
   processing: Limit;
 }
 
 /** The places that are allowed and forbidden for an activity. */
 export interface Limit {
+  /** Only there. Empty: anywhere that is not forbidden. */
   allowed: Geography[];
+  /** Nowhere there. */
   forbidden: Geography[];
 }
 

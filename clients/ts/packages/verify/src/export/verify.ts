@@ -32,8 +32,16 @@ export const MAX_EXPORT_RECEIPT_BYTES = 4 << 20;
 export interface CertificateVerifier {
   /** Returns what the bundle proves, or rejects if it is refused. */
   verify(bundle: Uint8Array): Promise<{
-    identity?: { name: string; issuer: string };
+    /** The identity in the certificate. */
+    identity?: {
+      /** The URI or e-mail address. */
+      name: string;
+      /** The URL of the OIDC issuer. */
+      issuer: string;
+    };
+    /** The payload type of the envelope. */
     payloadType?: string;
+    /** The payload of the envelope. */
     payload?: Uint8Array;
   }>;
 }

@@ -46,6 +46,8 @@ export class OpenFile implements Source {
   private bytes = 0;
 
   /**
+   * Names a file, which is not opened yet.
+   *
    * @param name identifies the file in reports
    * @param path is that of the file for the operating system
    */

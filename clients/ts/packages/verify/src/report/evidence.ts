@@ -9,15 +9,29 @@ import type { Report } from './report.js';
 
 /** The payload of an entry that records a report. */
 export interface ReportEvidence {
+  /** The verdict of the report. */
   verdict: Report['verdict'];
+  /** The code of the report, or `verified`. */
   reasonCode: string;
+  /** The version of this package. */
   version: string;
+  /** `muniment-typescript`. */
   verifier: string;
   /** In UTC, to the second. */
   verifiedAt: string;
   /** The index of the verified entry, in decimal. */
   index?: string;
-  subjects?: { name: string; digest: { sha256: string } }[];
+  /** The verified file. Absent if it cannot be read. */
+  subjects?: {
+    /** The name of the file, without its folder. */
+    name: string;
+    /** The digest of the file. */
+    digest: {
+      /** In lowercase hexadecimal. */
+      sha256: string;
+    };
+  }[];
+  /** The warnings, or the message of the failed check: at most 2,048 bytes. */
   detail: string;
 }
 

@@ -5,15 +5,27 @@ import type { ExportClaimed, ExportProven } from '../export/report.js';
 import type { ReceiptReport } from '../statement.js';
 import { pageOf } from './html.js';
 import type { Value } from './items.js';
-import type { Content, VerificationKind } from './sections.js';
+import type { Content, FailedContent, VerifiedContent, VerificationKind } from './sections.js';
 import { textOf } from './text.js';
 
 /** Who signed: a key, or the identity in a certificate. */
-export type ReportedSigner = { keyId: string } | { identity: string; issuer: string };
+export type ReportedSigner =
+  | {
+      /** `sha256:` and the SHA-256 of the SubjectPublicKeyInfo. */
+      keyId: string;
+    }
+  | {
+      /** The URI or e-mail address in the certificate. */
+      identity: string;
+      /** The URL of the OIDC issuer. */
+      issuer: string;
+    };
 
 /** What a verified Sigstore bundle proves. Hashes are in lowercase hexadecimal. */
 export interface SigstoreProven {
+  /** The SHA-256 of the bundle. */
   bundleSha256: string;
+  /** Who signed. */
   signer: ReportedSigner;
   /** The signed times in Unix milliseconds, ascending. Absent for keys. */
   times?: number[];
@@ -27,18 +39,34 @@ export interface SigstoreProven {
 
 /** What the statement in a verified Sigstore bundle claims. */
 export interface SigstoreClaimed {
+  /**
+   * The type of the predicate, a URI. Absent unless the content is a statement.
+   */
   predicateType?: string;
   /** The number of subjects. */
   subjects?: number;
 }
 
+/** What is proven and what is claimed in a verified report. */
+export interface ProvenAndClaimed<Proven, Claimed> {
+  /** What follows from signatures by trusted keys, and from hashes. */
+  proven: Proven;
+  /** What a signer or the log asserts, and nothing else supports. */
+  claimed: Claimed;
+}
+
 /** The parts of a verified report, by kind. */
 export interface ReportParts {
-  receipt: { proven: ReceiptReport['proven']; claimed: ReceiptReport['claimed'] };
-  'sigstore-bundle': { proven: SigstoreProven; claimed: SigstoreClaimed };
-  export: { proven: ExportProven; claimed: ExportClaimed };
-  stream: { proven: EvidenceProven; claimed: StreamClaimed };
-  'evidence-bundle': { proven: EvidenceProven; claimed: EvidenceClaimed };
+  /** Of a receipt (receipt.md). */
+  receipt: ProvenAndClaimed<ReceiptReport['proven'], ReceiptReport['claimed']>;
+  /** Of a Sigstore bundle (sigstore-verification.md). */
+  'sigstore-bundle': ProvenAndClaimed<SigstoreProven, SigstoreClaimed>;
+  /** Of an export with its manifest (export-manifest.md). */
+  export: ProvenAndClaimed<ExportProven, ExportClaimed>;
+  /** Of the tenant's stream in an evidence bundle (bundle.md). */
+  stream: ProvenAndClaimed<EvidenceProven, StreamClaimed>;
+  /** Of an evidence bundle (bundle.md). */
+  'evidence-bundle': ProvenAndClaimed<EvidenceProven, EvidenceClaimed>;
 }
 
 /** How a report can be rendered. */
@@ -66,6 +94,7 @@ export class VerifiedReport<K extends VerificationKind = VerificationKind> exten
   constructor(
     /** The file, as the caller named it. */
     readonly file: string,
+    /** The kind of the file. */
     readonly kind: K,
     /** What follows from signatures by trusted keys, and from hashes. */
     readonly proven: ReportParts[K]['proven'],
@@ -77,7 +106,7 @@ export class VerifiedReport<K extends VerificationKind = VerificationKind> exten
     super();
   }
 
-  override toJSON(): Content & { verdict: 'verified' } {
+  override toJSON(): VerifiedContent {
     const { file, kind, verdict, proven, claimed, warnings } = this;
     const plain = (part: object) => part as Record<string, Value>;
     return { file, kind, verdict, proven: plain(proven), claimed: plain(claimed), warnings };
@@ -104,7 +133,7 @@ export class FailedReport<K extends VerificationKind = VerificationKind> extends
     super();
   }
 
-  override toJSON(): Content & { verdict: 'not-verified' | 'error' } {
+  override toJSON(): FailedContent {
     const { file, kind, verdict, code, step, message } = this;
     return { file, ...(kind === undefined ? {} : { kind }), verdict, code, step, message };
   }

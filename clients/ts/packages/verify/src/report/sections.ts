@@ -14,11 +14,40 @@ export type VerificationKind = (typeof VERIFICATION_KINDS)[number];
 
 type Members = Readonly<Record<string, Value>>;
 
+/** The JSON of a report on a verified file. */
+export interface VerifiedContent {
+  /** The file, as the caller named it. */
+  file: string;
+  /** The kind of the file. */
+  kind?: VerificationKind;
+  /** The verdict. */
+  verdict: 'verified';
+  /** What follows from signatures by trusted keys, and from hashes. */
+  proven: Members;
+  /** What a signer or the log asserts, and nothing else supports. */
+  claimed: Members;
+  /** The codes of the checks that were not performed. */
+  warnings: readonly string[];
+}
+
+/** The JSON of a report on a file that was refused, or could not be checked. */
+export interface FailedContent {
+  /** The file, as the caller named it. */
+  file: string;
+  /** Absent if the kind was not recognized. */
+  kind?: VerificationKind;
+  /** With `error`, the file may be good or bad. */
+  verdict: 'not-verified' | 'error';
+  /** The code of the first failing check. */
+  code: string;
+  /** The step of the check in the specification of the kind. 0 for errors. */
+  step: number;
+  /** A sentence for people, which may change between versions. */
+  message: string;
+}
+
 /** The content of a report, with absent members instead of null. */
-export type Content = { file: string; kind?: VerificationKind } & (
-  | { verdict: 'verified'; proven: Members; claimed: Members; warnings: readonly string[] }
-  | { verdict: 'not-verified' | 'error'; code: string; step: number; message: string }
-);
+export type Content = VerifiedContent | FailedContent;
 
 /** The verdicts, in words for people. */
 export const verdictText = {
@@ -33,7 +62,7 @@ export function headline({ verdict, kind, file }: Content): string {
 }
 
 /** Returns the sections of a verified report that have items. */
-export function sectionsOf(content: Content & { verdict: 'verified' }): { title: string; items: Item[] }[] {
+export function sectionsOf(content: VerifiedContent): { title: string; items: Item[] }[] {
   const warnings = content.warnings.map((code) => ({ label: code, value: WARNINGS.get(code) ?? '' }));
   return [
     { title: 'Proven', items: itemsOf(content.proven) },

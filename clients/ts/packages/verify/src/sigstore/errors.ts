@@ -3,8 +3,48 @@
  * (sigstore-verification.md, section 5).
  */
 
+/** The reason why a bundle was refused or not checked. */
+export type SigstoreCode =
+  | 'policy-missing'
+  | 'identity-missing'
+  | 'key-malformed'
+  | 'trusted-root-malformed'
+  | 'bundle-malformed'
+  | 'bundle-version'
+  | 'promise-missing'
+  | 'proof-missing'
+  | 'material-mismatch'
+  | 'artifact-missing'
+  | 'statement-malformed'
+  | 'artifact-mismatch'
+  | 'entry-missing'
+  | 'entry-duplicate'
+  | 'entry-kind'
+  | 'entry-malformed'
+  | 'entry-signature'
+  | 'entry-key'
+  | 'entry-digest'
+  | 'promise-signature'
+  | 'checkpoint-invalid'
+  | 'checkpoint-mismatch'
+  | 'inclusion'
+  | 'log-unknown'
+  | 'log-validity'
+  | 'time-missing'
+  | 'timestamp-invalid'
+  | 'certificate-malformed'
+  | 'certificate-time'
+  | 'certificate-untrusted'
+  | 'sct-missing'
+  | 'sct-invalid'
+  | 'algorithm-unsupported'
+  | 'signature'
+  | 'issuer-mismatch'
+  | 'identity-mismatch'
+  | 'library';
+
 /** Maps each reason code to its step. This verifier never returns `library`. */
-export const SIGSTORE_STEPS = {
+export const SIGSTORE_STEPS: Readonly<Record<SigstoreCode, number>> = {
   'policy-missing': 0,
   'identity-missing': 0,
   'key-malformed': 0,
@@ -42,18 +82,18 @@ export const SIGSTORE_STEPS = {
   'issuer-mismatch': 9,
   'identity-mismatch': 9,
   library: 10,
-} as const;
-
-/** The reason why a bundle was refused or not checked. */
-export type SigstoreCode = keyof typeof SIGSTORE_STEPS;
+};
 
 /**
  * The base of the errors of this module. `message` is for people and may change
  * between versions.
  */
 export class SigstoreError extends Error {
+  /** The name of the class. */
   override name = 'SigstoreError';
+  /** Creates an error with a code and a message. */
   constructor(
+    /** The reason, for programs. It does not change between versions. */
     readonly code: SigstoreCode,
     message: string,
   ) {

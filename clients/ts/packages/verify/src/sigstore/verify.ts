@@ -30,7 +30,9 @@ const maxKeys = 64;
 
 /** An accepted identity: the name in the certificate, and its OIDC issuer. */
 export interface Identity {
+  /** The URI or e-mail address in the certificate, compared exactly. */
   name: string;
+  /** The URL of the OIDC issuer, compared exactly. */
   issuer: string;
 }
 
@@ -38,6 +40,7 @@ export interface Identity {
 export interface TrustOptions {
   /** Documents such as Sigstore's trusted_root.json. */
   roots: Uint8Array[];
+  /** The accepted identities. */
   identities?: Identity[];
   /** Public keys in PEM. */
   keys?: Uint8Array[];

@@ -24,6 +24,7 @@ export interface AnyInputs
   extends Omit<ReceiptInputs, 'expect'>, SigstoreInputs, Omit<ExportInputs, 'expect'>, Watched {
   /** The kind of the file. Name it: otherwise the sender of the file chooses. */
   kind?: VerificationKind;
+  /** What the caller expects. Each kind accepts some of the members. */
   expect?: NonNullable<ReceiptInputs['expect']> &
     NonNullable<ExportInputs['expect']> &
     NonNullable<EvidenceInputs['expect']>;

@@ -10,7 +10,14 @@ import { PIECE, sourceOf, type Input } from '../source.js';
  * A file to verify: that of a browser, or a content with the name by which the
  * report refers to it. `openFile` of `@muniment/verify/node` returns one.
  */
-export type InputFile = File | { readonly name: string; readonly content: Input };
+export type InputFile =
+  | File
+  | {
+      /** The name in the report. */
+      readonly name: string;
+      /** The bytes, or a source of them. */
+      readonly content: Input;
+    };
 
 /** What the caller expects of a receipt. See {@link Options}. */
 export type ReceiptExpectations = Omit<Options, 'payload' | 'external' | 'headerOnly' | 'streamKey'>;
@@ -44,17 +51,33 @@ export interface ExportInputs {
   receipt?: Input;
   /** An evidence bundle of the tenant. */
   stream?: Input;
-  expect?: { tenant?: string; export?: string };
+  /** What the caller expects of the manifest. Set at least `tenant`. */
+  expect?: {
+    /** The name of the tenant. */
+    tenant?: string;
+    /** The ID of the export. */
+    export?: string;
+  };
 }
 
 /** The optional inputs of the verification of a stream. */
 export interface StreamInputs {
-  expect?: { tenant?: string };
+  /** What the caller expects of the stream. Set it. */
+  expect?: {
+    /** The name of the tenant. */
+    tenant?: string;
+  };
 }
 
 /** The optional inputs of the verification of an evidence bundle. */
 export interface EvidenceInputs {
-  expect?: { tenant?: string; identity?: string };
+  /** What the caller expects of the bundle. Set at least `tenant`. */
+  expect?: {
+    /** The name of the tenant. */
+    tenant?: string;
+    /** `sha256:` and the SHA-256 of the bundle's manifest. */
+    identity?: string;
+  };
 }
 
 /** How a verification can be watched and interrupted. */
