@@ -12,9 +12,11 @@ const folder = fileURLToPath(new URL('..', import.meta.url));
 const readme = readFileSync(join(folder, 'README.md'), 'utf8');
 const subject = 'sha256:b05486c7957763e5781e7271d3d4eff1ec8ccb2ae7e246b0c50d4dc4051e74a3';
 
+const examples = [...readme.matchAll(/```ts\n(.*?)```/gs)].map(([, text]) => text ?? '');
+
 /** Runs the library example of the README and returns what it prints. */
 function run(receiptBytes: Uint8Array): string {
-  const example = /```ts\n(.*?)```/s.exec(readme)?.[1] ?? '';
+  const example = examples.find((text) => text.includes('parsePolicy(')) ?? '';
   const body = example.replace(/^import .*$/m, '').replace('sha256:2cf24dba…', subject);
   const printed: unknown[] = [];
   const names = ['NotVerifiedError', 'parsePolicy', 'verify', 'policyText', 'receiptBytes', 'console'];
@@ -32,6 +34,23 @@ test('the library example of the README', () => {
 });
 
 const workspaces = join(folder, '../..');
+
+test('the example with a configuration', () => {
+  const dir = mkdtempSync(join(tmpdir(), 'muniment-readme-'));
+  symlinkSync(join(workspaces, 'node_modules'), join(dir, 'node_modules'));
+  const example = examples.find((text) => text.includes('loadConfiguration(')) ?? '';
+  writeFileSync(join(dir, 'example.mjs'), example.replace('sha256:2cf24dba…', subject));
+  writeFileSync(join(dir, 'muniment.json'), /```json\n(.*?)```/s.exec(readme)?.[1] ?? '');
+  writeFileSync(join(dir, 'policy'), receipts.policies['log'] ?? '');
+  const run = (receipt: string) => {
+    writeFileSync(join(dir, 'app.receipt.json'), receiptOf(receiptCase(receipt)));
+    const { stdout, stderr } = spawnSync(process.execPath, ['example.mjs'], { cwd: dir, encoding: 'utf8' });
+    expect(stderr).toBe('');
+    return stdout.trim();
+  };
+  expect(run('all expectations of a verified entry met')).toBe('entry 6 of ledger.example/demo');
+  expect(run('full')).toMatch(/^tenant-mismatch: /);
+});
 
 const commands = (page: string) => commandsOf(page).map(({ text }) => text);
 
