@@ -96,7 +96,8 @@ func (SubmissionResult) EnumDescriptor() ([]byte, []int) {
 type GateSubject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// One of the types that controls apply to.
-	Type     string    `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// The artifact, by its digests.
 	Artifact *Artifact `protobuf:"bytes,2,opt,name=artifact,proto3" json:"artifact,omitempty"`
 	// The manifests of the platforms, if the artifact is an index of several, or
 	// the archive of a chart in a registry. Evidence about the artifact counts
@@ -806,13 +807,18 @@ func (x *SubmittedDecision) GetDecision() *GateDecision {
 
 // The reasons for the result of one control, for people.
 type Explanation struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Control  string                 `protobuf:"bytes,1,opt,name=control,proto3" json:"control,omitempty"`
-	Title    string                 `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
-	Severity string                 `protobuf:"bytes,3,opt,name=severity,proto3" json:"severity,omitempty"`
-	Owner    string                 `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ID of the control.
+	Control string `protobuf:"bytes,1,opt,name=control,proto3" json:"control,omitempty"`
+	// Title of the control.
+	Title string `protobuf:"bytes,2,opt,name=title,proto3" json:"title,omitempty"`
+	// Severity of the control, as its page defines it.
+	Severity string `protobuf:"bytes,3,opt,name=severity,proto3" json:"severity,omitempty"`
+	// Who is responsible for the control.
+	Owner string `protobuf:"bytes,4,opt,name=owner,proto3" json:"owner,omitempty"`
 	// The control's condition, if it has one.
-	Condition    string                    `protobuf:"bytes,5,opt,name=condition,proto3" json:"condition,omitempty"`
+	Condition string `protobuf:"bytes,5,opt,name=condition,proto3" json:"condition,omitempty"`
+	// The requirements of the control.
 	Requirements []*RequirementExplanation `protobuf:"bytes,6,rep,name=requirements,proto3" json:"requirements,omitempty"`
 	// The exceptions that the result rests on.
 	Exceptions    []*UsedException `protobuf:"bytes,7,rep,name=exceptions,proto3" json:"exceptions,omitempty"`
@@ -902,10 +908,12 @@ func (x *Explanation) GetExceptions() []*UsedException {
 // What a requirement of a control needs, and what was found for it.
 type RequirementExplanation struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Name of the requirement in the control.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// What the requirement asks for, in a sentence.
 	Needs string `protobuf:"bytes,2,opt,name=needs,proto3" json:"needs,omitempty"`
-	Met   bool   `protobuf:"varint,3,opt,name=met,proto3" json:"met,omitempty"`
+	// Whether the evidence meets the requirement.
+	Met bool `protobuf:"varint,3,opt,name=met,proto3" json:"met,omitempty"`
 	// The evidence that it selects, newest first, at most 8.
 	Found []*FoundEvidence `protobuf:"bytes,4,rep,name=found,proto3" json:"found,omitempty"`
 	// Evidence about the artifact that it does not select, with the reason,
@@ -982,11 +990,15 @@ func (x *RequirementExplanation) GetIgnored() []*FoundEvidence {
 
 // Evidence that was considered for a requirement.
 type FoundEvidence struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
-	Kind          string                 `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
-	PredicateType string                 `protobuf:"bytes,4,opt,name=predicate_type,json=predicateType,proto3" json:"predicate_type,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Index of the entry in the log.
+	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	// When the log recorded the entry.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Kind of the entry.
+	Kind string `protobuf:"bytes,3,opt,name=kind,proto3" json:"kind,omitempty"`
+	// In-toto predicate type of the evidence. Empty: it has none.
+	PredicateType string `protobuf:"bytes,4,opt,name=predicate_type,json=predicateType,proto3" json:"predicate_type,omitempty"`
 	// Identities and key IDs of the signers, or the submitter.
 	Signers []string `protobuf:"bytes,5,rep,name=signers,proto3" json:"signers,omitempty"`
 	// Why it does not count. Empty: it counts.
@@ -1069,12 +1081,17 @@ func (x *FoundEvidence) GetWhy() string {
 
 // An exception that a decision rests on.
 type UsedException struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Index     uint64                 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
-	Expires   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
-	Requester string                 `protobuf:"bytes,4,opt,name=requester,proto3" json:"requester,omitempty"`
-	Approvers []string               `protobuf:"bytes,5,rep,name=approvers,proto3" json:"approvers,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ID of the exception.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Index of the entry that requests it.
+	Index uint64 `protobuf:"varint,2,opt,name=index,proto3" json:"index,omitempty"`
+	// When it ends.
+	Expires *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=expires,proto3" json:"expires,omitempty"`
+	// Who requested it.
+	Requester string `protobuf:"bytes,4,opt,name=requester,proto3" json:"requester,omitempty"`
+	// Who approved it.
+	Approvers []string `protobuf:"bytes,5,rep,name=approvers,proto3" json:"approvers,omitempty"`
 	// It counts without approval, by break-glass, and is not confirmed.
 	Unconfirmed   bool `protobuf:"varint,6,opt,name=unconfirmed,proto3" json:"unconfirmed,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -206,11 +206,13 @@ func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
 
 // The caller, and what it may do.
 type WhoAmIResponse struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the tenant.
+	Tenant string `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// The submitter that entries will contain.
 	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
-	Role     Role   `protobuf:"varint,3,opt,name=role,proto3,enum=muniment.v1.Role" json:"role,omitempty"`
+	// The role in the tenant.
+	Role Role `protobuf:"varint,3,opt,name=role,proto3,enum=muniment.v1.Role" json:"role,omitempty"`
 	// The only kinds that may be appended. Empty: all kinds that the role may
 	// append.
 	Kinds []string `protobuf:"bytes,4,rep,name=kinds,proto3" json:"kinds,omitempty"`

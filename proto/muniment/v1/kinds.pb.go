@@ -150,7 +150,8 @@ func (x *BackfillCheckpoint) GetRollbackReady() bool {
 // An artifact by its digests, as in an in-toto ResourceDescriptor.
 type Artifact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Name of the artifact, such as an image reference. Can be empty.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Algorithm to value, such as sha256 to 64 lowercase hexadecimal digits.
 	Digest        map[string]string `protobuf:"bytes,2,rep,name=digest,proto3" json:"digest,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
@@ -2219,11 +2220,15 @@ func (x *KeyEvent) GetReason() string {
 
 // A gate's decision about artifacts. Only the server records it.
 type GateDecision struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Stage       string                 `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
-	Environment string                 `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
-	Decision    string                 `protobuf:"bytes,3,opt,name=decision,proto3" json:"decision,omitempty"`
-	Subjects    []*Artifact            `protobuf:"bytes,4,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Stage of the delivery, such as "deploy".
+	Stage string `protobuf:"bytes,1,opt,name=stage,proto3" json:"stage,omitempty"`
+	// Environment of the stage, such as "production". Can be empty.
+	Environment string `protobuf:"bytes,2,opt,name=environment,proto3" json:"environment,omitempty"`
+	// The decision about all subjects.
+	Decision string `protobuf:"bytes,3,opt,name=decision,proto3" json:"decision,omitempty"`
+	// The artifacts that were decided about.
+	Subjects []*Artifact `protobuf:"bytes,4,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	// The time that the decision was made for.
 	Decided *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=decided,proto3" json:"decided,omitempty"`
 	// Size of the published tree that the decision was based on.
@@ -2409,11 +2414,15 @@ func (x *GateDecision) GetCaller() string {
 
 // The result for one control.
 type ControlResult struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Control string                 `protobuf:"bytes,1,opt,name=control,proto3" json:"control,omitempty"`
-	Mode    string                 `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
-	Result  string                 `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
-	Reason  string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ID of the control.
+	Control string `protobuf:"bytes,1,opt,name=control,proto3" json:"control,omitempty"`
+	// Mode of the control in the control set.
+	Mode string `protobuf:"bytes,2,opt,name=mode,proto3" json:"mode,omitempty"`
+	// Result of the control for the subjects.
+	Result string `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
+	// Explains the result, for people.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	// What would be needed.
 	Missing []string `protobuf:"bytes,5,rep,name=missing,proto3" json:"missing,omitempty"`
 	// Indexes of the entries that support the result.

@@ -1139,18 +1139,26 @@ type Entry struct {
 	// Position in the tenant's stream, from 0.
 	Seq uint64 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
 	// When the log recorded the entry.
-	Time     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
-	LeafHash []byte                 `protobuf:"bytes,4,opt,name=leaf_hash,json=leafHash,proto3" json:"leaf_hash,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
+	// Leaf hash of the entry in the log, 32 bytes.
+	LeafHash []byte `protobuf:"bytes,4,opt,name=leaf_hash,json=leafHash,proto3" json:"leaf_hash,omitempty"`
 	// The header, byte for byte. If it was erased, it is empty, and so are the
 	// fields that repeat its contents.
-	Header         []byte     `protobuf:"bytes,5,opt,name=header,proto3" json:"header,omitempty"`
-	Kind           string     `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
-	MediaType      string     `protobuf:"bytes,7,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
-	Subjects       []*Subject `protobuf:"bytes,8,rep,name=subjects,proto3" json:"subjects,omitempty"`
-	PredicateType  string     `protobuf:"bytes,9,opt,name=predicate_type,json=predicateType,proto3" json:"predicate_type,omitempty"`
-	Signers        []*Signer  `protobuf:"bytes,10,rep,name=signers,proto3" json:"signers,omitempty"`
-	Submitter      string     `protobuf:"bytes,11,opt,name=submitter,proto3" json:"submitter,omitempty"`
-	IdempotencyKey string     `protobuf:"bytes,12,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
+	Header []byte `protobuf:"bytes,5,opt,name=header,proto3" json:"header,omitempty"`
+	// Kind of the entry (docs/spec/kinds.md).
+	Kind string `protobuf:"bytes,6,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Media type of the payload.
+	MediaType string `protobuf:"bytes,7,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
+	// Artifacts that the entry is about.
+	Subjects []*Subject `protobuf:"bytes,8,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// In-toto predicate type of the payload. Empty: it has none.
+	PredicateType string `protobuf:"bytes,9,opt,name=predicate_type,json=predicateType,proto3" json:"predicate_type,omitempty"`
+	// Signers of the evidence, as verification found them.
+	Signers []*Signer `protobuf:"bytes,10,rep,name=signers,proto3" json:"signers,omitempty"`
+	// Identity that appended the entry.
+	Submitter string `protobuf:"bytes,11,opt,name=submitter,proto3" json:"submitter,omitempty"`
+	// Idempotency key of an event. Empty for evidence.
+	IdempotencyKey string `protobuf:"bytes,12,opt,name=idempotency_key,json=idempotencyKey,proto3" json:"idempotency_key,omitempty"`
 	// Digest of the admission policy in force when the entry was recorded.
 	AdmissionPolicy string `protobuf:"bytes,13,opt,name=admission_policy,json=admissionPolicy,proto3" json:"admission_policy,omitempty"`
 	// Result of verifying the evidence's signatures: "verified", "unverified"
@@ -1387,7 +1395,8 @@ type Admission struct {
 	// it.
 	Result string `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
 	// Name of the deciding rule. Empty if no rule applied.
-	Rule          string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	Rule string `protobuf:"bytes,2,opt,name=rule,proto3" json:"rule,omitempty"`
+	// Explains the decision, for people. Can be empty.
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1452,7 +1461,8 @@ type External struct {
 	// Size in bytes.
 	Size uint64 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`
 	// URI of the evidence.
-	Location      string `protobuf:"bytes,3,opt,name=location,proto3" json:"location,omitempty"`
+	Location string `protobuf:"bytes,3,opt,name=location,proto3" json:"location,omitempty"`
+	// Media type of the evidence.
 	MediaType     string `protobuf:"bytes,4,opt,name=media_type,json=mediaType,proto3" json:"media_type,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1519,7 +1529,8 @@ func (x *External) GetMediaType() string {
 // An artifact that the payload describes.
 type Subject struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Name of the artifact. Can be empty.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// Digests by algorithm, as in an in-toto ResourceDescriptor.
 	Digest        map[string]string `protobuf:"bytes,2,rep,name=digest,proto3" json:"digest,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
@@ -1573,10 +1584,13 @@ func (x *Subject) GetDigest() map[string]string {
 // A signer of the payload. If the entry's verification is not "verified", this
 // is a claim of the payload.
 type Signer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Identity      string                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
-	Issuer        string                 `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`
-	KeyId         string                 `protobuf:"bytes,3,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Subject alternative name of the certificate.
+	Identity string `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	// OIDC issuer of the identity.
+	Issuer string `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`
+	// ID of the public key, if the evidence was signed with one.
+	KeyId         string `protobuf:"bytes,3,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

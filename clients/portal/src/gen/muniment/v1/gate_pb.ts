@@ -33,6 +33,8 @@ export type GateSubject = Message<"muniment.v1.GateSubject"> & {
   type: string;
 
   /**
+   * The artifact, by its digests.
+   *
    * @generated from field: muniment.v1.Artifact artifact = 2;
    */
   artifact?: Artifact | undefined;
@@ -356,21 +358,29 @@ export const SubmittedDecisionSchema: GenMessage<SubmittedDecision> = /*@__PURE_
  */
 export type Explanation = Message<"muniment.v1.Explanation"> & {
   /**
+   * ID of the control.
+   *
    * @generated from field: string control = 1;
    */
   control: string;
 
   /**
+   * Title of the control.
+   *
    * @generated from field: string title = 2;
    */
   title: string;
 
   /**
+   * Severity of the control, as its page defines it.
+   *
    * @generated from field: string severity = 3;
    */
   severity: string;
 
   /**
+   * Who is responsible for the control.
+   *
    * @generated from field: string owner = 4;
    */
   owner: string;
@@ -383,6 +393,8 @@ export type Explanation = Message<"muniment.v1.Explanation"> & {
   condition: string;
 
   /**
+   * The requirements of the control.
+   *
    * @generated from field: repeated muniment.v1.RequirementExplanation requirements = 6;
    */
   requirements: RequirementExplanation[];
@@ -409,6 +421,8 @@ export const ExplanationSchema: GenMessage<Explanation> = /*@__PURE__*/
  */
 export type RequirementExplanation = Message<"muniment.v1.RequirementExplanation"> & {
   /**
+   * Name of the requirement in the control.
+   *
    * @generated from field: string name = 1;
    */
   name: string;
@@ -421,6 +435,8 @@ export type RequirementExplanation = Message<"muniment.v1.RequirementExplanation
   needs: string;
 
   /**
+   * Whether the evidence meets the requirement.
+   *
    * @generated from field: bool met = 3;
    */
   met: boolean;
@@ -455,21 +471,29 @@ export const RequirementExplanationSchema: GenMessage<RequirementExplanation> = 
  */
 export type FoundEvidence = Message<"muniment.v1.FoundEvidence"> & {
   /**
+   * Index of the entry in the log.
+   *
    * @generated from field: uint64 index = 1;
    */
   index: bigint;
 
   /**
+   * When the log recorded the entry.
+   *
    * @generated from field: google.protobuf.Timestamp time = 2;
    */
   time?: Timestamp | undefined;
 
   /**
+   * Kind of the entry.
+   *
    * @generated from field: string kind = 3;
    */
   kind: string;
 
   /**
+   * In-toto predicate type of the evidence. Empty: it has none.
+   *
    * @generated from field: string predicate_type = 4;
    */
   predicateType: string;
@@ -503,26 +527,36 @@ export const FoundEvidenceSchema: GenMessage<FoundEvidence> = /*@__PURE__*/
  */
 export type UsedException = Message<"muniment.v1.UsedException"> & {
   /**
+   * ID of the exception.
+   *
    * @generated from field: string id = 1;
    */
   id: string;
 
   /**
+   * Index of the entry that requests it.
+   *
    * @generated from field: uint64 index = 2;
    */
   index: bigint;
 
   /**
+   * When it ends.
+   *
    * @generated from field: google.protobuf.Timestamp expires = 3;
    */
   expires?: Timestamp | undefined;
 
   /**
+   * Who requested it.
+   *
    * @generated from field: string requester = 4;
    */
   requester: string;
 
   /**
+   * Who approved it.
+   *
    * @generated from field: repeated string approvers = 5;
    */
   approvers: string[];

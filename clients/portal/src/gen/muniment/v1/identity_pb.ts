@@ -114,6 +114,8 @@ export const WhoAmIRequestSchema: GenMessage<WhoAmIRequest> = /*@__PURE__*/
  */
 export type WhoAmIResponse = Message<"muniment.v1.WhoAmIResponse"> & {
   /**
+   * Name of the tenant.
+   *
    * @generated from field: string tenant = 1;
    */
   tenant: string;
@@ -126,6 +128,8 @@ export type WhoAmIResponse = Message<"muniment.v1.WhoAmIResponse"> & {
   identity: string;
 
   /**
+   * The role in the tenant.
+   *
    * @generated from field: muniment.v1.Role role = 3;
    */
   role: Role;

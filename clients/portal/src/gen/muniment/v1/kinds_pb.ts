@@ -25,6 +25,8 @@ export const file_muniment_v1_kinds: GenFile = /*@__PURE__*/
  */
 export type Artifact = Message<"muniment.v1.Artifact"> & {
   /**
+   * Name of the artifact, such as an image reference. Can be empty.
+   *
    * @generated from field: string name = 1;
    */
   name: string;
@@ -765,21 +767,29 @@ export const ImagePathSchema: GenMessage<ImagePath> = /*@__PURE__*/
  */
 export type GateDecision = Message<"muniment.v1.GateDecision"> & {
   /**
+   * Stage of the delivery, such as "deploy".
+   *
    * @generated from field: string stage = 1;
    */
   stage: string;
 
   /**
+   * Environment of the stage, such as "production". Can be empty.
+   *
    * @generated from field: string environment = 2;
    */
   environment: string;
 
   /**
+   * The decision about all subjects.
+   *
    * @generated from field: string decision = 3;
    */
   decision: string;
 
   /**
+   * The artifacts that were decided about.
+   *
    * @generated from field: repeated muniment.v1.Artifact subjects = 4;
    */
   subjects: Artifact[];
@@ -894,21 +904,29 @@ export const GateDecisionSchema: GenMessage<GateDecision> = /*@__PURE__*/
  */
 export type ControlResult = Message<"muniment.v1.ControlResult"> & {
   /**
+   * ID of the control.
+   *
    * @generated from field: string control = 1;
    */
   control: string;
 
   /**
+   * Mode of the control in the control set.
+   *
    * @generated from field: string mode = 2;
    */
   mode: string;
 
   /**
+   * Result of the control for the subjects.
+   *
    * @generated from field: string result = 3;
    */
   result: string;
 
   /**
+   * Explains the result, for people.
+   *
    * @generated from field: string reason = 4;
    */
   reason: string;

@@ -499,6 +499,8 @@ export type Entry = Message<"muniment.v1.Entry"> & {
   time?: Timestamp | undefined;
 
   /**
+   * Leaf hash of the entry in the log, 32 bytes.
+   *
    * @generated from field: bytes leaf_hash = 4;
    */
   leafHash: Uint8Array;
@@ -512,36 +514,50 @@ export type Entry = Message<"muniment.v1.Entry"> & {
   header: Uint8Array;
 
   /**
+   * Kind of the entry (docs/spec/kinds.md).
+   *
    * @generated from field: string kind = 6;
    */
   kind: string;
 
   /**
+   * Media type of the payload.
+   *
    * @generated from field: string media_type = 7;
    */
   mediaType: string;
 
   /**
+   * Artifacts that the entry is about.
+   *
    * @generated from field: repeated muniment.v1.Subject subjects = 8;
    */
   subjects: Subject[];
 
   /**
+   * In-toto predicate type of the payload. Empty: it has none.
+   *
    * @generated from field: string predicate_type = 9;
    */
   predicateType: string;
 
   /**
+   * Signers of the evidence, as verification found them.
+   *
    * @generated from field: repeated muniment.v1.Signer signers = 10;
    */
   signers: Signer[];
 
   /**
+   * Identity that appended the entry.
+   *
    * @generated from field: string submitter = 11;
    */
   submitter: string;
 
   /**
+   * Idempotency key of an event. Empty for evidence.
+   *
    * @generated from field: string idempotency_key = 12;
    */
   idempotencyKey: string;
@@ -663,6 +679,8 @@ export type Admission = Message<"muniment.v1.Admission"> & {
   rule: string;
 
   /**
+   * Explains the decision, for people. Can be empty.
+   *
    * @generated from field: string reason = 3;
    */
   reason: string;
@@ -703,6 +721,8 @@ export type External = Message<"muniment.v1.External"> & {
   location: string;
 
   /**
+   * Media type of the evidence.
+   *
    * @generated from field: string media_type = 4;
    */
   mediaType: string;
@@ -722,6 +742,8 @@ export const ExternalSchema: GenMessage<External> = /*@__PURE__*/
  */
 export type Subject = Message<"muniment.v1.Subject"> & {
   /**
+   * Name of the artifact. Can be empty.
+   *
    * @generated from field: string name = 1;
    */
   name: string;
@@ -749,16 +771,22 @@ export const SubjectSchema: GenMessage<Subject> = /*@__PURE__*/
  */
 export type Signer = Message<"muniment.v1.Signer"> & {
   /**
+   * Subject alternative name of the certificate.
+   *
    * @generated from field: string identity = 1;
    */
   identity: string;
 
   /**
+   * OIDC issuer of the identity.
+   *
    * @generated from field: string issuer = 2;
    */
   issuer: string;
 
   /**
+   * ID of the public key, if the evidence was signed with one.
+   *
    * @generated from field: string key_id = 3;
    */
   keyId: string;
