@@ -18,7 +18,7 @@ export default defineConfig({
   resolve: {
     alias: [
       { find: /^@muniment\/verify$/, replacement: `${packages}/verify/src/index.ts` },
-      { find: /^@muniment\/verify\/(commitment|proof)$/, replacement: `${packages}/verify/src/$1.ts` },
+      { find: /^@muniment\/verify\/(commitment|proof|report\/sections)$/, replacement: `${packages}/verify/src/$1.ts` },
       { find: /^@muniment\/verify\/(.*)$/, replacement: `${packages}/verify/src/$1/index.ts` },
     ],
     dedupe: ['valibot'],

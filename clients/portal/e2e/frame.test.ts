@@ -61,11 +61,11 @@ describe.each(['light', 'dark'] as const)('in the %s theme', (colorScheme) => {
     const { page, problems } = await openPage(context, ledger);
     await page.goto(`${ledger.url}/portal/findings`);
     await page.getByRole('heading', { level: 1, name: 'Sign in' }).waitFor();
-    await page.getByLabel('Token').waitFor();
+    await page.getByRole('textbox', { name: 'Token' }).waitFor();
     expect(new URL(page.url()).searchParams.get('return')).toBe('/portal/findings');
     expect(await violations(page)).toEqual([]);
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBe(360);
-    await page.getByLabel('Token').fill(await ledger.token('reader'));
+    await page.getByRole('textbox', { name: 'Token' }).fill(await ledger.token('reader'));
     await page.getByRole('button', { name: 'Sign in with the token' }).click();
     await page.getByRole('heading', { level: 1, name: 'Findings' }).waitFor();
     expect(problems).toEqual([]);

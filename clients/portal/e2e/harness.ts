@@ -157,6 +157,7 @@ export interface Watched {
 /** Opens a page, and watches it. */
 export async function openPage(context: BrowserContext, ledger: Ledger): Promise<Watched> {
   const page = await context.newPage();
+  page.setDefaultTimeout(60_000);
   const watched: Watched = { page, problems: [], calls: [] };
   page.on('console', (message) => {
     if (message.type() === 'error') watched.problems.push(message.text());
@@ -174,7 +175,7 @@ export async function openPage(context: BrowserContext, ledger: Ledger): Promise
 /** Signs in with a token, as a person without a provider does. */
 export async function signIn(page: Page, ledger: Ledger, token: string): Promise<void> {
   await page.goto(`${ledger.url}/portal/signin`);
-  await page.getByLabel('Token').fill(token);
+  await page.getByRole('textbox', { name: 'Token' }).fill(token);
   await page.getByRole('button', { name: 'Sign in with the token' }).click();
   await page.getByRole('heading', { level: 1, name: 'Overview' }).waitFor();
 }
