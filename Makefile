@@ -72,7 +72,7 @@ lint-portal: clients/portal/node_modules/.installed
 portal: clients/portal/node_modules/.installed ## build the portal's page into clients/portal/dist
 	@.ci/portal build
 
-test-portal: build clients/portal/node_modules/.installed ## the tests of the portal, in the browser too
+test-portal: build clients/portal/node_modules/.installed ## the tests of the portal's pieces and of its size
 	@echo "== portal"; cd clients/portal; npm test --silent
 
 reference: clients/ts/node_modules/.installed ## write the API reference of the TypeScript packages to bin/reference

@@ -160,7 +160,8 @@ export async function openPage(context: BrowserContext, ledger: Ledger): Promise
   page.setDefaultTimeout(60_000);
   const watched: Watched = { page, problems: [], calls: [] };
   page.on('console', (message) => {
-    if (message.type() === 'error') watched.problems.push(message.text());
+    if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
+      watched.problems.push(message.text());
   });
   page.on('pageerror', (error) => watched.problems.push(error.stack ?? error.message));
   page.on('request', (request) => {

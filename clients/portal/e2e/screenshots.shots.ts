@@ -9,7 +9,7 @@ import { Ledger, settled, signedIn, startChromium } from './harness.js';
 import { seed, type ViewAddress } from './views.js';
 
 const out = fileURLToPath(new URL('../../../bin/portal-screenshots', import.meta.url));
-const widths = [1440, 360];
+const widths = process.env['WIDTHS']?.split(',').map(Number) ?? [1440, 360];
 
 let ledger: Ledger;
 let browser: Browser;
