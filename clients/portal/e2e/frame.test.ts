@@ -181,7 +181,7 @@ test('live updates are shown, and their end', async () => {
   await ledger.kill('SIGKILL');
   await page.getByText(/Reconnecting|Stale since/).waitFor();
   await ledger.serve(port);
-  // Sessions are in the memory of the server, so the page asks for another sign-in.
+  // The server keeps sessions in memory, so the page asks to sign in again.
   await page.getByRole('heading', { level: 1, name: 'Sign in' }).waitFor({ timeout: 90_000 });
   await page.getByText('Your session has ended').waitFor();
   await signIn(page, ledger, await ledger.token('admin'));

@@ -1,4 +1,4 @@
-/** Pictures of every view in both themes and three widths, in bin/portal-screenshots. */
+/** Pictures of every view in both themes, in bin/portal-screenshots. */
 
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';

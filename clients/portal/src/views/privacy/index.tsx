@@ -63,17 +63,17 @@ export function View() {
 }
 
 function Budget({ budget }: { budget: BudgetRecord }) {
-  const { name, flavor, privacyUnit, limit, limitDelta, measure, claimed, checked, agrees, problem, epsilon } = budget;
+  const { name, flavor, privacyUnit, limit, limitDelta, measure, claimed, checked, agrees, problem } = budget;
   const data = chartOf(budget);
   return (
     <Panel title={name} note={`${flavor}, ${privacyUnit}`} flush>
       <div className="stack">
         {agrees ? (
-          <Status tone="good">The claim agrees with the log</Status>
+          <Status tone="good">The claim covers what the log adds up to</Status>
         ) : (
           <Notice
             tone="bad"
-            title={problem === '' ? 'The claim does not agree with the log' : 'The sum could not be checked'}
+            title={problem === '' ? 'The manifest claims less than the log adds up to' : 'The sum could not be checked'}
           >
             {problem === '' ? `The manifest claims ${claimed}, and the entries add up to ${checked}.` : problem}
           </Notice>
@@ -86,7 +86,6 @@ function Budget({ budget }: { budget: BudgetRecord }) {
           <Fact name="Claimed">{claimed === '' ? 'nothing' : `${claimed} ${measure}`}, by the newest manifest</Fact>
           <Fact name="Added up">
             {checked === '' ? 'not possible' : `${checked} ${measure}`}, by the entries of the log
-            {epsilon !== '' && `, which is ε ${epsilon}`}
           </Fact>
         </Facts>
         {data.times.length > 1 && <Chart label={`Spent of ${name} over time`} data={data} />}
@@ -132,7 +131,8 @@ const columns: Column<BudgetSpend>[] = [
     align: 'end',
     cell: ({ claimed, checked }) => (
       <>
-        {checked || 'not possible'} {claimed !== '' && claimed !== checked && <Status tone="bad">differs</Status>}
+        {checked || 'not possible'}{' '}
+        {claimed !== '' && Number(claimed) < Number(checked) && <Status tone="bad">claims less</Status>}
       </>
     ),
   },

@@ -1,4 +1,4 @@
-/** What is trusted: files that a person has chosen, or the policies of the browser. */
+/** What is trusted: chosen files, or the policies of the browser. */
 
 import type { PolicyText } from '../../trust/record';
 import type { NamedFile } from './protocol';

@@ -1,4 +1,4 @@
-/** Verifies files apart from the page, which stays usable. It has no network. */
+/** Verifies files apart from the page, which stays usable. */
 
 import {
   ConfigurationError,

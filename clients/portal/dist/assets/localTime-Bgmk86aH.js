@@ -1,0 +1,1 @@
+var e=e=>String(e).padStart(2,`0`);function t(t){return`${`${String(t.getFullYear()).padStart(4,`0`)}-${e(t.getMonth()+1)}-${e(t.getDate())}`}T${e(t.getHours())}:${e(t.getMinutes())}`}function n(e){if(!/^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?$/u.test(e))return;let t=new Date(e);return Number.isNaN(t.getTime())?void 0:t}export{t as n,n as t};

@@ -1,1 +1,0 @@
-import{d as e,r as t}from"./preload-helper-CiygYE_a.js";import"./ui-BVm9AaQF.js";import{c as n}from"./format-B8uc2ItY.js";var r=n();function i(){return(0,r.jsx)(e,{title:`Request an exception`,children:(0,r.jsx)(t,{title:`This view is not built yet`,children:`It will show what starts passing before you ask.`})})}export{i as View};

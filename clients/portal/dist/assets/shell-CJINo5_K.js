@@ -1,0 +1,1 @@
+var e=e=>/^[A-Za-z0-9_@%+=:,./-]+$/u.test(e)&&!e.startsWith(`-`)?e:`'${e.replaceAll(`'`,`'\\''`)}'`;export{e as t};

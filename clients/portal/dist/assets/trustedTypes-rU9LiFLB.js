@@ -1,0 +1,1 @@
+var e=globalThis.trustedTypes?.createPolicy(`muniment`,{createScriptURL(e){let{origin:t,pathname:n}=new URL(e,location.href);if(t!==location.origin||!n.startsWith(`/portal/assets/`))throw TypeError(`${e} is no part of the portal`);return e}});function t(t){return new Worker(e?.createScriptURL(t)??t,{type:`module`})}export{t};
