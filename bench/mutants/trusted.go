@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
@@ -73,15 +74,14 @@ func (m *maker) publicKey() []byte {
 	if m.one(2) {
 		text = []byte(v.Keys[pick(m, slices.Sorted(maps.Keys(v.Keys))...)])
 	}
-	if p, rest := pem.Decode(text); p != nil && len(p.Headers) == 0 && m.one(2) {
-		der := p.Bytes
+	if der, err := pemfile.SubjectPublicKeyInfo(text); err == nil && m.one(2) {
 		if m.one(2) && len(der) > 8 { // the structure, not the key
 			head := m.bytes(der[:min(40, len(der))])
 			der = append(head, der[min(40, len(der)):]...)
 		} else {
 			der = m.bytes(der)
 		}
-		text = append(pem.EncodeToMemory(&pem.Block{Type: p.Type, Bytes: der}), rest...)
+		text = pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
 	}
 	if m.one(3) {
 		text = m.lines(text)
@@ -158,8 +158,7 @@ func (m *maker) rootLog(root map[string]any) {
 	case 2:
 		key["keyDetails"] = pick[any](m, "PKIX_ECDSA_P256_SHA_256", "PKIX_ECDSA_P384_SHA_384", "PKIX_ECDSA_P521_SHA_512", "PKIX_ED25519", "PKIX_ED25519_PH", "PKIX_RSA_PKCS1V15_2048_SHA256", "PKIX_RSA_PKCS1V15_3072_SHA256", "PKIX_RSA_PKCS1V15_4096_SHA256", "PKCS1_RSA_PKCS1V5", "PKIX_RSA_PKCS1V5", "PKIX_RSA_PSS_2048_SHA256", "PKIX_ECDSA_P256_HMAC_SHA_256", "ML_DSA_65", 5, "5", nil, "pkix_ed25519", "toString")
 	case 3:
-		if p, _ := pem.Decode(m.publicKey()); p != nil {
-			der := p.Bytes
+		if der, err := pemfile.SubjectPublicKeyInfo(m.publicKey()); err == nil {
 			key["keyDetails"] = pick(m, "PKIX_ECDSA_P256_SHA_256", "PKIX_ECDSA_P384_SHA_384", "PKIX_ED25519", "PKIX_RSA_PKCS1V15_2048_SHA256", "PKIX_RSA_PKCS1V15_4096_SHA256")
 			if len(der) > 60 && m.one(2) {
 				key["keyDetails"], der = "PKCS1_RSA_PKCS1V5", der[24:]
