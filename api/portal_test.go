@@ -10,6 +10,10 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/auth"
+	"muniment.dev/muniment/api/oidc"
+	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
@@ -602,5 +606,32 @@ func TestGetPrivacyBudget(t *testing.T) {
 	}
 	if b := get().Budgets; b[0].SpendCount != 2 || b[0].Agrees || b[0].Problem == "" {
 		t.Errorf("after an erasure: %v", b)
+	}
+}
+
+func TestDisplayNames(t *testing.T) {
+	ctx := context.Background()
+	co := newCompany(t)
+	ts := newServer(t, co.employs(), func(_ *ledger.Config, c *api.Config) {
+		rule := func(name string, claims map[string]string) auth.IdentityRule {
+			return auth.IdentityRule{Name: name, DisplayName: name, Rule: oidc.Rule{Issuer: co.URL, Claims: claims}, Role: munimentv1.Role_ROLE_READER}
+		}
+		// After the rules of the company, which therefore grant the roles.
+		c.Tenants[0].Rules = append(c.Tenants[0].Rules, rule("Dana Example", map[string]string{"sub": "dana"}), rule("Another Dana", map[string]string{"sub": "dana"}),
+			rule("Everyone", map[string]string{"sub": "*"}))
+		c.Tenants[1].Rules = append(c.Tenants[1].Rules, rule("Kim of another tenant", map[string]string{"sub": "kim"}))
+	})
+	for who, want := range map[string]string{"dana": "Dana Example", "kim": ""} {
+		made, err := ts.event(co.token(ts, who, "admin"), "exception-request", who, exceptionRequest("EXC-"+who, strings.Repeat("a", 64), "x", time.Now().Add(time.Hour)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		res, err := ts.portal(acmeToken).GetException(ctx, connect.NewRequest(&munimentv1.GetExceptionRequest{Tenant: "acme", Index: made.Index}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p := res.Msg.Exception.Requester; p.Name != want || !strings.HasSuffix(p.Id, "#"+who) {
+			t.Errorf("the requester: %v, want the name %q", p, want)
+		}
 	}
 }

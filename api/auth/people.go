@@ -19,6 +19,19 @@ func (t *Tenant) Approvers() (all []string) {
 	return all
 }
 
+// DisplayNames returns the names that the rules of the tenant set for persons,
+// by their identities. The first rule with a name applies.
+func (t *Tenant) DisplayNames() map[string]string {
+	names := map[string]string{}
+	for i := range t.Rules {
+		r := &t.Rules[i]
+		if id := r.person(); id != "" && r.DisplayName != "" && names[id] == "" {
+			names[id] = r.DisplayName
+		}
+	}
+	return names
+}
+
 // MayDecide reports whether a role allows decisions about exceptions.
 func MayDecide(r Role) bool {
 	return r == munimentv1.Role_ROLE_APPROVER || r == munimentv1.Role_ROLE_ADMIN

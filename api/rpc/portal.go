@@ -38,7 +38,8 @@ func EntryMessage(l *ledger.Ledger) func(*ledger.Entry) *munimentv1.Entry {
 
 // viewer returns the caller for whom a view is made.
 func viewer(id *auth.Identity) *views.Viewer {
-	return &views.Viewer{Tenant: id.Tenant.Name, Stream: id.Tenant.Stream, Identity: id.Name, MayDecide: auth.MayDecide(id.Role), Approvers: id.Tenant.Approvers()}
+	return &views.Viewer{Tenant: id.Tenant.Name, Stream: id.Tenant.Stream, Identity: id.Name, MayDecide: auth.MayDecide(id.Role),
+		Names: id.Tenant.DisplayNames(), Approvers: id.Tenant.Approvers()}
 }
 
 // A view answers one call for its viewer.
