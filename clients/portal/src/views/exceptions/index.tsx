@@ -77,6 +77,11 @@ export function View() {
             current: expires === '7d',
           },
           {
+            label: 'Expires within 14 days',
+            search: { ...only, expires: '14d' },
+            current: expires === '14d',
+          },
+          {
             label: 'Expires within 30 days',
             search: { ...only, expires: '30d' },
             current: expires === '30d',

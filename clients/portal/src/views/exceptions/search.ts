@@ -7,7 +7,7 @@ export const SHOW = ['waiting', 'in-force', 'ended'] as const;
 export const listSearch = v.object({
   show: oneOf(SHOW),
   /** Only those in force that expire within so many days. */
-  expires: oneOf(['7d', '30d']),
+  expires: oneOf(['7d', '14d', '30d']),
   control: text,
   ...paging,
 });

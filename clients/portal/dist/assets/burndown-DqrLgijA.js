@@ -1,0 +1,1 @@
+function e(e){let t=e.filter(({time:e})=>e!==void 0),n=(e,n)=>({label:e,values:t.map(e=>Number(n(e)))});return{times:t.map(({time:e})=>Number(e?.seconds??0n)),series:[n(`Not resolved`,({open:e,inProgress:t})=>e+t),n(`Overdue`,({overdue:e})=>e),n(`Resolved`,({resolved:e})=>e)]}}export{e as t};

@@ -1,1 +1,0 @@
-import"./ui-CWOgNHTu.js";import{f as e,r as t}from"./preload-helper-DWgFBgFH.js";import{d as n}from"./format-_8Eh2RGM.js";var r=n();function i(){return(0,r.jsx)(e,{title:`Overview`,children:(0,r.jsx)(t,{title:`This view is not built yet`,children:`It will show coverage, decisions, findings, exceptions and the health of the log.`})})}export{i as View};

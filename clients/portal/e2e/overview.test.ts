@@ -1,0 +1,121 @@
+/** The overview of a tenant that has nothing, and of one with everything. */
+
+import type { Browser, Page } from 'playwright-core';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { ada, eve, found, gate, hostile, kim, legacy, type Company } from './company.js';
+import { settled, startChromium, violations } from './harness.js';
+import { signedInAs } from './people.js';
+import { connectSystems } from './systems.js';
+
+let company: Company;
+let browser: Browser;
+
+beforeAll(async () => {
+  [company, browser] = await Promise.all([found(), startChromium()]);
+  await connectSystems(company);
+});
+
+afterAll(async () => {
+  await browser.close();
+  await company.ledger.stop();
+});
+
+const open = async (page: Page): Promise<void> => {
+  await page.goto(`${company.ledger.url}/portal/`);
+  await settled(page);
+};
+
+const part = (page: Page, name: string) => page.getByRole('region', { name, exact: true });
+
+/** The cells of the row that begins with a name. */
+const row = async (page: Page, table: string, name: string | RegExp): Promise<string[]> =>
+  await page
+    .getByRole('table', { name: table, exact: true })
+    .getByRole('row')
+    .filter({ has: page.getByRole('rowheader', { name, exact: true }) })
+    .first()
+    .locator('th, td')
+    .allInnerTexts();
+
+test('what is not connected has commands instead of charts', async () => {
+  const { page, context, problems } = await signedInAs(browser, company.ledger, eve, {
+    permissions: ['clipboard-read', 'clipboard-write'],
+  });
+  await open(page);
+  const others = part(page, 'Not connected yet');
+  const titles = await others.getByRole('heading', { level: 3 }).allInnerTexts();
+  expect(titles).toEqual([
+    'Decisions',
+    'Exceptions',
+    'Findings',
+    'Coverage',
+    'Caches',
+    'Verification by SDKs',
+    'Triage',
+    'Backfills',
+  ]);
+  expect(await page.locator('main figure').count()).toBe(0);
+  await others.getByRole('button', { name: 'Copy command: Findings' }).click();
+  await others.getByText('Copied').first().waitFor();
+  expect(await page.evaluate(() => navigator.clipboard.readText())).toBe('muniment finding import findings.csv');
+  await part(page, 'Log').getByText('Healthy').waitFor();
+  expect(await violations(page)).toEqual([]);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('every part shows its numbers, which lead to what explains them', async () => {
+  const { page, context, problems, calls } = await signedInAs(browser, company.ledger, kim);
+  calls.length = 0;
+  await open(page);
+  expect(new Set(calls)).toContain('muniment.v1.PortalService/GetOverview');
+  expect(calls.length).toBeLessThanOrEqual(5);
+  expect(await part(page, 'Not connected yet').count()).toBe(0);
+
+  expect(await row(page, 'Decisions today, per stage', 'deploy')).toEqual(['deploy', '1', '1', '0']);
+  expect((await row(page, 'Newest checkpoints of backfills', 'Asset')).slice(0, 3)).toEqual(['Asset', '75%', '0.92']);
+  expect((await row(page, 'Newest snapshots of caches', 'asset-service')).slice(0, 3)).toEqual([
+    'asset-service',
+    '91 ms',
+    '89%',
+  ]);
+  expect(await row(page, 'Reports per verifier', 'muniment-python')).toEqual(['muniment-python', '3', '1', '0']);
+  await part(page, 'Verification by SDKs').getByText('75%').waitFor();
+  await part(page, 'Triage').getByText('mean time to action, of 1 incident').waitFor();
+  await part(page, 'Triage').getByRole('link', { name: '10 min' }).waitFor();
+  await part(page, 'Findings').getByText('of 2 resolved with linked evidence').waitFor();
+
+  for (const [region, link, path, title] of [
+    ['Findings', '2', '/findings?show=unresolved', 'Findings'],
+    ['Decisions today', legacy.name, `/artifacts/${legacy.digest}?stage=deploy&environment=production`, legacy.name],
+    ['Exceptions', 'EXC-18', `/exceptions/${company.approved}`, 'Exception EXC-18'],
+    ['Exceptions', 'EXC-17', `/exceptions/${company.requested}`, 'Exception EXC-17'],
+    ['Triage', 'INC-2041', '/search?q=INC-2041', 'Search'],
+  ] as const) {
+    await part(page, region).getByRole('link', { name: link, exact: true }).first().click();
+    await page.waitForURL((url) => decodeURIComponent(url.href).endsWith(`/portal${path}`));
+    await page.getByRole('heading', { level: 1 }).filter({ hasText: title }).waitFor();
+    await page.goBack();
+    await part(page, region).waitFor();
+  }
+  await settled(page);
+  expect(await page.title()).toBe('Overview · Muniment');
+  expect(await page.content()).not.toContain(hostile.title); // as markup
+  expect(await violations(page)).toEqual([]);
+  await page.setViewportSize({ width: 360, height: 800 });
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+  expect(await violations(page)).toEqual([]);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('an open overview follows the log', async () => {
+  const { page, context } = await signedInAs(browser, company.ledger, ada);
+  await open(page);
+  const tile = page.getByRole('link', { name: /^Stopped today/u });
+  await tile.getByText('of 2 decisions').waitFor();
+  await gate(company.ledger, legacy, 'deploy', 'staging');
+  await tile.getByText('of 3 decisions').waitFor(); // without a reload
+  await tile.getByText('2', { exact: true }).waitFor();
+  await context.close();
+});

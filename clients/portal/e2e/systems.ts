@@ -1,0 +1,66 @@
+/** What systems report beside the pipeline. */
+
+import { event, gateway, kim, legacy, type Company } from './company.js';
+
+const ago = (minutes: number): string => new Date(Date.now() - minutes * 60_000).toISOString();
+
+const artifact = ({ name, digest }: { name: string; digest: string }) => ({
+  name,
+  digest: { sha256: digest.slice(7) },
+});
+
+/** Records what the systems of the company report. */
+export async function connectSystems({ ledger }: Company): Promise<void> {
+  const record = (kind: string, document: object) => event(ledger, kim, kind, document);
+  await record('inventory', {
+    scope: 'runs',
+    environment: 'production',
+    observed: ago(1),
+    source: 'cluster',
+    items: [gateway, legacy].map((chart) => ({ artifact: artifact(chart), type: 'chart' })),
+  });
+  for (const [i, acaScore] of [0.99, 0.97, 0.92].entries())
+    await record('backfill-checkpoint', {
+      entity: 'Asset',
+      checkpoint: `${(i + 1) * 25}%`,
+      acaScore,
+      ts: ago(90 - i * 30),
+      rollbackReady: true,
+    });
+  await record('finding', {
+    id: 'INC-2041',
+    title: 'Asset service is slow',
+    severity: 'medium',
+    status: 'open',
+    source: 'monitoring',
+    detected: ago(60),
+    controls: ['CHART-SCANNED'],
+  });
+  for (const [action, result, minutes] of [
+    ['scale-out', 'succeeded', 50],
+    ['drop-cache', 'failed', 45],
+  ] as const)
+    await record('triage-action', {
+      incident: 'INC-2041',
+      playbook: 'cache-stampede',
+      action,
+      result,
+      irreversible: true,
+      actor: 'autopilot@acme.example',
+      started: ago(minutes),
+      finished: ago(minutes - 2),
+    });
+  for (const [i, p99] of [84.5, 120.25, 91].entries())
+    await record('metric-snapshot', {
+      service: 'asset-service',
+      window: { from: ago(180 - i * 60), to: ago(121 - i * 60) },
+      metrics: [
+        { name: 'latency_p99', value: p99, unit: 'ms' },
+        { name: 'cache_hit_ratio', value: 0.93 - i / 50, unit: 'ratio' },
+      ],
+    });
+  const report = { version: '1.4.0', verifier: 'muniment-python', verifiedAt: ago(5) };
+  for (let i = 0; i < 3; i++)
+    await record('verification-report', { ...report, verdict: 'verified', reasonCode: 'ok', index: String(i) });
+  await record('verification-report', { ...report, verdict: 'not-verified', reasonCode: 'tag_mismatch', index: '3' });
+}
