@@ -100,7 +100,7 @@ func (a *attempt) checkCertificate() *Refusal {
 	if a.key != nil {
 		return nil
 	}
-	cert, err := x509.ParseCertificate(a.certificate)
+	cert, err := parseCertificate(a.certificate)
 	if err != nil {
 		return refuse("certificate-malformed", "%w", err)
 	}

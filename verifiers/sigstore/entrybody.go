@@ -87,7 +87,7 @@ func (a *attempt) checkBodyV2(e *entryDocument, body entryBody) *Refusal {
 	if a.key != nil {
 		public = a.key.Public()
 	} else {
-		cert, err := x509.ParseCertificate(a.certificate)
+		cert, err := parseCertificate(a.certificate)
 		if err != nil {
 			return refuse("certificate-malformed", "%w", err)
 		}

@@ -1,7 +1,6 @@
 package sigstore
 
 import (
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"regexp"
@@ -68,7 +67,7 @@ func (m *members) authority(v any, path string) {
 	}
 	chain := m.chain(o["certChain"], path+".certChain")
 	for i, der := range chain {
-		cert, err := x509.ParseCertificate(der)
+		cert, err := parseCertificate(der)
 		switch {
 		case err != nil:
 			m.fail(path+".certChain", "%w", err)

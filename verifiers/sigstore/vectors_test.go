@@ -18,6 +18,9 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	casn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
 var update = flag.Bool("update", false, "write the vectors anew, with new keys")
@@ -170,16 +173,21 @@ func makeVectors(t *testing.T) *vectors {
 		"local": s.trustedRoot(nil), "other": other.trustedRoot(nil),
 		"no logs": s.trustedRoot(drop("tlogs")), "no certificate logs": s.trustedRoot(drop("ctlogs")),
 		"no authorities": s.trustedRoot(drop("certificateAuthorities")), "no timestamps": s.trustedRoot(drop("timestampAuthorities")),
-		"logs until the signing time": s.trustedRoot(valid("tlogs", "end", "2026-01-02T03:04:05Z")),
-		"logs until before":           s.trustedRoot(valid("tlogs", "end", "2026-01-02T03:04:04.999Z")),
-		"authorities from later":      s.trustedRoot(valid("certificateAuthorities", "start", "2026-01-02T03:04:06Z")),
-		"timestamps until before":     s.trustedRoot(valid("timestampAuthorities", "end", "2026-01-02T03:04:04Z")),
-		"certificate logs from later": s.trustedRoot(valid("ctlogs", "start", "2026-01-02T03:04:06Z")),
-		"a null end":                  s.trustedRoot(valid("tlogs", "end", nil)),
-		"no start":                    s.trustedRoot(valid("tlogs", "start", nil)),
-		"a wrong time":                s.trustedRoot(valid("tlogs", "end", "2026-13-01T00:00:00Z")),
-		"another media type":          s.trustedRoot(func(tree map[string]any) { tree["mediaType"] = "application/json" }),
-		"an unknown member":           s.trustedRoot(func(tree map[string]any) { tree["x"] = "y" }),
+		"logs until the signing time":      s.trustedRoot(valid("tlogs", "end", "2026-01-02T03:04:05Z")),
+		"logs until before":                s.trustedRoot(valid("tlogs", "end", "2026-01-02T03:04:04.999Z")),
+		"authorities from later":           s.trustedRoot(valid("certificateAuthorities", "start", "2026-01-02T03:04:06Z")),
+		"timestamps until before":          s.trustedRoot(valid("timestampAuthorities", "end", "2026-01-02T03:04:04Z")),
+		"certificate logs from later":      s.trustedRoot(valid("ctlogs", "start", "2026-01-02T03:04:06Z")),
+		"a null end":                       s.trustedRoot(valid("tlogs", "end", nil)),
+		"no start":                         s.trustedRoot(valid("tlogs", "start", nil)),
+		"a wrong time":                     s.trustedRoot(valid("tlogs", "end", "2026-13-01T00:00:00Z")),
+		"another media type":               s.trustedRoot(func(tree map[string]any) { tree["mediaType"] = "application/json" }),
+		"an unknown member":                s.trustedRoot(func(tree map[string]any) { tree["x"] = "y" }),
+		"data at the end of a certificate": s.trustedRoot(changedAnchor(t, func(der []byte) []byte { return withData(t, der) })),
+		"a default in a certificate": s.trustedRoot(changedAnchor(t, func(der []byte) []byte {
+			// The default of critical is FALSE.
+			return bytes.Replace(der, []byte{1, 1, 0xff, 4}, []byte{1, 1, 0, 4}, 1)
+		})),
 		"twice the same log": s.trustedRoot(func(tree map[string]any) {
 			logs := tree["tlogs"].([]any)
 			tree["tlogs"] = append(logs, logs[0])
@@ -297,7 +305,7 @@ func makeVectors(t *testing.T) *vectors {
 	add("an identity without an issuer", "identity-missing", recipe{}, identity(vectorIdentity{localName, ""}))
 	add("an identity without a name", "identity-missing", recipe{}, identity(vectorIdentity{"", localIssuer}))
 	add("a damaged key", "key-malformed", recipe{key: ec, managed: true}, key("damaged"))
-	for _, name := range []string{"no start", "a wrong time", "another media type", "an unknown member", "twice the same log"} {
+	for _, name := range []string{"no start", "a wrong time", "another media type", "an unknown member", "data at the end of a certificate", "a default in a certificate", "twice the same log"} {
 		add("a trusted root with "+name, "trusted-root-malformed", recipe{}, root(name))
 	}
 	add("no trusted root", "trusted-root-malformed", recipe{}, root())
@@ -447,4 +455,30 @@ func withForeignSCT(other *localSigstore) func(*x509.Certificate) {
 	return func(c *x509.Certificate) {
 		c.ExtraExtensions = append(c.ExtraExtensions, pkixExtension(other.sct([]byte("tbs"))))
 	}
+}
+
+// changedAnchor changes the anchor of the certificate authority.
+func changedAnchor(t testing.TB, change func([]byte) []byte) func(map[string]any) {
+	return func(tree map[string]any) {
+		authority := tree["certificateAuthorities"].([]any)[0].(map[string]any)
+		certs := authority["certChain"].(map[string]any)["certificates"].([]any)
+		last := certs[len(certs)-1].(map[string]any)
+		der, err := base64.StdEncoding.DecodeString(last["rawBytes"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		last["rawBytes"] = base64.StdEncoding.EncodeToString(change(der))
+	}
+}
+
+// withData returns a certificate with NULL after its last element.
+func withData(t testing.TB, der []byte) []byte {
+	in := cryptobyte.String(der)
+	var content cryptobyte.String
+	if !in.ReadASN1(&content, casn1.SEQUENCE) {
+		t.Fatal("not a certificate")
+	}
+	var b cryptobyte.Builder
+	b.AddASN1(casn1.SEQUENCE, func(b *cryptobyte.Builder) { b.AddBytes(append(content, 5, 0)) })
+	return b.BytesOrPanic()
 }

@@ -70,22 +70,25 @@ export interface Certificate {
  * @throws FormatError
  */
 export async function loadCertificate(der: Uint8Array): Promise<Certificate> {
-  try {
-    return await read(der);
-  } catch {
-    throw new FormatError('the certificate cannot be read');
-  }
+  const certificate = isDer(der) ? await read(der).catch(() => undefined) : undefined;
+  if (certificate === undefined) throw new FormatError('the certificate cannot be read');
+  return certificate;
 }
 
-async function read(der: Uint8Array): Promise<Certificate> {
-  if (!isDer(der)) throw new FormatError('not DER');
+/** Returns undefined, or throws, if it cannot be read as a whole. */
+async function read(der: Uint8Array): Promise<Certificate | undefined> {
   const parsed = AsnConvert.parse(buffer(der), Asn1Certificate);
   const tbs = parsed.tbsCertificate;
-  if (!equal(bytes(AsnConvert.serialize(tbs.signature)), bytes(AsnConvert.serialize(parsed.signatureAlgorithm))))
-    throw new FormatError('two signature algorithms');
+  const spki = derOf(tbs.subjectPublicKeyInfo);
+  if (
+    !equal(derOf(tbs.signature), derOf(parsed.signatureAlgorithm)) ||
+    !hex(der).includes(hex(spki)) || // unused bits
+    derOf(parsed).length !== der.length // the parser ignores elements after the last one
+  )
+    return undefined;
   const extensions = new Map<string, Extension>();
   for (const extension of Array.from(tbs.extensions ?? new Extensions())) {
-    if (extensions.has(extension.extnID)) throw new FormatError('duplicate extension');
+    if (extensions.has(extension.extnID)) return undefined;
     extensions.set(extension.extnID, extension);
   }
   const get = <T>(id: string, type: new () => T): T | undefined => {
@@ -99,14 +102,12 @@ async function read(der: Uint8Array): Promise<Certificate> {
   get(subjectAltName, SubjectAlternativeName);
   get('2.5.29.35', AuthorityKeyIdentifier);
   get('2.5.29.14', SubjectKeyIdentifier);
-  const spki = bytes(AsnConvert.serialize(tbs.subjectPublicKeyInfo));
-  if (!hex(der).includes(hex(spki))) throw new FormatError('the key has unused bits');
   return {
     der,
-    tbs: bytes(parsed.tbsCertificateRaw ?? AsnConvert.serialize(tbs)),
+    tbs: parsed.tbsCertificateRaw ? bytes(parsed.tbsCertificateRaw) : derOf(tbs),
     spki,
-    issuer: bytes(AsnConvert.serialize(tbs.issuer)),
-    subject: bytes(AsnConvert.serialize(tbs.subject)),
+    issuer: derOf(tbs.issuer),
+    subject: derOf(tbs.subject),
     serial: bytes(tbs.serialNumber),
     notBefore: tbs.validity.notBefore.getTime().getTime(),
     notAfter: tbs.validity.notAfter.getTime().getTime(),
@@ -119,6 +120,11 @@ async function read(der: Uint8Array): Promise<Certificate> {
     signsCertificates: usage === undefined || (usage.toNumber() & KeyUsageFlags.keyCertSign) !== 0,
     ...(extended && { usages: [...extended] }),
   };
+}
+
+/** Returns the DER of a parsed value. */
+export function derOf(value: unknown): Uint8Array {
+  return bytes(AsnConvert.serialize(value));
 }
 
 /** Returns the bytes in a buffer of their own. */

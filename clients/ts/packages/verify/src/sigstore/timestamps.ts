@@ -6,7 +6,16 @@ import { TimeStampResp, TSTInfo } from '@peculiar/asn1-tsp';
 import { Time } from '@peculiar/asn1-x509';
 import { equal } from '../bytes.js';
 import { digest, signedBy, type Hash } from './algorithms.js';
-import { buffer, bytes, findPath, isValidAt, loadCertificate, timeStamping, type Certificate } from './certificates.js';
+import {
+  buffer,
+  bytes,
+  derOf,
+  findPath,
+  isValidAt,
+  loadCertificate,
+  timeStamping,
+  type Certificate,
+} from './certificates.js';
 import { isDer, tlv } from './der.js';
 import { contains, type Authority } from './trustedroot.js';
 
@@ -67,7 +76,7 @@ async function readToken(stamp: Uint8Array): Promise<Token | undefined> {
   if (hash === undefined) return undefined;
   const certificates: Certificate[] = [];
   for (const { certificate } of signed.certificates ?? new CertificateSet())
-    if (certificate !== undefined) certificates.push(await loadCertificate(bytes(AsnConvert.serialize(certificate))));
+    if (certificate !== undefined) certificates.push(await loadCertificate(derOf(certificate)));
   return {
     content: bytes(content),
     signer,
@@ -83,7 +92,7 @@ async function issued(token: Token, authority: Authority): Promise<boolean> {
   const own = first?.ca === false ? first : undefined;
   const id = token.signer.sid.issuerAndSerialNumber;
   if (id === undefined) return false;
-  const issuer = bytes(AsnConvert.serialize(id.issuer));
+  const issuer = derOf(id.issuer);
   const serial = bytes(id.serialNumber);
   const candidates = token.certificates.length > 0 || own === undefined ? token.certificates : [own];
   const signer = candidates.find((c) => equal(c.issuer, issuer) && equal(c.serial, serial));
@@ -106,6 +115,6 @@ async function signedByCertificate({ signer, content }: Token, certificate: Cert
   for (const value of values(signingTime))
     if (!isValidAt(certificate, AsnConvert.parse(value, Time).getTime().getTime())) return false;
   // They are signed as a SET, and sent with an implicit tag.
-  const message = tlv(0x31, ...attributes.map((attribute) => bytes(AsnConvert.serialize(attribute))));
+  const message = tlv(0x31, ...attributes.map(derOf));
   return await signedBy(certificate.key, hash, message, bytes(signer.signature.buffer));
 }
