@@ -119,3 +119,12 @@ test('an open overview follows the log', async () => {
   await tile.getByText('2', { exact: true }).waitFor();
   await context.close();
 });
+
+test('a clock that is far off is named, and hides nothing', async () => {
+  const { page, context } = await signedInAs(browser, company.ledger, ada);
+  await page.clock.setFixedTime(Date.now() + 10 * 86_400_000);
+  await open(page);
+  await page.getByText('The clock of this computer is not that of the server').waitFor();
+  await part(page, 'Exceptions').getByRole('link', { name: 'EXC-17' }).waitFor();
+  await context.close();
+});

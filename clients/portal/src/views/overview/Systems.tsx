@@ -13,7 +13,7 @@ import type {
   VerificationFailure,
   VerifierCounts,
 } from '../../gen/muniment/v1/portal_pb';
-import { count, EntryLink, Text } from '../../records';
+import { count, EntryLink, Text, visible } from '../../records';
 import {
   Ago,
   Chart,
@@ -57,7 +57,7 @@ export function Backfills({ of }: { of: OverviewBackfills }) {
       {drawn !== undefined && data !== undefined && (
         <Part title={<Text>{drawn.entity}</Text>}>
           <div className="stack">
-            <Chart label={`Progress and canary score of ${drawn.entity}`} data={data} />
+            <Chart label={`Progress and canary score of ${visible(drawn.entity)}`} data={data} />
           </div>
         </Part>
       )}
@@ -205,8 +205,8 @@ export function Caches({ of }: { of: OverviewCaches }) {
       {drawn !== undefined && (latency !== undefined || hits !== undefined) && (
         <Part title={<Text>{drawn.service}</Text>}>
           <div className="stack">
-            {latency !== undefined && <Chart label={`p99 of ${drawn.service}`} data={latency} />}
-            {hits !== undefined && <Chart label={`Hit ratio of ${drawn.service}`} data={hits} />}
+            {latency !== undefined && <Chart label={`p99 of ${visible(drawn.service)}`} data={latency} />}
+            {hits !== undefined && <Chart label={`Hit ratio of ${visible(drawn.service)}`} data={hits} />}
           </div>
         </Part>
       )}

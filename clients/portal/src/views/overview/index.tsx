@@ -1,11 +1,13 @@
-import { timestampFromMs } from '@bufbuild/protobuf/wkt';
-import { useQuery } from '@connectrpc/connect-query';
-import { keepPreviousData } from '@tanstack/react-query';
+import { timestampFromMs, type Timestamp } from '@bufbuild/protobuf/wkt';
+import { Code, ConnectError } from '@connectrpc/connect';
+import { callUnaryMethod } from '@connectrpc/connect-query';
+import { useQuery } from '@tanstack/react-query';
 import type { ReactNode } from 'react';
+import { transport } from '../../api/transport';
 import { PortalService, type Connection, type GetOverviewResponse } from '../../gen/muniment/v1/portal_pb';
 import { AsOf, count } from '../../records';
 import { usePerson } from '../../session/session';
-import { Answer, Notice, Page, Panel, useNow } from '../../ui';
+import { Answer, dateOf, Notice, Page, Panel, useNow } from '../../ui';
 import { Coverage } from './Coverage';
 import { Decisions } from './Decisions';
 import { Exceptions } from './Exceptions';
@@ -26,14 +28,12 @@ const behindEvery = 1_000;
 export function View() {
   const { tenant } = usePerson();
   const today = beginningOfDay(useNow());
-  const query = useQuery(
-    PortalService.method.getOverview,
-    { tenant, today: timestampFromMs(today) },
-    {
-      placeholderData: keepPreviousData,
-      refetchInterval: ({ state: { data } }) => ((data?.behind ?? 0n) > 0n ? behindEvery : healthEvery),
-    },
-  );
+  const query = useQuery({
+    queryKey: ['overview', tenant, today],
+    queryFn: ({ signal }) => getOverview(tenant, today, signal),
+    placeholderData: (before, query) => (query?.queryKey[1] === tenant ? before : undefined),
+    refetchInterval: ({ state: { data } }) => ((data?.behind ?? 0n) > 0n ? behindEvery : healthEvery),
+  });
   return (
     <Page title="Overview" lead={query.data && <AsOf state={query.data.state} />}>
       <Answer query={query} label="Loading the overview" lines={12}>
@@ -44,6 +44,11 @@ export function View() {
                 {count(overview.behind, 'index', 'indexes')} of it are not in the numbers yet.
               </Notice>
             )}
+            {dateOf(overview.decisions?.since ?? '')?.getTime() !== today && !query.isPlaceholderData && (
+              <Notice tone="warn" title="The clock of this computer is not that of the server">
+                The decisions of today are counted from 00:00 UTC, by the clock of the server.
+              </Notice>
+            )}
             <Tiles of={overview} />
             <Parts of={overview} />
           </>
@@ -51,6 +56,18 @@ export function View() {
       </Answer>
     </Page>
   );
+}
+
+/** Asks for the day of the browser or, if its clock is far off, for that of the server. */
+async function getOverview(tenant: string, today: number, signal: AbortSignal): Promise<GetOverviewResponse> {
+  const ask = (day: { today?: Timestamp }) =>
+    callUnaryMethod(transport, PortalService.method.getOverview, { tenant, ...day }, { signal });
+  try {
+    return await ask({ today: timestampFromMs(today) });
+  } catch (error) {
+    if (error instanceof ConnectError && error.code === Code.InvalidArgument) return await ask({});
+    throw error;
+  }
 }
 
 /** A part of the overview, and what it needs. */
