@@ -55,6 +55,7 @@ test('what is not connected has commands instead of charts', async () => {
     'Backfills',
   ]);
   expect(await page.locator('main figure').count()).toBe(0);
+  expect(await page.getByText('The clock of this computer').count()).toBe(0);
   await others.getByRole('button', { name: 'Copy command: Findings' }).click();
   await others.getByText('Copied').first().waitFor();
   expect(await page.evaluate(() => navigator.clipboard.readText())).toBe('muniment finding import findings.csv');
