@@ -260,13 +260,13 @@ func builds() []build {
 		{name: "another tenant", reason: "tenant-mismatch", inputs: func(v *vector) { v.Expect = &expectation{Tenant: "globex"} }},
 		{name: "another export", reason: "export-mismatch", inputs: func(v *vector) { v.Expect = &expectation{Export: "embeddings-2026-12"} }},
 	}
-	for _, bad := range []string{"NaN", "nan", "Infinity", "-1", "+1", "1e400", "1E2", "01", "1.", ".5", "", " 1", "1 ", "1,5", "0x1", "1_0", "½", "１", "1234567890123456789", "0." + strings.Repeat("1", 31), "1/2"} {
+	for _, bad := range []string{"NaN", "nan", "Infinity", "-1", "-0", "+1", "1e400", "1e-400", "1E2", "01", "1.", ".5", "", " 1", "1 ", "1,5", "0x1", "1_0", "½", "１", "1234567890123456789", "0." + strings.Repeat("1", 31), "1/2"} {
 		all = append(all, build{name: fmt.Sprintf("epsilon %q", bad), reason: "number-malformed", statement: replaced(`"epsilon":"2.7"`, `"epsilon":"`+bad+`"`)})
 	}
 	for _, bad := range []string{"1/0", "1/01", "1/-2", "1/2/3", "/2", "1/", "1.5/2", "NaN", "-1", "1e400", "1234567890123456789/1"} {
 		all = append(all, build{name: fmt.Sprintf("a scale of %q", bad), reason: "number-malformed", statement: replaced(`"scale":"10/3"`, `"scale":"`+bad+`"`)})
 	}
-	for _, bad := range []string{"../secret", "a/../../b", "/etc/passwd", "a//b", "a/", ".", "..", "a/./b", `a\b`, `..\b`, "C:/x", "a\x00b", "a\nb", "a ", " a", "a.", "a/b./c", "ü", "a*", strings.Repeat("a", 1025)} {
+	for _, bad := range []string{"../secret", "a/../../b", "/etc/passwd", "a//b", "a/", ".", "..", "a/./b", `a\b`, `..\b`, "C:/x", "a\x00b", "a\nb", "a ", " a", "a.", "a/b./c", "ü", "u\u0308", "a*", strings.Repeat("a", 1025)} {
 		all = append(all, build{name: fmt.Sprintf("a file %.40q", bad), reason: "name-unsafe", manifest: fileName(bad)})
 	}
 	all = append(all, residencyBuilds()...)
