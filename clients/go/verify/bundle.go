@@ -28,26 +28,26 @@ const WarnArtifactNotChecked = "artifact-not-checked"
 
 // A BundleResult is what a Sigstore bundle proves, and what its signer claims.
 type BundleResult struct {
-	Proven  BundleProven
-	Claimed BundleClaimed
+	Proven  BundleProven  // what follows from signatures by trusted keys, and from hashes
+	Claimed BundleClaimed // what the signer asserts, and nothing else supports
 }
 
 // BundleProven is what a Sigstore bundle proves. Digests are in hexadecimal.
 type BundleProven struct {
-	BundleSHA256 string       `json:"bundleSha256"`
-	Signer       entry.Signer `json:"signer"`
+	BundleSHA256 string       `json:"bundleSha256"` // of the bundle
+	Signer       entry.Signer `json:"signer"`       // key or identity that signed
 	// Times are the signed times in Unix milliseconds. A key has none.
 	Times          []int64 `json:"times,omitempty"`
-	ArtifactSHA256 string  `json:"artifactSha256,omitempty"`
-	PayloadType    string  `json:"payloadType,omitempty"` // of the envelope
-	PayloadSHA256  string  `json:"payloadSha256,omitempty"`
+	ArtifactSHA256 string  `json:"artifactSha256,omitempty"` // empty if no artifact was given
+	PayloadType    string  `json:"payloadType,omitempty"`    // of the envelope
+	PayloadSHA256  string  `json:"payloadSha256,omitempty"`  // of the envelope
 }
 
 // BundleClaimed is what the statement in a Sigstore bundle claims. It is zero
 // for other content.
 type BundleClaimed struct {
-	PredicateType string `json:"predicateType,omitempty"`
-	Subjects      int    `json:"subjects,omitempty"` // number
+	PredicateType string `json:"predicateType,omitempty"` // empty unless the content is a statement
+	Subjects      int    `json:"subjects,omitempty"`      // number
 }
 
 // Bundle verifies a Sigstore bundle of at most 268,435,456 bytes by the trusted

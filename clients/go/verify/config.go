@@ -41,7 +41,7 @@ const (
 
 // A ConfigError is the first fault of a configuration.
 type ConfigError struct {
-	Code    string
+	Code    string // one of the constants above
 	Message string // for people
 	cause   error  // can be nil
 }

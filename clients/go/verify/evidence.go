@@ -40,28 +40,28 @@ type StreamOptions struct {
 // An EvidenceBundleResult is what an evidence bundle proves, and what the log
 // and the bundle's creator claim.
 type EvidenceBundleResult struct {
-	Proven  EvidenceBundleProven
-	Claimed EvidenceBundleClaimed
+	Proven  EvidenceBundleProven  // what follows from signatures by trusted keys, and from hashes
+	Claimed EvidenceBundleClaimed // what the log or the creator asserts, and nothing else supports
 }
 
 // EvidenceBundleProven is what an evidence bundle proves. Hashes are in
 // hexadecimal.
 type EvidenceBundleProven struct {
-	Identity  string   `json:"identity"` // sha256: and the digest of the manifest
-	Origin    string   `json:"origin"`
-	Tenant    string   `json:"tenant"`
-	Size      uint64   `json:"size"` // of the tree
-	Root      string   `json:"root"`
-	StreamID  string   `json:"streamId"`
-	Entries   uint64   `json:"entries"`  // of the stream
-	Last      string   `json:"last"`     // leaf hash
-	Included  uint64   `json:"included"` // payloads
-	Omitted   uint64   `json:"omitted"`
-	Erased    uint64   `json:"erased"`
-	Complete  bool     `json:"complete"` // the stream key was given
-	Signers   []string `json:"signers"`  // keys of the policy, name+hash, sorted
-	Policy    string   `json:"policy"`   // name of the accepting policy
-	Witnessed bool     `json:"witnessed"`
+	Identity  string   `json:"identity"`  // sha256: and the digest of the manifest
+	Origin    string   `json:"origin"`    // of the log
+	Tenant    string   `json:"tenant"`    // whose stream it is
+	Size      uint64   `json:"size"`      // of the tree
+	Root      string   `json:"root"`      // of the tree
+	StreamID  string   `json:"streamId"`  // identifies the stream
+	Entries   uint64   `json:"entries"`   // of the stream
+	Last      string   `json:"last"`      // leaf hash
+	Included  uint64   `json:"included"`  // payloads
+	Omitted   uint64   `json:"omitted"`   // payloads that are not in the bundle
+	Erased    uint64   `json:"erased"`    // payloads that were erased
+	Complete  bool     `json:"complete"`  // the stream key was given
+	Signers   []string `json:"signers"`   // keys of the policy, name+hash, sorted
+	Policy    string   `json:"policy"`    // name of the accepting policy
+	Witnessed bool     `json:"witnessed"` // the policy requires a witness
 }
 
 // EvidenceBundleClaimed is what an evidence bundle claims. Times are in
@@ -70,14 +70,14 @@ type EvidenceBundleClaimed struct {
 	Time   uint64                `json:"time"`             // T of the bundle's manifest
 	First  *uint64               `json:"first,omitempty"`  // of the first entry
 	Newest *uint64               `json:"newest,omitempty"` // of the last entry
-	Kinds  []KindCount           `json:"kinds,omitzero"`
-	Spends []export.BudgetSpends `json:"spends,omitzero"` // nil: they cannot be read
+	Kinds  []KindCount           `json:"kinds,omitzero"`   // sorted by kind
+	Spends []export.BudgetSpends `json:"spends,omitzero"`  // nil: they cannot be read
 }
 
 // A KindCount is the number of entries of a kind.
 type KindCount struct {
-	Kind    string `json:"kind"`
-	Entries int    `json:"entries"`
+	Kind    string `json:"kind"`    // of the entries
+	Entries int    `json:"entries"` // number of them
 }
 
 // EvidenceBundle verifies an evidence bundle under the trust policies. With a

@@ -34,8 +34,8 @@ type ExportOptions struct {
 // An ExportResult is what an export proves, and what its signers claim. See
 // docs/spec/export-manifest.md, section 7.
 type ExportResult struct {
-	Proven  export.Proven
-	Claimed export.Claimed
+	Proven  export.Proven  // what follows from signatures by trusted keys, and from hashes
+	Claimed export.Claimed // what the signers or the log assert, and nothing else supports
 }
 
 // Export verifies an export manifest with all its proofs by the trusted keys

@@ -26,10 +26,10 @@ type ReceiptOptions struct {
 
 	// Expectations. nil and false expect nothing. An empty string is an error.
 	Tenant          *string
-	Kind            *string
+	Kind            *string // of the entry
 	Subject         *string // algorithm:value
-	PredicateType   *string
-	Control         *string
+	PredicateType   *string // of the entry
+	Control         *string // one that the entry is about
 	Signer          *string // identity or key ID
 	Issuer          *string // of the same signer
 	StreamID        *string // 64 hexadecimal digits
@@ -45,8 +45,8 @@ func (o *ReceiptOptions) expects() bool {
 // A ReceiptResult is what a receipt proves, and what it claims. See
 // docs/spec/receipt.md, section 5.
 type ReceiptResult struct {
-	Proven  receipt.Proven
-	Claimed receipt.Claimed
+	Proven  receipt.Proven  // what follows from the checkpoint and the hashes
+	Claimed receipt.Claimed // what the log asserts, and nothing else supports
 }
 
 // Receipt verifies a receipt of at most 268,435,456 bytes under the trust

@@ -24,20 +24,20 @@ const (
 // messages. One of the results is not nil if the file is verified: the one of
 // its kind.
 type Report struct {
-	File    string // as the caller named it
-	Kind    Kind   // "" if it was not recognized
-	Verdict Verdict
+	File    string  // as the caller named it
+	Kind    Kind    // "" if it was not recognized
+	Verdict Verdict // Verified, or why not
 
 	// The first failing check, unless verified.
 	Code    string // from the specification of the kind
 	Step    int    // of that specification; 0 for errors of the caller
 	Message string // for people
 
-	Receipt        *ReceiptResult
-	Bundle         *BundleResult
-	Export         *ExportResult
-	Stream         *EvidenceBundleResult
-	EvidenceBundle *EvidenceBundleResult
+	Receipt        *ReceiptResult        // of a receipt
+	Bundle         *BundleResult         // of a Sigstore bundle
+	Export         *ExportResult         // of an export
+	Stream         *EvidenceBundleResult // of a stream
+	EvidenceBundle *EvidenceBundleResult // of an evidence bundle
 
 	// Warnings are the codes of checks that were not performed and of claims
 	// that deserve attention, if the file is verified.
