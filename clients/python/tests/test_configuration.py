@@ -27,7 +27,7 @@ def write(folder: Path, text: object, name: str = "muniment.json") -> Path:
     (folder / "keys/cosign.pub").write_text(next(iter(SIGSTORE["keys"].values())))
     (folder / "policy").write_bytes(policy_text("log"))
     (folder / "stream.key").write_text("ab" * 32)
-    (folder / "root.json").write_text(json.dumps(next(iter(SIGSTORE["trustedRoots"].values()))))
+    (folder / "root.json").write_text(json.dumps(SIGSTORE["trustedRoots"]["local"]))
     (folder / "bad").write_text("-----BEGIN nothing secret")
     (folder / "large").write_bytes(b" " * (5 << 20))
     file = folder / name

