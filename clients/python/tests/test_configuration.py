@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from muniment import Configuration, ConfigurationError
-from muniment.configuration import CONFIGURATION_CODES, normal_form, public_good
+from muniment.configuration import CONFIGURATION_CODES, public_good
+from muniment.sigstore.urls import normal_form
 from vectors import load, policy_text
 
 ROOT = Path(__file__).resolve().parents[3]
