@@ -8,6 +8,7 @@ test.each([
   ['a\u0000b\u001b[31m', 'a\\u{0}b\\u{1b}[31m'],
   ['zero\u200bwidth\ufeff', 'zero\\u{200b}width\\u{feff}'],
   ['line\u2028end', 'line\\u{2028}end'],
+  ['no\u00a0break\u3164', 'no\\u{a0}break\\u{3164}'],
   ['\ud800', '\\u{d800}'],
   ['<img src=x onerror=alert(1)>', '<img src=x onerror=alert(1)>'],
 ])('shows %j as %j', (text, shown) => {

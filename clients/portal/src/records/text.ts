@@ -1,15 +1,12 @@
 /** Texts that evidence chooses. */
 
+import { isHidden } from '../ui/visible';
+
 /**
- * Makes characters visible that have no form of their own: control characters,
- * marks that turn the direction of text, and other invisible ones. Line feeds
- * and tabs stay.
+ * Writes the hidden characters of a text as escapes. Line feeds and tabs stay.
  */
 export const visible = (text: string): string =>
-  text.replaceAll(
-    /(?![\n\t])[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Zl}\p{Zp}]/gu,
-    (c) => `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}`,
-  );
+  Array.from(text, (c) => (isHidden(c, true) ? `\\u{${(c.codePointAt(0) ?? 0).toString(16)}}` : c)).join('');
 
 /** Counts things: 1 artifact, 2 artifacts. */
 export const count = (n: number | bigint, one: string, several = `${one}s`): string =>

@@ -15,6 +15,10 @@ export interface Piece {
 const hidden =
   /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000\u115f\u1160\u17b4\u17b5\u3164\uffa0\ufe00-\ufe0f\u{e0100}-\u{e01ef}]/u;
 
+/** Tells whether a character of a text, a code point, is hidden from people. */
+export const isHidden = (character: string, lines = false): boolean =>
+  hidden.test(character) && !(lines && (character === '\n' || character === '\t'));
+
 /** Splits a text into what is seen as it is and the names of what is not. */
 export function visible(text: string, lines = false): Piece[] {
   const pieces: Piece[] = [];
@@ -24,7 +28,7 @@ export function visible(text: string, lines = false): Piece[] {
     plain = '';
   };
   for (const character of text) {
-    if (!hidden.test(character) || (lines && (character === '\n' || character === '\t'))) {
+    if (!isHidden(character, lines)) {
       plain += character;
       continue;
     }

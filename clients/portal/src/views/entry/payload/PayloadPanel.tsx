@@ -150,7 +150,7 @@ function usePayload(props: Props): [State, { start: () => void; peek: () => void
     return () => {
       running.current?.abort();
     };
-    // eslint-disable-next-line react-hooks/exhaustive-deps -- the panel has the key of the entry, and loads once
+    // eslint-disable-next-line react-hooks/exhaustive-deps -- keyed by the entry, it loads once
   }, []);
   return [state, { start, peek, cancel }];
 }
