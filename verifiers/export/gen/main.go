@@ -106,12 +106,13 @@ func words(all []string) string {
 
 // countries returns a line for each country: its code, and the ends of the
 // codes of its subdivisions. Consecutive numbers are first~last. Other ends of
-// the same length are their length, followed by all of them.
+// the same length are together: letters writes those of letters, and the rest
+// are their length, followed by all of them.
 func countries(all map[string]string) string {
 	var b []string
 	for country, text := range all {
 		line := []string{country}
-		byLength := map[int][]string{}
+		ofLetters, others := map[int][]string{}, map[int][]string{}
 		parts := strings.Fields(text)
 		for i := 0; i < len(parts); {
 			n := consecutive(parts[i:])
@@ -119,17 +120,42 @@ func countries(all map[string]string) string {
 				line = append(line, parts[i]+"~"+parts[i+n-1])
 			} else {
 				n = 1
+				byLength := ofLetters
+				if strings.ContainsAny(parts[i], "0123456789") {
+					byLength = others
+				}
 				byLength[len(parts[i])] = append(byLength[len(parts[i])], parts[i])
 			}
 			i += n
 		}
-		for _, length := range slices.Sorted(maps.Keys(byLength)) {
-			line = append(line, strconv.Itoa(length)+strings.Join(byLength[length], ""))
+		for _, length := range slices.Sorted(maps.Keys(ofLetters)) {
+			line = append(line, letters(ofLetters[length]))
+		}
+		for _, length := range slices.Sorted(maps.Keys(others)) {
+			line = append(line, strconv.Itoa(length)+strings.Join(others[length], ""))
 		}
 		b = append(b, strings.Join(line, " "))
 	}
 	slices.Sort(b)
 	return strings.Join(b, "\n")
+}
+
+// letters returns ends of the same length, which consist of capital letters.
+// Each is its last letter. The letters before it are in lower case, without the
+// first ones that it shares with the end before.
+func letters(ends []string) string {
+	var b strings.Builder
+	last := ""
+	for _, end := range ends {
+		head := end[:len(end)-1]
+		n := 0
+		for n < min(len(head), len(last)) && head[n] == last[n] {
+			n++
+		}
+		last = head
+		b.WriteString(strings.ToLower(head[n:]) + end[len(end)-1:])
+	}
+	return b.String()
 }
 
 // consecutive returns how many of the first parts are consecutive numbers of

@@ -16,7 +16,7 @@ export {
 } from './errors.js';
 export type { Options } from './expectations.js';
 export { parseHeader, type Artifact, type External, type Header, type Signer } from './header.js';
-export { KindName, KINDS, type Kind } from './kinds.js';
+export { KindName } from './kinds.js';
 export { MAX_POLICY_BYTES, parsePolicy, type Policy } from './policy.js';
 export { parseProof, type Checkpoint, type Proof, type SignatureLine } from './proof.js';
 export { MAX_RECEIPT_BYTES, MEDIA_TYPE, parseReceipt, type Form, type Receipt } from './receipt.js';

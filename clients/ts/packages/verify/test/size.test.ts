@@ -1,4 +1,7 @@
-/** The sizes of scripts for browsers, minified and compressed. */
+/**
+ * The sizes of scripts for browsers, minified and compressed. The texts of the
+ * licences of dependencies are in a file of their own.
+ */
 
 import { build } from 'esbuild';
 import { fileURLToPath } from 'node:url';
@@ -20,11 +23,16 @@ async function bundle(contents: string): Promise<Bundle> {
     platform: 'browser',
     write: false,
     metafile: true,
+    legalComments: 'external',
+    outfile: 'verify.js',
     logLevel: 'error',
   });
-  const [output] = Object.values(metafile.outputs);
+  const [[, output] = []] = Object.entries(metafile.outputs).filter(([name]) => name.endsWith('.js'));
   const inputs = Object.entries(output?.inputs ?? {}).filter(([, { bytesInOutput }]) => bytesInOutput > 0);
-  return { size: gzipSync(outputFiles[0]?.contents ?? '').length, modules: inputs.map(([path]) => path) };
+  return {
+    size: gzipSync(outputFiles.find(({ path }) => path.endsWith('.js'))?.contents ?? '').length,
+    modules: inputs.map(([path]) => path),
+  };
 }
 
 const kB = 1000;

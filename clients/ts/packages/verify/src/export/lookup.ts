@@ -40,15 +40,22 @@ export const spdx = once(({ SPDX }) => ({
   exceptions: identifiers(SPDX.exceptions),
 }));
 
-/**
- * Yields the ends of codes that an item stands for: first~last, or a length and
- * ends of it.
- */
+/** Yields the ends of codes that an item stands for, as the table describes. */
 function* endsOf(item: string): Iterable<string> {
   const [first = '', last] = item.split('~');
   if (last !== undefined)
     for (let n = Number(first); n <= Number(last); n++) yield n.toString().padStart(first.length, '0');
-  else for (let at = 1, size = Number(item.charAt(0)); at < item.length; at += size) yield item.slice(at, at + size);
+  else if (/^\d/.test(item))
+    for (let at = 1, size = Number(item.charAt(0)); at < item.length; at += size) yield item.slice(at, at + size);
+  else yield* endsOfLetters(item);
+}
+
+function* endsOfLetters(item: string): Iterable<string> {
+  let head = '';
+  for (const [, replaced = '', letter = ''] of item.matchAll(/([a-z]*)([A-Z])/g)) {
+    head = head.slice(0, head.length - replaced.length) + replaced.toUpperCase();
+    yield head + letter;
+  }
 }
 
 /** Returns the countries, and the subdivisions by their complete codes. */
