@@ -75,8 +75,12 @@ portal: clients/portal/node_modules/.installed ## build the portal's page into c
 test-portal: build clients/portal/node_modules/.installed ## the tests of the portal's pieces and of its size
 	@echo "== portal"; cd clients/portal; npm test --silent
 
-reference: clients/ts/node_modules/.installed ## write the API reference of the TypeScript packages to bin/reference
+reference: $(VENV)/ok clients/ts/node_modules/.installed ## write the API references of the three SDKs to bin/reference
 	@cd clients/ts; npm run --silent build; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client
+	@cd clients/python; PYTHONPATH=src PYTHONDONTWRITEBYTECODE=1 $(CURDIR)/$(VENV)/bin/pdoc -o $(CURDIR)/bin/reference/python \
+	  muniment muniment.bundle muniment.client muniment.configuration muniment.export muniment.report muniment.sigstore
+	@mkdir -p bin/reference/go; for p in go $$(cd clients/go; ls -d */ | tr -d /); do (cd clients/go; [ $$p = go ] || cd $$p; go doc -all) >bin/reference/go/$$p.txt; done
+	@ls -d bin/reference/*
 
 test-python: $(VENV)/ok ## the tests of the Python verifier
 	@echo "== python"; cd clients/python; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONDONTWRITEBYTECODE=1; \
