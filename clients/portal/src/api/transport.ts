@@ -14,11 +14,26 @@ export const transport = createConnectTransport({
       const tenant = currentTenant();
       if (tenant !== '') request.header.set('muniment-tenant', tenant);
       try {
-        return await next(request);
+        const response = await next(request);
+        return response.stream ? { ...response, message: watched(response.message) } : response;
       } catch (error) {
-        if (isSignedOut(error)) sessionEnded();
+        refused(error);
         throw error;
       }
     },
   ],
 });
+
+function refused(error: unknown): void {
+  if (isSignedOut(error)) sessionEnded();
+}
+
+/** Passes messages on. A stream reports its refusal at its end. */
+async function* watched<Message>(messages: AsyncIterable<Message>): AsyncGenerator<Message> {
+  try {
+    yield* messages;
+  } catch (error) {
+    refused(error);
+    throw error;
+  }
+}
