@@ -5,7 +5,7 @@ import styles from './Code.module.css';
 export function Code({ text, label }: { text: string; label: string }) {
   return (
     <div className={styles.block}>
-      <pre className={styles.text} tabIndex={0} role="region" aria-label={label}>
+      <pre className={styles.text} tabIndex={0} role="group" aria-label={label}>
         <code>{text}</code>
       </pre>
       <div className={styles.copy}>

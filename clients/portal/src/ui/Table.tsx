@@ -32,7 +32,11 @@ interface Props<Row> {
 const virtualFrom = 200;
 const rowHeight = 37;
 
-/** A table. Long ones scroll on their own and draw the rows in sight. */
+/**
+ * A table. Long ones scroll on their own and draw the rows in sight. What
+ * scrolls is a group and no landmark: the panel around it is one, often with
+ * the same name.
+ */
 export function Table<Row>(props: Props<Row>) {
   const { rows, empty } = props;
   if (rows.length === 0 && empty !== undefined) return <div className={styles.nothing}>{empty}</div>;
@@ -41,7 +45,7 @@ export function Table<Row>(props: Props<Row>) {
 
 function ShortTable<Row>({ label, columns, rows, rowKey, offset = 0, total }: Props<Row>) {
   return (
-    <div className={styles.scroll} role="region" aria-label={label} tabIndex={0}>
+    <div className={styles.scroll} role="group" aria-label={label} tabIndex={0}>
       <table className={styles.table} aria-label={label} aria-rowcount={total === undefined ? undefined : total + 1}>
         <Head columns={columns} />
         <tbody>
@@ -72,7 +76,7 @@ function LongTable<Row>({ label, columns, rows, rowKey, offset = 0, total = rows
   const before = items[0]?.start ?? 0;
   const after = virtual.getTotalSize() - (items.at(-1)?.end ?? 0);
   return (
-    <div className={classes(styles.scroll, styles.long)} role="region" aria-label={label} tabIndex={0} ref={scroll}>
+    <div className={classes(styles.scroll, styles.long)} role="group" aria-label={label} tabIndex={0} ref={scroll}>
       <table className={styles.table} aria-label={label} aria-rowcount={total + 1}>
         <Head columns={columns} />
         <tbody>
