@@ -11,7 +11,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
+import type { Browser, BrowserContext, Page, Request } from 'playwright-core';
 
 export { startChromium } from '../../ts/packages/verify/test/chromium.js';
 
@@ -148,18 +148,26 @@ function parse(line: string): LogLine {
 /** What a page has done that it must not do. */
 export interface Watched {
   page: Page;
-  /** Errors of scripts and of the console, and requests to other servers. */
+  /** Errors of scripts, of the console and of requests, and requests to other servers. */
   problems: string[];
   /** The calls of the API since the last `calls.length = 0`. */
   calls: string[];
 }
+
+/** Refusals that are answers: without a control set, there is none to return. */
+const expected = /^404 .*\/muniment\.v1\.GateService\/GetControlSet/;
+
+/** Requests of pages that have not ended. The stream of new entries never does. */
+const pending = new WeakMap<Page, Set<Request>>();
 
 /** Opens a page, and watches it. */
 export async function openPage(context: BrowserContext, ledger: Ledger): Promise<Watched> {
   const page = await context.newPage();
   page.setDefaultTimeout(60_000);
   const watched: Watched = { page, problems: [], calls: [] };
+  watchRequests(page);
   page.on('console', (message) => {
+    // Responses have the address, too.
     if (message.type() === 'error' && !message.text().startsWith('Failed to load resource'))
       watched.problems.push(message.text());
   });
@@ -170,7 +178,22 @@ export async function openPage(context: BrowserContext, ledger: Ledger): Promise
     const call = /\/(muniment\.v1\.\w+\/\w+)/.exec(url)?.[1];
     if (call !== undefined) watched.calls.push(call);
   });
+  page.on('response', (response) => {
+    const problem = `${response.status()} ${response.url()}`;
+    if (response.status() >= 400 && !expected.test(problem)) watched.problems.push(problem);
+  });
   return watched;
+}
+
+function watchRequests(page: Page): void {
+  const requests = new Set<Request>();
+  pending.set(page, requests);
+  page.on('request', (request) => {
+    if (request.isNavigationRequest()) requests.clear(); // those of the page before
+    if (!request.url().endsWith('/WatchEntries')) requests.add(request);
+  });
+  const ended = (request: Request) => requests.delete(request);
+  page.on('requestfinished', ended).on('requestfailed', ended);
 }
 
 /** Signs in with a token, as a person without a provider does. */
@@ -193,11 +216,33 @@ export async function signedIn(
   return { ...watched, context };
 }
 
-/** Waits until the view is whole: its heading is there, and nothing is loading. */
+/**
+ * Waits until the view is whole: its heading is there, nothing is loading, and
+ * every answer is drawn.
+ */
 export async function settled(page: Page): Promise<void> {
-  await page.locator('main h1').first().waitFor();
-  await page.waitForFunction(() => document.querySelector('main [role=status][aria-label^=Loading]') === null);
-  await page.evaluate(() => document.fonts.ready);
+  const requests = pending.get(page) ?? new Set();
+  do {
+    while (requests.size > 0) await nextEnd(page);
+    await page.locator('main h1').first().waitFor();
+    await page.waitForFunction(() => document.querySelector('main [role=status][aria-label]') === null);
+    await page.evaluate(async () => {
+      await document.fonts.ready;
+      // What is drawn may ask for more.
+      for (let i = 0; i < 3; i++) await new Promise((resolve) => requestAnimationFrame(resolve));
+    });
+  } while (requests.size > 0);
+}
+
+/** Waits until a request of the page ends. */
+async function nextEnd(page: Page): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const done = () => {
+      page.off('requestfinished', done).off('requestfailed', done);
+      resolve();
+    };
+    page.on('requestfinished', done).on('requestfailed', done);
+  });
 }
 
 const axe = readFileSync(fileURLToPath(import.meta.resolve('axe-core/axe.min.js')), 'utf8');

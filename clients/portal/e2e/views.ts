@@ -5,6 +5,8 @@ import type { Ledger } from './harness.js';
 export interface ViewAddress {
   name: string;
   path: string;
+  /** The call that answers 404, because the address leads to nothing. */
+  missing?: string;
 }
 
 /** Appends evidence of each sort, and returns the addresses of all views. */
@@ -21,6 +23,9 @@ export async function seed(ledger: Ledger): Promise<ViewAddress[]> {
     },
   };
   const entry = await ledger.append('provenance.json', JSON.stringify(provenance));
+  // A search with one hit leads to the hit at once.
+  const other = [{ name: 'registry.example.com/acme/gateway-admin', digest: { sha256: 'a'.repeat(64) } }];
+  await ledger.append('other.json', JSON.stringify({ ...provenance, subject: other }));
   return [
     { name: 'overview', path: '/' },
     { name: 'search', path: '/search?q=gateway' },
@@ -29,9 +34,9 @@ export async function seed(ledger: Ledger): Promise<ViewAddress[]> {
     { name: 'controls', path: '/controls' },
     { name: 'control', path: '/controls/VULN-CRITICAL-0' },
     { name: 'findings', path: '/findings' },
-    { name: 'finding', path: '/findings/CVE-2026-12345' },
+    { name: 'finding', path: '/findings/CVE-2026-12345', missing: 'GetFinding' },
     { name: 'exceptions', path: '/exceptions' },
-    { name: 'exception', path: '/exceptions/0' },
+    { name: 'exception', path: '/exceptions/0', missing: 'GetException' },
     { name: 'new-exception', path: '/exceptions/new' },
     { name: 'privacy', path: '/privacy' },
     { name: 'audit', path: '/audit' },
