@@ -120,7 +120,7 @@ test('a request shows its effect, and its requester cannot approve it', async ()
   await page.getByLabel('Reason').fill('resolved');
   await page.getByRole('button', { name: 'Revoke EXC-19' }).click();
   await page.locator('main header').getByText('Revoked').waitFor();
-  expect(problems.filter((problem) => !/^400 .*\/LedgerService\/Append$/u.test(problem))).toEqual([]);
+  expect(problems).toEqual([`400 ${ledger.url}/muniment.v1.LedgerService/Append`]); // the ID that is taken
   await context.close();
 });
 
