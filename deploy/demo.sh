@@ -8,6 +8,7 @@
 # running. DEMO_DIR is the working folder (default: demo-data), which each run replaces.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. deploy/start.sh
 dir=${DEMO_DIR:-demo-data}
 muniment=$PWD/bin/muniment
 cosign=cosign # until step 6
@@ -32,40 +33,20 @@ if [ -e "$dir" ] && [ ! -e "$dir/.muniment-demo" ]; then
 	exit 2
 fi
 rm -rf "$dir" && mkdir -p "$dir" && touch "$dir/.muniment-demo"
-server='' witness='' issuer='' builder=''
-stop() { # PID
-	if [ -n "$1" ]; then kill "$1" 2>/dev/null || true; wait "$1" 2>/dev/null || true; fi
-}
-trap 'stop "$server"; stop "$witness"; stop "$issuer"; stop "$builder"' EXIT
+trap stop EXIT
 # Finds or builds cosign while the first steps run.
 .ci/cosign >"$dir/cosign.path" 2>"$dir/cosign.log" &
 builder=$!
-# start NAME COMMAND...: starts it, and sets pid and url.
-start() {
-	local name=$1
-	shift
-	: >"$dir/$name.out"
-	"$@" >"$dir/$name.out" 2>>"$dir/$name.log" &
-	pid=$!
-	for _ in $(seq 200); do
-		url=$(sed -n 's/^.*listening on \(http.*\)$/\1/p' "$dir/$name.out" | head -n 1)
-		[ -n "$url" ] && return
-		kill -0 "$pid" 2>/dev/null || { cat "$dir/$name.log" >&2; exit 1; }
-		sleep 0.05
-	done
-	echo "the $name did not start within 10 seconds; see $dir/$name.log" >&2
-	exit 1
-}
+running+=("$builder")
 serve() {
-	start server "$muniment" serve --data "$dir/data" --listen 127.0.0.1:0
+	start "$dir" server "$muniment" serve --data "$dir/data" --listen 127.0.0.1:0
 	server=$pid
 	export MUNIMENT_SERVER=$url
 }
 
 step "1. Make a log (keys, policy, one tenant), and a witness, which another company would run"
 show "$muniment" init "$dir/data" --origin demo.muniment.example --tenant acme
-start issuer "$PWD/bin/issuer" demo.muniment.example "$dir" kim kim ada
-issuer=$pid
+start "$dir" issuer "$PWD/bin/issuer" demo.muniment.example "$dir" kim kim ada
 # The ledger accepts the identities of Kim and Ada, and nobody else's.
 sed -i.orig "s|^tenants:|identity: {issuers: [{issuer: \"$url\", audience: [demo.muniment.example]}]}\\
 &|
@@ -74,8 +55,8 @@ s|^    tokens:|    identities: [{name: kim, issuer: \"$url\", claims: {sub: kim}
 rm "$dir/data/muniment.yaml.orig"
 "$muniment" witness init "$dir/witness" --name witness.globex.example --no-post-quantum >/dev/null
 "$muniment" witness add-log "$(sed -n 's/^log //p' "$dir/data/policy")" --data "$dir/witness" >/dev/null
-start witness "$muniment" witness --data "$dir/witness" --listen 127.0.0.1:0
-witness=$pid at=${url#http://}
+start "$dir" witness "$muniment" witness --data "$dir/witness" --listen 127.0.0.1:0
+at=${url#http://}
 key=$("$muniment" witness show --data "$dir/witness" --json | sed 's/.*"keys":\["\([^"]*\)".*/\1/')
 show "$muniment" trust add-witness globex "$key" "$url" --data "$dir/data"
 serve
@@ -198,10 +179,7 @@ step "10. One file for an auditor: the evidence about the chart, with the proof 
 show "$muniment" bundle create --subject "$dir/gateway-1.7.0.tgz" -o "$dir/gateway.bundle.tar" --stream-key "$dir/data/streams/acme.key"
 
 step "11. Stop log and witness, and verify every receipt offline"
-stop "$server"
-stop "$witness"
-stop "$issuer"
-server='' witness='' issuer=''
+stop
 receipts=("$dir"/receipts/*.receipt.json)
 "$muniment" verify "${receipts[@]}" --tenant acme --kind attestation --stream-key "$dir/data/streams/acme.key" >"$dir/verified.txt"
 count=$(grep -c '✓ VERIFIED' "$dir/verified.txt")
@@ -235,7 +213,7 @@ cat <<EOF
   Next: docs/quickstart.md (your own evidence), docs/ci.md, docs/policy.md, docs/compliance.md, docs/tenant.md, docs/auditor.md, docs/operator.md
 EOF
 if [ "${KEEP:-}" = 1 ]; then
-	start witness "$muniment" witness --data "$dir/witness" --listen "$at"
+	start "$dir" witness "$muniment" witness --data "$dir/witness" --listen "$at"
 	witness=$pid
 	serve
 	trap - EXIT

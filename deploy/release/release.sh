@@ -13,6 +13,7 @@
 # stay in OUT/trust. With it, the release is recorded there (see CONTRIBUTING.md).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
+. deploy/start.sh
 repo=$PWD
 [ $# -ge 1 ] || { sed -n '2,/^set/s/^# \{0,1\}//p' "$0" | sed '$d'; exit 2; }
 revision=$(git rev-parse HEAD)
@@ -33,31 +34,11 @@ export SOURCE_DATE_EPOCH
 
 step() { printf '\n== %s\n' "$*"; }
 work=$(mktemp -d)
-pids=()
 finish() {
-	if [ ${#pids[@]} -gt 0 ]; then
-		kill "${pids[@]}" 2>/dev/null || true
-		wait "${pids[@]}" 2>/dev/null || true
-	fi
+	stop
 	chmod -R u+w "$work" && rm -rf "$work"
 }
 trap finish EXIT
-# start NAME COMMAND...: starts it, and sets url to what it listens on.
-start() {
-	local name=$1
-	shift
-	"$@" >"$work/$name.out" 2>"$work/$name.log" &
-	pids+=($!)
-	for _ in $(seq 3000); do
-		url=$(sed -n 's/^.*listening on \(http[^ ]*\).*$/\1/p' "$work/$name.out" | head -n 1)
-		[ -z "$url" ] || return 0
-		kill -0 "${pids[-1]}" 2>/dev/null || break
-		sleep 0.1
-	done
-	echo "release: $name did not start:" >&2
-	cat "$work/$name.log" >&2
-	exit 1
-}
 
 step "What the release needs"
 .ci/peers cosign nfpm helm cyclonedx-gomod cyclonedx-py
@@ -125,7 +106,7 @@ if [ "${SIGSTORE:-local}" = public ]; then
 	cosign=$PEERS/cosign services=() root=() issuer=https://token.actions.githubusercontent.com
 else
 	mkdir "$work/rig"
-	start sigstore env -C "$repo" "$work/sigstore" "$work/rig" "$repository"
+	start "$work" sigstore env -C "$repo" "$work/sigstore" "$work/rig" "$repository"
 	cosign=$work/rig/cosign
 	services=(--signing-config "$work/rig/signing-config.json" --trusted-root "$work/rig/trusted-root.json" --identity-token "$work/rig/job.jwt")
 	cp "$work/rig/trusted-root.json" trust/
@@ -162,7 +143,7 @@ flags=()
 if [ -z "${MUNIMENT_SERVER:-}" ]; then
 	"$muniment" init "$work/ledger" --origin release.muniment.dev --tenant muniment >/dev/null
 	[ ! -e trust/trusted-root.json ] || "$muniment" trusted-root update --data "$work/ledger" --name release --from trust/trusted-root.json >/dev/null
-	start ledger "$muniment" serve --data "$work/ledger" --listen 127.0.0.1:0
+	start "$work" ledger "$muniment" serve --data "$work/ledger" --listen 127.0.0.1:0
 	cp "$work/ledger/policy" "$work/ledger/gate.pub" trust/
 	flags=(--server "$url" --token-file "$work/ledger/tokens/muniment.token")
 	MUNIMENT_POLICY=$work/ledger/policy
