@@ -83,6 +83,18 @@ var shapes = map[string]Shape{
 	rpc.GateServiceListCoverageProcedure:    {place: Answers, bytes: pastBytes, compresses: true},
 	rpc.GateServiceSubmitDecisionsProcedure: {place: Calls, request: func(*Sizes) int64 { return maxSubjectsRequest }, field: "decisions", bytes: factBytes, compresses: true},
 
+	// A view reads page by page, and one document at a time.
+	rpc.PortalServiceGetOverviewProcedure:      {place: Calls, bytes: viewBytes, compresses: true},
+	rpc.PortalServiceSearchProcedure:           {place: Calls, bytes: viewBytes, compresses: true},
+	rpc.PortalServiceGetArtifactProcedure:      {place: Calls, bytes: graphBytes + viewBytes, compresses: true},
+	rpc.PortalServiceListFindingsProcedure:     {place: Calls, bytes: viewBytes, compresses: true},
+	rpc.PortalServiceGetFindingProcedure:       {place: Calls, bytes: viewBytes, compresses: true},
+	rpc.PortalServiceListExceptionsProcedure:   {place: Calls, bytes: viewBytes, compresses: true},
+	rpc.PortalServiceGetExceptionProcedure:     {place: Calls, bytes: viewBytes, compresses: true},
+	rpc.PortalServicePreviewExceptionProcedure: {place: Calls, bytes: pastBytes, compresses: true},
+	rpc.PortalServiceGetPrivacyBudgetProcedure: {place: Calls, bytes: viewBytes, compresses: true},
+	rpc.PortalServiceGetLogHealthProcedure:     {place: Calls, bytes: callBytes, compresses: true},
+
 	rpc.IdentityServiceExchangeTokenProcedure: {place: Public, field: "identity_token", records: true},
 
 	// RevokeToken also records an entry, but the daily limits never refuse it:
@@ -98,6 +110,11 @@ var shapes = map[string]Shape{
 const (
 	// listBytes is what a page holds while it is read. Encoding takes more.
 	listBytes = 4 << 20
+	// viewBytes is what a view holds: a page of entries, and one decoded
+	// document.
+	viewBytes = 2 * listBytes
+	// graphBytes is what the entries of an artifact's graph hold, decoded.
+	graphBytes = 24 << 20
 	// ChunkBytes is the number of payload bytes per message.
 	ChunkBytes = 256 << 10
 	// ExportPiece is the number of delta bytes per message.

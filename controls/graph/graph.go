@@ -76,6 +76,7 @@ const (
 type tracer struct {
 	source    Source
 	seen      map[string]bool // digests
+	full      bool            // there are more than MaxArtifacts
 	truncated bool
 }
 
@@ -86,7 +87,7 @@ func (t *tracer) trace(ctx context.Context, digest string, depth int, follow dir
 		return node, nil
 	}
 	if len(t.seen) == MaxArtifacts {
-		t.truncated = true
+		t.full, t.truncated = true, true
 		return node, nil
 	}
 	t.seen[digest] = true
@@ -152,6 +153,9 @@ func (t *tracer) containers(ctx context.Context, digest string) (*artifacts, err
 func (t *tracer) traceAll(ctx context.Context, all *artifacts, depth int, follow direction) ([]*Artifact, error) {
 	var nodes []*Artifact
 	for _, digest := range all.order {
+		if t.full { // an entry can name thousands
+			break
+		}
 		n, err := t.trace(ctx, digest, depth, follow)
 		if err != nil {
 			return nil, err

@@ -18,7 +18,8 @@ import (
 
 const (
 	defaultDepth    = 2
-	maxGraphEntries = 5000 // read for one graph
+	maxGraphEntries = 5000    // read for one graph
+	maxGraphBytes   = 4 << 20 // of their headers
 	maxNodeNames    = 8
 	maxSigners      = 8
 )
@@ -67,7 +68,7 @@ func (v *Viewer) timelineItem(e *munimentv1.Entry) *munimentv1.TimelineItem {
 
 // addGraph adds the graph, and the names that the entries give the artifact.
 func (r *Reader) addGraph(ctx context.Context, s *ledger.Stream, res *munimentv1.GetArtifactResponse, digest entry.Digest, depth int) error {
-	source := &graphSource{reader: r, stream: s, left: maxGraphEntries}
+	source := &graphSource{reader: r, stream: s, left: maxGraphEntries, bytes: maxGraphBytes}
 	tree, err := graph.Trace(ctx, source, digest, depth)
 	if err != nil {
 		return err
@@ -78,17 +79,19 @@ func (r *Reader) addGraph(ctx context.Context, s *ledger.Stream, res *munimentv1
 	return nil
 }
 
-// A graphSource has the entries of a stream, up to a number.
+// A graphSource has the entries of a stream, up to a number and a size. A
+// header can name thousands of artifacts.
 type graphSource struct {
 	reader *Reader
 	stream *ledger.Stream
-	left   int
+	left   int // entries
+	bytes  int // of headers
 }
 
 // Entries implements graph.Source.
 func (g *graphSource) Entries(ctx context.Context, f *munimentv1.Filter, limit int) (all []*munimentv1.Entry, more bool, err error) {
 	limit = min(limit, g.left)
-	if limit == 0 {
+	if limit == 0 || g.bytes <= 0 {
 		return nil, true, ctx.Err()
 	}
 	q := ledger.Query{Filter: ledger.Filter{Subject: f.Subject, Material: f.Material}, OldestFirst: true, Limit: limit}
@@ -99,10 +102,13 @@ func (g *graphSource) Entries(ctx context.Context, f *munimentv1.Filter, limit i
 		}
 		for i := range page.Entries {
 			e := g.reader.Message(&page.Entries[i])
+			g.bytes -= len(e.Header)
 			e.Header = nil // its contents are in the other fields
 			all = append(all, e)
+			if g.left--; g.bytes <= 0 {
+				return all, true, nil
+			}
 		}
-		g.left -= len(page.Entries)
 		if q.Limit, q.Token = limit-len(all), page.Next; q.Limit <= 0 || q.Token == "" {
 			return all, page.Next != "", nil
 		}

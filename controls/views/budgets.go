@@ -7,9 +7,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"sync"
+	"strings"
 
-	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -20,65 +19,69 @@ import (
 const (
 	maxBudgets = 100
 	maxSpends  = 100 // of a budget in an answer
-	// maxKeptBudgets bounds the budgets of a stream in memory.
+	// maxKeptBudgets and maxKeptSpends bound what is kept of a stream.
 	maxKeptBudgets = 10_000
+	maxKeptSpends  = 20_000
 )
 
-// budgets adds the spends of a stream's privacy budgets. It is a projection,
-// and a call adds a bounded number of new entries to it.
+// budgets adds the spends of a stream's privacy budgets.
 type budgets struct {
-	mu         sync.Mutex // guards the fields below; held while entries are read
-	next       uint64     // first index that was not read
-	nextErased uint64
-	all        map[string]*budget // by name
-	erased     bool               // the header of a manifest was erased
+	projection
+	all  map[string]*budget // by name
+	kept int                // spends of all budgets in memory
+	// hidden means that headers were erased, which could be of spends.
+	hidden bool
 }
 
-func newBudgets() *budgets { return &budgets{all: map[string]*budget{}} }
+func newBudgets() *budgets { return &budgets{projection: newProjection()} }
 
 // A budget is a privacy budget with its newest spends.
 type budget struct {
-	name, flavor, unit, measure string
-	sum                         export.Decimal
-	count                       uint64
-	spends                      []spend // the newest, the oldest first
-	problem                     string
+	name, flavor, unit, relation, measure string
+	sum                                   export.Decimal
+	count                                 uint64
+	spends                                []spend // the newest, the oldest first
+	problem                               string
 }
 
 // A spend is a recorded export that spends a budget.
 type spend struct {
-	entry   *ledger.Entry
+	index   uint64 // of the entry
 	amount  string
 	checked export.Decimal // the sum up to it
 }
 
-// refresh reads new entries, at most a number. It returns how many indexes of
-// the log are left.
+// refresh reads new entries. It returns how many indexes of the log are left.
 func (b *budgets) refresh(ctx context.Context, log Log, s *ledger.Stream) (behind uint64, err error) {
-	p, n := log.Published(), 0
-	for e, err := range exception.Entries(ctx, log, p, s, ledger.Filter{Kind: ledger.ErasureKind}, &b.nextErased) {
+	p := log.Published()
+	if b.started {
+		indexes, all, err := b.erased(ctx, log, p, s)
 		if err != nil {
 			return 0, err
 		}
-		if index, err := ledger.ErasedBy(e); err == nil && e.Header.Attributes["scope"] != ledger.ScopePayload && b.has(index) {
-			b.next, b.all, b.erased = 0, map[string]*budget{}, true
+		for index := range indexes {
+			all = all || index < b.next && len(b.all) > 0
 		}
+		b.started = !all
 	}
-	for e, err := range exception.Entries(ctx, log, p, s, ledger.Filter{Kind: kindname.ExportManifest}, &b.next) {
+	if !b.started {
+		b.start(p, 0)
+		b.all, b.kept = map[string]*budget{}, 0
+	}
+	f := ledger.Filter{Kind: ledger.ErasureKind, Attribute: "scope=" + ledger.ScopeHeaderAndPayload}
+	page, err := log.List(ctx, s, ledger.Query{Filter: f, Limit: 1})
+	if err != nil {
+		return 0, err
+	}
+	b.hidden = len(page.Entries) > 0
+	for e, err := range some(ctx, log, p, s, ledger.Filter{Kind: kindname.ExportManifest}, &b.next) {
 		if err != nil {
 			return 0, err
-		}
-		if n++; n > tallyEntries {
-			break
 		}
 		b.add(e)
 	}
-	return p.Size - min(p.Size, b.next), nil
+	return b.behind(p), nil
 }
-
-// has reports whether an entry is among the spends in memory, or could have
-// been added to a sum.
-func (b *budgets) has(index uint64) bool { return index < b.next && len(b.all) > 0 }
 
 func (b *budgets) add(e *ledger.Entry) {
 	a := e.Header.Attributes
@@ -92,21 +95,36 @@ func (b *budgets) add(e *ledger.Entry) {
 		if len(b.all) >= maxKeptBudgets {
 			return
 		}
-		one = &budget{name: name, flavor: flavor, unit: a[export.AttributeUnit], measure: measure, sum: export.Zero()}
+		name = strings.Clone(name) // not the header that it is a part of
+		one = &budget{name: name, flavor: strings.Clone(flavor), unit: strings.Clone(a[export.AttributeUnit]), relation: strings.Clone(a[export.AttributeRelation]), measure: measure, sum: export.Zero()}
 		b.all[name] = one
 	}
-	amount, err := export.ParseDecimal(a[measure])
+	amount, err := export.ParseDecimal(strings.Clone(a[measure]))
 	switch {
 	case err != nil:
 		one.problem = fmt.Sprintf("entry %d: its amount is not a decimal", e.Index)
 		return
-	case flavor != one.flavor || a[export.AttributeUnit] != one.unit:
-		one.problem = fmt.Sprintf("entry %d: its flavor or privacy unit is another, so it cannot be added", e.Index)
+	case flavor != one.flavor || a[export.AttributeUnit] != one.unit || a[export.AttributeRelation] != one.relation:
+		one.problem = fmt.Sprintf("entry %d: its flavor, privacy unit or neighboring relation is another, so it cannot be added", e.Index)
 		return
 	}
 	one.sum = one.sum.Plus(amount)
 	one.count++
-	one.spends = last(append(one.spends, spend{e, a[measure], one.sum}), maxSpends)
+	before := len(one.spends)
+	one.spends = last(append(one.spends, spend{e.Index, amount.String(), one.sum}), maxSpends)
+	if b.kept += len(one.spends) - before; b.kept > maxKeptSpends {
+		b.trim()
+	}
+}
+
+// trim drops the older half of each budget's spends from memory. Their sum
+// stays.
+func (b *budgets) trim() {
+	b.kept = 0
+	for _, one := range b.all {
+		one.spends = slices.Clone(last(one.spends, (len(one.spends)+1)/2))
+		b.kept += len(one.spends)
+	}
 }
 
 // GetPrivacyBudget returns the privacy budgets of a stream.
@@ -117,8 +135,10 @@ func (r *Reader) GetPrivacyBudget(ctx context.Context, v *Viewer, req *munimentv
 		return nil, err
 	}
 	b := r.tallies.of(v.Stream, r.Now()).budgets
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	if err := b.lock.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer b.lock.Release(1)
 	if res.Behind, err = b.refresh(ctx, r.Log, v.Stream); err != nil {
 		return nil, err
 	}
@@ -130,13 +150,13 @@ func (r *Reader) GetPrivacyBudget(ctx context.Context, v *Viewer, req *munimentv
 	}
 	slices.SortFunc(all, func(x, y *budget) int { return cmp.Compare(y.newest(), x.newest()) })
 	res.Total = uint64(len(all))
-	read := 0
-	for _, one := range first(all, maxBudgets) {
-		m, err := r.budget(ctx, v.Stream, one, &read)
+	all = first(all, maxBudgets)
+	for _, one := range all {
+		m, err := r.budget(ctx, v.Stream, one, maxRead/len(all))
 		if err != nil {
 			return nil, err
 		}
-		if b.erased && m.Problem == "" {
+		if b.hidden && m.Problem == "" {
 			m.Problem = "the headers of entries were erased, which could be spends"
 			m.Agrees = false
 		}
@@ -149,32 +169,37 @@ func (b *budget) newest() uint64 {
 	if len(b.spends) == 0 {
 		return 0
 	}
-	return b.spends[len(b.spends)-1].entry.Index
+	return b.spends[len(b.spends)-1].index
 }
 
-// maxClaims is the number of manifests that one answer reads for what they
-// claim. Older spends are without.
-const maxClaims = 500
+// maxRead is the number of manifests that one answer reads. Its budgets share
+// it.
+const maxRead = 1000
 
-func (r *Reader) budget(ctx context.Context, s *ledger.Stream, b *budget, read *int) (*munimentv1.BudgetRecord, error) {
+// budget returns a budget with its newest spends, at most a number.
+func (r *Reader) budget(ctx context.Context, s *ledger.Stream, b *budget, most int) (*munimentv1.BudgetRecord, error) {
 	m := &munimentv1.BudgetRecord{Name: b.name, Flavor: b.flavor, PrivacyUnit: b.unit, Measure: b.measure, Checked: b.sum.String(), Problem: b.problem, SpendCount: b.count}
-	for i := len(b.spends) - 1; i >= 0; i-- {
-		one := &b.spends[i]
-		h := one.entry.Header
-		line := &munimentv1.BudgetSpend{Index: one.entry.Index, Time: timestamp(timeOf(one.entry)), Name: h.Attributes["name"], Amount: one.amount, Checked: one.checked.String()}
-		if *read++; *read <= maxClaims {
-			p, err := r.privacyOf(ctx, s, one.entry)
-			if err != nil {
+	spends := last(b.spends, most)
+	for i := range spends {
+		one := &spends[i]
+		e, err := r.entry(ctx, s, one.index)
+		if err != nil {
+			return nil, err
+		}
+		line := &munimentv1.BudgetSpend{Index: e.Index, Time: timestamp(timeOf(e)), Amount: one.amount, Checked: one.checked.String()}
+		p := (*facts.Privacy)(nil)
+		if e.Header != nil {
+			line.Name = e.Header.Attributes["name"]
+			if p, err = r.privacyOf(ctx, s, e); err != nil {
 				return nil, err
 			}
-			line.Claimed = claimOf(p)
-			if i == len(b.spends)-1 {
-				describeBudget(m, p, line.Claimed, b)
-			}
+		}
+		line.Claimed = claimOf(p)
+		if i == len(spends)-1 {
+			describeBudget(m, p, line.Claimed, b)
 		}
 		m.Spends = append(m.Spends, line)
 	}
-	slices.Reverse(m.Spends)
 	return m, nil
 }
 

@@ -82,7 +82,7 @@ func (r *Reader) GetException(ctx context.Context, v *Viewer, index uint64) (*mu
 	}
 	m := h.exception(x)
 	request := &munimentv1.ExceptionRequest{}
-	ok, err := r.document(ctx, v.Stream, index, func(b []byte) error { return decodeRequest(b, request) })
+	ok, err := r.document(ctx, v, index, func(b []byte) error { return decodeRequest(b, request) })
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,7 @@ func (r *Reader) GetException(ctx context.Context, v *Viewer, index uint64) (*mu
 	}
 	for _, step := range m.Steps {
 		d := &munimentv1.ExceptionDecision{}
-		ok, err := r.document(ctx, v.Stream, step.Index, func(b []byte) error { return protojson.Unmarshal(b, d) })
+		ok, err := r.document(ctx, v, step.Index, func(b []byte) error { return protojson.Unmarshal(b, d) })
 		if err != nil {
 			return nil, err
 		}

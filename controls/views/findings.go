@@ -11,6 +11,7 @@ import (
 
 	"muniment.dev/muniment/controls/finding"
 	"muniment.dev/muniment/controls/posture"
+	"muniment.dev/muniment/internal/turns"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -181,7 +182,7 @@ func (r *Reader) GetFinding(ctx context.Context, v *Viewer, req *munimentv1.GetF
 		return nil, err
 	}
 	for _, m := range res.Findings {
-		if err := r.describe(ctx, v.Stream, m); err != nil {
+		if err := r.describe(ctx, v, m); err != nil {
 			return nil, err
 		}
 	}
@@ -189,25 +190,34 @@ func (r *Reader) GetFinding(ctx context.Context, v *Viewer, req *munimentv1.GetF
 }
 
 // describe adds what only the payload of the newest report contains.
-func (r *Reader) describe(ctx context.Context, s *ledger.Stream, m *munimentv1.FindingRecord) error {
+func (r *Reader) describe(ctx context.Context, v *Viewer, m *munimentv1.FindingRecord) error {
 	doc := &munimentv1.Finding{}
-	if ok, err := r.document(ctx, s, m.Newest.Index, func(b []byte) error { return protojson.Unmarshal(b, doc) }); !ok {
+	if ok, err := r.document(ctx, v, m.Newest.Index, func(b []byte) error { return protojson.Unmarshal(b, doc) }); !ok {
 		return err
 	}
 	m.Description, m.Location, m.Score = doc.Description, doc.Location, doc.Score
 	return nil
 }
 
-// document reads the payload of an entry. It returns false if it was erased or
-// cannot be decoded.
-func (r *Reader) document(ctx context.Context, s *ledger.Stream, index uint64, decode func([]byte) error) (ok bool, err error) {
-	e, err := r.Log.Entry(ctx, s, index)
-	if err != nil || e.Header == nil {
+// maxDocument limits a document that a view reads, in bytes. Larger ones are
+// shown without what only they contain.
+const maxDocument = 1 << 20
+
+// document reads the payload of an entry, in a turn of the viewer's tenant. It
+// returns false if it was erased, is too large, or cannot be decoded.
+func (r *Reader) document(ctx context.Context, v *Viewer, index uint64, decode func([]byte) error) (ok bool, err error) {
+	e, err := r.entry(ctx, v.Stream, index)
+	if err != nil || e.Header == nil || e.Header.Payload.Size > maxDocument {
 		return false, err
 	}
 	p, err := r.Log.Payload(ctx, e)
 	if err != nil || p == nil {
 		return false, err
 	}
+	turn, err := turns.CPU.For(ctx, v.Tenant, int64(len(p.Content)))
+	if err != nil {
+		return false, err
+	}
+	defer turn.End()
 	return decode(p.Content) == nil, nil
 }

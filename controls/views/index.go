@@ -18,15 +18,17 @@ import (
 // another, and the two newest are kept.
 const (
 	maxIndexes     = 64      // streams
-	maxIndexNames  = 200_000 // of a generation
-	maxIndexBytes  = 16 << 20
-	maxIndexDigest = 400_000
-	indexEntries   = 20_000 // read by one call
+	maxIndexNames  = 100_000 // of a generation
+	maxIndexBytes  = 8 << 20
+	maxIndexDigest = 200_000
+	// maxIndexed limits what all indexes hold, by the estimate of
+	// generation.size. The largest index gives way to another stream's.
+	maxIndexed = 128 << 20
 )
 
 // indexes has the index of each stream that was searched recently.
 type indexes struct {
-	mu   sync.Mutex
+	mu   sync.Mutex // guards the rest
 	all  map[entry.Hash]*index
 	used uint64 // counts searches
 }
@@ -58,23 +60,43 @@ func (xs *indexes) of(s *ledger.Stream) *index {
 	return x
 }
 
+// grown notes the size of a stream's index. While the indexes hold too much,
+// the largest of the others is dropped. A stream with many names thus loses its
+// own index, and not those of streams with few.
+func (xs *indexes) grown(x *index, size int64) {
+	xs.mu.Lock()
+	defer xs.mu.Unlock()
+	x.size = size
+	for {
+		total := int64(0)
+		var largest entry.Hash
+		most := int64(-1)
+		for id, other := range xs.all {
+			if total += other.size; other != x && other.size > most {
+				largest, most = id, other.size
+			}
+		}
+		if total <= maxIndexed || most < 0 {
+			return
+		}
+		delete(xs.all, largest)
+	}
+}
+
 // An index has the names and the beginnings of the digests of a stream's
-// entries, which the log does not search. It is a projection, and a call adds a
-// bounded number of new entries to it.
+// entries, which the log does not search.
 type index struct {
 	used uint64 // guarded by the mutex of indexes
+	size int64  // in bytes; guarded likewise
 
-	mu     sync.Mutex // guards the fields below; held while entries are read
+	projection
 	seed   maphash.Seed
-	next   uint64 // first index that was not read
 	now    *generation
 	before *generation // nil: there is none
 	lost   bool        // older names were dropped
 }
 
-func newIndex() *index {
-	return &index{seed: maphash.MakeSeed(), now: newGeneration()}
-}
+func newIndex() *index { return &index{projection: newProjection(), seed: maphash.MakeSeed()} }
 
 // A generation has what a range of entries contains.
 type generation struct {
@@ -93,56 +115,62 @@ func (g *generation) full() bool {
 	return len(g.ends) >= maxIndexNames || len(g.text) >= maxIndexBytes || len(g.digests) >= maxIndexDigest
 }
 
-// refresh reads new entries, at most a number. An erasure empties the index, so
-// that nothing erased stays in memory. It returns how many indexes of the log
-// are left to read.
+// size returns about how many bytes a generation holds.
+func (g *generation) size() int64 {
+	return int64(len(g.text)) + 64*int64(len(g.ends)) + 48*int64(len(g.digests))
+}
+
+// bytes returns about how many bytes the index holds.
+func (x *index) bytes() (n int64) {
+	for _, g := range []*generation{x.now, x.before} {
+		if g != nil {
+			n += g.size()
+		}
+	}
+	return n
+}
+
+// refresh reads new entries. It returns how many indexes of the log are left.
 func (x *index) refresh(ctx context.Context, log exception.Log, s *ledger.Stream) (behind uint64, err error) {
-	for p, n := log.Published(), 0; ; {
-		again, err := x.read(ctx, log, p, s, &n)
-		if err != nil || !again {
-			return p.Size - min(p.Size, x.next), err
-		}
-	}
-}
-
-// read reads entries until n of them were read. It returns true if the index
-// was emptied, and must be read from the beginning.
-func (x *index) read(ctx context.Context, log exception.Log, p *ledger.Published, s *ledger.Stream, n *int) (again bool, err error) {
-	for e, err := range exception.Entries(ctx, log, p, s, ledger.Filter{}, &x.next) {
+	p := log.Published()
+	if x.started {
+		indexes, all, err := x.erased(ctx, log, p, s)
 		if err != nil {
-			return false, err
+			return 0, err
 		}
-		if *n >= indexEntries {
-			return false, nil
-		}
-		if *n++; e.Header == nil {
-			continue
-		}
-		if e.Header.Kind == ledger.ErasureKind && x.holds(e) {
-			x.now, x.before, x.lost, x.next = newGeneration(), nil, false, 0
-			return true, nil
-		}
-		x.add(e)
+		x.started = !all && !x.holds(indexes)
 	}
-	return false, nil
+	if !x.started {
+		x.start(p, 0)
+		x.now, x.before, x.lost = newGeneration(), nil, false
+	}
+	for e, err := range some(ctx, log, p, s, ledger.Filter{}, &x.next) {
+		if err != nil {
+			return 0, err
+		}
+		if e.Header != nil {
+			x.add(e)
+		}
+	}
+	return x.behind(p), nil
 }
 
-// holds reports whether the index can have names of the entry that an erasure
-// erases: it was read before the erasure was recorded.
-func (x *index) holds(erasure *ledger.Entry) bool {
-	at, err := ledger.ErasedBy(erasure)
-	if err != nil || erasure.Header.Attributes["scope"] == ledger.ScopePayload {
+// holds reports whether the index has names or digests of one of the entries.
+func (x *index) holds(indexes map[uint64]bool) bool {
+	if len(indexes) == 0 {
 		return false
 	}
 	for _, g := range []*generation{x.now, x.before} {
 		if g == nil {
 			continue
 		}
-		if slices.Contains(g.entries, at) {
-			return true
+		for _, at := range g.entries {
+			if indexes[at] {
+				return true
+			}
 		}
-		for _, index := range g.digests {
-			if index == at {
+		for _, at := range g.digests {
+			if indexes[at] {
 				return true
 			}
 		}

@@ -29,13 +29,15 @@ const (
 )
 
 func newStreamTallies() *streamTallies {
+	// A key that is cut keeps what is counted.
+	key := func(counted, by string) func(*entry.Header) string {
+		return func(h *entry.Header) string { return h.Attributes[counted] + "\n" + h.Attributes[by] }
+	}
 	return &streamTallies{
-		decisions: &tally{kind: kindname.GateDecision, bucket: 15 * time.Minute, keep: today, key: func(h *entry.Header) string { return h.Attributes["stage"] + "\n" + h.Attributes["decision"] }},
-		triage:    &tally{kind: kindname.TriageAction, bucket: day, keep: recentDays, key: func(h *entry.Header) string { return h.Attributes["result"] }},
-		verification: &tally{kind: kindname.VerificationReport, bucket: day, keep: recentDays, key: func(h *entry.Header) string {
-			return h.Attributes["verifier"] + "\n" + h.Attributes["verdict"]
-		}},
-		budgets: newBudgets(),
+		decisions:    &tally{projection: newProjection(), kind: kindname.GateDecision, bucket: 15 * time.Minute, keep: today, key: key("decision", "stage")},
+		triage:       &tally{projection: newProjection(), kind: kindname.TriageAction, bucket: day, keep: recentDays, key: func(h *entry.Header) string { return h.Attributes["result"] }},
+		verification: &tally{projection: newProjection(), kind: kindname.VerificationReport, bucket: day, keep: recentDays, key: key("verdict", "verifier")},
+		budgets:      newBudgets(),
 	}
 }
 
@@ -114,8 +116,10 @@ func (o *overview) newest(ctx context.Context, f ledger.Filter, most int, visit 
 
 // count refreshes a tally and returns its counts since a time.
 func (o *overview) count(ctx context.Context, t *tally, from time.Time) (map[string]uint64, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	if err := t.lock.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer t.lock.Release(1)
 	behind, err := t.refresh(ctx, o.Log, o.Stream, o.now)
 	o.res.Behind = max(o.res.Behind, behind)
 	return t.since(from), err
@@ -134,7 +138,7 @@ func (o *overview) decisions(ctx context.Context, today time.Time) error {
 	}
 	stages := map[string]*munimentv1.StageDecisions{}
 	for key, n := range counts {
-		stage, decision, _ := strings.Cut(key, "\n")
+		decision, stage, _ := strings.Cut(key, "\n")
 		one := stages[stage]
 		if one == nil {
 			one = &munimentv1.StageDecisions{Stage: stage}

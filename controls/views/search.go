@@ -97,7 +97,7 @@ func (s *search) addArtifact(e *ledger.Entry, sub *entry.Subject, digest entry.D
 
 // entryAt returns an entry of the stream with its header, or nil.
 func (s *search) entryAt(ctx context.Context, index uint64) (*ledger.Entry, error) {
-	e, err := s.Log.Entry(ctx, s.Stream, index)
+	e, err := s.Reader.entry(ctx, s.Stream, index)
 	if errors.Is(err, ledger.ErrNotFound) || errors.Is(err, ledger.ErrOutOfRange) {
 		return nil, nil
 	}
@@ -201,9 +201,12 @@ func (s *search) beginning(ctx context.Context, alg, digits string) error {
 // indexed asks the index of names, which reads new entries before.
 func (s *search) indexed(ctx context.Context, f func(*index) ([]uint64, bool)) ([]uint64, error) {
 	x := s.Reader.names.of(s.Stream)
-	x.mu.Lock()
-	defer x.mu.Unlock()
+	if err := x.lock.Acquire(ctx, 1); err != nil {
+		return nil, err
+	}
+	defer x.lock.Release(1)
 	behind, err := x.refresh(ctx, s.Log, s.Stream)
+	s.Reader.names.grown(x, x.bytes())
 	if err != nil {
 		return nil, err
 	}
@@ -221,6 +224,10 @@ func (s *search) artifacts(ctx context.Context, found []uint64, m munimentv1.Sea
 		}
 		if e == nil || e.Header == nil {
 			continue
+		}
+		if len(s.hits) == maxHits {
+			s.res.Truncated = true
+			return nil
 		}
 		for _, list := range [][]entry.Subject{e.Header.Subjects, e.Header.Materials} {
 			for i := range list {

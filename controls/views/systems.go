@@ -22,6 +22,8 @@ const (
 	maxActions     = 1000
 	maxSnapshots   = 300
 	maxPoints      = 100 // of one line
+	// maxSnapshotBytes limits the payloads of snapshots that one call reads.
+	maxSnapshotBytes = 4 << 20
 )
 
 func (o *overview) backfills(ctx context.Context) error {
@@ -140,9 +142,14 @@ func (o *overview) caches(ctx context.Context) error {
 	}
 	services := map[string]*munimentv1.CacheService{}
 	var all []*munimentv1.CacheService
+	left := uint64(maxSnapshotBytes)
 	err = o.newest(ctx, ledger.Filter{Kind: kindname.MetricSnapshot}, maxSnapshots, func(e *ledger.Entry) error {
+		if e.Header.Payload.Size > left {
+			return nil
+		}
+		left -= e.Header.Payload.Size
 		doc := &munimentv1.MetricSnapshot{}
-		ok, err := o.document(ctx, o.Stream, e.Index, func(b []byte) error { return protojson.Unmarshal(b, doc) })
+		ok, err := o.document(ctx, o.Viewer, e.Index, func(b []byte) error { return protojson.Unmarshal(b, doc) })
 		if err != nil || !ok {
 			return err
 		}
@@ -207,7 +214,7 @@ func (o *overview) verification(ctx context.Context) error {
 	}
 	verifiers := map[string]*munimentv1.VerifierCounts{}
 	for key, n := range counts {
-		verifier, verdict, _ := strings.Cut(key, "\n")
+		verdict, verifier, _ := strings.Cut(key, "\n")
 		one := verifiers[verifier]
 		if one == nil {
 			one = &munimentv1.VerifierCounts{Verifier: verifier}

@@ -54,6 +54,14 @@ type Reader struct {
 	tallies tallies
 }
 
+// entry returns an entry of the stream, unless the caller has gone.
+func (r *Reader) entry(ctx context.Context, s *ledger.Stream, index uint64) (*ledger.Entry, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return r.Log.Entry(ctx, s, index)
+}
+
 // A Viewer is the caller for whom a view is made.
 type Viewer struct {
 	Tenant string
