@@ -16,8 +16,8 @@ help: ## list the targets
 build: ## build bin/muniment
 	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/muniment ./cmd/muniment
 
-demo: build ## record real evidence, gate a chart, verify everything offline (KEEP=1 leaves the server up)
-	@go build -trimpath -o bin/issuer ./internal/peers/issuer && deploy/demo.sh
+demo: build ## record real evidence, gate a chart, verify everything offline (KEEP=1 leaves the server and its portal up)
+	@go build -trimpath -o bin/ ./internal/peers/issuer ./cmd/muniment/internal/demo && deploy/demo.sh
 
 check: ## what a change needs before review: format, vet, prose, short Go tests (3 min warm)
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }

@@ -132,7 +132,7 @@ func New(ctx context.Context, cfg Config) (*Server, error) {
 		cfg.Now = time.Now
 	}
 	s := &Server{
-		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission, Decided: cfg.Metrics.decision},
+		cfg: cfg, now: cfg.Now, log: cfg.Logger, ledger: cfg.Ledger, ingest: &ingest.Ingester{Ledger: cfg.Ledger, Admission: cfg.Admission, Decided: cfg.Metrics.decision, Now: cfg.Now},
 		audit: newAuditLog(cfg.Audit), errors: connect.NewErrorWriter(), drain: make(chan struct{}),
 	}
 	s.limits = limit.New(s.limiting(), cfg.Settings.sizes())

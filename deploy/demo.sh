@@ -4,8 +4,10 @@
 #
 # The evidence comes from the sigstore-go module: attestations of npm packages, signed
 # by real CI jobs. The real cosign signs the chart of step 6. The identity provider
-# of the two people in step 8 is internal/peers/issuer. KEEP=1 leaves the server
-# running. DEMO_DIR is the working folder (default: demo-data), which each run replaces.
+# of the two people in step 8 is internal/peers/issuer. The portal shows the tenant
+# initech, which has used the log for two weeks: cmd/muniment/internal/demo. KEEP=1
+# leaves the server running. DEMO_DIR is the working folder (default: demo-data), which
+# each run replaces.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . deploy/start.sh
@@ -44,13 +46,14 @@ serve() {
 	export MUNIMENT_SERVER=$url
 }
 
-step "1. Make a log (keys, policy, one tenant), and a witness, which another company would run"
+step "1. Make a log (keys, policy, two tenants), and a witness, which another company would run"
 show "$muniment" init "$dir/data" --origin demo.muniment.example --tenant acme
+show "$muniment" tenant add initech --data "$dir/data"
+bin/demo seed --data "$dir/data" --tenant initech
 start "$dir" issuer "$PWD/bin/issuer" demo.muniment.example "$dir" kim kim ada
 # The ledger accepts the identities of Kim and Ada, and nobody else's.
-sed -i.orig "s|^tenants:|identity: {issuers: [{issuer: \"$url\", audience: [demo.muniment.example]}]}\\
-&|
-s|^    tokens:|    identities: [{name: kim, issuer: \"$url\", claims: {sub: kim}, role: admin}, {name: ada, issuer: \"$url\", claims: {sub: ada}, role: approver}]\\
+sed -i.orig "s|^identity: {issuers: \[|&{issuer: \"$url\", audience: [demo.muniment.example]}, |
+/^  - name: acme/,/^    tokens:/s|^    tokens:|    identities: [{name: kim, issuer: \"$url\", claims: {sub: kim}, role: admin}, {name: ada, issuer: \"$url\", claims: {sub: ada}, role: approver}]\\
 &|" "$dir/data/muniment.yaml"
 rm "$dir/data/muniment.yaml.orig"
 "$muniment" witness init "$dir/witness" --name witness.globex.example --no-post-quantum >/dev/null
@@ -220,9 +223,19 @@ if [ "${KEEP:-}" = 1 ]; then
 	disown "$server" "$witness"
 	cat <<EOF
 
-  Log and witness are up (KEEP=1), the log at $MUNIMENT_SERVER. Try:
-    export MUNIMENT_SERVER=$MUNIMENT_SERVER MUNIMENT_TOKEN_FILE=$PWD/$dir/data/tokens/acme.token
-    bin/muniment list
+  Log and witness are up (KEEP=1). Open the portal, and sign in by pasting a token:
+
+    ${MUNIMENT_SERVER}/portal/
+
+    bin/demo token --data $dir/data ada    Ada leads compliance, and may approve. A token is for one sign-in
+    cat $dir/data/tokens/initech.token     the tenant's first token, which is no person
+
+  Is release 1.7.0 deployable? Why not? What is missing? Who may approve? What expires this week? docs/portal.md
+  shows where to look. On the command line:
+
+    export MUNIMENT_SERVER=$MUNIMENT_SERVER MUNIMENT_TOKEN_FILE=$PWD/$dir/data/tokens/initech.token
+    bin/muniment finding burndown
+
   Stop them with: kill $server $witness
 EOF
 fi

@@ -66,6 +66,10 @@ var Rooms = []Room{
 		Imports: commands,
 	},
 	{
+		Folder: "cmd/muniment/internal/demo", Purpose: "makes the company of the demo: two weeks of a log, recorded through its API",
+		Imports: commands,
+	},
+	{
 		Folder: "cmd/muniment/internal/remote", Purpose: "connections of commands to servers and registries",
 		Imports: []string{"cmd/muniment/internal/term", "cmd/muniment/internal/datadir", "clients/go", "verifiers", "ledger", "proto", "internal"},
 	},
