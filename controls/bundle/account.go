@@ -130,7 +130,7 @@ func (s *statedArtifact) write(w *strictjson.Writer) {
 // parseAccount reads an account strictly.
 func parseAccount(text []byte) (*account, error) {
 	a := &account{}
-	return a, strictjson.Parse(text, func(o *strictjson.Object) error {
+	return a, strictjson.ParseLarge(text, bundlefile.MaxManifestValues, func(o *strictjson.Object) error {
 		if mt := o.String("mediaType"); o.Err() == nil && mt != bundlefile.AccountMediaType {
 			return fmt.Errorf("mediaType: %q instead of %q", mt, bundlefile.AccountMediaType)
 		}

@@ -15,6 +15,7 @@ import (
 	"muniment.dev/muniment/controls/inventory"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/entry/strictjson"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	bundlefile "muniment.dev/muniment/verifiers/bundle"
@@ -193,6 +194,9 @@ func (c *creation) finish() (*Summary, error) {
 	}
 	if len(text) > bundlefile.MaxManifestSize {
 		return nil, fmt.Errorf("%w: the manifest would have %d bytes, more than %d: select less", ledger.ErrTooLarge, len(text), bundlefile.MaxManifestSize)
+	}
+	if err := strictjson.CheckValues(text, bundlefile.MaxManifestValues); err != nil {
+		return nil, fmt.Errorf("%w: the manifest would have %w: select less", ledger.ErrTooLarge, err)
 	}
 	if err := c.archive.add(bundlefile.ManifestName, "", text); err != nil {
 		return nil, err

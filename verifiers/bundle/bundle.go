@@ -49,10 +49,11 @@ const (
 
 // Limits of the format.
 const (
-	MaxMembers      = 500_000
-	MaxMemberSize   = 1<<33 - 1 // bytes
-	MaxManifestSize = 64 << 20  // bytes
-	MaxArtifacts    = 10_000
+	MaxMembers        = 500_000
+	MaxMemberSize     = 1<<33 - 1 // bytes
+	MaxManifestSize   = 64 << 20  // bytes
+	MaxManifestValues = 3 << 20   // of JSON, five for each member
+	MaxArtifacts      = 10_000
 
 	// EntriesSize is the number of bytes with which a member with records ends.
 	EntriesSize   = 1 << 20

@@ -154,7 +154,7 @@ func (a *Artifact) write(w *strictjson.Writer) {
 // parseManifest reads a manifest strictly.
 func parseManifest(data []byte) (*Manifest, error) {
 	m := &Manifest{}
-	if err := strictjson.Parse(data, m.read); err != nil {
+	if err := strictjson.ParseLarge(data, MaxManifestValues, m.read); err != nil {
 		var e *Error
 		if errors.As(err, &e) {
 			return nil, e

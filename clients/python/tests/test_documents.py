@@ -487,3 +487,11 @@ def test_vector(case: dict[str, Any]) -> None:
     assert json.dumps(members) == json.dumps(case["report"])
     if "text" in case:
         assert got.to_text() == case["text"]
+
+
+@pytest.mark.parametrize("case", vectors.load("json-values.json"), ids=lambda case: case["name"])
+def test_the_number_of_values(case: dict[str, Any]) -> None:
+    configuration = load_vector(CONFIGURATIONS[case["configuration"]])
+    file = vectors.filled(case)
+    got = verify_file(file, configuration, kind=case.get("kind"), name=case["name"])
+    assert got.code == case["code"]

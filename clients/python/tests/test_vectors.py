@@ -21,7 +21,7 @@ from muniment import (
 )
 from muniment.digest import parse_digest
 from muniment.receipt import parse_header, parse_receipt
-from vectors import ADVERSARIAL, CASES, FOLDER, Case, load
+from vectors import ADVERSARIAL, CASES, FOLDER, Case, filled, load
 
 DIGESTS = load("digests.json")
 ENTRIES = load("entry.json")
@@ -132,8 +132,7 @@ def test_strict_json(raw: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("raw", LIMITS["cases"], ids=[raw["name"] for raw in LIMITS["cases"]])
 def test_limit(raw: dict[str, Any]) -> None:
-    prefix, suffix = (base64.b64decode(raw[name]) for name in ("prefixBase64", "suffixBase64"))
-    data = prefix + raw["fill"].encode() * raw["count"] + suffix
+    data = filled(raw)
 
     def check() -> None:
         if raw["target"] == "policy":

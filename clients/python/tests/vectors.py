@@ -16,6 +16,12 @@ def load(name: str) -> Any:  # noqa: ANN401 - JSON
     return json.loads((FOLDER / name).read_bytes())
 
 
+def filled(raw: dict[str, Any]) -> bytes:
+    """Return the input of a case that is too long to store: a fill between prefix and suffix."""
+    prefix, suffix = (base64.b64decode(raw[name]) for name in ("prefixBase64", "suffixBase64"))
+    return bytes(prefix + raw["fill"].encode() * raw["count"] + suffix)
+
+
 _RECEIPTS = load("receipts.json")
 _ADVERSARIAL = load("adversarial.json")
 

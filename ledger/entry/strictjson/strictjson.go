@@ -24,6 +24,11 @@ const MaxInteger = 1<<53 - 1
 
 const maxDepth = 16
 
+// MaxValues is the limit on the values of a document: rule 10. Names are no
+// values, and the outermost object does not count. A document of 1 MiB cannot
+// have as many.
+const MaxValues = 1 << 19
+
 // An Object is a JSON object whose members are taken out one by one. A member
 // that is not taken is an error. Methods called after an error return zero
 // values.
@@ -45,6 +50,11 @@ func (s *state) fail(format string, args ...any) {
 // first error: in the syntax, in a member that read took, from read itself, or
 // a member that read left.
 func Parse(data []byte, read func(*Object) error) error {
+	return ParseLarge(data, MaxValues, read)
+}
+
+// ParseLarge is like Parse, with another limit on the number of values.
+func ParseLarge(data []byte, maxValues int, read func(*Object) error) error {
 	dec := jsontext.NewDecoder(bytes.NewReader(data)) // refuses duplicate names and invalid UTF-8
 	v, err := dec.ReadValue()
 	if err != nil {
@@ -54,7 +64,7 @@ func Parse(data []byte, read func(*Object) error) error {
 		return fmt.Errorf("not a JSON object")
 	}
 	v = v.Clone()
-	if err := checkTokens(v); err != nil {
+	if err := checkTokens(v, maxValues); err != nil {
 		return err
 	}
 	if _, err := dec.ReadToken(); err != io.EOF {
@@ -84,8 +94,9 @@ func syntaxError(err error) error {
 
 // checkTokens checks the rules that apply to the whole document, including
 // members that the format does not define.
-func checkTokens(v jsontext.Value) error {
+func checkTokens(v jsontext.Value, maxValues int) error {
 	dec := jsontext.NewDecoder(bytes.NewReader(v))
+	limits := &limits{dec: dec, maxValues: maxValues}
 	for {
 		t, err := dec.ReadToken()
 		if err == io.EOF {
@@ -93,8 +104,8 @@ func checkTokens(v jsontext.Value) error {
 		} else if err != nil {
 			return syntaxError(err)
 		}
-		if dec.StackDepth() > maxDepth {
-			return fmt.Errorf("more than %d levels of nesting", maxDepth)
+		if err := limits.check(t); err != nil {
+			return err
 		}
 		if t.Kind() == '0' {
 			if _, err := ParseInteger(t.String()); err != nil {

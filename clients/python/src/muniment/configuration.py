@@ -23,7 +23,6 @@ from .export import ExportError, PublicKey, Requirements, parse_requirements
 from .policy import MAX_POLICY_SIZE, Policy
 from .printable import printable, unicode_name
 from .sigstore import Identity, SigstoreError
-from .sigstore.members import parse as parse_root
 from .sigstore.trustedroot import MAX_SIZE as MAX_ROOT_SIZE
 from .sigstore.trustedroot import parse_trusted_root
 from .sigstore.urls import normal_form
@@ -229,7 +228,7 @@ def _parse(data: bytes) -> Object:
         raise ConfigurationError("configuration-malformed", reason)
     try:
         return parse_object(data)
-    except (FormatError, CallerError) as error:
+    except FormatError as error:
         raise ConfigurationError("configuration-malformed", error.message) from None
 
 
@@ -339,7 +338,7 @@ def select_log(roots: tuple[bytes, ...], rekor_url: str) -> tuple[bytes, ...]:
     wanted = normal_form(rekor_url)
     selected: list[bytes] = []
     for root in roots:
-        document: dict[str, Any] = parse_root(root)
+        document: dict[str, Any] = parse_object(root)
         document["tlogs"] = [log for log in document.get("tlogs") or [] if _has_url(log, wanted)]
         if document["tlogs"]:
             selected.append(json.dumps(document).encode())

@@ -262,7 +262,7 @@ def recognize(file: File) -> Kind:
         raise _unknown(f"more than {_MAX_RECOGNIZED} bytes, and no archive")
     try:
         members = parse_object(content, any_numbers=True)
-    except (FormatError, CallerError) as error:
+    except FormatError as error:
         raise _unknown(error.message) from None
     media_type = members.get("mediaType")
     media_type = media_type if isinstance(media_type, str) else ""
@@ -284,7 +284,7 @@ def _holds_manifest(envelope: object) -> bool:
         return False
     try:
         statement: Object = parse_object(decode_base64(payload), any_numbers=True)
-    except (FormatError, CallerError):
+    except FormatError:
         return False
     predicate_type = statement.get("predicateType")
     return isinstance(predicate_type, str) and predicate_type.startswith(_PREDICATE)

@@ -9,7 +9,7 @@ from collections.abc import Set
 
 from . import charset
 from .encoding import MAX_INTEGER, decode_base64, decode_base64_hash
-from .errors import CallerError, FormatError
+from .errors import FormatError
 
 _TYPE_NAMES = {
     str: "string",
@@ -48,15 +48,15 @@ _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
 _MAX_DIGITS = len(str(MAX_INTEGER))
 
 MAX_VALUES = 1 << 19
-"""This parser's limit on the number of values in a document. A receipt has fewer than 50."""
+"""Limit on the number of values in a document (rule 10). A receipt has fewer than 50."""
 
 
 def parse_object(data: bytes, *, any_numbers: bool = False, max_values: int = MAX_VALUES) -> Object:
     """Parse a document that consists of one JSON object.
 
     With `any_numbers`, rule 7 does not apply, and every number that is not an integer from 0 to
-    2**53 - 1 is read as 0. Raises FormatError if it violates the rules, and CallerError if it has
-    more than `max_values` values.
+    2**53 - 1 is read as 0. Raises FormatError if it violates the rules, or has more than
+    `max_values` values.
     """
     try:
         return _Reader(data.decode("utf-8"), any_numbers, max_values).document()
@@ -111,8 +111,7 @@ class _Reader:
         """Parse a value. An object or array is at nesting level `depth`."""
         self._values += 1
         if self._values > self._max_values:
-            reason = f"the document has more than {self._max_values} values"
-            raise CallerError("unreadable", reason)
+            raise self._error(f"more than {self._max_values} values")
         self._space()
         first = self._peek()
         if first == '"':

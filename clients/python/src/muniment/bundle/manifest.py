@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..digest import Digest
-from ..errors import CallerError, FormatError
+from ..errors import FormatError
 from ..kinds import KindName
 from ..receipt import Header
 from ..strictjson import (
@@ -45,7 +45,9 @@ MAX_MANIFEST_SIZE = 64 << 20
 MAX_ARTIFACTS = 10_000
 """Limit on the number of selected artifacts."""
 
-_MAX_VALUES = 4_000_000
+MAX_MANIFEST_VALUES = 3 << 20
+"""Limit on the number of JSON values of a manifest, which has five for each member."""
+
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ROLES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"log/checkpoint"), "checkpoint"),
@@ -158,15 +160,13 @@ def canonical(digests: Iterable[tuple[str, str]]) -> frozenset[Digest]:
 def parse_manifest(data: bytes) -> Manifest:
     """Parse a manifest (step 2.2). Raises BundleError."""
     try:
-        members = parse_object(data, max_values=_MAX_VALUES)
+        members = parse_object(data, max_values=MAX_MANIFEST_VALUES)
         media_type = members.get("mediaType")
         if isinstance(media_type, str) and media_type != MEDIA_TYPE:
             raise BundleError("manifest-version", "the manifest is of another version")
         return _parse(members)
     except FormatError as error:
         raise BundleError("manifest-malformed", f"{MANIFEST}: {error.message}") from None
-    except CallerError as error:
-        raise BundleError(error.code, f"{MANIFEST}: {error.message}") from None
 
 
 def _parse(document: Object) -> Manifest:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .. import hashes
-from ..errors import CallerError, FormatError
+from ..errors import FormatError
 from ..receipt import Header, SaltedHeader, parse_header
 from ..strictjson import as_hash, as_integer, as_members, as_string, parse_object
 from .archive import PIECE
@@ -156,7 +156,7 @@ class _Scan:
             read += len(line)
             try:
                 parsed = _parse_line(line)
-            except (FormatError, CallerError) as error:
+            except FormatError as error:
                 reason = f"{name}: record {self._seq} of the stream: {error.message}"
                 raise BundleError("record-malformed", reason) from None
             if first and entries_name(parsed.index) != name:
@@ -199,7 +199,7 @@ class _Scan:
     def _header(self, index: int, content: bytes) -> Header:
         try:
             header = parse_header(content)
-        except (FormatError, CallerError) as error:
+        except FormatError as error:
             reason = f"entry {index}: {error.message}"
             raise BundleError("header-malformed", reason) from None
         manifest = self._bundle.manifest

@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import hashes
 from ..encoding import HASH_SIZE, parse_decimal
-from ..errors import CallerError, FormatError, NotVerified
+from ..errors import FormatError, NotVerified
 from ..kinds import KindName
 from ..policy import Policy
 from ..proof import (
@@ -305,7 +305,7 @@ class _Steps:
         if receipt.size <= MAX_RECEIPT_SIZE:
             try:
                 problem = self._compare_receipt(record, self.bundle.read(receipt.name))
-            except (FormatError, CallerError) as error:
+            except FormatError as error:
                 problem = error.message
         if problem:
             raise BundleError("receipt-mismatch", f"{receipt.name}: {problem}")

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..encoding import decode_base64
-from ..errors import CallerError, FormatError
+from ..errors import FormatError
 from ..sigstore.statement import PAYLOAD_TYPE
 from ..strictjson import Object, as_list, as_object, as_string, parse_object, quote
 from .errors import ExportError
@@ -33,7 +33,7 @@ def parse_envelope(file: bytes) -> Envelope:
     """Parse the file of a manifest. Raises ExportError."""
     try:
         payload_type, envelope = _parse(file)
-    except (FormatError, CallerError) as error:
+    except FormatError as error:
         raise ExportError("manifest-malformed", error.message, 1) from None
     if payload_type != PAYLOAD_TYPE:
         reason = f"payloadType {quote(payload_type)} is not {PAYLOAD_TYPE}"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import CallerError, FormatError
+from ..errors import FormatError
 from ..strictjson import Json, as_match, as_members, as_string, parse_object
 from .errors import ExportError
 from .licenses import check_allowed
@@ -42,7 +42,7 @@ def read_requirements(text: bytes) -> Requirements:
     """
     try:
         return parse_requirements(parse_object(text))
-    except (FormatError, CallerError) as error:
+    except FormatError as error:
         raise ExportError("requirement-malformed", error.message) from None
 
 

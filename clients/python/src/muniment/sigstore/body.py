@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ..errors import FormatError
-from ..strictjson import Json, Object
+from ..strictjson import Json, Object, parse_object
 from . import members as m
 
 
@@ -108,7 +108,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
 
 def read_body(data: bytes, kind: str, version: str) -> Body:
     """Read a body of a kind in KINDS. Raises FormatError."""
-    entry = m.fields(m.parse(data), "entry")
+    entry = m.fields(parse_object(data), "entry")
     found = m.text(entry.get("kind"), "kind"), m.text(entry.get("apiVersion"), "apiVersion")
     if found != (kind, version):
         raise FormatError("the body is of another kind or version")

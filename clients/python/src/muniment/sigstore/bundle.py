@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..errors import FormatError
-from ..strictjson import Json, Object
+from ..strictjson import Json, Object, parse_object
 from . import members as m
 from .errors import NotVerified
 
@@ -89,7 +89,7 @@ def parse_bundle(data: bytes) -> Bundle:
     if len(data) > MAX_SIZE:
         raise NotVerified("bundle-malformed", f"the bundle exceeds {MAX_SIZE} bytes")
     try:
-        tree = m.parse(data)
+        tree = parse_object(data)
         media_type = tree.get("mediaType")
         version = _VERSIONS.get(media_type, 0) if isinstance(media_type, str) else 0
         if isinstance(media_type, str) and version == 0:

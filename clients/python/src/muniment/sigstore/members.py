@@ -7,19 +7,11 @@ import re
 from collections.abc import Set
 
 from ..encoding import decode_base64, parse_decimal
-from ..errors import CallerError, FormatError
-from ..strictjson import Json, Object, parse_object, quote
+from ..errors import FormatError
+from ..strictjson import Json, Object, quote
 
 Value = Json
 """The value of a member, None if it is absent."""
-
-
-def parse(data: bytes) -> Object:
-    """Parse a document by the strict rules."""
-    try:
-        return parse_object(data)
-    except CallerError as error:
-        raise FormatError(error.message) from None
 
 
 def fields(value: Value, where: str, allowed: Set[str] | None = None) -> Object:

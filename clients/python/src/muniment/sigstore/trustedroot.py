@@ -8,7 +8,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from ..errors import FormatError
-from ..strictjson import Json
+from ..strictjson import Json, parse_object
 from . import members as m
 from .algorithms import Key, is_authority_key, load_key
 from .bundle import chain
@@ -74,7 +74,7 @@ def parse_trusted_root(data: bytes) -> TrustedRoot:
     if len(data) > MAX_SIZE:
         raise FormatError(f"the trusted root exceeds {MAX_SIZE} bytes")
     names = {"mediaType", "tlogs", "ctlogs", "certificateAuthorities", "timestampAuthorities"}
-    top = m.fields(m.parse(data), "trusted root", names)
+    top = m.fields(parse_object(data), "trusted root", names)
     if top.get("mediaType") != _MEDIA_TYPE:
         raise FormatError("unsupported media type")
 

@@ -18,7 +18,7 @@ import {
   type InferOutput,
 } from 'valibot';
 import { base64, hex, utf8 } from './bytes.js';
-import { CallerError, FormatError, MunimentError } from './errors.js';
+import { FormatError, MunimentError } from './errors.js';
 import { ExportError } from './export/errors.js';
 import { parseRequirements, type Requirements } from './export/requirements.js';
 import { parseObject, quote, type Json } from './json.js';
@@ -169,7 +169,7 @@ function readMembers(bytes: Uint8Array): Map<string, Json> {
   try {
     return parseObject(bytes);
   } catch (error) {
-    if (error instanceof FormatError || error instanceof CallerError) throw malformed(error.message);
+    if (error instanceof FormatError) throw malformed(error.message);
     throw error;
   }
 }

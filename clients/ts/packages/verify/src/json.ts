@@ -5,7 +5,7 @@
 
 import { fromBase64, utf8Text } from './bytes.js';
 import { explainEncoding } from './charset.js';
-import { CallerError, FormatError } from './errors.js';
+import { FormatError } from './errors.js';
 
 /**
  * A JSON value. Objects are maps, so that member names such as `__proto__` are
@@ -17,7 +17,7 @@ export type Json = null | boolean | number | string | Json[] | Map<string, Json>
 interface Dialect {
   /** Limit on nesting. The outermost object is level 1. */
   maxDepth: number;
-  /** This parser's limit on the number of values in a document. */
+  /** Limit on the number of values in a document (rule 10). */
   maxValues: number;
   /** Parses a number. Returns undefined if it is not allowed. */
   number: (literal: string) => number | undefined;
@@ -37,7 +37,6 @@ const general: Dialect = { maxDepth: 100, maxValues: Infinity, number: anyNumber
  * its members.
  *
  * @throws FormatError if the document violates the rules
- * @throws CallerError if the document has more than 2¹⁹ values
  */
 export function parseObject(bytes: Uint8Array): Map<string, Json> {
   return parseDocument(bytes, strict);
@@ -46,15 +45,15 @@ export function parseObject(bytes: Uint8Array): Map<string, Json> {
 /**
  * Like {@link parseObject}, with another limit on the number of values.
  *
- * @throws CallerError if the document has more values
+ * @throws FormatError if the document violates the rules
  */
 export function parseLargeObject(bytes: Uint8Array, maxValues: number): Map<string, Json> {
   return parseDocument(bytes, { ...strict, maxValues });
 }
 
 /** Like {@link parseObject}, but accepts any number: rule 7 does not apply. */
-export function parseAnyNumbers(bytes: Uint8Array, maxValues = strict.maxValues): Map<string, Json> {
-  return parseDocument(bytes, { ...strict, maxValues, number: anyNumber });
+export function parseAnyNumbers(bytes: Uint8Array): Map<string, Json> {
+  return parseDocument(bytes, { ...strict, number: anyNumber });
 }
 
 /**
@@ -119,8 +118,7 @@ class Parser {
   }
 
   private value(depth: number): Json {
-    if (++this.values > this.dialect.maxValues)
-      throw new CallerError('unreadable', `the document has more than ${this.dialect.maxValues} values`);
+    if (++this.values > this.dialect.maxValues) throw this.wrong(`more than ${this.dialect.maxValues} values`);
     switch (this.text[this.at]) {
       case '{':
         return this.object(depth);

@@ -21,6 +21,7 @@ import {
   bytes,
   digestCases,
   entryCases,
+  filled,
   limits,
   optionsOf,
   policiesOf,
@@ -131,8 +132,7 @@ describe('digests.json', () => {
 describe('limits.json', () => {
   const policies = [parsePolicy('log', limits.policy)];
   test.each(limits.cases)('$name', (c) => {
-    const [prefix, suffix] = [Buffer.from(c.prefixBase64, 'base64'), Buffer.from(c.suffixBase64, 'base64')];
-    const input = Uint8Array.from(Buffer.concat([prefix, Buffer.from(c.fill.repeat(c.count)), suffix]));
+    const input = filled(c);
     const run = () => (c.target === 'policy' ? parsePolicy('p', input) : verify(input, policies));
     if (c.reason === undefined) expect(run).not.toThrow();
     else expect(thrown(run)).toMatchObject({ code: c.reason });

@@ -77,13 +77,22 @@ export const adversarial = load('adversarial.json') as ReceiptFile;
  * An input too long to store: `fill`, repeated `count` times between prefix and
  * suffix.
  */
-export interface LimitCase {
+export interface FilledCase {
   name: string;
-  target: 'policy' | 'receipt';
   prefixBase64: string;
   fill: string;
   count: number;
   suffixBase64: string;
+}
+
+/** Returns the input of a case. */
+export function filled({ prefixBase64, fill, count, suffixBase64 }: FilledCase): Uint8Array {
+  const [prefix, suffix] = [Buffer.from(prefixBase64, 'base64'), Buffer.from(suffixBase64, 'base64')];
+  return Uint8Array.from(Buffer.concat([prefix, Buffer.from(fill.repeat(count)), suffix]));
+}
+
+export interface LimitCase extends FilledCase {
+  target: 'policy' | 'receipt';
   verdict: 'accept' | 'refuse' | 'verified' | 'refused';
   reason?: string;
 }

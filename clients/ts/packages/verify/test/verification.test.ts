@@ -16,7 +16,17 @@ import {
 import { comparable, configured, decode, judge, reading, utf8, type VerifyVectors } from './judge.js';
 import { MAX_RECEIPT_BYTES } from '../src/receipt.js';
 import type { ExportVectors, SigstoreVectors } from './page/files.js';
-import { bytesOf, optionsOf, receiptCase, receiptOf, receipts, type BundleFile, type ReceiptCase } from './vectors.js';
+import {
+  bytesOf,
+  filled,
+  optionsOf,
+  receiptCase,
+  receiptOf,
+  receipts,
+  type BundleFile,
+  type FilledCase,
+  type ReceiptCase,
+} from './vectors.js';
 
 const load = (name: string): unknown =>
   JSON.parse(readFileSync(new URL(`../../../../../docs/spec/vectors/${name}`, import.meta.url), 'utf8'));
@@ -34,6 +44,20 @@ describe('verify.json', () => {
     if (report.verdict !== 'verified') expect(report.message).toMatch(/./);
     expect(comparable(report)).toBe(JSON.stringify(c.report));
     if (c.text !== undefined) expect(report.toText()).toBe(c.text);
+  });
+});
+
+interface ValuesCase extends FilledCase {
+  configuration: string;
+  kind?: VerificationKind;
+  code: string;
+}
+
+describe('json-values.json', () => {
+  test.each(load('json-values.json') as ValuesCase[])('$name', async (c) => {
+    const input = { name: c.name, content: filled(c) };
+    const report = await verifyFile(await configured(vectors, c.configuration), input, c.kind && { kind: c.kind });
+    expect(report).toMatchObject({ code: c.code });
   });
 });
 

@@ -1,7 +1,7 @@
 /** The manifest of an evidence bundle (bundle.md, section 3). */
 
 import { canonical } from '../digest.js';
-import { CallerError, FormatError } from '../errors.js';
+import { FormatError } from '../errors.js';
 import { Members, parseLargeObject, quote, type Json } from '../json.js';
 import { EvidenceError } from './errors.js';
 
@@ -13,7 +13,7 @@ export const MAX_MANIFEST_BYTES = 64 << 20;
 
 const maxArtifacts = 10_000;
 const maxMembers = 500_000;
-/** This reader's limit. A manifest has five values for each member. */
+/** Limit on the JSON values of a manifest, which has five for each member. */
 const maxValues = 3 << 20;
 
 /** The digests of an artifact or of one of its parts. */
@@ -81,7 +81,6 @@ export function parseManifest(bytes: Uint8Array): EvidenceManifest {
     return read(Members.of(document, ''));
   } catch (error) {
     if (error instanceof FormatError) throw malformed(error.message);
-    if (error instanceof CallerError) throw new EvidenceError('unreadable', error.message);
     throw error;
   }
 }

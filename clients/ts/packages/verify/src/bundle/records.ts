@@ -5,7 +5,7 @@
 
 import { concat, equal, utf8 } from '../bytes.js';
 import * as entry from '../entry.js';
-import { CallerError, FormatError } from '../errors.js';
+import { FormatError } from '../errors.js';
 import { MAX_HEADER_BYTES, parseHeader, type Header } from '../header.js';
 import { Members, parseObject } from '../json.js';
 import type { Reader } from '../source.js';
@@ -164,7 +164,7 @@ function readHeader(
   try {
     return { bytes, parsed: parseHeader(bytes) };
   } catch (error) {
-    if (error instanceof FormatError || error instanceof CallerError) throw fail('header-malformed', error.message);
+    if (error instanceof FormatError) throw fail('header-malformed', error.message);
     throw error;
   }
 }
@@ -185,8 +185,7 @@ function parseLine(line: Uint8Array, where: string): Line {
     members.end();
     return read;
   } catch (error) {
-    // A record has few values, so a document with too many is none.
-    if (error instanceof FormatError || error instanceof CallerError) throw malformed(`${where}: ${error.message}`);
+    if (error instanceof FormatError) throw malformed(`${where}: ${error.message}`);
     throw error;
   }
 }

@@ -4,7 +4,7 @@
  */
 
 import { concat, fromBase64, utf8 } from '../bytes.js';
-import { CallerError, FormatError } from '../errors.js';
+import { FormatError } from '../errors.js';
 import { payloadType } from '../sigstore/statement.js';
 import { parseAnyNumbers, quote, type Json } from '../json.js';
 import { Failure } from './errors.js';
@@ -32,8 +32,7 @@ export function parseEnvelope(file: Uint8Array): Envelope {
     if (file.length > MAX_EXPORT_MANIFEST_BYTES) throw new FormatError(`exceeds ${MAX_EXPORT_MANIFEST_BYTES} bytes`);
     envelope = read(parseAnyNumbers(file));
   } catch (error) {
-    if (error instanceof FormatError || error instanceof CallerError)
-      throw new Failure('manifest-malformed', error.message);
+    if (error instanceof FormatError) throw new Failure('manifest-malformed', error.message);
     throw error;
   }
   if (envelope.payloadType !== payloadType)

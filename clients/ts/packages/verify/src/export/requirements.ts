@@ -4,7 +4,7 @@
  */
 
 import { utf8 } from '../bytes.js';
-import { CallerError, FormatError } from '../errors.js';
+import { FormatError } from '../errors.js';
 import { Members, parseObject, quote } from '../json.js';
 import { ExportError, Failure } from './errors.js';
 import { checkAtom } from './licenses.js';
@@ -80,7 +80,7 @@ export async function parseRequirements(input: string | Uint8Array | Requirement
     members.end();
     return parsed;
   } catch (error) {
-    if (error instanceof FormatError || error instanceof CallerError || error instanceof Failure)
+    if (error instanceof FormatError || error instanceof Failure)
       throw new ExportError('requirement-malformed', 0, `requirements: ${error.message}`, { cause: error });
     throw error;
   }

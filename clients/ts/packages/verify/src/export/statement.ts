@@ -4,7 +4,7 @@
  */
 
 import { utf8 } from '../bytes.js';
-import { CallerError, FormatError } from '../errors.js';
+import { FormatError } from '../errors.js';
 import type { Signer } from '../header.js';
 import { Members, parseObject, quote, type Json } from '../json.js';
 import type { Mechanism } from './epsilon.js';
@@ -98,8 +98,7 @@ export function parseStatement(payload: Uint8Array): ExportManifest {
   try {
     reader.read(parseObject(payload));
   } catch (error) {
-    if (error instanceof FormatError || error instanceof CallerError)
-      throw new Failure('statement-malformed', `statement: ${error.message}`);
+    if (error instanceof FormatError) throw new Failure('statement-malformed', `statement: ${error.message}`);
     throw error;
   }
   return reader.checked();

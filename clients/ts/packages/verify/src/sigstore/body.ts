@@ -2,7 +2,7 @@
 
 import { base64, fromHex, latin1 } from '../bytes.js';
 import { FormatError } from '../errors.js';
-import type { Json } from '../json.js';
+import { parseObject, type Json } from '../json.js';
 import { readPem } from '../pem.js';
 import type { PublicKey } from './algorithms.js';
 import * as m from './members.js';
@@ -42,7 +42,7 @@ export function kindOf(kind: string, version: string): Kind | undefined {
  * @throws FormatError
  */
 export function readBody(data: Uint8Array, kind: string, version: string): Body {
-  const entry = m.fields(m.parse(data), 'entry');
+  const entry = m.fields(parseObject(data), 'entry');
   if (m.text(entry.get('kind'), 'kind') !== kind || m.text(entry.get('apiVersion'), 'apiVersion') !== version)
     throw new FormatError('the body is of another kind or version');
   const found = kindOf(kind, version);

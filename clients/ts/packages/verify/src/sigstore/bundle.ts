@@ -1,7 +1,7 @@
 /** The bundle (sigstore-verification.md, section 2). */
 
 import { FormatError } from '../errors.js';
-import type { Json } from '../json.js';
+import { parseObject, type Json } from '../json.js';
 import { refused } from './errors.js';
 import * as m from './members.js';
 
@@ -78,7 +78,7 @@ export interface Bundle {
 export function parseBundle(data: Uint8Array): Bundle {
   if (data.length > MAX_BUNDLE_BYTES) throw refused('bundle-malformed', `the bundle exceeds ${MAX_BUNDLE_BYTES} bytes`);
   try {
-    const tree = m.parse(data);
+    const tree = parseObject(data);
     const mediaType = tree.get('mediaType');
     const version = typeof mediaType === 'string' ? versions.get(mediaType) : 0;
     if (version === undefined) throw refused('bundle-version', 'unsupported media type');

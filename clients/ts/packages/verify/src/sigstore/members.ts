@@ -4,21 +4,11 @@
  */
 
 import { fromBase64 } from '../bytes.js';
-import { CallerError, FormatError } from '../errors.js';
-import { parseInteger, parseObject, quote, type Json } from '../json.js';
+import { FormatError } from '../errors.js';
+import { parseInteger, quote, type Json } from '../json.js';
 
 /** The members of an object that are not null. */
 export type Fields = Map<string, Json>;
-
-/** Parses a document by the strict rules. */
-export function parse(data: Uint8Array): Fields {
-  try {
-    return parseObject(data);
-  } catch (error) {
-    if (error instanceof CallerError) throw new FormatError(error.message);
-    throw error;
-  }
-}
 
 /** Returns the members of an object. Others than the names are an error, if there are names. */
 export function fields(value: Json | undefined, where: string, ...names: string[]): Fields {

@@ -2,7 +2,7 @@
 
 import { hex } from '../bytes.js';
 import { FormatError } from '../errors.js';
-import type { Json } from '../json.js';
+import { parseObject, type Json } from '../json.js';
 import { infoOfPkcs1 } from '../keyform.js';
 import { hostOf } from '../urls.js';
 import { loadKey, type PublicKey } from './algorithms.js';
@@ -57,7 +57,7 @@ export interface TrustedRoot {
 export async function parseTrustedRoot(data: Uint8Array): Promise<TrustedRoot> {
   if (data.length > MAX_ROOT_BYTES) throw new FormatError(`the trusted root exceeds ${MAX_ROOT_BYTES} bytes`);
   const names = ['mediaType', 'tlogs', 'ctlogs', 'certificateAuthorities', 'timestampAuthorities'];
-  const top = m.fields(m.parse(data), 'trusted root', ...names);
+  const top = m.fields(parseObject(data), 'trusted root', ...names);
   if (top.get('mediaType') !== mediaType) throw new FormatError('unsupported media type');
   const authorities = async (name: string) => {
     const elements = m.items(top.get(name), name, maxElements);

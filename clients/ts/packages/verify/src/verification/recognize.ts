@@ -44,7 +44,7 @@ async function isArchive(name: string, input: Input): Promise<boolean> {
 
 function parse(bytes: Uint8Array): Map<string, Json> | undefined {
   try {
-    return parseAnyNumbers(bytes, Infinity);
+    return parseAnyNumbers(bytes);
   } catch (error) {
     if (error instanceof FormatError) return undefined;
     throw error;
