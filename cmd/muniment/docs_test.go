@@ -232,7 +232,7 @@ func (r *docRules) script(commands []docCommand) string {
 			text := regexp.MustCompile(`\s*&?\s*(#.*)?$`).ReplaceAllString(c.text, "")
 			fmt.Fprintf(&b, "{ %s\n} >serve.%d 2>&1 &\nserver=$!\nawait serve.%d >/dev/null\nended=$?\ncat serve.%d\nprintf '\\n@@ %d %%s\\n' $ended\n", text, i, i, i, i)
 		case r.match(r.stop, commands, i):
-			fmt.Fprintf(&b, "timeout --preserve-status -s INT 3 %s </dev/null 2>&1\nprintf '\\n@@ %d %%s\\n' $?\n", c.text, i)
+			fmt.Fprintf(&b, "timeout --foreground --preserve-status -s INT 3 %s </dev/null 2>&1\nprintf '\\n@@ %d %%s\\n' $?\n", c.text, i)
 		default:
 			fmt.Fprintf(&b, "{\n%s\n} </dev/null 2>&1\nprintf '\\n@@ %d %%s\\n' $?\n", c.text, i)
 		}
