@@ -2,22 +2,24 @@ package sigstore
 
 import (
 	"crypto/x509"
+	"encoding/asn1"
 	"errors"
 
 	"golang.org/x/crypto/cryptobyte"
 	casn1 "golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// parseCertificate parses a certificate. Unlike crypto/x509, it refuses an
-// element after the last one of a structure, and an extension that states the
-// default of critical (RFC 5280, section 4.1): neither is DER of a certificate.
+// parseCertificate parses a certificate of version 3 (RFC 5280, section 4.1).
+// Unlike crypto/x509, it refuses an element after the last one of a structure
+// and a default that is stated, which is not DER of a certificate, and a
+// certificate that has no extensions or has unique identifiers.
 func parseCertificate(der []byte) (*x509.Certificate, error) {
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, err
 	}
 	if in := (cryptobyte.String)(cert.Raw); !isCertificate(&in) {
-		return nil, errors.New("the certificate has an element after the last one of a structure, or states a default")
+		return nil, errors.New("the certificate is not one of version 3, has an element after the last one of a structure, or states a default")
 	}
 	return cert, nil
 }
@@ -32,13 +34,19 @@ func isCertificate(in *cryptobyte.String) bool {
 func isTBSCertificate(in *cryptobyte.String) bool {
 	context := func(n uint8) casn1.Tag { return casn1.Tag(n).ContextSpecific() }
 	return sequence(
-		// The version.
-		optional(context(0).Constructed(), sequenceOf(context(0).Constructed(), element(casn1.INTEGER))),
+		isVersion3(context(0).Constructed()),
 		element(casn1.INTEGER), isAlgorithm, isName, sequence(anything, anything), isName,
 		sequence(isAlgorithm, element(casn1.BIT_STRING)),
-		optional(context(1), element(context(1))), optional(context(2), element(context(2))),
-		optional(context(3).Constructed(), sequenceOf(context(3).Constructed(), sequenceOf(casn1.SEQUENCE, isExtension))),
+		sequenceOf(context(3).Constructed(), sequenceOf(casn1.SEQUENCE, isExtension)),
 	)(in)
+}
+
+func isVersion3(tag casn1.Tag) form {
+	return func(in *cryptobyte.String) bool {
+		var content cryptobyte.String
+		var version int
+		return in.ReadASN1(&content, tag) && content.ReadASN1Integer(&version) && content.Empty() && version == 2
+	}
 }
 
 func isName(in *cryptobyte.String) bool {
@@ -51,11 +59,26 @@ func isAlgorithm(in *cryptobyte.String) bool {
 }
 
 func isExtension(in *cryptobyte.String) bool {
-	critical := func(in *cryptobyte.String) bool {
-		var is bool
-		return in.ReadASN1Boolean(&is) && is
+	var id asn1.ObjectIdentifier
+	name := func(in *cryptobyte.String) bool { return in.ReadASN1ObjectIdentifier(&id) }
+	value := func(in *cryptobyte.String) bool {
+		var content cryptobyte.String
+		return in.ReadASN1(&content, casn1.OCTET_STRING) && (!id.Equal(basicConstraints) || isBasicConstraints(&content))
 	}
-	return sequence(element(casn1.OBJECT_IDENTIFIER), optional(casn1.BOOLEAN, critical), element(casn1.OCTET_STRING))(in)
+	return sequence(name, optional(casn1.BOOLEAN, isTrue), value)(in)
+}
+
+// basicConstraints is the only extension that is verified and has a default.
+var basicConstraints = asn1.ObjectIdentifier{2, 5, 29, 19}
+
+func isBasicConstraints(in *cryptobyte.String) bool {
+	return sequence(optional(casn1.BOOLEAN, isTrue), optional(casn1.INTEGER, element(casn1.INTEGER)))(in)
+}
+
+// isTrue reads a BOOLEAN whose default is FALSE.
+func isTrue(in *cryptobyte.String) bool {
+	var is bool
+	return in.ReadASN1Boolean(&is) && is
 }
 
 func element(tag casn1.Tag) form {

@@ -41,6 +41,9 @@ func (m *members) log(v any, path string) string {
 	for _, name := range []string{"baseUrl", "operator"} {
 		m.optionalText(o[name], path+"."+name)
 	}
+	if m.text(o["hashAlgorithm"], path+".hashAlgorithm") != "SHA2_256" {
+		m.fail(path+".hashAlgorithm", "must be SHA2_256")
+	}
 	if o["checkpointKeyId"] != nil {
 		m.bytes(m.object(o["checkpointKeyId"], path, "keyId")["keyId"], path+".checkpointKeyId")
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -188,6 +189,12 @@ func makeVectors(t *testing.T) *vectors {
 			// The default of critical is FALSE.
 			return bytes.Replace(der, []byte{1, 1, 0xff, 4}, []byte{1, 1, 0, 4}, 1)
 		})),
+		"a log with another hash algorithm": s.trustedRoot(func(tree map[string]any) {
+			tree["tlogs"].([]any)[0].(map[string]any)["hashAlgorithm"] = "SHA2_512"
+		}),
+		"a certificate of version 1":  s.trustedRoot(changedAnchor(t, ofVersion(0))),
+		"a certificate of version 2":  s.trustedRoot(changedAnchor(t, ofVersion(1))),
+		"a certificate of version 67": s.trustedRoot(changedAnchor(t, ofVersion(66))),
 		"twice the same log": s.trustedRoot(func(tree map[string]any) {
 			logs := tree["tlogs"].([]any)
 			tree["tlogs"] = append(logs, logs[0])
@@ -305,7 +312,7 @@ func makeVectors(t *testing.T) *vectors {
 	add("an identity without an issuer", "identity-missing", recipe{}, identity(vectorIdentity{localName, ""}))
 	add("an identity without a name", "identity-missing", recipe{}, identity(vectorIdentity{"", localIssuer}))
 	add("a damaged key", "key-malformed", recipe{key: ec, managed: true}, key("damaged"))
-	for _, name := range []string{"no start", "a wrong time", "another media type", "an unknown member", "data at the end of a certificate", "a default in a certificate", "twice the same log"} {
+	for _, name := range []string{"no start", "a wrong time", "another media type", "an unknown member", "data at the end of a certificate", "a default in a certificate", "a log with another hash algorithm", "a certificate of version 1", "a certificate of version 2", "a certificate of version 67", "twice the same log"} {
 		add("a trusted root with "+name, "trusted-root-malformed", recipe{}, root(name))
 	}
 	add("no trusted root", "trusted-root-malformed", recipe{}, root())
@@ -393,6 +400,7 @@ func makeVectors(t *testing.T) *vectors {
 	}}, nil)
 	add("an unknown log", "log-unknown", recipe{}, root("no logs"))
 	add("another instance", "log-unknown", recipe{}, root("other"))
+	add("an entry with the ID of no log, Rekor v2", "log-unknown", recipe{v2: true, change: flip(entry0, "tlogEntries", 0, "logId", "keyId")}, nil)
 
 	// Steps 5 to 9.
 	add("a log's key that ends before the signing time", "log-validity", recipe{}, root("logs until before"))
@@ -415,6 +423,11 @@ func makeVectors(t *testing.T) *vectors {
 	add("an authority from a later time", "certificate-untrusted", recipe{}, root("authorities from later"))
 	add("a certificate for servers", "certificate-untrusted", recipe{template: func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }}, nil)
 	add("a certificate without usage", "certificate-untrusted", recipe{template: func(c *x509.Certificate) { c.ExtKeyUsage = nil }}, nil)
+	add("a certificate that states not to be a CA", "certificate-malformed", recipe{template: func(c *x509.Certificate) {
+		// The default of cA is FALSE.
+		c.BasicConstraintsValid = false
+		c.ExtraExtensions = append(c.ExtraExtensions, pkix.Extension{Id: basicConstraints, Value: []byte{0x30, 3, 1, 1, 0}})
+	}}, nil)
 	add("no signed certificate timestamp", "sct-missing", recipe{noSCT: true}, nil)
 	add("an unknown certificate log", "sct-invalid", recipe{}, root("no certificate logs"))
 	add("a certificate log from a later time", "sct-invalid", recipe{}, root("certificate logs from later"))
@@ -468,6 +481,13 @@ func changedAnchor(t testing.TB, change func([]byte) []byte) func(map[string]any
 			t.Fatal(err)
 		}
 		last["rawBytes"] = base64.StdEncoding.EncodeToString(change(der))
+	}
+}
+
+// ofVersion changes the version of a certificate. Zero is version 1.
+func ofVersion(version byte) func([]byte) []byte {
+	return func(der []byte) []byte {
+		return bytes.Replace(der, []byte{0xa0, 3, 2, 1, 2}, []byte{0xa0, 3, 2, 1, version}, 1)
 	}
 }
 

@@ -9,7 +9,13 @@ from cryptography.hazmat import asn1
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
-UNREADABLE = (ValueError, UnsupportedAlgorithm, x509.DuplicateExtension, TypeError)
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+)
 """The errors of certificates that cannot be read."""
 
 
@@ -44,7 +50,7 @@ class _Whole:
 
 
 def load_certificate(der: bytes) -> x509.Certificate:
-    """Read a certificate as a whole. Raises one of UNREADABLE."""
+    """Read a certificate of version 3 as a whole. Raises one of UNREADABLE."""
     certificate = x509.load_der_x509_certificate(der)
     certificate.extensions  # noqa: B018 - they are parsed now, not when they are used
     certificate.public_key()
@@ -53,6 +59,8 @@ def load_certificate(der: bytes) -> x509.Certificate:
     whole = asn1.decode_der(_Whole, der)
     if asn1.encode_der(whole.algorithm) != asn1.encode_der(whole.tbs.algorithm):
         raise ValueError("two signature algorithms")
+    if certificate.version != x509.Version.v3 or whole.tbs.extensions.tag_bytes != b"\xa3":
+        raise ValueError("not a certificate of version 3 with extensions")
     return certificate
 
 

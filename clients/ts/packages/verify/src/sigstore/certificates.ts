@@ -6,11 +6,11 @@ import {
   BasicConstraints,
   Certificate as Asn1Certificate,
   ExtendedKeyUsage,
-  Extensions,
   KeyUsage,
   KeyUsageFlags,
   SubjectAlternativeName,
   SubjectKeyIdentifier,
+  Version,
   type Extension,
 } from '@peculiar/asn1-x509';
 import { equal, hex, utf8Text } from '../bytes.js';
@@ -83,11 +83,15 @@ async function read(der: Uint8Array): Promise<Certificate | undefined> {
   if (
     !equal(derOf(tbs.signature), derOf(parsed.signatureAlgorithm)) ||
     !hex(der).includes(hex(spki)) || // unused bits
-    derOf(parsed).length !== der.length // the parser ignores elements after the last one
+    derOf(parsed).length !== der.length || // the parser ignores elements after the last one
+    tbs.version !== Version.v3 ||
+    tbs.extensions === undefined ||
+    tbs.issuerUniqueID !== undefined ||
+    tbs.subjectUniqueID !== undefined
   )
     return undefined;
   const extensions = new Map<string, Extension>();
-  for (const extension of Array.from(tbs.extensions ?? new Extensions())) {
+  for (const extension of Array.from(tbs.extensions)) {
     if (extensions.has(extension.extnID)) return undefined;
     extensions.set(extension.extnID, extension);
   }
@@ -96,6 +100,8 @@ async function read(der: Uint8Array): Promise<Certificate | undefined> {
     return extension && AsnConvert.parse(extension.extnValue.buffer, type);
   };
   const basic = get(basicConstraints, BasicConstraints);
+  const stated = extensions.get(basicConstraints)?.extnValue.buffer;
+  if (basic && stated && !equal(derOf(basic), bytes(stated))) return undefined; // a default is stated
   const usage = get(keyUsage, KeyUsage);
   const extended = get(extendedKeyUsage, ExtendedKeyUsage);
   // The others are read too: a certificate is readable as a whole, or not.
