@@ -35,13 +35,21 @@ export class Ledger {
   /** Where the server listens. A restart changes it, unless it keeps the port. */
   url = '';
 
-  /** Makes a log with tenants, and serves it. The first tenant is the default. */
-  static async start(tenants: readonly string[] = ['acme']): Promise<Ledger> {
+  /**
+   * Makes a log with tenants, and serves it. The first tenant is the default.
+   *
+   * @param prepare fills the data folder before
+   */
+  static async start(
+    tenants: readonly string[] = ['acme'],
+    prepare?: (data: string) => Promise<unknown>,
+  ): Promise<Ledger> {
     if (!existsSync(program)) throw new Error(`${program} is missing: run 'make build'`);
     const ledger = new Ledger(mkdtempSync(join(tmpdir(), 'muniment-portal-')), tenants);
     const [first = 'acme', ...others] = tenants;
     await run(program, ['init', ledger.data, '--origin', 'ledger.example.com', '--tenant', first]);
     for (const other of others) await run(program, ['tenant', 'add', other, '--data', ledger.data]);
+    await prepare?.(ledger.data);
     await ledger.serve();
     return ledger;
   }

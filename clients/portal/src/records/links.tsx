@@ -39,19 +39,24 @@ export function ArtifactLink({ artifact }: { artifact: Pick<Artifact, 'name' | '
 }
 
 export const ControlLink = ({ id }: { id: string }) => (
-  <Link to="/controls/$id" params={{ id }}>
+  <Link to="/controls/$id" className={styles.id} params={{ id }}>
     <Text>{id}</Text>
   </Link>
 );
 
 export const FindingLink = ({ id, first }: { id: string; first?: bigint }) => (
-  <Link to="/findings/$id" params={{ id }} search={first === undefined ? {} : { first: String(first) }}>
+  <Link
+    to="/findings/$id"
+    className={styles.id}
+    params={{ id }}
+    search={first === undefined ? {} : { first: String(first) }}
+  >
     <Text>{id}</Text>
   </Link>
 );
 
 export const ExceptionLink = ({ id, index }: { id: string; index: bigint }) => (
-  <Link to="/exceptions/$index" params={{ index: String(index) }}>
+  <Link to="/exceptions/$index" className={styles.id} params={{ index: String(index) }}>
     <Text>{id}</Text>
   </Link>
 );

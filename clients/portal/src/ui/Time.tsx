@@ -1,3 +1,4 @@
+import { classes } from './classes';
 import { dateOf, formatRelative, formatTime, offsetOf, type Moment } from './format';
 import { useNow } from './now';
 import styles from './Time.module.css';
@@ -12,13 +13,14 @@ export function Time({ at, relative = false }: { at: Moment | undefined; relativ
   const date = at === undefined ? undefined : dateOf(at);
   if (date === undefined) return <span className={styles.none}>no time</span>;
   return (
-    <time
-      className={styles.time}
-      dateTime={date.toISOString()}
-      title={`${formatTime(date)} ${offsetOf(date)} (${date.toISOString()})`}
-    >
-      {formatTime(date)}
-      {relative && <span className={styles.relative}> {formatRelative(date, now)}</span>}
+    <time dateTime={date.toISOString()} title={`${formatTime(date)} ${offsetOf(date)} (${date.toISOString()})`}>
+      <span className={styles.time}>{formatTime(date)}</span>
+      {relative && (
+        <>
+          {' '}
+          <span className={classes(styles.time, styles.relative)}>{formatRelative(date, now)}</span>
+        </>
+      )}
     </time>
   );
 }

@@ -97,7 +97,7 @@ function partsOf(overview: GetOverviewResponse): Part[] {
     )),
     part(
       exceptions,
-      'start',
+      'end',
       'Exceptions',
       'What passes without satisfying a control, and until when. Request one:',
       (of) => <Exceptions of={of} />,
@@ -111,7 +111,7 @@ function partsOf(overview: GetOverviewResponse): Part[] {
     ),
     part(
       coverage,
-      'start',
+      'end',
       'Coverage',
       'The share of what exists and runs that is attested. Record inventories:',
       (of) => <Coverage of={of} />,

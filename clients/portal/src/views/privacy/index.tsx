@@ -32,7 +32,9 @@ export function View() {
       <Answer query={query} label="Loading the budgets">
         {({ state, budgets, total, behind, connection }) => (
           <>
-            <AsOf state={state} />
+            <p>
+              <AsOf state={state} />
+            </p>
             {behind > 0n && (
               <Notice tone="info" title="The server is still reading the log">
                 {formatNumber(behind)} indexes are not included yet.
