@@ -269,6 +269,13 @@ func builds() []build {
 	for _, bad := range []string{"../secret", "a/../../b", "/etc/passwd", "a//b", "a/", ".", "..", "a/./b", `a\b`, `..\b`, "C:/x", "a\x00b", "a\nb", "a ", " a", "a.", "a/b./c", "ü", "u\u0308", "a*", strings.Repeat("a", 1025)} {
 		all = append(all, build{name: fmt.Sprintf("a file %.40q", bad), reason: "name-unsafe", manifest: fileName(bad)})
 	}
+	// Devices of Windows, and names that resemble them.
+	for _, bad := range []string{"CON", "nul", "Aux.csv", "prn.tar.gz", "a/com1.csv", "LPT9/part.csv", "COM0", "CONIN$", "conout$.txt", "nul .txt", "NUL  .a", "C:", "a:b", "NUL.", "CON "} {
+		all = append(all, build{name: fmt.Sprintf("a file %.40q", bad), reason: "name-unsafe", manifest: fileName(bad)})
+	}
+	for _, good := range []string{"CONSOLE.csv", "com.csv", "COM10.csv", "LPTX", "a.nul", "nul-.csv", "conin", "my CON", "aux_1/lpt.txt"} {
+		all = append(all, build{name: fmt.Sprintf("a file %.40q", good), manifest: fileName(good)})
+	}
 	all = append(all, residencyBuilds()...)
 	all = append(all, licenceBuilds()...)
 	all = append(all, privacyBuilds()...)

@@ -337,6 +337,10 @@ func (m *Manifest) names() error {
 	return nil
 }
 
+// deviceForm is the form of the names of devices of Windows, which no file has
+// there, with any extension.
+var deviceForm = regexp.MustCompile(`(?i)^(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9]|LPT[0-9]) *$`)
+
 // CheckName returns an error unless a name is valid for a file of an export.
 func CheckName(name string) error {
 	if name == "" || len(name) > 1024 {
@@ -353,6 +357,9 @@ func CheckName(name string) error {
 			if c := segment[i]; c < 0x20 || c > 0x7e || strings.IndexByte(`\:*?"<>|`, c) >= 0 {
 				return fmt.Errorf("unexpected character %q", c)
 			}
+		}
+		if stem, _, _ := strings.Cut(segment, "."); deviceForm.MatchString(stem) {
+			return fmt.Errorf("the part %q is the name of a device of Windows", segment)
 		}
 	}
 	return nil

@@ -47,6 +47,7 @@ _MEDIA_TYPE = re.compile(f"{_TYPE}/{_TYPE}", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _KEY_ID = re.compile(r"sha256:[0-9a-f]{64}", re.ASCII)
 _CHARACTERS = re.compile(r'[^\x00-\x1f\x7f-\U0010ffff/\\:*?"<>|]+')
+_DEVICE = re.compile(r"(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9]|LPT[0-9]) *", re.ASCII | re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -456,5 +457,6 @@ def is_safe_name(name: str) -> bool:
         and segment not in (".", "..")
         and segment[0] != " "
         and segment[-1] not in " ."
+        and not _DEVICE.fullmatch(segment.partition(".")[0])
         for segment in segments
     )

@@ -396,5 +396,8 @@ function checkNames(files: readonly ExportFile[]): void {
 
 function isFileName(name: string): boolean {
   const segment = /^(?! )[^/\\:*?"<>|]+(?<![ .])$/;
-  return name.length <= 1024 && /^[\x20-\x7e]+$/.test(name) && name.split('/').every((part) => segment.test(part));
+  // The names of devices of Windows, with any extension.
+  const device = /^(CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9]|LPT[0-9]) *(\.|$)/i;
+  const isSegment = (part: string) => segment.test(part) && !device.test(part);
+  return name.length <= 1024 && /^[\x20-\x7e]+$/.test(name) && name.split('/').every(isSegment);
 }
