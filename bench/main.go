@@ -81,6 +81,7 @@ func main() {
 		{"rekor", b.rekorLog},
 		{"large log", b.largeLog},
 		{"search", b.search},
+		{"portal", b.portal},
 		{"decide", b.decides},
 		{"evidence", b.bundles},
 		{"admission", b.admission},

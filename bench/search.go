@@ -59,10 +59,8 @@ func (l *log) searchable(rng *mrand.Rand) ledger.Draft {
 	return d
 }
 
-// search fills a log with entries of many facts, and looks for pages of them by
-// several at once.
-func (b *bench) search() {
-	l := b.open("search")
+// fillWith appends entries until the log is large.
+func (l *log) fillWith(next func(*mrand.Rand) ledger.Draft) {
 	for l.ledger.Published().Size < *million {
 		var wg sync.WaitGroup
 		for range 4 {
@@ -70,7 +68,7 @@ func (b *bench) search() {
 				rng := mrand.New(newRNG())
 				drafts := make([]ledger.Draft, 1000)
 				for i := range drafts {
-					drafts[i] = l.searchable(rng)
+					drafts[i] = next(rng)
 				}
 				_, err := l.ledger.Append(context.Background(), drafts)
 				check(err)
@@ -79,6 +77,12 @@ func (b *bench) search() {
 		wg.Wait()
 	}
 	settle(l.dir)
+}
+
+// search looks for pages of entries of many facts by several at once.
+func (b *bench) search() {
+	l := b.open("search")
+	l.fillWith(l.searchable)
 	size := l.ledger.Published().Size
 	rng := mrand.New(newRNG())
 	pick := func(name string, n int) string { return fmt.Sprintf("%s-%d@acme.example", name, rng.IntN(n)) }
