@@ -253,6 +253,10 @@ func (v *receiptVectors) addMoved(w *world) {
 	elsewhere.origin, elsewhere.signer = "other.example", other
 	v.add("header-erased, moved under another log", elsewhere.receipt(4, 11, HeaderErased, false), receiptCase{Policies: []string{"cross-log"}, HeaderOnly: true, Reason: Inclusion})
 	v.add("moved under another log", elsewhere.receipt(4, 11, Full, false), receiptCase{Policies: []string{"cross-log"}, Reason: Inclusion})
+	v.add("names of numbers, which objects of some languages sort", w.filed(w.receipts[4], "numbers", func(r *Receipt) {
+		r.Header.Content = bytes.Replace(r.Header.Content, []byte(`"submitter"`), []byte(`"attributes":{"b":"x","10":"y","2":"z","a":"1","toJSON":"t","__proto__":"p"},"submitter"`), 1)
+		r.Header.Content = bytes.Replace(r.Header.Content, []byte(`"gitCommit":"abc"`), []byte(`"gitCommit":"abc","7":"x","1":"y"`), 1)
+	}), receiptCase{})
 	v.add("header of another origin, in the log", w.filed(w.receipts[4], "origin", func(r *Receipt) {
 		r.Header.Content = bytes.Replace(r.Header.Content, []byte("ledger.example/demo"), []byte("ledger.example/demi"), 1)
 	}), receiptCase{Reason: OriginMismatch})

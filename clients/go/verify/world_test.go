@@ -312,6 +312,7 @@ func (w *world) receiptCases() {
 	w.add("an erased payload", "receipts", receipt("erased.receipt.json", "payload-erased, header only"), Receipt, &inputs{HeaderOnly: true}, "verified")
 	w.add("an erased header", "receipts", receipt("header-erased.receipt.json", "header-erased, header only"), Receipt, &inputs{HeaderOnly: true}, "verified")
 	w.add("a shared receipt", "receipts", receipt("shared.receipt.json", "shared"), Receipt, nil, "verified")
+	w.add("a receipt with names of numbers", "receipts", receipt("numbers.receipt.json", "names of numbers, which objects of some languages sort"), Receipt, nil, "verified")
 	w.add("a receipt of an entry that was not admitted", "receipts", receipt("recorded.receipt.json", "entry 8 at size 11"), Receipt, nil, "verified")
 	w.add("a receipt that witnesses have not signed", "receipts, witnessed", full, Receipt, nil, "checkpoint-quorum")
 	w.add("another tenant", "receipts", full, Receipt, &inputs{Expect: &expected{Tenant: text("initech")}}, "tenant-mismatch")

@@ -57,6 +57,27 @@ export function parseAnyNumbers(bytes: Uint8Array): Map<string, Json> {
 }
 
 /**
+ * Returns a document as an object. Its `toJSON` returns one whose members have
+ * the order of the document, also those with names such as "1", which objects
+ * put first. The document must not have a member `toJSON`.
+ */
+export function documentOf(document: Map<string, Json>): object {
+  const object = objectOf(document, (members) => Object.fromEntries(members));
+  const toJSON = () =>
+    objectOf(document, (members) => {
+      const names = members.map(([name]) => name);
+      return new Proxy(Object.fromEntries(members), { ownKeys: () => names });
+    });
+  return Object.defineProperty(object, 'toJSON', { value: toJSON });
+}
+
+function objectOf(document: Map<string, Json>, make: (members: [string, unknown][]) => object): object {
+  const valueOf = (value: Json): unknown =>
+    Array.isArray(value) ? value.map(valueOf) : value instanceof Map ? objectOf(value, make) : value;
+  return make([...document].map(([name, value]) => [name, valueOf(value)]));
+}
+
+/**
  * Parses one JSON object with any numbers, and at most 100 levels of nesting.
  *
  * @throws FormatError if the document violates the rules

@@ -1,7 +1,7 @@
 /** The result of a verification, and its report (receipt.md, section 5). */
 
-import { utf8Text } from './bytes.js';
 import type { Header } from './header.js';
+import { documentOf, parseObject } from './json.js';
 
 /** A warning of the report. */
 export type Warning =
@@ -118,7 +118,7 @@ export interface ReceiptReport {
 export function reportOf(statement: Statement): ReceiptReport {
   const { time, erased, headerBytes, ...proven } = statement;
   delete proven.header;
-  const header = headerBytes && (JSON.parse(utf8Text(headerBytes)) as Header);
+  const header = headerBytes && (documentOf(parseObject(headerBytes)) as Header);
   return {
     proven,
     claimed: { time, ...(erased && { erased }), ...(header && { header }) },

@@ -11,6 +11,7 @@ import {
   parseConfiguration,
   verifyFile,
   type AnyInputs,
+  type VerifiedReport,
   type VerificationKind,
 } from '../src/index.js';
 import { comparable, configured, decode, judge, reading, utf8, type VerifyVectors } from './judge.js';
@@ -45,6 +46,21 @@ describe('verify.json', () => {
     expect(comparable(report)).toBe(JSON.stringify(c.report));
     if (c.text !== undefined) expect(report.toText()).toBe(c.text);
   });
+});
+
+// JSON.parse, by which the tests compare reports, sorts names of numbers.
+test('a report keeps the order of the header', async () => {
+  const found = vectors.verifications.find((c) => c.name === 'a receipt with names of numbers');
+  if (found === undefined) throw new Error('no vector');
+  const report = await judge(vectors, found);
+  const expected = '"attributes":{"b":"x","10":"y","2":"z","a":"1","toJSON":"t","__proto__":"p"}';
+  for (const text of [JSON.stringify(report), JSON.stringify({ reports: [report.toJSON()] })]) {
+    expect(text).toContain(expected);
+    expect(text).toContain('"digest":{"gitCommit":"abc","7":"x","1":"y","sha256":');
+  }
+  const { claimed } = report as VerifiedReport<'receipt'>;
+  expect(structuredClone(claimed)).toEqual(claimed); // for workers
+  expect(claimed.header?.attributes?.['10']).toBe('y');
 });
 
 interface ValuesCase extends FilledCase {

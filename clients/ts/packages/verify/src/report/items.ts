@@ -16,7 +16,7 @@ const end = 253_402_300_800_000;
 
 /** Returns the items of an object, in the order of its members. */
 export function itemsOf(object: Readonly<Record<string, Value>>): Item[] {
-  return Object.entries(object).flatMap(([name, value]) => itemsOfMember(name, value));
+  return membersOf(object).flatMap(([name, value]) => itemsOfMember(name, value));
 }
 
 function itemsOfMember(name: string, value: Value): Item[] {
@@ -40,10 +40,16 @@ function leavesOf(value: Value, path: string, name: string): Item[] {
   if (isArray(value))
     return value.flatMap((element, i) => leavesOf(element, `${path}[${i}]`, name === 'times' ? 'time' : ''));
   if (typeof value === 'object')
-    return Object.entries(value).flatMap(([member, part]) =>
+    return membersOf(value).flatMap(([member, part]) =>
       leavesOf(part, path === '' ? member : `${path}.${member}`, member),
     );
   return [{ label: path, value: leafText(name, value) }];
+}
+
+/** Returns the members of an object in the order of JSON.stringify. */
+function membersOf(object: Readonly<Record<string, Value>>): [string, Value][] {
+  const { toJSON } = object as { toJSON?: (() => typeof object) | Value };
+  return Object.entries(typeof toJSON === 'function' ? toJSON() : object);
 }
 
 function leafText(name: string, value: string | number | boolean): string {
