@@ -72,6 +72,13 @@ func (p *portalRig) pass(d time.Duration) {
 // reader of globex, and Kim a reader of acme. The client has a secret.
 func newPortal(t *testing.T, edits ...func(*api.Config, *oidc.Issuer)) *portalRig {
 	t.Helper()
+	return newPortalWith(t, nil, edits...)
+}
+
+// newPortalWith is newPortal with further issuers, for which dana is an
+// approver of acme too.
+func newPortalWith(t *testing.T, others []oidc.Issuer, edits ...func(*api.Config, *oidc.Issuer)) *portalRig {
+	t.Helper()
 	p := &portalRig{t: t, audit: &logBuffer{}}
 	var err error
 	p.provider, err = providerrig.Start("127.0.0.1:0", []providerrig.Client{{ID: "muniment", Secret: "s:e&c=r%t", Redirect: callback}, {ID: "public", Redirect: callback}, {ID: "other", Secret: "x", Redirect: "https://other.test/"}},
@@ -90,14 +97,20 @@ func newPortal(t *testing.T, edits ...func(*api.Config, *oidc.Issuer)) *portalRi
 			edit(c, &is)
 		}
 		p.issuer = is.URL
-		if c.Identities, err = oidc.New([]oidc.Issuer{is}, oidc.Options{Now: p.verifierNow}); err != nil {
+		if c.Identities, err = oidc.New(append([]oidc.Issuer{is}, others...), oidc.Options{Now: p.verifierNow}); err != nil {
 			t.Fatal(err)
 		}
 		c.Now, c.Portal.URL, c.Audit = p.now, portalURL, slog.New(slog.NewJSONHandler(p.audit, nil))
+		ruleOf := func(issuer, subject, name string, role auth.Role) auth.IdentityRule {
+			return auth.IdentityRule{Name: subject, DisplayName: name, Role: role, Rule: oidc.Rule{Issuer: issuer, Claims: map[string]string{"sub": subject}}}
+		}
 		rule := func(subject, name string, role auth.Role) auth.IdentityRule {
-			return auth.IdentityRule{Name: subject, DisplayName: name, Role: role, Rule: oidc.Rule{Issuer: is.URL, Claims: map[string]string{"sub": subject}}}
+			return ruleOf(is.URL, subject, name, role)
 		}
 		c.Tenants[0].Rules = []auth.IdentityRule{rule("dana", "Dana Example", munimentv1.Role_ROLE_APPROVER), rule("kim", "", munimentv1.Role_ROLE_READER)}
+		for _, other := range others {
+			c.Tenants[0].Rules = append(c.Tenants[0].Rules, ruleOf(other.URL, "dana", "", munimentv1.Role_ROLE_APPROVER))
+		}
 		c.Tenants[1].Rules = []auth.IdentityRule{rule("dana", "Dana Example", munimentv1.Role_ROLE_READER)}
 	})
 	return p

@@ -5,6 +5,7 @@ package edge
 import (
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 )
 
@@ -110,13 +111,9 @@ func (c *conn) Close() error {
 // Address returns the account of a connection's address. For IPv6 that is a
 // network, because one host has many addresses.
 func Address(remote string) string {
-	host, _, err := net.SplitHostPort(remote)
+	ip, err := netip.ParseAddr(hostOf(remote))
 	if err != nil {
-		host = remote
-	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil {
-		return "?"
+		return unknown
 	}
 	if ip = ip.Unmap().WithZone(""); ip.Is6() && !ip.IsLoopback() {
 		if p, err := ip.Prefix(64); err == nil {
@@ -124,6 +121,17 @@ func Address(remote string) string {
 		}
 	}
 	return ip.String()
+}
+
+// unknown is the account of addresses that cannot be read.
+const unknown = "?"
+
+// hostOf returns an address without its port, if it has one.
+func hostOf(remote string) string {
+	if host, _, err := net.SplitHostPort(remote); err == nil {
+		return host
+	}
+	return strings.Trim(remote, "[]")
 }
 
 // Wider returns the networks around an Address, narrowest first. One host can

@@ -276,13 +276,17 @@ func isLoopback(host string) bool {
 }
 
 // boundedClient returns a client that follows at most three redirects, and only
-// to URLs that checkURL accepts.
+// within the host that it was sent to, so that an issuer cannot use the server
+// to reach others.
 func boundedClient() *http.Client {
 	return &http.Client{
 		Timeout: fetchTimeout,
 		CheckRedirect: func(req *http.Request, via []*http.Request) error {
 			if len(via) > 3 {
 				return errors.New("too many redirects")
+			}
+			if req.URL.Host != via[0].URL.Host {
+				return errors.New("redirect to another host")
 			}
 			if req.URL.Scheme != "https" && !(via[0].URL.Scheme == "http" && isLoopback(req.URL.Hostname())) {
 				return errors.New("redirect to a URL that is not https")

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"muniment.dev/muniment/api/auth"
@@ -98,10 +99,11 @@ func (p *Portal) ask(ctx context.Context, s *session) {
 	p.sessions.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), askTime)
 	defer cancel()
-	after, err := before, error(nil)
-	if err = p.enter(ctx); err == nil {
+	leave, err := p.enter(ctx, name)
+	after := before
+	if err == nil {
 		after, err = p.server.Auth.Identities().Refresh(ctx, name, before)
-		p.leave()
+		leave()
 	}
 	now := p.server.Now()
 	p.sessions.mu.Lock()
@@ -142,14 +144,36 @@ func (p *Portal) checker(s *session) func() error {
 
 var errBusy = errors.New("too many people sign in at the moment; retry in a few seconds")
 
-// enter waits until a request to a provider may begin.
-func (p *Portal) enter(ctx context.Context) error {
-	select {
-	case p.asking <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return errBusy
-	}
+// maxAsking limits the requests to one provider at the same time.
+const maxAsking = 16
+
+// places are those of the requests to each provider, so that a slow one does
+// not delay people who sign in with another.
+type places struct {
+	mu sync.Mutex // guards the rest
+	of map[string]chan struct{}
 }
 
-func (p *Portal) leave() { <-p.asking }
+// enter waits until a request to a provider may begin. The caller must call
+// leave.
+func (p *Portal) enter(ctx context.Context, provider string) (leave func(), err error) {
+	if !slices.ContainsFunc(p.server.Auth.Providers(), func(known oidc.SignIn) bool { return known.Name == provider }) {
+		return func() {}, nil // no provider is asked
+	}
+	p.asking.mu.Lock()
+	c := p.asking.of[provider]
+	if c == nil {
+		c = make(chan struct{}, maxAsking)
+		if p.asking.of == nil {
+			p.asking.of = map[string]chan struct{}{}
+		}
+		p.asking.of[provider] = c
+	}
+	p.asking.mu.Unlock()
+	select {
+	case c <- struct{}{}:
+		return func() { <-c }, nil
+	case <-ctx.Done():
+		return nil, errBusy
+	}
+}

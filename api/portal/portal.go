@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -34,6 +35,9 @@ type Config struct {
 	URL  string
 	Idle time.Duration // without use, after which a session ends; 0: DefaultIdle
 	Life time.Duration // of a session; 0: DefaultLife
+	// Proxies are the networks of proxies whose X-Forwarded-For is believed
+	// about the addresses of people who sign in.
+	Proxies []netip.Prefix
 }
 
 // The defaults and the largest value of the times of sessions.
@@ -68,13 +72,10 @@ type Portal struct {
 	attempts sealer
 	finished finished
 	rates    *rates
-	asking   chan struct{} // holds a value for each request to a provider
+	asking   places
 	sameSite *http.CrossOriginProtection
 	url      atomic.Pointer[url.URL]
 }
-
-// maxAsking limits the requests to providers at the same time.
-const maxAsking = 16
 
 var built = sync.OnceValues(func() (*Files, error) { return Load(page.Files()) })
 
@@ -91,7 +92,7 @@ func New(cfg Config, s Server) (*Portal, error) {
 		cfg.Life = DefaultLife
 	}
 	p := &Portal{cfg: cfg, server: s, files: files, sessions: newSessions(cfg.Idle, s.Now), attempts: newSealer(), rates: newRates(),
-		asking: make(chan struct{}, maxAsking), sameSite: http.NewCrossOriginProtection()}
+		sameSite: http.NewCrossOriginProtection()}
 	if cfg.URL != "" {
 		return p, p.SetURL(cfg.URL)
 	}

@@ -67,10 +67,11 @@ func (p *Portal) begin(w http.ResponseWriter, r *http.Request, provider string) 
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), askTime)
 	defer cancel()
-	if err := p.enter(ctx); err != nil {
+	leave, err := p.enter(ctx, provider)
+	if err != nil {
 		return "", fail(Busy, err)
 	}
-	defer p.leave()
+	defer leave()
 	a, address, err := p.server.Auth.Identities().Begin(ctx, provider, base.JoinPath(CallbackPath).String())
 	if err != nil {
 		return "", failureOf(err)
@@ -93,7 +94,12 @@ func (p *Portal) admitAttempt(r *http.Request) *failure {
 	if !p.secure(r) {
 		return fail(Insecure, errors.New("sign-in requires HTTPS, because browsers keep no session otherwise: open the portal by https, or set portal.url to the URL of the proxy that serves it so"))
 	}
-	if !p.rates.allow(edge.Address(r.RemoteAddr), p.server.Now()) {
+	return p.countAttempt(r)
+}
+
+// countAttempt returns a failure if the address has tried too often.
+func (p *Portal) countAttempt(r *http.Request) *failure {
+	if !p.rates.allow(edge.ClientAddress(r, p.cfg.Proxies), p.server.Now()) {
 		return fail(Busy, errors.New("too many attempts to sign in; retry in a minute"))
 	}
 	return nil
@@ -135,18 +141,19 @@ func (p *Portal) finish(w http.ResponseWriter, r *http.Request, e *Event) (*sess
 	}
 	a, f := p.attemptOf(w, r, query.Get("state"))
 	if f != nil {
-		if !p.rates.allow(edge.Address(r.RemoteAddr), p.server.Now()) {
-			f = fail(Busy, errors.New("too many attempts to sign in; retry in a minute"))
+		if busy := p.countAttempt(r); busy != nil {
+			f = busy
 		}
 		return nil, nil, f
 	}
 	e.Provider = a.Provider
 	ctx, cancel := context.WithTimeout(r.Context(), askTime)
 	defer cancel()
-	if err := p.enter(ctx); err != nil {
+	leave, err := p.enter(ctx, a.Provider)
+	if err != nil {
 		return nil, nil, fail(Busy, err)
 	}
-	defer p.leave()
+	defer leave()
 	person, err := p.server.Auth.Identities().Finish(ctx, &a.Attempt, query)
 	if err != nil {
 		return nil, nil, failureOf(err)

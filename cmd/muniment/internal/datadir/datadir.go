@@ -249,6 +249,9 @@ limits:
 #   # its life.
 #   idle: 1h
 #   life: 12h
+#   # Proxies that set X-Forwarded-For, so that each person behind them has an
+#   # own limit of attempts to sign in.
+#   trusted_proxies: [10.0.0.0/8]
 
 # Receivers of events about findings and exceptions, signed as the Standard
 # Webhooks specification defines. See docs/operator.md.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"time"
 
@@ -18,6 +19,9 @@ type PortalConfig struct {
 	URL  string        `yaml:"url"`
 	Idle time.Duration `yaml:"idle"` // of a session
 	Life time.Duration `yaml:"life"` // of a session
+	// TrustedProxies are addresses or networks whose X-Forwarded-For is
+	// believed.
+	TrustedProxies []string `yaml:"trusted_proxies"`
 }
 
 var defaultPortal = PortalConfig{Enabled: true, Idle: portal.DefaultIdle, Life: portal.DefaultLife}
@@ -28,6 +32,9 @@ func (c *PortalConfig) check() error {
 	}
 	if c.Life > portal.MaxLife {
 		return fmt.Errorf("life: %s: must be at most %s", c.Life, portal.MaxLife)
+	}
+	if _, err := c.proxies(); err != nil {
+		return err
 	}
 	if c.URL == "" {
 		return nil
@@ -42,8 +49,27 @@ func (c *PortalConfig) check() error {
 	return nil
 }
 
+// proxies returns the networks of the trusted proxies.
+func (c *PortalConfig) proxies() (all []netip.Prefix, err error) {
+	for i, text := range c.TrustedProxies {
+		p, err := netip.ParsePrefix(text)
+		if ip, ipErr := netip.ParseAddr(text); ipErr == nil {
+			p, err = ip.Prefix(ip.BitLen())
+		}
+		if err != nil {
+			return nil, fmt.Errorf("trusted_proxies[%d]: %q: must be an address or a network, such as 10.0.0.0/8", i, text)
+		}
+		if p.Bits() == 0 {
+			return nil, fmt.Errorf("trusted_proxies[%d]: %q: must not be every address, because anybody could then choose an address", i, text)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
+}
+
 // Portal returns the configuration of the portal.
 func (d *Dir) Portal() portal.Config {
 	c := d.Config.Portal
-	return portal.Config{Off: !c.Enabled, URL: c.URL, Idle: c.Idle, Life: c.Life}
+	proxies, _ := c.proxies() // checked with the configuration
+	return portal.Config{Off: !c.Enabled, URL: c.URL, Idle: c.Idle, Life: c.Life, Proxies: proxies}
 }
