@@ -19,6 +19,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	images "github.com/google/go-containerregistry/pkg/v1/mutate"
+	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/soak"
 )
@@ -109,6 +110,97 @@ func TestRelease(t *testing.T) {
 			t.Errorf("the release has %d files, want 9: %v", checked, names)
 		}
 	})
+}
+
+const releaseWorkflow = ".github/workflows/release.yml"
+
+// TestReleaseWorkflow checks that the workflow exists as which releases are
+// signed, that it runs the tested script, and that only its job can sign.
+func TestReleaseWorkflow(t *testing.T) {
+	read := func(path string) string {
+		data, err := os.ReadFile("../../" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(data)
+	}
+	var w struct {
+		Name        string
+		On          map[string]any
+		Permissions map[string]string
+		Concurrency map[string]any
+		Defaults    map[string]any
+		Jobs        map[string]struct {
+			If, Environment string
+			RunsOn          string `yaml:"runs-on"`
+			TimeoutMinutes  int    `yaml:"timeout-minutes"`
+			Permissions     map[string]string
+			Steps           []struct {
+				Name, Uses, Run string
+				With, Env       map[string]string
+			}
+		}
+	}
+	text := read(releaseWorkflow)
+	decoder := yaml.NewDecoder(strings.NewReader(text))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&w); err != nil {
+		t.Fatal(err)
+	}
+	if len(w.On) != 1 || w.On["workflow_dispatch"] == nil || len(w.Permissions) != 0 || len(w.Jobs) != 1 {
+		t.Errorf("must have one job, which people start, and no permissions elsewhere: on %v, permissions %v", w.On, w.Permissions)
+	}
+	job := w.Jobs["release"]
+	if job.If != "github.ref == 'refs/heads/main'" || job.Environment == "" || job.Permissions["id-token"] != "write" {
+		t.Errorf("the job must be limited to main and an environment, and be able to sign: %+v", job)
+	}
+	script := 0
+	for _, step := range job.Steps {
+		if step.Uses != "" && !pinnedAction.MatchString(step.Uses) {
+			t.Errorf("%s is not pinned to a commit", step.Uses)
+		}
+		if strings.Contains(step.Run, "${{") {
+			t.Errorf("step %q: inputs reach the shell by interpolation", step.Name)
+		}
+		if strings.Contains(step.Run, "deploy/release/release.sh dist") && step.Env["SIGSTORE"] == "public" {
+			script++
+			for _, name := range []string{"MUNIMENT_SERVER", "MUNIMENT_POLICY", "GATE_KEY"} {
+				if step.Env[name] == "" {
+					t.Errorf("step %q: release.sh needs %s", step.Name, name)
+				}
+			}
+		}
+	}
+	if script != 1 {
+		t.Errorf("release.sh runs %d times, want once", script)
+	}
+	for _, path := range []string{"docs/verify-release.md", "deploy/release/release.sh"} {
+		if !strings.Contains(read(path), "/"+releaseWorkflow+"@refs/heads/main") {
+			t.Errorf("%s names another identity than that of %s on main", path, releaseWorkflow)
+		}
+	}
+}
+
+// TestReleasePublicly checks what release.sh requires before it builds and
+// signs publicly.
+func TestReleasePublicly(t *testing.T) {
+	const workflow = "GITHUB_WORKFLOW_REF=muniment/muniment/" + releaseWorkflow + "@refs/heads/main"
+	for _, c := range []struct {
+		want string
+		env  []string
+	}{
+		{"SIGSTORE=staging: must be local or public", []string{"SIGSTORE=staging"}},
+		{"this job is not https://github.com/muniment/muniment/" + releaseWorkflow, []string{"SIGSTORE=public", "GITHUB_WORKFLOW_REF=muniment/muniment/.github/workflows/ci.yml@refs/heads/main"}},
+		{"SIGSTORE=public needs MUNIMENT_SERVER", []string{"SIGSTORE=public", workflow}},
+		{"SIGSTORE=public needs GATE_KEY", []string{"SIGSTORE=public", workflow, "MUNIMENT_SERVER=https://ledger.example", "MUNIMENT_POLICY=policy"}},
+	} {
+		cmd := exec.Command("../../deploy/release/release.sh", filepath.Join(t.TempDir(), "out"), releaseVersion)
+		cmd.Env = append(os.Environ(), c.env...)
+		out, err := cmd.CombinedOutput()
+		if cmd.ProcessState.ExitCode() != 2 || !strings.Contains(string(out), c.want) {
+			t.Errorf("%v: %v, want %q\n%s", c.env, err, c.want, out)
+		}
+	}
 }
 
 func requireStatic(t *testing.T, program string) {

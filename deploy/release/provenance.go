@@ -14,14 +14,14 @@ import (
 // provenanceCommand prints an in-toto statement with a predicate of the type
 // https://slsa.dev/provenance/v1.
 type provenanceCommand struct {
-	Subjects []string  `arg:"" help:"Files, and images as NAME@sha256:…."`
-	Version  string    `required:"" help:"Version of the release."`
-	Source   string    `required:"" help:"URL of the repository."`
-	Revision string    `required:"" help:"Commit that it was built from."`
-	Builder  string    `required:"" help:"URL of the workflow that built it."`
-	Systems  []string  `required:"" help:"Systems and architectures."`
-	Go       string    `required:"" help:"Version of Go."`
-	Started  time.Time `required:"" help:"Time at which the build began."`
+	Subjects []string          `arg:"" help:"Files, and images as NAME@sha256:…."`
+	Version  string            `required:"" help:"Version of the release."`
+	Source   string            `required:"" help:"URL of the repository."`
+	Revision string            `required:"" help:"Commit that it was built from."`
+	Builder  string            `required:"" help:"URL of the workflow that built it."`
+	Systems  []string          `required:"" help:"Systems and architectures."`
+	Tools    map[string]string `required:"" help:"Versions of the tools whose output depends on them, as go=go1.26.0." mapsep:","`
+	Started  time.Time         `required:"" help:"Time at which the build began."`
 }
 
 const statementType = "https://in-toto.io/Statement/v1"
@@ -107,7 +107,7 @@ func (c *provenanceCommand) Run() error {
 		BuildDefinition: definition{
 			BuildType:          "https://muniment.dev/buildtypes/release/v1",
 			ExternalParameters: map[string]any{"source": c.Source, "version": c.Version, "systems": c.Systems},
-			InternalParameters: map[string]any{"go": c.Go},
+			InternalParameters: map[string]any{"tools": c.Tools},
 			ResolvedDependencies: []resource{
 				{URI: c.Source, Digest: map[string]string{"gitCommit": c.Revision}},
 			},

@@ -6,11 +6,13 @@
 #
 #   SYSTEMS   what to build for (default: linux, darwin and windows, amd64 and arm64)
 #   SIGSTORE  local (default): signs with a private Sigstore that lives as long as the
-#             run. public: signs with the public one, as the CI job that runs this.
+#             run, and records in a ledger that is made for the release.
+#             public: signs with the public one, as the CI job that runs this, and
+#             records in the ledger MUNIMENT_SERVER, whose trust policy and public key
+#             are the files MUNIMENT_POLICY and GATE_KEY (see CONTRIBUTING.md).
 #   WARM=1    lets the second build use what the first has compiled
 #
-# Without MUNIMENT_SERVER, the ledger is made for the release, and its public parts
-# stay in OUT/trust. With it, the release is recorded there (see CONTRIBUTING.md).
+# Both forms run the same commands. They differ in the URLs of the services.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 . deploy/start.sh
@@ -28,6 +30,22 @@ fi
 repository=muniment/muniment
 source=git+https://github.com/$repository
 identity=https://github.com/$repository/.github/workflows/release.yml@refs/heads/main
+case ${SIGSTORE:-local} in
+local) unset "${!MUNIMENT_@}" ;; # settings of the user's shell
+public)
+	issuer=https://token.actions.githubusercontent.com
+	[ "https://github.com/${GITHUB_WORKFLOW_REF:-}" = "$identity" ] ||
+		{ echo "release: this job is not $identity, as which releases are signed: run that workflow" >&2; exit 2; }
+	for name in MUNIMENT_SERVER MUNIMENT_POLICY GATE_KEY; do
+		[ -n "${!name:-}" ] || { echo "release: SIGSTORE=public needs $name" >&2; exit 2; }
+	done
+	MUNIMENT_POLICY=$(realpath -e "$MUNIMENT_POLICY") GATE_KEY=$(realpath -e "$GATE_KEY")
+	;;
+*)
+	echo "release: SIGSTORE=$SIGSTORE: must be local or public" >&2
+	exit 2
+	;;
+esac
 started=$(date -u +%Y-%m-%dT%H:%M:%SZ)
 SOURCE_DATE_EPOCH=$(git show -s --format=%ct "$revision")
 export SOURCE_DATE_EPOCH
@@ -53,6 +71,8 @@ if [ ! -e .cache/release-python/ok ]; then
 	touch .cache/release-python/ok
 fi
 export PYTHON=$PWD/.cache/release-python/bin/python
+
+tools=go=$(go env GOVERSION),node=$(node --version),npm=$(npm --version),python=$("$PYTHON" -c 'import platform; print(platform.python_version())')
 
 mkdir -p "$out"
 for build in first second; do
@@ -98,32 +118,31 @@ step "Checksums and provenance"
 LC_ALL=C sha256sum -- "${artifacts[@]}" "${sboms[@]}" >SHA256SUMS
 systems_flags=() && for system in "${systems[@]}"; do systems_flags+=(--systems "$system"); done
 "$RELEASE" provenance "${artifacts[@]}" "$image" --version "$version" --source "$source" --revision "$revision" --builder "$identity" \
-	"${systems_flags[@]}" --go "$(go env GOVERSION)" --started "$started" >"$work/provenance.json"
+	"${systems_flags[@]}" --tools "$tools" --started "$started" >"$work/provenance.json"
 
 step "Signatures"
-mkdir -p trust
-if [ "${SIGSTORE:-local}" = public ]; then
-	cosign=$PEERS/cosign services=() root=() issuer=https://token.actions.githubusercontent.com
-else
+mkdir trust
+export TUF_ROOT=$work/tuf COSIGN_YES=true
+quietly() { "$@" >"$work/cosign.log" 2>&1 || { cat "$work/cosign.log" >&2; exit 1; }; }
+cosign=$PEERS/cosign root=()
+if [ "${SIGSTORE:-local}" = local ]; then
 	mkdir "$work/rig"
 	start "$work" sigstore env -C "$repo" "$work/sigstore" "$work/rig" "$repository"
-	cosign=$work/rig/cosign
-	services=(--signing-config "$work/rig/signing-config.json" --trusted-root "$work/rig/trusted-root.json" --identity-token "$work/rig/job.jwt")
+	. "$work/rig/environment"
+	quietly "$cosign" initialize --mirror "$MIRROR" --root "$ROOT"
 	cp "$work/rig/trusted-root.json" trust/
 	issuer=$(cat "$work/rig/issuer")
 	root=(--trusted-root trust/trusted-root.json --insecure-ignore-sct) # the private Sigstore has no log of certificates
 fi
-export TUF_ROOT=$work/tuf COSIGN_YES=true
-quietly() { "$@" >"$work/cosign.log" 2>&1 || { cat "$work/cosign.log" >&2; exit 1; }; }
 for f in "${artifacts[@]}" SHA256SUMS; do
-	quietly "$cosign" sign-blob --bundle "$f.sigstore.json" "${services[@]}" "$f"
+	quietly "$cosign" sign-blob --bundle "$f.sigstore.json" "$f"
 done
-quietly "$cosign" attest-blob --statement "$work/provenance.json" --bundle provenance.sigstore.json "${services[@]}"
+quietly "$cosign" attest-blob --statement "$work/provenance.json" --bundle provenance.sigstore.json
 describe() { # SBOM FILE...: attests that the SBOM describes the files
 	local sbom=$1
 	shift
 	"$RELEASE" statement --type https://cyclonedx.org/bom --predicate "$sbom" "$@" >"$work/statement.json"
-	quietly "$cosign" attest-blob --statement "$work/statement.json" --bundle "${sbom%.json}.sigstore.json" "${services[@]}"
+	quietly "$cosign" attest-blob --statement "$work/statement.json" --bundle "${sbom%.json}.sigstore.json"
 }
 for system in "${systems[@]}"; do
 	files=(muniment_*_"${system/\//_}".{tar.gz,zip,deb,rpm}) && described=()
@@ -139,27 +158,25 @@ echo "$(ls ./*.sigstore.json | wc -l) bundles, signed as $identity"
 
 step "The ledger: record, and ask the gate"
 muniment=$src/bin/release/native
-flags=()
-if [ -z "${MUNIMENT_SERVER:-}" ]; then
+if [ "${SIGSTORE:-local}" = local ]; then
 	"$muniment" init "$work/ledger" --origin release.muniment.dev --tenant muniment >/dev/null
-	[ ! -e trust/trusted-root.json ] || "$muniment" trusted-root update --data "$work/ledger" --name release --from trust/trusted-root.json >/dev/null
+	"$muniment" trusted-root update --data "$work/ledger" --name release --from trust/trusted-root.json >/dev/null
 	start "$work" ledger "$muniment" serve --data "$work/ledger" --listen 127.0.0.1:0
-	cp "$work/ledger/policy" "$work/ledger/gate.pub" trust/
-	flags=(--server "$url" --token-file "$work/ledger/tokens/muniment.token")
-	MUNIMENT_POLICY=$work/ledger/policy
-	named_root=
-	[ ! -e trust/trusted-root.json ] || named_root=', trusted_root: release, require: {scts: 0}'
+	export MUNIMENT_SERVER=$url MUNIMENT_TOKEN_FILE=$work/ledger/tokens/muniment.token
+	MUNIMENT_POLICY=$work/ledger/policy GATE_KEY=$work/ledger/gate.pub
 	for f in admission controls; do
-		sed "s|ISSUER|$issuer|; s|IDENTITY|$identity|; s|, TRUST|$named_root|" "$src/deploy/release/$f.yaml" >"$work/$f.yaml"
+		sed "s|ISSUER|$issuer|; s|IDENTITY|$identity|; s|, TRUST|, trusted_root: release, require: {scts: 0}|" "$src/deploy/release/$f.yaml" >"$work/$f.yaml"
 	done
-	"$muniment" policy set "$work/admission.yaml" --reason 'releases are signed by the release workflow' "${flags[@]}"
-	"$muniment" control apply "$work/controls.yaml" "${flags[@]}"
+	"$muniment" policy set "$work/admission.yaml" --reason 'releases are signed by the release workflow'
+	"$muniment" control apply "$work/controls.yaml"
 fi
-"$muniment" append ./*.sigstore.json --receipt-dir receipts --policy "${MUNIMENT_POLICY:?the trust policy of the ledger}" "${flags[@]}"
+cp "$MUNIMENT_POLICY" trust/policy
+cp "$GATE_KEY" trust/gate.pub
+"$muniment" append ./*.sigstore.json --receipt-dir receipts --policy trust/policy
 for f in "${artifacts[@]}"; do
-	"$muniment" gate "$f" --stage release --save "decisions/$f" "${flags[@]}" | head -n 1
+	"$muniment" gate "$f" --stage release --save "decisions/$f" | head -n 1
 done
-"$muniment" gate "${image#*@}" --type image --name muniment --stage release --save decisions/image "${flags[@]}" | head -n 1
+"$muniment" gate "${image#*@}" --type image --name muniment --stage release --save decisions/image | head -n 1
 
 step "Verified as a user would"
 who=(--certificate-identity "$identity" --certificate-oidc-issuer "$issuer")
@@ -168,7 +185,7 @@ sha256sum --quiet --check SHA256SUMS
 for f in "${artifacts[@]}"; do
 	quietly "$cosign" verify-blob-attestation --bundle provenance.sigstore.json --type slsaprovenance1 "${root[@]}" "${who[@]}" "$f"
 done
-"$muniment" verify receipts/*.receipt.json --policy "$MUNIMENT_POLICY" >"$work/verify.log" || { cat "$work/verify.log"; exit 1; }
+"$muniment" verify receipts/*.receipt.json --policy trust/policy >"$work/verify.log" || { cat "$work/verify.log"; exit 1; }
 cat >trust/identity <<EOF
 identity $identity
 issuer   $issuer

@@ -4,9 +4,11 @@
 //
 //	sigstore FOLDER REPOSITORY
 //
-// It writes trusted-root.json and signing-config.json, the link cosign to the
-// cosign that goes with them, job.jwt, the identity token of a CI job of the
-// repository, which is valid for an hour, and issuer, the URL of its issuer.
+// It behaves as the public Sigstore does for a CI job of the repository, so
+// cosign needs no flags. FOLDER/environment sets the variables of the job, in
+// the syntax of a shell, and MIRROR and ROOT, with which cosign initialize
+// makes cosign use this Sigstore. trusted-root.json is for verifiers, and
+// issuer has the URL of the issuer of the job's identity tokens.
 package main
 
 import (
@@ -16,10 +18,9 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
-	"muniment.dev/muniment/internal/peers"
 	"muniment.dev/muniment/internal/peers/sigstorerig"
+	"muniment.dev/muniment/internal/peers/tufrig"
 )
 
 func main() {
@@ -33,7 +34,7 @@ func main() {
 	}
 }
 
-func run(dir, repository string) error {
+func run(dir, project string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	rig, err := sigstorerig.Run(ctx, dir, dir, sigstorerig.Fulcio(), sigstorerig.TSA(), sigstorerig.Rekor())
@@ -41,26 +42,40 @@ func run(dir, repository string) error {
 		return err
 	}
 	defer rig.Stop()
-	claims := rig.Issuer.JobClaims(repository)
-	claims["exp"] = time.Now().Add(time.Hour).Unix()
-	token, err := rig.Issuer.Sign(claims)
+	repository, err := publish(rig, filepath.Join(dir, "tuf"))
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(filepath.Join(dir, "job.jwt"), []byte(token), 0o600); err != nil {
-		return err
-	}
-	if err := os.WriteFile(filepath.Join(dir, "issuer"), []byte(rig.Issuer.CI+"\n"), 0o600); err != nil {
-		return err
-	}
-	cosign, err := peers.Find("cosign")
-	if err != nil {
-		return err
-	}
-	if err := os.Symlink(cosign, filepath.Join(dir, "cosign")); err != nil {
-		return err
+	defer repository.Stop()
+	variables := fmt.Sprintf("export ACTIONS_ID_TOKEN_REQUEST_URL='%s' ACTIONS_ID_TOKEN_REQUEST_TOKEN='%s'\nMIRROR='%s'\nROOT='%s'\n",
+		rig.Issuer.RequestURL(project), rig.Issuer.RequestToken, repository.URL, repository.Root())
+	for name, content := range map[string]string{"environment": variables, "issuer": rig.Issuer.CI + "\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			return err
+		}
 	}
 	fmt.Printf("listening on %s\n", rig.Fulcio)
 	<-ctx.Done()
 	return nil
+}
+
+// publish makes the TUF repository of a Sigstore, and serves it.
+func publish(rig *sigstorerig.Rig, dir string) (*tufrig.Repository, error) {
+	targets := map[string][]byte{}
+	for name, path := range map[string]string{"trusted_root.json": rig.TrustedRoot, "signing_config.v0.2.json": rig.SigningConfig} {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
+		targets[name] = content
+	}
+	repository, err := tufrig.Start(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := repository.Publish(1, targets); err != nil {
+		repository.Stop()
+		return nil, err
+	}
+	return repository, nil
 }

@@ -22,6 +22,9 @@ type Issuer struct {
 	URL string // of people
 	CI  string // of CI jobs; Fulcio reads its tokens as those of GitHub
 
+	// RequestToken authorizes jobs to request tokens from RequestURL.
+	RequestToken string
+
 	key    *rsa.PrivateKey
 	server *httptest.Server
 }
@@ -35,7 +38,7 @@ func newIssuer() (*Issuer, error) {
 	}
 	mux := http.NewServeMux()
 	server := httptest.NewServer(mux)
-	i := &Issuer{URL: server.URL, CI: server.URL + "/ci", key: key, server: server}
+	i := &Issuer{URL: server.URL, CI: server.URL + "/ci", RequestToken: rand.Text(), key: key, server: server}
 	for path, issuer := range map[string]string{"": i.URL, "/ci": i.CI} {
 		answer(mux, path+"/.well-known/openid-configuration", map[string]any{
 			"issuer": issuer, "jwks_uri": i.URL + "/keys", "authorization_endpoint": issuer + "/none", "token_endpoint": issuer + "/none",
@@ -46,7 +49,30 @@ func newIssuer() (*Issuer, error) {
 		"kty": "RSA", "use": "sig", "alg": "RS256", "kid": keyID,
 		"n": segment(key.N.Bytes()), "e": segment(big.NewInt(int64(key.E)).Bytes()),
 	}}})
+	mux.HandleFunc("GET /request/{owner}/{name}", i.serveJob)
 	return i, nil
+}
+
+// RequestURL is where a CI job of a repository requests its tokens, as those of
+// GitHub do (https://docs.github.com/en/actions/reference/security/oidc).
+func (i *Issuer) RequestURL(repository string) string {
+	return i.URL + "/request/" + repository + "?api-version=2.0"
+}
+
+func (i *Issuer) serveJob(w http.ResponseWriter, r *http.Request) {
+	if !strings.EqualFold(r.Header.Get("Authorization"), "Bearer "+i.RequestToken) {
+		http.Error(w, "no such job", http.StatusForbidden)
+		return
+	}
+	claims := i.JobClaims(r.PathValue("owner") + "/" + r.PathValue("name"))
+	claims["aud"] = r.URL.Query().Get("audience")
+	token, err := i.Sign(claims)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(map[string]string{"value": token}) // an error: the client is gone
 }
 
 func answer(mux *http.ServeMux, path string, document any) {
