@@ -2,7 +2,7 @@ import { Link, Outlet, useRouter, useRouterState } from '@tanstack/react-router'
 import { useEffect, useRef, useState } from 'react';
 import { useMaybePerson } from '../session/session';
 import { classes } from '../ui/classes';
-import { offsetOf, TIME_ZONE } from '../ui/format';
+import { zoneAt } from '../ui/format';
 import { MenuIcon } from '../ui/icons';
 import { useNow } from '../ui/now';
 import { DisplayMenu } from './DisplayMenu';
@@ -75,12 +75,7 @@ export function Layout() {
 /** The zone of all times. */
 function Zone() {
   const now = useNow();
-  return (
-    <p className={styles.zone}>
-      Times in {TIME_ZONE.replaceAll('_', ' ')}
-      {TIME_ZONE !== 'UTC' && `, ${offsetOf(new Date(now))}`}
-    </p>
-  );
+  return <p className={styles.zone}>Times in {zoneAt(new Date(now))}</p>;
 }
 
 /** After a move to another view, the focus is at its heading, where a screen reader continues. */

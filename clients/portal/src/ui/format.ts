@@ -51,6 +51,12 @@ export function offsetOf(date: Date): string {
   return `UTC${minutes < 0 ? '−' : '+'}${two(Math.floor(size / 60))}:${two(size % 60)}`;
 }
 
+/** Returns the browser's zone, with its offset at a moment: Europe/Berlin, UTC+01:00. */
+export function zoneAt(date: Date): string {
+  const name = TIME_ZONE.replaceAll('_', ' ');
+  return name === 'UTC' ? name : `${name}, ${offsetOf(date)}`;
+}
+
 const steps = [
   ['year', 365 * 86_400],
   ['month', 30 * 86_400],

@@ -20,6 +20,7 @@ export {
   formatTime,
   offsetOf,
   TIME_ZONE,
+  zoneAt,
   type Moment,
 } from './format';
 export { useNow } from './now';

@@ -7,7 +7,7 @@ import type { GetArtifactResponse } from '../../gen/muniment/v1/portal_pb';
 import { DecisionState, Text } from '../../records';
 import { fromLocalInput, toLocalInput } from '../../records/localTime';
 import { usePerson } from '../../session/session';
-import { Answer, Button, Code, dateOf, Empty, Notice, offsetOf, Panel, Time, TIME_ZONE } from '../../ui';
+import { Answer, Button, Code, dateOf, Empty, Notice, Panel, Time, zoneAt } from '../../ui';
 import { Choice, TextInput } from '../../ui/Field';
 import { readMoment, type Moment } from './moment';
 import { environmentsOf, placeOf, TYPES, type Place } from './places';
@@ -160,7 +160,7 @@ function Question({ place, stages, environments, moment }: QuestionProps) {
           type="datetime-local"
           value={value}
           onChange={setTime}
-          hint={`In ${TIME_ZONE}${chosen === undefined ? '' : `, ${offsetOf(chosen)}`}`}
+          hint={`In ${zoneAt(chosen ?? new Date())}`}
         />
         <Button type="submit">Show</Button>
         {at !== undefined && (
@@ -199,7 +199,7 @@ function Decided({ decision: one, place, moment, target, set, findings }: Decide
       <div className={styles.verdict} data-decision={decision.decision}>
         <DecisionState of={decision.decision} />
         <p>
-          {moment === undefined ? 'As of now' : 'As of'} <Time at={decision.decided} />
+          {moment === undefined ? 'Now,' : 'As of'} <Time at={decision.decided} />
           {', from '}
           {(decision.treeSize ?? 0n).toLocaleString()} entries of the log, at stage <strong>{decision.stage}</strong>
           {decision.environment !== '' && (

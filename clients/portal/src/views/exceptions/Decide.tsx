@@ -7,7 +7,7 @@ import type { ExceptionRecord } from '../../gen/muniment/v1/portal_pb';
 import { EntryLink, newKey, record, refusalOf, Text, useDraft, type Refusal } from '../../records';
 import { fromLocalInput, toLocalInput } from '../../records/localTime';
 import { usePerson } from '../../session/session';
-import { Button, Dialog, Notice, offsetOf, TIME_ZONE, type ButtonKind } from '../../ui';
+import { Button, Dialog, Notice, zoneAt, type ButtonKind } from '../../ui';
 import { TextInput } from '../../ui/Field';
 import styles from './exceptions.module.css';
 
@@ -185,7 +185,7 @@ export function Decide({ x }: { x: ExceptionRecord }) {
                 change({ until: value });
               }}
               isRequired
-              hint={`In ${TIME_ZONE}, ${offsetOf(fromLocalInput(until) ?? new Date())}`}
+              hint={`In ${zoneAt(fromLocalInput(until) ?? new Date())}`}
               error={refusal?.field === 'expires' ? refusal.text : undefined}
             />
           )}

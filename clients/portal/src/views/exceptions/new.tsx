@@ -9,7 +9,7 @@ import { ControlLink, count, record, refusalOf, Text, useDraft, visible, type Re
 import { fromLocalInput } from '../../records/localTime';
 import { useSettled } from '../../records/settled';
 import { usePerson } from '../../session/session';
-import { Answer, Button, Empty, Notice, offsetOf, Page, Panel, TIME_ZONE, useNow } from '../../ui';
+import { Answer, Button, Empty, Notice, Page, Panel, TIME_ZONE, useNow, zoneAt } from '../../ui';
 import { Choice, TextInput } from '../../ui/Field';
 import { Preview } from './Preview';
 import { approversOf, Draft, fieldOf, longest, newDraft, problemsOf, requestOf, type Field } from './request';
@@ -197,9 +197,7 @@ function Form({ controls }: { controls: readonly Control[] }) {
 
 function zoneHint(until: string): string {
   const end = fromLocalInput(until);
-  return end === undefined
-    ? `In ${TIME_ZONE}`
-    : `In ${TIME_ZONE}, ${offsetOf(end)}: ${end.toISOString().slice(0, 16)}Z`;
+  return end === undefined ? `In ${TIME_ZONE}` : `In ${zoneAt(end)}: ${end.toISOString().slice(0, 16)}Z`;
 }
 
 function Limits({ control }: { control: Control }) {
