@@ -13,7 +13,7 @@ import (
 const (
 	// projectedEntries and projectedBytes limit what one call adds to a
 	// projection: entries, and bytes of their headers.
-	projectedEntries = 20_000
+	projectedEntries = 4_000
 	projectedBytes   = 16 << 20
 )
 
