@@ -130,9 +130,7 @@ test('a session that ends in the middle of a form loses nothing', async () => {
   await open(page, `/exceptions/new?control=CHART-PROVENANCE&name=nightly-*`);
   await page.getByLabel('Reason').fill('the build host is replaced this week');
   const id = await page.getByLabel('ID').inputValue();
-  const port = Number(new URL(ledger.url).port);
-  await ledger.kill('SIGKILL');
-  await ledger.serve(port); // which has forgotten the session
+  await ledger.restart('SIGKILL'); // which forgets the session
   await page.getByRole('button', { name: 'Request the exception' }).click();
   await page.getByRole('heading', { level: 1, name: 'Sign in' }).waitFor({ timeout: 90_000 });
   await enter(page, ledger, kim);

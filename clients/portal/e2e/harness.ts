@@ -32,7 +32,7 @@ export class Ledger {
     readonly tenants: readonly string[],
   ) {}
 
-  /** Where the server listens. A restart changes it, unless it keeps the port. */
+  /** Where the server listens. Another `serve` changes it, unless it keeps the port. */
   url = '';
 
   /**
@@ -89,6 +89,12 @@ export class Ledger {
     if (server?.exitCode !== null || server.signalCode !== null) return;
     server.kill(signal);
     await once(server, 'exit');
+  }
+
+  /** Ends the server, and starts it again at the same address. Sessions end. */
+  async restart(signal?: NodeJS.Signals): Promise<void> {
+    await this.kill(signal);
+    await this.serve(Number(new URL(this.url).port));
   }
 
   /** Ends the server, and removes the data. */
@@ -168,8 +174,12 @@ const expected = /^404 .*\/muniment\.v1\.GateService\/GetControlSet/;
 /** Requests of pages that have not ended. The stream of new entries never does. */
 const pending = new WeakMap<Page, Set<Request>>();
 
-/** Opens a page, and watches it. */
-export async function openPage(context: BrowserContext, ledger: Ledger): Promise<Watched> {
+/**
+ * Opens a page, and watches it.
+ *
+ * @param others servers that the page may use, too
+ */
+export async function openPage(context: BrowserContext, ledger: Ledger, others: string[] = []): Promise<Watched> {
   const page = await context.newPage();
   page.setDefaultTimeout(60_000);
   const watched: Watched = { page, problems: [], calls: [] };
@@ -182,7 +192,8 @@ export async function openPage(context: BrowserContext, ledger: Ledger): Promise
   page.on('pageerror', (error) => watched.problems.push(error.stack ?? error.message));
   page.on('request', (request) => {
     const url = request.url();
-    if (!url.startsWith(ledger.url) && !url.startsWith('blob:')) watched.problems.push(`request to ${url}`);
+    if (!['blob:', ledger.url, ...others].some((start) => url.startsWith(start)))
+      watched.problems.push(`request to ${url}`);
     const call = /\/(muniment\.v1\.\w+\/\w+)/.exec(url)?.[1];
     if (call !== undefined) watched.calls.push(call);
   });

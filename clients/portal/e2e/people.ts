@@ -14,34 +14,43 @@ export interface Member {
   sub: string;
   tenant: string;
   role: Role;
+  /** The display name. */
+  name?: string;
 }
 
 /** How entries name a person. */
 export const submitterOf = (sub: string): string => `oidc:${issuer}#${sub}`;
 
-/**
- * Adds people to a log, and starts the server again.
- *
- * @param settings of the configuration, before those of the tenants
- */
-export async function addPeople(ledger: Ledger, people: readonly Member[], settings = ''): Promise<void> {
-  await ledger.kill();
-  const jwk = { ...keys.publicKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: 'k' };
-  writeFileSync(join(ledger.data, 'idp.json'), JSON.stringify({ keys: [jwk] }));
+/** Where people have their identity tokens from. */
+export interface Issuer {
+  url: string;
+  /** Of the configuration, in YAML's flow style. */
+  settings: string;
+}
+
+/** Adds people to a log, and starts the server again at its address. */
+export async function addPeople(ledger: Ledger, people: readonly Member[], from = ownIssuer(ledger)): Promise<void> {
   const path = join(ledger.data, 'muniment.yaml');
-  let config = readFileSync(path, 'utf8');
-  const provider = `identity: {issuers: [{issuer: "${issuer}", audience: [ledger.example.com], jwks_file: idp.json}]}`;
-  config = config.replace(/^tenants:$/mu, `${provider}\n${settings}tenants:`);
+  const issuers = `identity: {issuers: [{issuer: "${from.url}", ${from.settings}}]}`;
+  let config = readFileSync(path, 'utf8').replace(/^tenants:$/mu, `${issuers}\ntenants:`);
   for (const tenant of new Set(people.map((person) => person.tenant))) {
-    const rules = people
-      .filter((person) => person.tenant === tenant)
-      .map(({ sub, role }) => `{name: ${sub}, issuer: "${issuer}", claims: {sub: ${sub}}, role: ${role}, life: 15m}`);
+    const rules = people.filter((person) => person.tenant === tenant).map((person) => ruleFor(person, from.url));
     const start = config.indexOf(`name: ${tenant}\n`);
     const at = config.indexOf('    tokens:', start);
     config = `${config.slice(0, at)}    identities: [${rules.join(', ')}]\n${config.slice(at)}`;
   }
   writeFileSync(path, config);
-  await ledger.serve();
+  await ledger.restart();
+}
+
+const ruleFor = ({ sub, role, name = '' }: Member, issuer: string): string =>
+  `{name: ${sub}, ${name && `display_name: "${name}", `}issuer: "${issuer}", claims: {sub: ${sub}}, role: ${role}, life: 15m}`;
+
+/** An issuer that is only a key. */
+function ownIssuer({ data }: Ledger): Issuer {
+  const jwk = { ...keys.publicKey.export({ format: 'jwk' }), use: 'sig', alg: 'RS256', kid: 'k' };
+  writeFileSync(join(data, 'idp.json'), JSON.stringify({ keys: [jwk] }));
+  return { url: issuer, settings: 'audience: [ledger.example.com], jwks_file: idp.json' };
 }
 
 const base64url = (text: string): string => Buffer.from(text).toString('base64url');
