@@ -173,11 +173,18 @@ test('a server that restarts while the page is open', async () => {
   const { page, context } = await signedIn(browser, ledger);
   await show(page, ledger.url, indexes.text);
   await page.getByText('hashed in this browser: the header commits to it').waitFor();
+  const verified = page.getByText('verified in this browser');
   const port = Number(new URL(ledger.url).port);
   await ledger.kill();
-  await page.getByText('verified in this browser').waitFor();
-  await ledger.serve(port);
-  await page.getByText('verified in this browser').waitFor();
+  await page.getByText(/Reconnecting|Stale since/u).waitFor();
+  await verified.waitFor(); // what is shown stays
+  await ledger.serve(port); // which has forgotten the session
+  await page.getByText('Your session has ended').waitFor();
+  await page.getByRole('textbox', { name: 'Token' }).fill(await ledger.token('admin'));
+  await page.getByRole('button', { name: 'Sign in with the token' }).click();
+  await page.getByRole('heading', { level: 1, name: `Entry ${indexes.text}` }).waitFor();
+  await verified.waitFor();
+  await page.getByText('Live', { exact: true }).waitFor();
   await context.close();
 });
 

@@ -1,6 +1,6 @@
 /** What holds for every view: accessible, in any size and theme, and quiet. */
 
-import type { Browser } from 'playwright-core';
+import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { Ledger, openPage, settled, signedIn, signIn, startChromium, violations, type Watched } from './harness.js';
 import { seed, type ViewAddress } from './views.js';
@@ -193,6 +193,36 @@ test('live updates are shown, and their end', async () => {
   await signIn(page, ledger, await ledger.token('admin'));
   await page.getByText('Live', { exact: true }).waitFor();
   await context.close();
+});
+
+test('the tabs of a browser share one stream', async () => {
+  const first = await signedIn(browser, ledger);
+  const live = (page: Page) => page.getByText('Live', { exact: true }).waitFor();
+  const streams = ({ calls }: Watched) => calls.filter((call) => call.endsWith('/WatchEntries')).length;
+  await live(first.page);
+  // More than the connections that a browser has to a server over HTTP/1.1.
+  const others: Watched[] = [];
+  for (let i = 0; i < 7; i++) {
+    const tab = await openPage(first.context, ledger);
+    others.push(tab);
+    await tab.page.goto(`${ledger.url}/portal/`);
+    await live(tab.page);
+  }
+  expect(others.map(streams)).toEqual(others.map(() => 0));
+
+  const entries = async ({ page }: Watched) =>
+    /([\d,]+) entries of the log/u.exec(await page.locator('main').innerText())?.[1];
+  const before = await entries(first);
+  await ledger.append('tabs.txt', 'for every tab\n', ['--media-type', 'text/plain']);
+  for (const tab of [first, ...others]) await expect.poll(() => entries(tab), { timeout: 60_000 }).not.toBe(before);
+
+  await first.page.close();
+  await expect.poll(() => others.map(streams).reduce((sum, n) => sum + n)).toBe(1);
+  const after = await entries(others[6] as Watched);
+  await ledger.append('successor.txt', 'for the others\n', ['--media-type', 'text/plain']);
+  for (const tab of others) await expect.poll(() => entries(tab), { timeout: 60_000 }).not.toBe(after);
+  expect([first, ...others].flatMap(({ problems }) => problems)).toEqual([]);
+  await first.context.close();
 });
 
 test('signing out forgets what was shown', async () => {

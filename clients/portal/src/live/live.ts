@@ -1,13 +1,14 @@
 /**
  * Live updates: the stream of new entries makes answers stale, so that views
- * fetch them again. One stream serves the page, in whatever view it is.
+ * fetch them again. One stream serves all tabs of the browser: over HTTP/1.1 it
+ * has six connections to a server, which streams of tabs would use up.
  */
 
 import { Code, ConnectError, createClient } from '@connectrpc/connect';
 import { useSyncExternalStore } from 'react';
 import { queries } from '../api/queries';
 import { transport } from '../api/transport';
-import { LedgerService, type Entry } from '../gen/muniment/v1/ledger_pb';
+import { LedgerService } from '../gen/muniment/v1/ledger_pb';
 
 /**
  * - live: the page shows every entry as it is published
@@ -29,13 +30,24 @@ const silence = 40_000;
 const pace = 2_000;
 const longestWait = 30_000;
 
-/** Follows the log of a tenant. */
+/** What a tab sends to the others of its tenant. */
+type Message =
+  | { type: 'live'; live: Live; next: bigint | undefined } // from the tab with the stream
+  | { type: 'changed' } // so too: answers are stale
+  | { type: 'joined' }; // asks for the state
+
+/**
+ * Follows the log of a tenant. The tab that holds a lock of the tenant has the
+ * stream, and the others follow this tab. If it closes, another gets the lock.
+ */
 export class Follower {
   #live: Live = { state: 'off', heard: undefined };
   #listeners = new Set<() => void>();
-  #entryListeners = new Set<(entry: Entry) => void>();
   #stop: AbortController | undefined;
   #refresh: ReturnType<typeof setTimeout> | undefined;
+  #tabs: BroadcastChannel | undefined;
+  /** The index from which the stream has not been read. */
+  #next: bigint | undefined;
 
   readonly #client = createClient(LedgerService, transport);
 
@@ -48,52 +60,83 @@ export class Follower {
     return () => this.#listeners.delete(listener);
   };
 
-  /** Calls the listener with each new entry. */
-  onEntry(listener: (entry: Entry) => void): () => void {
-    this.#entryListeners.add(listener);
-    return () => this.#entryListeners.delete(listener);
-  }
-
   /** Follows a tenant until it is stopped. */
   start(tenant: string): () => void {
     this.#stop?.abort();
     const stop = new AbortController();
+    const { signal } = stop;
+    const name = `muniment-live ${tenant}`;
+    const tabs = new BroadcastChannel(name);
     this.#stop = stop;
-    this.#set('reconnecting');
-    void this.#run(tenant, stop.signal);
+    this.#tabs = tabs;
+    this.#next = undefined;
+    this.#show({ state: 'reconnecting', heard: undefined });
+    const follow = this.#followTab(tabs);
+    tabs.postMessage({ type: 'joined' } satisfies Message);
+    navigator.locks
+      .request(name, { signal }, async () => {
+        follow.end();
+        tabs.onmessage = ({ data }: MessageEvent<Message>) => {
+          if (data.type === 'joined') this.#tellLive();
+        };
+        await this.#run(tenant, signal);
+      })
+      .catch((error: unknown) => {
+        if (!signal.aborted) throw error;
+      });
     return () => {
       stop.abort();
+      follow.end();
       clearTimeout(this.#refresh);
       this.#refresh = undefined;
-      this.#set('off');
+      this.#show({ state: 'off', heard: this.#live.heard });
+      tabs.close();
     };
   }
 
+  /** Shows what the tab with the stream sends. */
+  #followTab(tabs: BroadcastChannel): { end: () => void } {
+    const watchdog = new Watchdog(() => {
+      this.#show({ state: 'reconnecting', heard: this.#live.heard });
+    });
+    tabs.onmessage = ({ data }: MessageEvent<Message>) => {
+      if (data.type === 'changed') this.#refreshSoon();
+      if (data.type !== 'live') return;
+      watchdog.heard();
+      this.#next = data.next;
+      this.#show(data.live);
+    };
+    return watchdog;
+  }
+
+  #tell(message: Message): void {
+    this.#tabs?.postMessage(message);
+  }
+
+  #tellLive(): void {
+    this.#tell({ type: 'live', live: this.#live, next: this.#next });
+  }
+
   async #run(tenant: string, signal: AbortSignal): Promise<void> {
-    let next: bigint | undefined;
     const stopped = () => signal.aborted;
     for (let failures = 0; !stopped(); failures++) {
       const attempt = new AbortController();
       const connection = AbortSignal.any([signal, attempt.signal]);
-      let watchdog: ReturnType<typeof setTimeout> | undefined;
-      const heard = () => {
-        clearTimeout(watchdog);
-        watchdog = setTimeout(() => {
-          attempt.abort();
-        }, silence);
-      };
+      const watchdog = new Watchdog(() => {
+        attempt.abort();
+      });
       try {
-        heard();
-        const known = next !== undefined;
-        next ??= (await this.#client.getCheckpoint({}, { signal: connection })).treeSize;
-        const messages = this.#client.watchEntries({ tenant, fromIndex: next }, { signal: connection });
+        watchdog.heard();
+        const known = this.#next !== undefined;
+        this.#next ??= (await this.#client.getCheckpoint({}, { signal: connection })).treeSize;
+        const messages = this.#client.watchEntries({ tenant, fromIndex: this.#next }, { signal: connection });
         for await (const { entry, nextIndex } of messages) {
-          heard();
-          next = nextIndex;
-          if (failures > 0 && known) this.#refreshSoon(); // what was missed in the gap
+          watchdog.heard();
+          this.#next = nextIndex;
+          // Entries may have been missed in the gap.
+          if (entry !== undefined || (failures > 0 && known)) this.#changed();
           failures = 0;
           this.#set('live', Date.now());
-          if (entry !== undefined) this.#arrived(entry);
         }
       } catch (error) {
         const refused =
@@ -104,7 +147,7 @@ export class Follower {
           return;
         }
       } finally {
-        clearTimeout(watchdog);
+        watchdog.end();
       }
       if (stopped()) return;
       this.#set(failures < 3 ? 'reconnecting' : 'stale');
@@ -112,8 +155,8 @@ export class Follower {
     }
   }
 
-  #arrived(entry: Entry): void {
-    for (const listener of this.#entryListeners) listener(entry);
+  #changed(): void {
+    this.#tell({ type: 'changed' });
     this.#refreshSoon();
   }
 
@@ -126,10 +169,32 @@ export class Follower {
     }, pace);
   }
 
+  /** Shows the state of the stream, in each tab. */
   #set(state: LiveState, heard = this.#live.heard): void {
-    const changed = state !== this.#live.state || heard !== this.#live.heard;
-    this.#live = { state, heard };
+    this.#show({ state, heard });
+    this.#tellLive();
+  }
+
+  #show(live: Live): void {
+    const changed = live.state !== this.#live.state || live.heard !== this.#live.heard;
+    this.#live = live;
     if (changed) for (const listener of this.#listeners) listener();
+  }
+}
+
+/** Calls when nothing is heard for too long. */
+class Watchdog {
+  #timer: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(readonly call: () => void) {}
+
+  heard(): void {
+    this.end();
+    this.#timer = setTimeout(this.call, silence);
+  }
+
+  end(): void {
+    clearTimeout(this.#timer);
   }
 }
 

@@ -75,13 +75,27 @@ function problemIn(text: string): v.InferOutput<typeof Problem> {
   }
 }
 
+const pollEvery = 60_000;
+
 export const sessionQuery = queryOptions({
   queryKey: ['session'],
-  queryFn: ({ signal }) => call('session', { signal }),
+  queryFn: async ({ signal }) => {
+    const state = await call('session', { signal });
+    // The server tells of an end once, and forgets the session with it.
+    const before = queries.getQueryData<Session>(['session']);
+    return { ...state, ended: !state.signedIn && (state.ended || before?.signedIn === true || before?.ended === true) };
+  },
   staleTime: 60_000,
-  refetchInterval: 60_000, // an end of the session becomes visible without a click
+  // An end of the session becomes visible without a click.
+  refetchInterval: ({ state: { data } }) => Math.min(pollEvery, (data && untilEnd(data)) ?? pollEvery),
   refetchOnWindowFocus: 'always',
 });
+
+/** Returns the milliseconds until a session ends, by the clock of the server. */
+export function untilEnd({ now, expires, idleExpires }: Pick<Session, 'now' | 'expires' | 'idleExpires'>) {
+  const ends = [expires, idleExpires].flatMap((end) => (end === undefined ? [] : Date.parse(end)));
+  return ends.length === 0 ? undefined : Math.max(1_000, Math.min(...ends) - Date.parse(now) + 500);
+}
 
 /** Returns the session, and whether there is one. */
 export const useSession = () => useQuery(sessionQuery);
@@ -119,6 +133,10 @@ export function chooseTenant(tenant: string): void {
   forget();
 }
 
+/** The other tabs of the browser, which have the same session. */
+const tabs = new BroadcastChannel('muniment-session');
+tabs.onmessage = () => void queries.invalidateQueries();
+
 /** Has the session read anew, because a call was refused. */
 export function sessionEnded(): void {
   void queries.invalidateQueries({ queryKey: sessionQuery.queryKey });
@@ -126,9 +144,7 @@ export function sessionEnded(): void {
 
 /** Ends the session, and forgets what it has shown. */
 export async function signOut(): Promise<void> {
-  const state = await call('signout', { method: 'POST' });
-  forget();
-  queries.setQueryData(sessionQuery.queryKey, state);
+  changed(await call('signout', { method: 'POST' }));
 }
 
 /** Signs in with a token, for networks without a provider. */
@@ -138,8 +154,15 @@ export async function signInWithToken({ token, tenant }: { token: string; tenant
     headers: { 'content-type': 'application/json' },
     body: JSON.stringify({ token, ...(tenant !== '' && { tenant }) }),
   });
+  changed(state);
+}
+
+/** Shows another session, in each tab. */
+function changed(state: Session): void {
+  void queries.cancelQueries({ queryKey: sessionQuery.queryKey });
   forget();
   queries.setQueryData(sessionQuery.queryKey, state);
+  tabs.postMessage('changed');
 }
 
 /** Removes the answers about a tenant from memory. */
