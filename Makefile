@@ -68,12 +68,15 @@ lint-ts: clients/ts/node_modules/.installed
 
 lint-portal: clients/portal/node_modules/.installed
 	@echo "== eslint, prettier, tsc of the portal"; cd clients/portal; npm run --silent lint; npm run --silent types
+	@echo "== the built portal is current"; .ci/portal check
 
 portal: clients/portal/node_modules/.installed ## build the portal's page into clients/portal/dist
 	@.ci/portal build
 
-test-portal: build clients/portal/node_modules/.installed ## the tests of the portal's pieces and of its size
+test-portal: build clients/portal/node_modules/.installed ## the tests of the portal: its pieces, its size, and in Chromium
 	@echo "== portal"; cd clients/portal; npm test --silent
+	@go build -trimpath -o bin/provider ./internal/peers/provider
+	@echo "== portal, in the browser"; cd clients/portal; npm run --silent test:e2e; echo "the browser tests took $$SECONDS s"
 
 reference: $(VENV)/ok clients/ts/node_modules/.installed ## write the API references of the three SDKs to bin/reference
 	@cd clients/ts; npm run --silent build; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client
