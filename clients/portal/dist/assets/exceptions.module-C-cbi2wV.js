@@ -1,0 +1,1 @@
+var e={scope:`_scope_1kdac_1`,muted:`_muted_1kdac_11`,form:`_form_1kdac_15`,pair:`_pair_1kdac_21`,buttons:`_buttons_1kdac_28`,list:`_list_1kdac_34`,refusals:`_refusals_1kdac_39`,arrow:`_arrow_1kdac_45`,note:`_note_1kdac_52`};export{e as t};

@@ -1,1 +1,0 @@
-var e={scope:`_scope_1xx5i_1`,muted:`_muted_1xx5i_6`,form:`_form_1xx5i_10`,pair:`_pair_1xx5i_16`,buttons:`_buttons_1xx5i_23`,list:`_list_1xx5i_29`,refusals:`_refusals_1xx5i_34`,arrow:`_arrow_1xx5i_40`,note:`_note_1xx5i_47`};export{e as t};
