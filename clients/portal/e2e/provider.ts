@@ -1,4 +1,4 @@
-/** The real OpenID provider of internal/peers/provider, with a form for names and passwords. */
+/** The real OpenID provider of internal/peers/provider. */
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';

@@ -1,4 +1,4 @@
-/** Sessions of people, with the real provider, from the first click to the end. */
+/** Sessions of people, who sign in with the real provider. */
 
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, expect, test } from 'vitest';

@@ -81,7 +81,7 @@ export const sessionQuery = queryOptions({
   queryKey: ['session'],
   queryFn: async ({ signal }) => {
     const state = await call('session', { signal });
-    // The server tells of an end once, and forgets the session with it.
+    // The server reports an end once, and forgets the session with it.
     const before = queries.getQueryData<Session>(['session']);
     return { ...state, ended: !state.signedIn && (state.ended || before?.signedIn === true || before?.ended === true) };
   },
