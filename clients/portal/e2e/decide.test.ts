@@ -191,6 +191,110 @@ test('a replay finds what a stricter control would have blocked', async () => {
   await context.close();
 });
 
+test('a replay that waits for the server can be canceled, and started again', async () => {
+  const { ledger } = company;
+  const { page, context, problems } = await signedInAs(browser, ledger, lee);
+  await open(page, '/controls/CHART-SCANNED?days=7d');
+  const replay = page.getByRole('region', { name: 'What would this have blocked?' });
+  const ended = page.waitForEvent('requestfailed', (request) => request.url().endsWith('.GateService/Replay'));
+  await ledger.whilePaused(async () => {
+    await replay.getByRole('button', { name: 'Replay' }).click();
+    await replay.getByRole('progressbar', { name: 'Replay' }).waitFor();
+    expect(await replay.getByRole('button', { name: 'Replay' }).isDisabled()).toBe(true);
+    await replay.getByRole('button', { name: 'Cancel' }).click();
+    await replay.getByText('The replay was canceled').waitFor();
+    await ended; // so that the server stops, too
+  });
+  expect(await replay.getByRole('button', { name: 'Cancel' }).count()).toBe(0);
+  expect(await replay.getByRole('progressbar').count()).toBe(0);
+  await replay.getByRole('button', { name: 'Replay' }).click();
+  await replay.getByText(/[1-9]\d* would be blocked/u).waitFor();
+  expect(await replay.getByText('The replay was canceled').count()).toBe(0);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('a rejected exception never counts, and shows its effect until then', async () => {
+  const { ledger } = company;
+  const chart = { name: 'rejected-1.0.0.tgz', digest: sha256('rejected 1.0.0') };
+  expect(await gate(ledger, chart)).toBe('blocked');
+  const request = await event(ledger, kim, 'exception-request', {
+    id: 'EXC-REJECT',
+    control: 'CHART-PROVENANCE',
+    scope: { globs: ['rejected-*'] },
+    reason: 'there is no time for a provenance',
+    expires: inDays(5),
+  });
+  const { page, context, problems } = await signedInAs(browser, ledger, ada);
+  await open(page, `/exceptions/${request}`);
+  const effect = page.getByRole('region', { name: 'What starts passing when it is approved' });
+  await effect.getByText('1 decision starts passing.').waitFor();
+  await effect.getByRole('link', { name: chart.name }).waitFor();
+  await page.getByRole('button', { name: 'Reject' }).click();
+  await page.getByRole('button', { name: 'Reject EXC-REJECT' }).click();
+  await page.getByText('Enter a reason. It is recorded.').waitFor();
+  await page.getByLabel('Reason').fill('time is no reason');
+  await page.getByRole('button', { name: 'Reject EXC-REJECT' }).click();
+  await page.getByText('Rejected, recorded in the log').waitFor();
+  await page.locator('main header').getByText('Rejected').waitFor();
+  await effect.waitFor({ state: 'detached' });
+  const history = page.getByRole('region', { name: 'History' });
+  await history.getByText('time is no reason').waitFor();
+  for (const action of ['Approve', 'Renew', 'Reject', 'Revoke'])
+    expect(await page.getByRole('button', { name: action, exact: true }).count(), action).toBe(0);
+  expect(await gate(ledger, chart)).toBe('blocked');
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('an exception is renewed by another person, and ends later', async () => {
+  const { ledger } = company;
+  const chart = { name: 'renewed-1.0.0.tgz', digest: sha256('renewed 1.0.0') };
+  const request = await event(ledger, kim, 'exception-request', {
+    id: 'EXC-RENEW',
+    control: 'CHART-PROVENANCE',
+    scope: { globs: ['renewed-*'] },
+    reason: 'the build host is replaced',
+    expires: inDays(3),
+  });
+  await event(ledger, ada, 'exception-decision', {
+    exception: 'EXC-RENEW',
+    request: String(request),
+    decision: 'approve',
+  });
+  expect(await gate(ledger, chart)).toBe('pass');
+  const { page, context, problems } = await signedInAs(browser, ledger, ada);
+  await open(page, '/exceptions?expires=7d');
+  await page.getByRole('link', { name: 'EXC-RENEW' }).click();
+  const effect = page.getByRole('region', { name: 'What stops passing when it ends' });
+  await effect.getByText('1 decision stops passing.').waitFor();
+  await effect.getByRole('link', { name: chart.name }).waitFor();
+  await page.getByRole('button', { name: 'Renew' }).click();
+  const end = page.getByLabel('New end');
+  const proposed = await end.inputValue(); // a week later
+  expect(Date.parse(proposed) - Date.now()).toBeGreaterThan(9 * 86_400_000);
+  await end.fill('');
+  await page.getByLabel('Reason').fill('the new host comes next week');
+  await page.getByRole('button', { name: 'Renew EXC-RENEW' }).click();
+  await page.getByText('Enter a day and a time.').waitFor();
+  await end.fill(proposed);
+  await page.getByRole('button', { name: 'Renew EXC-RENEW' }).click();
+  await page.getByText('Renewed, recorded in the log').waitFor();
+  const day = proposed.slice(0, 10);
+  await page.getByRole('region', { name: 'The exception' }).getByText(day).waitFor();
+  const history = page.getByRole('region', { name: 'History' });
+  await history.getByText('Renewed').waitFor();
+  await history.getByText('the new host comes next week').waitFor();
+  await effect.getByText('1 decision stops passing.').waitFor(); // it still counts
+  await page.goto(`${ledger.url}/portal/exceptions?expires=7d`);
+  await settled(page);
+  await page.getByRole('link', { name: 'EXC-18' }).waitFor();
+  expect(await page.getByRole('link', { name: 'EXC-RENEW' }).count()).toBe(0);
+  expect(await gate(ledger, chart)).toBe('pass');
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
 const addresses = (): [view: string, path: string, missing: string][] => [
   ['artifact', `/artifacts/${legacy.digest}`, `/artifacts/${sha256('nothing')}`],
   ['artifact in the past', `/artifacts/${gateway.digest}?at=5`, `/artifacts/${sha256('nothing')}?at=5`],

@@ -97,6 +97,16 @@ export class Ledger {
     await this.serve(Number(new URL(this.url).port));
   }
 
+  /** Stops the server in time, as an overloaded machine does, while something is done. */
+  async whilePaused(act: () => Promise<unknown>): Promise<void> {
+    this.#server?.kill('SIGSTOP');
+    try {
+      await act();
+    } finally {
+      this.#server?.kill('SIGCONT');
+    }
+  }
+
   /** Ends the server, and removes the data. */
   async stop(): Promise<void> {
     await this.kill();
