@@ -26,9 +26,12 @@ const (
 	RootConfigPrefix    = "trusted-root/" // followed by the root's name
 )
 
-// ExchangeType is the type of the config entries that record the exchange of an
-// identity token. They do not change the rules of their stream.
-const ExchangeType = "exchange"
+// Types of the config entries that record how somebody was admitted. They do
+// not change the rules of their stream.
+const (
+	ExchangeType = "exchange" // of an identity token
+	SessionType  = "session"  // of a person in a browser
+)
 
 // Governs reports whether an entry with the header changes the rules of its
 // stream. It is passed to the ledger in ledger.Config.
@@ -36,7 +39,8 @@ func Governs(h *entry.Header) bool {
 	if ordered[h.Kind] {
 		return true
 	}
-	return h.Kind == kindname.Config && h.Attributes["type"] != ExchangeType
+	t := h.Attributes["type"]
+	return h.Kind == kindname.Config && t != ExchangeType && t != SessionType
 }
 
 // A RootFile is a trusted root configured by the operator.
@@ -284,6 +288,7 @@ func (a *Admission) SetPolicy(ctx context.Context, who Submitter, text []byte, r
 func (a *Admission) Policy(ctx context.Context, who Submitter) (*policy.AdmissionPolicy, uint64, error) {
 	var p *policy.AdmissionPolicy
 	var index uint64
+	who.Introduce = nil // reading is not recorded
 	err := a.decideUnder(ctx, who, func(r *rules) error {
 		p, index = r.policy, r.index
 		return nil

@@ -342,9 +342,51 @@ func TestCredentialsEndInBetween(t *testing.T) {
 	}
 }
 
-// Exchanges of identity tokens do not affect drafts in progress.
+// Whatever a submitter records, the submitter is introduced first. If that
+// fails, nothing is recorded.
+func TestIntroducedFirst(t *testing.T) {
+	ctx := context.Background()
+	in, who := withAdmission(t, AdmissionConfig{})
+	in.SetLimits(1<<20, 1<<20)
+	appendOne(t, in, who, Submission{Kind: "attestation", MediaType: "text/plain", Payload: []byte("the rules are recorded")})
+	refused := errors.New("not now")
+	for name, act := range map[string]func(Submitter) error{
+		"Append": func(who Submitter) error {
+			_, err := in.Append(ctx, who, []Submission{{Kind: "attestation", MediaType: "text/plain", Payload: []byte("x")}})
+			return err
+		},
+		"AppendStream": func(who Submitter) error {
+			_, err := in.AppendStream(ctx, who, &Stream{Kind: "attestation", MediaType: "text/plain", Payload: strings.NewReader("y")})
+			return err
+		},
+		"RecordConfig": func(who Submitter) error {
+			_, err := in.RecordConfig(ctx, who, Basis{}, "grant/x", []byte("{}"), "")
+			return err
+		},
+		"SetPolicy": func(who Submitter) error {
+			_, err := in.Admission.SetPolicy(ctx, who, []byte("version: 1\nmode: record\nrules:\n  - {name: everything, unsigned: true}\n"), "")
+			return err
+		},
+	} {
+		who, size, asked := who, in.Ledger.Published().Size, 0
+		who.Introduce = func(context.Context) error { asked++; return refused }
+		if err := act(who); !errors.Is(err, refused) || in.Ledger.Published().Size != size {
+			t.Errorf("%s of a submitter who cannot be introduced: %v", name, err)
+		}
+		who.Introduce = func(context.Context) error { asked++; return nil }
+		if err := act(who); err != nil || asked < 2 || in.Ledger.Published().Size == size {
+			t.Errorf("%s: introduced %d times, %v", name, asked, err)
+		}
+	}
+	who.Introduce = func(context.Context) error { return refused }
+	if _, _, err := in.Admission.Policy(ctx, who); err != nil {
+		t.Errorf("reading the policy: %v", err)
+	}
+}
+
+// Records of who was admitted do not affect drafts in progress.
 func TestExchangesOvertakeNothing(t *testing.T) {
-	for name, want := range map[string]bool{PolicyConfig: true, "trusted-root/a": true, "legal-hold/x": true, "grant/ci": true, "retention": true, ExchangeType + "/00": false} {
+	for name, want := range map[string]bool{PolicyConfig: true, "trusted-root/a": true, "legal-hold/x": true, "grant/ci": true, "retention": true, ExchangeType + "/00": false, SessionType + "/00": false} {
 		h := &entry.Header{Kind: "config", Attributes: map[string]string{"name": name}}
 		h.Attributes["type"], _, _ = strings.Cut(name, "/")
 		if Governs(h) != want {

@@ -58,7 +58,12 @@ func (in *Ingester) decideUnder(ctx context.Context, who Submitter, f func(*rule
 	if in.Admission != nil {
 		return in.Admission.decideUnder(ctx, who, f)
 	}
-	return untilInForce(func() error { return f(&rules{version: in.Ledger.Rules(who.Stream)}) })
+	return untilInForce(func() error {
+		if err := who.enter(ctx); err != nil {
+			return err
+		}
+		return f(&rules{version: in.Ledger.Rules(who.Stream)})
+	})
 }
 
 // decideUnder calls f with the rules in force, after recording missing ones. If
@@ -68,7 +73,7 @@ func (a *Admission) decideUnder(ctx context.Context, who Submitter, f func(*rule
 	return untilInForce(func() error {
 		r, err := a.current(ctx, who, recorded)
 		if err == nil {
-			err = who.check()
+			err = who.enter(ctx)
 		}
 		if err != nil {
 			return err

@@ -50,13 +50,23 @@ type Submitter struct {
 	// Valid returns an error once the submitter's credentials are no longer in
 	// force. It is called before each decision. Nil: always valid.
 	Valid func() error
+	// Introduce records how the submitter was admitted, unless that is recorded
+	// already. It is called before each decision about what the submitter
+	// records. Nil: there is nothing to record.
+	Introduce func(context.Context) error
 }
 
-func (who *Submitter) check() error {
-	if who.Valid == nil {
+// enter returns an error unless the submitter may act, which is recorded first.
+func (who *Submitter) enter(ctx context.Context) error {
+	if who.Valid != nil {
+		if err := who.Valid(); err != nil {
+			return err
+		}
+	}
+	if who.Introduce == nil {
 		return nil
 	}
-	return who.Valid()
+	return who.Introduce(ctx)
 }
 
 // An Ingester appends submissions to one log.

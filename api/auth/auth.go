@@ -75,15 +75,24 @@ type Identity struct {
 	Expires time.Time // zero: never
 	Display string    // a name to show; "" if none is known
 
-	hash    tokenHash    // of the token; zero for a certificate or a person
-	person  *oidc.Token  // of a person in a browser; otherwise nil
-	session func() error // of a browser: an error once it has ended; otherwise nil
+	hash    tokenHash       // of the token; zero for a certificate or a person
+	person  *oidc.Token     // of a person in a browser; otherwise nil
+	rule    *IdentityRule   // that matched the person
+	browser *BrowserSession // of the person
+	session func() error    // of a browser: an error once it has ended; otherwise nil
 	again   func(*Identity) error
+	// introduce records the session of a person before it is used to act. Nil:
+	// the identity is recorded already, or part of the configuration.
+	introduce func(context.Context, *Identity) error
 }
 
 // Submitter returns the identity as ingest records it.
 func (id *Identity) Submitter() ingest.Submitter {
-	return ingest.Submitter{Tenant: id.Tenant.Name, Identity: id.Name, Stream: id.Tenant.Stream, Valid: id.valid}
+	who := ingest.Submitter{Tenant: id.Tenant.Name, Identity: id.Name, Stream: id.Tenant.Stream, Valid: id.valid}
+	if id.introduce != nil {
+		who.Introduce = func(ctx context.Context) error { return id.introduce(ctx, id) }
+	}
+	return who
 }
 
 // valid returns an error once the credentials are no longer in force.

@@ -49,8 +49,8 @@ func (a *Authenticator) TenantsOf(tok *oidc.Token) (names []string) {
 
 // Person returns the identity in the tenant of a person who has signed in, by
 // the rules now in force. It is valid until it expires, the rule is gone, or
-// the session returns an error.
-func (a *Authenticator) Person(tenant string, tok *oidc.Token, expires time.Time, session func() error) (*Identity, error) {
+// the session ends.
+func (a *Authenticator) Person(tenant string, tok *oidc.Token, expires time.Time, s *BrowserSession) (*Identity, error) {
 	t, rule := a.dir.Load().ruleFor(tenant, tok)
 	if rule == nil {
 		return nil, ErrNoRule
@@ -60,7 +60,7 @@ func (a *Authenticator) Person(tenant string, tok *oidc.Token, expires time.Time
 		display = tok.DisplayName()
 	}
 	return &Identity{Tenant: t, Name: oidcIdentity(tok.Issuer, tok.Subject), Display: display, Role: rule.Role, Kinds: rule.Kinds, Expires: expires,
-		person: tok, session: session, again: a.inForce}, nil
+		person: tok, rule: rule, browser: s, session: s.check, again: a.inForce, introduce: a.recordSession}, nil
 }
 
 // Holder returns the identity of the holder of a tenant's token. It is valid
@@ -86,7 +86,7 @@ func (a *Authenticator) InSession(id *Identity, session func() error) *Identity 
 // rules and grants in force.
 func (a *Authenticator) Current(id *Identity) (*Identity, error) {
 	if id.person != nil {
-		return a.Person(id.Tenant.Name, id.person, id.Expires, id.session)
+		return a.Person(id.Tenant.Name, id.person, id.Expires, id.browser)
 	}
 	g := a.grants.find(id.hash)
 	if err := a.check(g); err != nil {

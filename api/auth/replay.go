@@ -40,6 +40,7 @@ type identityDocument struct {
 const (
 	grantType    = "grant"             // grant/ID; withdrawn: revoked
 	exchangeType = ingest.ExchangeType // exchange/HASH of the identity token's issuer and ID
+	sessionType  = ingest.SessionType  // session/HASH of the session and its rule
 )
 
 // loadTenantGrants reads the tenant's grants in force from the configuration

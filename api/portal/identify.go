@@ -129,7 +129,7 @@ func (p *Portal) seats(s *session) (all []*auth.Identity) {
 		if len(all) == maxTenants {
 			break
 		}
-		if id, err := p.server.Auth.Person(tenant, s.person.Token, s.expires, p.checker(s)); err == nil {
+		if id, err := p.server.Auth.Person(tenant, s.person.Token, s.expires, s.browser); err == nil {
 			all = append(all, id)
 		}
 	}

@@ -30,11 +30,12 @@ type session struct {
 	key key
 	// seats are the identities, one for each tenant, ordered by tenant.
 	seats    []*auth.Identity
-	method   string       // see Methods
-	provider string       // with which the person signed in; "" for tokens
-	person   *oidc.Person // nil for tokens
-	recheck  time.Time    // when to ask the provider again; zero: never
-	asking   bool         // the provider is being asked
+	method   string               // see Methods
+	provider string               // with which the person signed in; "" for tokens
+	person   *oidc.Person         // nil for tokens
+	browser  *auth.BrowserSession // of the person; nil for tokens
+	recheck  time.Time            // when to ask the provider again; zero: never
+	asking   bool                 // the provider is being asked
 	// when the provider has last confirmed the person
 	confirmed time.Time
 	used      time.Time

@@ -160,6 +160,7 @@ func (p *Portal) finish(w http.ResponseWriter, r *http.Request, e *Event) (*sess
 	}
 	now := p.server.Now()
 	s := &session{method: ByProvider, provider: a.Provider, person: person, confirmed: now, expires: now.Add(p.cfg.Life)}
+	s.browser = auth.NewBrowserSession(p.checker(s))
 	if person.Refresh != "" {
 		s.recheck = now.Add(recheckAfter)
 	}
