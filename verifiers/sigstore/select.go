@@ -27,6 +27,9 @@ func CheckTrustedRoot(document []byte) error {
 	return err
 }
 
+// MaxKeySize is the maximum size of a public key's file in bytes.
+const MaxKeySize = 64 << 10
+
 // ParsePublicKey reads the PEM form of a key of section 4 of
 // docs/spec/sigstore-verification.md. The error contains no text of the file.
 func ParsePublicKey(name string, text []byte) (*dsse.Key, error) {

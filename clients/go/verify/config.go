@@ -22,8 +22,6 @@ import (
 // MaxConfigSize is the size limit of a configuration in bytes.
 const MaxConfigSize = 1 << 20
 
-const maxKeySize = 64 << 10 // bytes of a public key's file
-
 // The codes of errors in configurations. See docs/spec/verify.md, section 1.
 const (
 	CodeConfigurationUnreadable = "configuration-unreadable"
@@ -154,7 +152,7 @@ func (l *loader) read(path string, limit int64, code string) ([]byte, error) {
 
 func (l *loader) keys() error {
 	for _, path := range l.document.keys {
-		text, err := l.read(path, maxKeySize, CodeKeyMalformed)
+		text, err := l.read(path, sigstore.MaxKeySize, CodeKeyMalformed)
 		if err != nil {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 
@@ -119,6 +120,20 @@ func ReadPolicyFile(path string) (*receipt.TrustPolicy, error) {
 		return nil, err
 	}
 	return ParsePolicy(path, text)
+}
+
+// ReadPublicKey reads the public key of a signer, as every verifier does
+// (docs/spec/sigstore-verification.md, section 4). Its name is the path.
+func ReadPublicKey(path string) (*dsse.Key, error) {
+	text, err := bounded.ReadFile(path, sigstore.MaxKeySize)
+	if err != nil {
+		return nil, err
+	}
+	key, err := sigstore.ParsePublicKey(path, text)
+	if err != nil {
+		return nil, fmt.Errorf("public key %s: %w", path, err)
+	}
+	return key, nil
 }
 
 // ReadTrustedRoot reads a Sigstore trusted root.

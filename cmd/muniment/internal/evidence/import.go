@@ -15,7 +15,6 @@ import (
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger"
-	"muniment.dev/muniment/verifiers/dsse"
 )
 
 type importCmd struct {
@@ -77,11 +76,7 @@ func (c *importCmd) checkAttestation(f *os.File, origin string) error {
 		}
 		return nil
 	}
-	text, err := bounded.ReadFile(c.RequireAttestation, bounded.Config)
-	if err != nil {
-		return fmt.Errorf("--require-attestation: %w", err)
-	}
-	key, err := dsse.ParseKey(c.RequireAttestation, text)
+	key, err := datadir.ReadPublicKey(c.RequireAttestation)
 	if err != nil {
 		return fmt.Errorf("--require-attestation: %w", err)
 	}

@@ -276,11 +276,7 @@ func (c *scittVerifyCmd) Run(a *term.App) error {
 	}
 	signer := ""
 	if c.Key != "" {
-		text, err := bounded.ReadFile(c.Key, bounded.Config)
-		if err != nil {
-			return fmt.Errorf("--key: %w", err)
-		}
-		key, err := dsse.ParseKey(filepath.Base(c.Key), text)
+		key, err := datadir.ReadPublicKey(c.Key)
 		if err != nil {
 			return fmt.Errorf("--key: %w", err)
 		}

@@ -98,6 +98,9 @@ func (c *exportManifestSignCmd) withKeys(text []byte, m *export.Manifest) ([]byt
 			return nil, fmt.Errorf("--key: %w", err)
 		}
 		k, err := dsse.NewKey(path, key.Public())
+		if err == nil {
+			err = sigstore.CheckKey(k)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("--key: %w", err)
 		}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -223,8 +225,8 @@ func statementText(path string, s *receipt.Statement, policies []*receipt.TrustP
 				line("", "and %d more", len(h.Subjects)-i)
 				break
 			}
-			for alg, v := range sub.Digest {
-				line("", "about %s%s", term.Quoted(alg+":"+v), term.Optional(" ", sub.Name))
+			for _, alg := range slices.Sorted(maps.Keys(sub.Digest)) {
+				line("", "about %s%s", term.Quoted(alg+":"+sub.Digest[alg]), term.Optional(" ", sub.Name))
 			}
 		}
 		signed := "signed (claimed) by %s%s"

@@ -6,8 +6,8 @@ import (
 	"io"
 	"strings"
 
+	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/term"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
@@ -200,11 +200,7 @@ var noneNeeded = sigstore.Requirements{LogEntries: sigstore.None, Timestamps: si
 func readKeys(paths []string) ([]*dsse.Key, error) {
 	var keys []*dsse.Key
 	for _, path := range paths {
-		text, err := bounded.ReadFile(path, 1<<20)
-		if err != nil {
-			return nil, fmt.Errorf("--key: %w", err)
-		}
-		k, err := dsse.ParseKey(path, text)
+		k, err := datadir.ReadPublicKey(path)
 		if err != nil {
 			return nil, fmt.Errorf("--key: %w", err)
 		}
