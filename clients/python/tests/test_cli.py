@@ -68,6 +68,12 @@ def test_verified(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert result == {"receipt": arguments[-1], "verdict": "verified", **report}
 
 
+def test_order_of_the_header(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    chosen = case("names of numbers, which objects of some languages sort")
+    assert main(["verify", *policy(tmp_path, chosen), write(tmp_path, chosen)]) == 0
+    assert " about gitCommit:abc 7:x 1:y sha256:5ed60980" in capsys.readouterr().out
+
+
 def test_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = case("one of two policies")
     receipt = write(tmp_path, chosen)

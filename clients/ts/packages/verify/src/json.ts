@@ -61,14 +61,14 @@ export function parseAnyNumbers(bytes: Uint8Array): Map<string, Json> {
  * the order of the document, also those with names such as "1", which objects
  * put first. The document must not have a member `toJSON`.
  */
-export function documentOf(document: Map<string, Json>): object {
+export function documentOf<T extends object>(document: Map<string, Json>): T & { toJSON: () => T } {
   const object = objectOf(document, (members) => Object.fromEntries(members));
   const toJSON = () =>
     objectOf(document, (members) => {
       const names = members.map(([name]) => name);
       return new Proxy(Object.fromEntries(members), { ownKeys: () => names });
     });
-  return Object.defineProperty(object, 'toJSON', { value: toJSON });
+  return Object.defineProperty(object, 'toJSON', { value: toJSON }) as T & { toJSON: () => T };
 }
 
 function objectOf(document: Map<string, Json>, make: (members: [string, unknown][]) => object): object {

@@ -118,7 +118,7 @@ export interface ReceiptReport {
 export function reportOf(statement: Statement): ReceiptReport {
   const { time, erased, headerBytes, ...proven } = statement;
   delete proven.header;
-  const header = headerBytes && (documentOf(parseObject(headerBytes)) as Header);
+  const header = headerBytes && documentOf<Header>(parseObject(headerBytes));
   return {
     proven,
     claimed: { time, ...(erased && { erased }), ...(header && { header }) },

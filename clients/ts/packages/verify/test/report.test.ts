@@ -2,10 +2,19 @@
 
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { FailedReport, VerifiedReport, WARNINGS, type VerificationKind } from '../src/index.js';
+import { human } from '../src/command/report.js';
+import { FailedReport, parsePolicy, VerifiedReport, verify, WARNINGS, type VerificationKind } from '../src/index.js';
 import { itemsOf, type Value } from '../src/report/items.js';
+import { receiptCase, receiptOf, receipts } from './vectors.js';
 
 const spec = (path: string) => readFileSync(new URL(`../../../../../docs/spec/${path}`, import.meta.url), 'utf8');
+
+test('text of a receipt without a configuration has the order of the header', () => {
+  const receipt = receiptOf(receiptCase('names of numbers, which objects of some languages sort'));
+  const policy = parsePolicy('log', receipts.policies['log'] ?? '');
+  const statement = verify(receipt, [policy]);
+  expect(human({ receipt: 'r', statement })).toContain(' about gitCommit:abc 7:x 1:y sha256:5ed60980');
+});
 
 test('warnings are those of the table', () => {
   expect(Object.fromEntries(WARNINGS)).toEqual(JSON.parse(spec('tables/verify-warnings.json')));

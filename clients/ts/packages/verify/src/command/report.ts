@@ -2,6 +2,7 @@
 
 import type { MunimentError } from '../errors.js';
 import type { Artifact, Header, Signer } from '../header.js';
+import { documentOf, parseObject } from '../json.js';
 import { printable, printableJson } from '../printable.js';
 import { isContentChecked, reportOf, type Statement } from '../statement.js';
 
@@ -62,7 +63,7 @@ function proven(s: Statement): string[] {
 }
 
 function claimed(s: Statement): string[] {
-  const { header } = s;
+  const header = s.headerBytes && documentOf<Header>(parseObject(s.headerBytes)).toJSON();
   const lines = [`recorded ${time(s.time)}`];
   if (s.erased !== undefined) lines.push(`${s.erased.join(' and ')} erased by the log`);
   if (header === undefined) return lines;
