@@ -26,6 +26,7 @@ const (
 	maxListed    = 20
 	maxRecent    = 10
 	maxStages    = 64
+	soonFindings = 250 * time.Millisecond // after a start, for new findings
 )
 
 func newStreamTallies() *streamTallies {
@@ -187,7 +188,8 @@ func (o *overview) findings(ctx context.Context) error {
 		times = append(times, midnight.Add(-time.Duration(i)*day))
 	}
 	times = append(times, o.now)
-	return o.Reader.Findings.Use(ctx, o.Stream, func(all []*finding.Finding, _ uint64) {
+	return o.Reader.Findings.UseSoon(ctx, o.Stream, soonFindings, func(all []*finding.Finding, behind uint64) {
+		o.res.Behind = max(o.res.Behind, behind)
 		for _, c := range finding.CountsAt(all, times, w.sla) {
 			m.Days = append(m.Days, &munimentv1.FindingsDay{Time: timestamp(c.Time), Open: uint64(c.Open), InProgress: uint64(c.InProgress), Resolved: uint64(c.Resolved), Overdue: uint64(c.Overdue)})
 		}
