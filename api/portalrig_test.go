@@ -229,6 +229,8 @@ type sessionState struct {
 	SignedIn, Ended       bool
 	Method, Provider, Log string
 	Expires, IdleExpires  time.Time
+	Now                   time.Time
+	AsOf                  *time.Time
 	Providers             []struct{ ID, Name string }
 	Tenants               []struct{ Tenant, Identity, Name, Role string }
 }

@@ -25,7 +25,7 @@ func (s *Server) openPortal() (err error) {
 		policy = s.cfg.Policy.Text()
 	}
 	s.portal, err = portal.New(s.cfg.Portal, portal.Server{
-		Auth: s.auth, Log: s.ledger.Origin(), Policy: policy, Replica: s.ledger.IsReplica(), Now: s.now, Exchange: s.exchange, Report: s.signedIn,
+		Auth: s.auth, Log: s.ledger.Origin(), Policy: policy, Replica: s.ledger.IsReplica(), Now: s.now, AsOf: s.ledger.AsOf, Exchange: s.exchange, Report: s.signedIn,
 		RequestID: func(ctx context.Context) string {
 			r, _ := ctx.Value(requestKey{}).(*request)
 			if r == nil {

@@ -33,13 +33,14 @@ func TestSignIn(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPortal(t, edit)
 			b := p.browser()
-			if s := b.session(); s.SignedIn || len(s.Providers) != 1 || s.Providers[0].ID != "corp" || s.Providers[0].Name != "Corp" || s.Log != origin {
+			if s := b.session(); s.SignedIn || len(s.Providers) != 1 || s.Providers[0].ID != "corp" || s.Providers[0].Name != "Corp" || s.Log != origin || s.AsOf != nil {
 				t.Errorf("before: %+v", s)
 			}
 			b.signIn(dana)
 			s := b.session()
 			if !s.SignedIn || s.Method != "provider" || s.Provider != "corp" || len(s.Tenants) != 2 || s.Tenants[0].Tenant != "acme" || s.Tenants[0].Role != "approver" ||
-				s.Tenants[0].Name != "Dana Example" || s.Tenants[1].Role != "reader" || s.Tenants[0].Identity != "oidc:"+p.provider.URL+"#dana" {
+				s.Tenants[0].Name != "Dana Example" || s.Tenants[1].Role != "reader" || s.Tenants[0].Identity != "oidc:"+p.provider.URL+"#dana" ||
+				s.AsOf == nil || s.AsOf.Before(s.Now) {
 				t.Errorf("after: %+v", s)
 			}
 			if a := b.whoAmI(); a.status != 200 || !strings.Contains(a.body, "ROLE_APPROVER") || !strings.Contains(a.body, `"acme"`) {

@@ -25,6 +25,7 @@ type state struct {
 	Expires     *time.Time `json:"expires,omitempty"`
 	IdleExpires *time.Time `json:"idleExpires,omitempty"`
 	Now         time.Time  `json:"now"`
+	AsOf        *time.Time `json:"asOf,omitempty"` // the server has all entries up to this time
 	Log         string     `json:"log"`
 	Policy      string     `json:"policy,omitempty"`
 	Replica     bool       `json:"replica"`
@@ -117,6 +118,8 @@ func (p *Portal) describe(s *session) *state {
 	if idle.After(expires) {
 		idle = expires
 	}
+	asOf := p.server.AsOf()
+	out.AsOf = &asOf
 	out.SignedIn, out.Method, out.Provider, out.Expires, out.IdleExpires = true, s.method, s.provider, &expires, &idle
 	return out
 }

@@ -54,6 +54,8 @@ type Server struct {
 	Policy  string // the text of the log's trust policy, which browsers pin; "": none
 	Replica bool
 	Now     func() time.Time
+	// AsOf returns the time up to which the server has all entries.
+	AsOf func() time.Time
 	// Exchange returns a token for an identity token.
 	Exchange func(ctx context.Context, tenant, identityToken string) (*auth.Session, error)
 	// Report is called for each sign-in that succeeds or fails, and for each

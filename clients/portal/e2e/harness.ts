@@ -30,6 +30,7 @@ export class Ledger {
   private constructor(
     readonly folder: string,
     readonly tenants: readonly string[],
+    readonly flags: readonly string[] = [],
   ) {}
 
   /** Where the server listens. Another `serve` changes it, unless it keeps the port. */
@@ -54,6 +55,17 @@ export class Ledger {
     return ledger;
   }
 
+  /** Makes a replica that follows a log for its first tenant, and serves it. */
+  static async replicaOf(log: Ledger): Promise<Ledger> {
+    const [tenant = 'acme'] = log.tenants;
+    const follow = ['--follow', log.url, '--follow-token-file', log.tokenFile(), '--refresh', '1s'];
+    const replica = new Ledger(mkdtempSync(join(tmpdir(), 'muniment-portal-')), [tenant], follow);
+    const key = `${tenant}=${join(log.data, 'streams', `${tenant}.key`)}`;
+    await run(program, ['replica', 'init', replica.data, '--policy', join(log.data, 'policy'), '--tenant', key]);
+    await replica.serve();
+    return replica;
+  }
+
   get data(): string {
     return join(this.folder, 'data');
   }
@@ -62,7 +74,7 @@ export class Ledger {
   async serve(port = 0): Promise<void> {
     const server = spawn(
       program,
-      ['serve', '--data', this.data, '--listen', `127.0.0.1:${port}`, '--log-format', 'json'],
+      ['serve', '--data', this.data, '--listen', `127.0.0.1:${port}`, '--log-format', 'json', ...this.flags],
       {
         stdio: ['ignore', 'pipe', 'pipe'],
       },

@@ -4,6 +4,7 @@ import { queryOptions, useQuery } from '@tanstack/react-query';
 import * as v from 'valibot';
 import { Stored, useStored } from '../app/stored';
 import { queries } from '../api/queries';
+import { behindOf, type Behind } from './behind';
 
 /** An identity in a tenant. */
 const Seat = v.object({
@@ -30,6 +31,8 @@ const State = v.object({
   idleExpires: v.optional(v.string()),
   /** The time of the server. */
   now: v.string(),
+  /** The server has all entries of the log up to this time. */
+  asOf: v.optional(v.string()),
   /** Origin of the log. */
   log: v.string(),
   /** The trust policy of the log, as the server has it. */
@@ -76,6 +79,17 @@ function problemIn(text: string): v.InferOutput<typeof Problem> {
 }
 
 const pollEvery = 60_000;
+/** Of a replica, which can fall behind. */
+const pollReplicaEvery = 15_000;
+
+/** Returns how long the session need not be read again. */
+const pollAfter = (session: Session | undefined): number =>
+  session === undefined
+    ? pollEvery
+    : Math.min(
+        session.replica || behindOf(session) !== undefined ? pollReplicaEvery : pollEvery,
+        untilEnd(session) ?? pollEvery,
+      );
 
 export const sessionQuery = queryOptions({
   queryKey: ['session'],
@@ -87,7 +101,7 @@ export const sessionQuery = queryOptions({
   },
   staleTime: 60_000,
   // An end of the session becomes visible without a click.
-  refetchInterval: ({ state: { data } }) => Math.min(pollEvery, (data && untilEnd(data)) ?? pollEvery),
+  refetchInterval: ({ state: { data } }) => pollAfter(data),
   refetchOnWindowFocus: 'always',
 });
 
@@ -99,6 +113,12 @@ export function untilEnd({ now, expires, idleExpires }: Pick<Session, 'now' | 'e
 
 /** Returns the session, and whether there is one. */
 export const useSession = () => useQuery(sessionQuery);
+
+/** Returns how far the server is behind. Undefined: it is up to date. */
+export function useBehind(): Behind | undefined {
+  const { data } = useSession();
+  return data && behindOf(data);
+}
 
 /** The tenant that is shown, if the session has several. */
 const chosen = new Stored<string>('muniment-tenant', undefined, '');
