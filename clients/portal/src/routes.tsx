@@ -8,7 +8,7 @@ import * as v from 'valibot';
 import { Layout } from './app/Layout';
 import { Members } from './app/Members';
 import { NotFound } from './app/NotFound';
-import { text } from './records/search';
+import { paging, text } from './records/search';
 import { ViewFailed } from './ui/State';
 import { search as artifactSearch } from './views/artifact/search';
 import { search as controlSearch } from './views/controls/search';
@@ -29,7 +29,7 @@ const overview = createRoute({
 const search = createRoute({
   getParentRoute: () => members,
   path: '/search',
-  validateSearch: v.object({ q: text }),
+  validateSearch: v.object({ q: text, ...paging }),
   component: lazyRouteComponent(() => import('./views/search'), 'View'),
 });
 

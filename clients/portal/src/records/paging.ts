@@ -1,4 +1,5 @@
-import { useCallback, useState } from 'react';
+import { useRouterState } from '@tanstack/react-router';
+import { useCallback } from 'react';
 import { PAGE_SIZE } from '../ui/Pages';
 
 /** The page of a list, as its address has it. */
@@ -7,24 +8,46 @@ export interface PageOf {
   from?: number | undefined;
 }
 
-/**
- * Returns how to move between the pages of a list. The address names the page.
- * A page that was opened by its address leads back to the first one.
- */
-export function usePaging(current: PageOf, nextToken: string, go: (to: PageOf) => void) {
-  const [before, setBefore] = useState<readonly PageOf[]>([]);
+declare module '@tanstack/react-router' {
+  /** What the browser's history keeps of an address. It outlives reloads, and moves back and forward. */
+  interface HistoryState {
+    /** The pages that led to this one. A list has no token that leads back. */
+    before?: readonly PageOf[];
+  }
+}
+
+/** A move to a page: options of `navigate`. */
+export interface Move {
+  search: PageOf;
+  state: { before: readonly PageOf[] };
+}
+
+/** Returns the move to the next page. */
+export const moveOn = ({ page, from = 0 }: PageOf, before: readonly PageOf[], nextToken: string): Move => ({
+  search: { page: nextToken, from: from + PAGE_SIZE },
+  state: { before: [...before, page === undefined ? {} : { page, from }] },
+});
+
+/** Returns the move to the page before. From a page that was opened by its address, it is the first one. */
+export const moveBack = (before: readonly PageOf[]): Move => ({
+  search: before.at(-1) ?? {},
+  state: { before: before.slice(0, -1) },
+});
+
+const none: readonly PageOf[] = [];
+
+/** Returns how to move between the pages of a list. The address names the page. */
+export function usePaging(current: PageOf, nextToken: string, go: (move: Move) => void) {
+  const before = useRouterState({ select: ({ location }) => location.state.before ?? none });
   const { page, from = 0 } = current;
   const next = useCallback(() => {
-    setBefore([...before, { page, from }]);
-    go({ page: nextToken, from: from + PAGE_SIZE });
+    go(moveOn({ page, from }, before, nextToken));
   }, [before, from, go, nextToken, page]);
   const previous = useCallback(() => {
-    const last = before.at(-1);
-    setBefore(before.slice(0, -1));
-    go(last?.page === undefined ? {} : last);
+    go(moveBack(before));
   }, [before, go]);
   return {
-    offset: from,
+    offset: page === undefined ? 0 : from,
     onPrevious: page === undefined ? undefined : previous,
     onNext: nextToken === '' ? undefined : next,
   };

@@ -111,6 +111,7 @@ function Question({ place, stages, environments, moment }: QuestionProps) {
   const go = (part: Record<string, string | undefined>) => {
     void navigate({
       search: (before) => ({ ...before, ...part }),
+      state: true,
       replace: true,
       resetScroll: false,
     });

@@ -1,12 +1,14 @@
 import { useQuery } from '@connectrpc/connect-query';
 import { keepPreviousData } from '@tanstack/react-query';
-import { useState } from 'react';
+import { getRouteApi } from '@tanstack/react-router';
 import { PortalService, type GetArtifactResponse, type TimelineItem } from '../../gen/muniment/v1/portal_pb';
 import { EntryLink, Text, VerificationState, Who } from '../../records';
-import { usePaging, type PageOf } from '../../records/paging';
+import { usePaging } from '../../records/paging';
 import { usePerson } from '../../session/session';
 import { Answer, Empty, Pages, Panel, Table, Time, type Column } from '../../ui';
 import styles from './artifact.module.css';
+
+const route = getRouteApi('/members/artifacts/$digest');
 
 const columns: readonly Column<TimelineItem>[] = [
   { id: 'time', header: 'Time', cell: ({ time }) => <Time at={time} /> },
@@ -46,15 +48,22 @@ function words(relation: string): string {
 /** The entries about the artifact, the newest first. */
 export function Timeline({ first, digest }: { first: GetArtifactResponse; digest: string }) {
   const { tenant } = usePerson();
-  const [place, setPlace] = useState<PageOf>({});
-  const isFirst = place.page === undefined;
+  const { page, from } = route.useSearch();
+  const navigate = route.useNavigate();
+  const isFirst = page === undefined;
   const later = useQuery(
     PortalService.method.getArtifact,
-    { tenant, digest, pageToken: place.page ?? '' },
+    { tenant, digest, pageToken: page ?? '' },
     { enabled: !isFirst, placeholderData: keepPreviousData },
   );
   const query = isFirst ? { data: first, error: null, refetch: later.refetch } : later;
-  const pages = usePaging(place, query.data?.nextPageToken ?? '', setPlace);
+  const pages = usePaging({ page, from }, query.data?.nextPageToken ?? '', ({ search, state }) => {
+    void navigate({
+      search: (now) => ({ ...now, page: undefined, from: undefined, ...search }),
+      state,
+      resetScroll: false,
+    });
+  });
   return (
     <Panel title="Timeline" note="Every entry about it, the newest first" flush>
       <Answer query={query} label="Loading the timeline">

@@ -34,13 +34,14 @@ export function View() {
     ...(days > 0 && { expireBefore: timestampFromMs(until) }),
     ...(page !== undefined && { pageToken: page }),
   });
-  const pages = usePaging({ page, from }, query.data?.nextPageToken ?? '', (to) => {
+  const pages = usePaging({ page, from }, query.data?.nextPageToken ?? '', ({ search, state }) => {
     void navigate({
+      state,
       search: {
         ...(show && { show }),
         ...(expires && { expires }),
         ...(control && { control }),
-        ...to,
+        ...search,
       },
     });
   });

@@ -54,8 +54,8 @@ export function View() {
     ...(control !== '' && { control }),
     ...(artifact !== '' && { artifact }),
   };
-  const pages = usePaging({ page, from }, query.data?.nextPageToken ?? '', (to) => {
-    void navigate({ search: { ...only, ...(show && { show }), ...to } });
+  const pages = usePaging({ page, from }, query.data?.nextPageToken ?? '', ({ search, state }) => {
+    void navigate({ search: { ...only, ...(show && { show }), ...search }, state });
   });
   const isFiltered = show !== undefined || Object.keys(only).length > 0;
   return (

@@ -1,9 +1,10 @@
 import { createClient } from '@connectrpc/connect';
 import { keepPreviousData, useQuery } from '@tanstack/react-query';
 import { Link, useNavigate, useSearch } from '@tanstack/react-router';
-import { useEffect, useRef, useState } from 'react';
+import { useEffect, useRef } from 'react';
 import { transport } from '../../api/transport';
 import { PortalService, type SearchHit, type SearchResponse } from '../../gen/muniment/v1/portal_pb';
+import { usePaging } from '../../records/paging';
 import { usePerson } from '../../session/session';
 import { Ago, Answer, Button, Empty, Evidence, formatNumber, Notice, Page, PAGE_SIZE, Pages, Panel } from '../../ui';
 import { hintFor, meanings, placeOf } from './meanings';
@@ -64,8 +65,9 @@ function Nothing() {
 
 function Results({ query }: { query: string }) {
   const { tenant } = usePerson();
-  const [tokens, setTokens] = useState(['']);
-  const pageToken = tokens.at(-1) ?? '';
+  const { page, from } = useSearch({ from: '/members/search' });
+  const navigate = useNavigate();
+  const pageToken = page ?? '';
   const answer = useQuery({
     queryKey: ['search', tenant, query, pageToken],
     queryFn: ({ signal }) =>
@@ -78,7 +80,10 @@ function Results({ query }: { query: string }) {
   useEffect(() => {
     if (data !== undefined) remember(query);
   }, [data, query]);
-  useJump(tokens.length === 1 ? data : undefined);
+  useJump(page === undefined ? data : undefined);
+  const pages = usePaging({ page, from }, data?.nextPageToken ?? '', ({ search, state }) => {
+    void navigate({ to: '/search', search: { q: query, ...search }, state });
+  });
   return (
     <Page
       title="Search"
@@ -97,25 +102,7 @@ function Results({ query }: { query: string }) {
             ) : (
               <Hits hits={found.hits} isTruncated={found.truncated} />
             )}
-            <Pages
-              label="hits"
-              offset={(tokens.length - 1) * PAGE_SIZE}
-              count={found.hits.length}
-              onPrevious={
-                tokens.length === 1
-                  ? undefined
-                  : () => {
-                      setTokens(tokens.slice(0, -1));
-                    }
-              }
-              onNext={
-                found.nextPageToken === ''
-                  ? undefined
-                  : () => {
-                      setTokens([...tokens, found.nextPageToken]);
-                    }
-              }
-            />
+            <Pages label="hits" count={found.hits.length} {...pages} />
           </>
         )}
       </Answer>
