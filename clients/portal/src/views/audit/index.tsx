@@ -64,8 +64,8 @@ export function View() {
                     rowKey={({ name }) => name}
                     empty={
                       <Empty title="The log has no witnesses">
-                        Without a witness, a fork that is shown to others only cannot be seen here. docs/witness.md has
-                        how to add one.
+                        Without a witness, a fork that is shown to others only cannot be seen here. How to add one is in
+                        Muniment’s documentation: docs/witness.md.
                       </Empty>
                     }
                   />

@@ -44,7 +44,7 @@ export function Log({ of: log }: { of: LogHealth }) {
         <Fact name="Witnesses">
           {log.witnesses.length === 0 ? (
             <>
-              none: <code>docs/witness.md</code> has how to add one
+              none. How to add one is in Muniment’s documentation: <code>docs/witness.md</code>
             </>
           ) : (
             <Followers of={log.witnesses} />
@@ -53,7 +53,7 @@ export function Log({ of: log }: { of: LogHealth }) {
         <Fact name="Anchors">
           {log.anchors.length === 0 ? (
             <>
-              none: <code>docs/operator.md</code> has how to add one
+              none. How to add one is in Muniment’s documentation: <code>docs/operator.md</code>
             </>
           ) : (
             <Followers of={log.anchors} />

@@ -59,7 +59,7 @@ export const Connect = ({ title, about, of }: { title: string; about: string; of
     ))}
     {of !== undefined && of.page !== '' && (
       <p className={styles.label}>
-        Documented in <code>{of.page}</code>.
+        In Muniment’s documentation: <code>{of.page}</code>
       </p>
     )}
   </div>

@@ -43,7 +43,7 @@ export function View() {
             {budgets.length === 0 ? (
               <Empty title="No export has spent a privacy budget">
                 Exports with a budget come from <code>{connection?.commands[0] ?? 'muniment export-manifest'}</code>,
-                see{' '}
+                described in Muniment’s documentation:{' '}
                 {connection?.page === undefined || connection.page === ''
                   ? 'docs/export-manifests.md'
                   : connection.page}

@@ -63,7 +63,9 @@ function Providers({ providers, then }: { providers: readonly Provider[]; then: 
   return (
     <Panel title="With your organization">
       {providers.length === 0 ? (
-        <Empty title="No provider is connected">The operator of the server can connect one, see docs/portal.md.</Empty>
+        <Empty title="No provider is connected">
+          The operator of the server can connect one. How is in Muniment’s documentation: docs/portal.md.
+        </Empty>
       ) : (
         <ul className={styles.providers}>
           {providers.map(({ id, name }) => (

@@ -130,8 +130,8 @@ export function View() {
       ))}
       {outcomes.length === 0 && !progress && problem === undefined && (
         <Empty title="No report yet">
-          The report separates what is proven from what is only claimed. docs/sdk-trust-boundary.md has what no report
-          proves.
+          The report separates what is proven from what is only claimed. What no report proves is in Muniment’s
+          documentation: docs/sdk-trust-boundary.md.
         </Empty>
       )}
     </Page>
