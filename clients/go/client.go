@@ -54,6 +54,11 @@ type Options struct {
 	// and repeating the call resumes the wait.
 	Witnessed bool
 
+	// Reconnect is how long Append, AppendBatch and AppendStream are repeated
+	// while the server cannot be reached, such as during a restart. Zero: that
+	// is an error at once.
+	Reconnect time.Duration
+
 	HTTPClient *http.Client // nil: one without an overall timeout; use contexts
 	MaxMessage int          // largest message from the server, in bytes; 0: 128 MiB
 	UserAgent  string
@@ -72,6 +77,7 @@ type Client struct {
 	policy    *receipt.TrustPolicy
 	streamKey *entry.StreamKey
 	wait      munimentv1.AppendWait
+	reconnect time.Duration
 
 	server string // URL without a slash at the end
 	http   *http.Client
@@ -118,7 +124,7 @@ func New(o Options) (*Client, error) {
 		wait = munimentv1.AppendWait_APPEND_WAIT_WITNESSED
 	}
 	c := &Client{
-		Tenant: o.Tenant, policy: o.Policy, streamKey: o.StreamKey, wait: wait,
+		Tenant: o.Tenant, policy: o.Policy, streamKey: o.StreamKey, wait: wait, reconnect: o.Reconnect,
 		server: strings.TrimSuffix(o.Server, "/"), http: o.HTTPClient, auth: &credentials{token: o.Token, userAgent: o.UserAgent},
 	}
 	if o.Identity != nil {
@@ -200,7 +206,7 @@ type Result struct {
 // Append records one submission.
 func (c *Client) Append(ctx context.Context, s Submission) (Result, error) {
 	var r Result
-	err := retry(ctx, func() error {
+	err := c.retry(ctx, func() error {
 		res, err := c.LedgerServiceClient.Append(ctx, connect.NewRequest(&munimentv1.AppendRequest{Tenant: c.Tenant, Submission: s.message(), Wait: c.wait}))
 		if err == nil {
 			r = c.check(&s, res.Msg.Appended)
@@ -222,7 +228,7 @@ func (c *Client) AppendBatch(ctx context.Context, subs []Submission) ([]Result, 
 		req.Submissions = append(req.Submissions, subs[i].message())
 	}
 	var out []Result
-	err := retry(ctx, func() error {
+	err := c.retry(ctx, func() error {
 		res, err := c.LedgerServiceClient.AppendBatch(ctx, connect.NewRequest(req))
 		if err != nil {
 			return err
@@ -279,13 +285,25 @@ func (c *Client) check(s *Submission, a *munimentv1.Appended) Result {
 // maxTries limits the attempts of a call that the server asks to repeat later.
 const maxTries = 6
 
-// retry repeats the call after the delay that the server returns, if any.
-// Appends are idempotent.
-func retry(ctx context.Context, call func() error) error {
-	for try := 1; ; try++ {
+// Delays between attempts to reach a server, which double.
+const (
+	firstReconnectDelay = 100 * time.Millisecond
+	maxReconnectDelay   = 2 * time.Second
+)
+
+// retry repeats the call after the delay that the server returns, if any, and
+// while the server cannot be reached. Appends are idempotent.
+func (c *Client) retry(ctx context.Context, call func() error) error {
+	pause, end := firstReconnectDelay, time.Now().Add(c.reconnect)
+	for try := 1; ; {
 		err := call()
-		delay, ok := retryDelay(err)
-		if !ok || try == maxTries {
+		delay, asked := retryDelay(err)
+		switch {
+		case asked && try < maxTries:
+			try++
+		case !asked && unreachable(err) && time.Now().Before(end):
+			delay, pause = pause, min(2*pause, maxReconnectDelay)
+		default:
 			return err
 		}
 		select {
@@ -294,6 +312,11 @@ func retry(ctx context.Context, call func() error) error {
 			return err
 		}
 	}
+}
+
+// unreachable reports whether a call failed without an answer of the server.
+func unreachable(err error) bool {
+	return connect.CodeOf(err) == connect.CodeUnavailable && !connect.IsWireError(err)
 }
 
 // retryDelay returns the delay that an overloaded or restarting server

@@ -138,7 +138,7 @@ func (c *Client) exchanger(source func(context.Context) (string, error)) func(co
 			return nil, err
 		}
 		var res *connect.Response[munimentv1.ExchangeTokenResponse]
-		err = retry(ctx, func() (err error) {
+		err = c.retry(ctx, func() (err error) {
 			res, err = identities.ExchangeToken(ctx, connect.NewRequest(&munimentv1.ExchangeTokenRequest{Tenant: c.Tenant, IdentityToken: token}))
 			return err
 		})

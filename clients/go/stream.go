@@ -39,7 +39,7 @@ func (c *Client) AppendStream(ctx context.Context, s Stream) (Result, error) {
 		return Result{}, fmt.Errorf("read the payload: %w", err)
 	}
 	var a *munimentv1.Appended
-	if err := retry(ctx, func() (err error) {
+	if err := c.retry(ctx, func() (err error) {
 		a, err = c.sendStream(ctx, &s, uint64(size))
 		return err
 	}); err != nil {
