@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/controls/catalog"
+	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/kindname"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/dsse"
@@ -59,7 +59,7 @@ func seed(ctx context.Context, data, tenant, issuer string, now time.Time) (entr
 			err = closed
 		}
 	}()
-	token, err := os.ReadFile(filepath.Join(data, datadir.TokenDir, tenant+".token"))
+	token, err := bounded.ReadSecret(filepath.Join(data, datadir.TokenDir, tenant+".token"))
 	if err != nil {
 		return 0, err
 	}
@@ -182,7 +182,7 @@ func (c *company) export(by *muniment.Client, m *export.Manifest) artifact {
 	c.failed(m.ExportID, err)
 	payload := c.sign("data office", statement)
 	c.append(by, m.ExportID, muniment.Submission{Kind: kindname.ExportManifest, Payload: payload})
-	return artifact{"export-manifest", m.ExportID, digest(string(payload))}
+	return artifact{kindname.ExportManifest, m.ExportID, digest(string(payload))}
 }
 
 // gate asks the gate about an artifact.

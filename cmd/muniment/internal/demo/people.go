@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,6 +17,9 @@ import (
 	"github.com/go-jose/go-jose/v4/jwt"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/pemfile"
+	"muniment.dev/muniment/internal/wholefile"
 )
 
 // A person works for the company.
@@ -45,6 +47,7 @@ type directory struct {
 const (
 	directoryFile = "demo-provider.json" // secret
 	jwksFile      = "demo-provider.jwks.json"
+	maxConfig     = 1 << 20
 )
 
 // addDirectory makes an identity provider, and adds it and the rules for the
@@ -69,7 +72,7 @@ func addDirectory(data, tenant, issuer string) (*directory, error) {
 		if err != nil {
 			return nil, err
 		}
-		if err := os.WriteFile(filepath.Join(data, name), text, 0o600); err != nil {
+		if err := wholefile.ReplaceOwnedPath(filepath.Join(data, name), text, 0o600); err != nil {
 			return nil, err
 		}
 	}
@@ -78,7 +81,7 @@ func addDirectory(data, tenant, issuer string) (*directory, error) {
 
 // configure adds the provider and the people to muniment.yaml.
 func (d *directory) configure(path string) error {
-	text, err := os.ReadFile(path)
+	text, err := bounded.ReadFile(path, maxConfig)
 	if err != nil {
 		return err
 	}
@@ -101,12 +104,12 @@ func (d *directory) configure(path string) error {
 		}
 		out = out[:start+at] + edit.add + out[start+at:]
 	}
-	return os.WriteFile(path, []byte(out), 0o600)
+	return wholefile.ReplaceOwnedPath(path, []byte(out), 0o600)
 }
 
 // openDirectory reads the identity provider that addDirectory has made.
 func openDirectory(data string) (*directory, error) {
-	text, err := os.ReadFile(filepath.Join(data, directoryFile))
+	text, err := bounded.ReadSecret(filepath.Join(data, directoryFile))
 	if err != nil {
 		return nil, err
 	}
@@ -114,13 +117,9 @@ func openDirectory(data string) (*directory, error) {
 	if err := json.Unmarshal(text, d); err != nil {
 		return nil, err
 	}
-	block, _ := pem.Decode([]byte(d.Key))
-	if block == nil {
-		return nil, fmt.Errorf("%s: no key", directoryFile)
-	}
-	key, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	key, err := pemfile.PrivateKey([]byte(d.Key))
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s: %w", directoryFile, err)
 	}
 	d.key, _ = key.(*ecdsa.PrivateKey)
 	return d, nil
