@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"fmt"
+	"path"
 	"strconv"
 	"time"
 
@@ -25,13 +26,9 @@ func manifest(id, file string, rows uint64, tenant string, created time.Time) (*
 	if err != nil {
 		return nil, err
 	}
-	typ := "text/csv"
-	if file[len(file)-4:] != ".csv" {
-		typ = "application/vnd.apache.parquet"
-	}
 	return &export.Manifest{
 		Tenant: tenant, ExportID: id, Created: timestamp(created), SPDXListVersion: export.SPDXListVersion(),
-		Files: []export.File{{Name: file, SHA256: sha256.Sum256([]byte(id + file)), Size: rows * 37, MediaType: typ, Rows: &rows, License: []string{"LicenseRef-initech-partners"}}},
+		Files: []export.File{{Name: file, SHA256: sha256.Sum256([]byte(id + file)), Size: rows * 37, MediaType: export.MediaTypes[path.Ext(file)], Rows: &rows, License: []string{"LicenseRef-initech-partners"}}},
 		Use:   &export.Use{StorageAllowed: []export.Geography{{Country: "DE"}, {Country: "IE"}}, ProcessingIncluded: []export.Geography{{Country: "DE"}, {Country: "IE"}}},
 		Claims: []export.Claim{
 			{Activity: export.Storage, Locations: []export.Location{{Geography: export.Geography{Country: "DE"}, CloudRegion: "aws:eu-central-1"}}, ClaimedBy: by},

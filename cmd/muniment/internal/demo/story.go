@@ -11,6 +11,7 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/proto/kinds"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -153,9 +154,9 @@ func (c *company) signedBreakGlass(id string, used time.Time) {
 	}
 	payload, err := protojson.Marshal(m)
 	c.failed(id, err)
-	envelope, err := dsse.Sign("application/vnd.muniment.break-glass.v1+json", payload, signingKey(onCall))
+	envelope, err := dsse.Sign(kinds.BreakGlassType, payload, signingKey(onCall))
 	c.failed(id, err)
-	c.append(c.system("deploy"), id, muniment.Submission{Kind: kindname.ExceptionRequest, MediaType: "application/vnd.dsse.envelope.v1+json", Payload: envelope, IdempotencyKey: id})
+	c.append(c.system("deploy"), id, muniment.Submission{Kind: kindname.ExceptionRequest, MediaType: dsse.MediaType, Payload: envelope, IdempotencyKey: id})
 }
 
 // compromised takes back what the key has signed since a time.
