@@ -65,7 +65,7 @@ function ShortTable<Row>({ label, columns, rows, rowKey, offset = 0, total }: Pr
 
 function LongTable<Row>({ label, columns, rows, rowKey, offset = 0, total = rows.length }: Props<Row>) {
   const scroll = useRef<HTMLDivElement>(null);
-  // eslint-disable-next-line react-hooks/incompatible-library -- each change of the virtualizer draws the rows
+  // eslint-disable-next-line react-hooks/incompatible-library -- the virtualizer redraws the rows itself
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => scroll.current,
