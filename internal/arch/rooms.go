@@ -88,8 +88,7 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "conductor", Purpose: "backfill and triage, which are customers of the ledger",
-		Imports: []string{"clients/go", "proto"},
-		Coming:  true,
+		Imports: []string{"clients/go", "proto", "internal"},
 	},
 	{
 		Folder: "bench", Purpose: "measurements, and the mutants on which the three verifiers must agree",
