@@ -40,7 +40,7 @@ func Find(name string) (string, error) {
 // Lock waits for the named lock, which one process can hold at a time. Tests of
 // several packages run in parallel.
 func Lock(name string) (unlock func(), err error) {
-	dir := filepath.Join(root(), cacheDir)
+	dir := Folder()
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
@@ -54,6 +54,9 @@ func Lock(name string) (unlock func(), err error) {
 	}
 	return func() { f.Close() }, nil // closing it releases the lock
 }
+
+// Folder returns the folder of the programs, in which rigs may cache data.
+func Folder() string { return filepath.Join(root(), cacheDir) }
 
 const cacheDir = ".cache/peers"
 

@@ -1,0 +1,183 @@
+package postgresrig
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"muniment.dev/muniment/internal/peers"
+)
+
+// programs returns the folder of PostgreSQL's programs.
+func programs() (string, error) {
+	path, err := peers.Find("postgres")
+	if err != nil {
+		return "", err
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return "", err
+	}
+	return filepath.Dir(path), nil
+}
+
+// owner returns the user that runs PostgreSQL, which refuses to run as root.
+// It is nil if this process does not run as root.
+func owner() (*syscall.Credential, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	account, err := user.Lookup(User)
+	if err != nil {
+		return nil, fmt.Errorf("find the user that runs PostgreSQL: %w", err)
+	}
+	uid, err := strconv.ParseUint(account.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(account.Gid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
+// memory is a file system in memory. A cluster consists of a thousand files,
+// whose creation takes a second on some disks.
+const memory = "/dev/shm"
+
+// minMemory is the free space that memory needs for another cluster.
+const minMemory = 4 << 30
+
+// newFolder creates a temporary folder of the owner. It is not below the
+// temporary folder of a test, which only the user of the test can enter.
+func newFolder(onDisk bool) (string, error) {
+	who, err := owner()
+	if err != nil {
+		return "", err
+	}
+	parent := memory
+	var free syscall.Statfs_t
+	if onDisk || syscall.Statfs(memory, &free) != nil || free.Bavail*uint64(free.Bsize) < minMemory {
+		parent = os.TempDir()
+	} else {
+		removeAbandoned(memory)
+	}
+	dir, err := os.MkdirTemp(parent, fmt.Sprintf("postgresrig-%d-", os.Getpid()))
+	if err != nil || who == nil {
+		return dir, err
+	}
+	return dir, os.Chown(dir, int(who.Uid), int(who.Gid))
+}
+
+// removeAbandoned removes the folders of processes that were killed.
+func removeAbandoned(parent string) {
+	folders, err := filepath.Glob(filepath.Join(parent, "postgresrig-*-*"))
+	if err != nil {
+		return
+	}
+	for _, dir := range folders {
+		pid, err := strconv.Atoi(strings.Split(filepath.Base(dir), "-")[1])
+		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			_ = os.RemoveAll(dir) // another process may be removing it
+		}
+	}
+}
+
+// initialize fills the data folder with a new cluster. It copies the result of
+// one call of initdb, which all test processes share.
+func (r *Rig) initialize(ctx context.Context) error {
+	unlock, err := peers.Lock("postgres-template")
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	template := filepath.Join(peers.Folder(), "postgres-template")
+	version, err := exec.CommandContext(ctx, filepath.Join(r.bin, "postgres"), "--version").Output()
+	if err != nil {
+		return fmt.Errorf("determine the version of postgres: %w", err)
+	}
+	if old, err := os.ReadFile(template + ".version"); err == nil && string(old) == string(version) {
+		return copyFolder(ctx, template, r.data())
+	}
+	if err := r.as(ctx, "initdb", "-D", r.data(), "-U", User, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(template); err != nil {
+		return err
+	}
+	if err := copyFolder(ctx, r.data(), template); err != nil {
+		return err
+	}
+	return os.WriteFile(template+".version", version, 0o666)
+}
+
+// copyFolder copies a folder with its owner and permissions.
+func copyFolder(ctx context.Context, from, to string) error {
+	if out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", from, to).CombinedOutput(); err != nil {
+		return fmt.Errorf("copy %s to %s: %w\n%s", from, to, err, out)
+	}
+	return nil
+}
+
+// defaults are the settings of every server.
+var defaults = map[string]string{
+	"listen_addresses":         "127.0.0.1",
+	"unix_socket_directories":  "",
+	"wal_level":                "logical",
+	"max_wal_senders":          "20",
+	"max_replication_slots":    "20",
+	"max_connections":          "200",
+	"shared_preload_libraries": "pg_stat_statements",
+	"track_io_timing":          "on",
+	"log_line_prefix":          "%m [%p] %q%u@%d %a ",
+	"timezone":                 "UTC",
+}
+
+// configure writes the settings.
+func (r *Rig) configure(c Config) error {
+	settings := maps.Clone(defaults)
+	if !c.Durable {
+		settings["fsync"] = "off"
+	}
+	maps.Copy(settings, c.Settings)
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		if err := r.set(name, settings[name]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// set appends a setting to postgresql.conf. The last one of a name counts.
+func (r *Rig) set(name, value string) error {
+	f, err := os.OpenFile(filepath.Join(r.data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = fmt.Fprintf(f, "%s = '%s'\n", name, strings.ReplaceAll(value, "'", "''"))
+	return err
+}
+
+// as runs a program as the owner of the data folder.
+func (r *Rig) as(ctx context.Context, program string, args ...string) error {
+	who, err := owner()
+	if err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, filepath.Join(r.bin, program), args...)
+	cmd.Dir, cmd.SysProcAttr = r.dir, endWithParent(who)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", program, err, out)
+	}
+	return nil
+}
