@@ -134,7 +134,6 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "clients/go/adaptivecache", Purpose: "a cache that any room may use",
-		Coming: true,
 	},
 	{
 		Folder: "verifiers", Purpose: "one package per evidence format, and `format`, their registry",

@@ -1,0 +1,134 @@
+package adaptivecache
+
+import "strings"
+
+const (
+	sketchRows  = 4
+	promoteFrom = 8
+	demoteBelow = 4
+	hotShare    = 16 // hot keys weigh at most this part of the maximum
+)
+
+// A sketch estimates how often names were used recently.
+type sketch struct {
+	rows  [sketchRows][]uint8
+	added int
+	seed  uint32
+}
+
+func newSketch(width int, seed uint32) *sketch {
+	s := &sketch{seed: seed}
+	for i := range s.rows {
+		s.rows[i] = make([]uint8, width)
+	}
+	return s
+}
+
+// counters returns the name's counter of each row.
+func (s *sketch) counters(name string) (at [sketchRows]*uint8) {
+	h := hash(name, s.seed)
+	g := mix(h^0x9e3779b9) | 1
+	for i := range s.rows {
+		at[i] = &s.rows[i][(h+uint32(i)*g)&uint32(len(s.rows[i])-1)]
+	}
+	return at
+}
+
+// add counts a use, and reports whether it halved all counters.
+func (s *sketch) add(name string) (aged bool) {
+	for _, counter := range s.counters(name) {
+		if *counter < 255 {
+			*counter++
+		}
+	}
+	if s.added++; s.added < 8*len(s.rows[0]) {
+		return false
+	}
+	s.added = 0
+	for _, row := range s.rows {
+		for i := range row {
+			row[i] /= 2
+		}
+	}
+	return true
+}
+
+func (s *sketch) estimate(name string) int {
+	least := 255
+	for _, counter := range s.counters(name) {
+		least = min(least, int(*counter))
+	}
+	return least
+}
+
+// A hotKey is a key whose entry is not evicted.
+type hotKey[K comparable] struct {
+	key    K
+	name   string
+	weight uint64
+}
+
+// A hotSet is the bounded set of hot keys. Its user holds a mutex.
+type hotSet[K comparable] struct {
+	keys              map[string]*hotKey[K]
+	weight            uint64
+	maxKeys           int
+	maxWeight         uint64
+	promoted, dropped uint64
+}
+
+func (h *hotSet[K]) fits(weight uint64) bool {
+	return len(h.keys) < h.maxKeys && h.weight+weight <= h.maxWeight
+}
+
+// promote makes a key hot if it fits, at the expense of at most one key that is
+// used less.
+func (h *hotSet[K]) promote(s *sketch, k hotKey[K]) (demoted *hotKey[K], ok bool) {
+	f := s.estimate(k.name)
+	if f < promoteFrom || h.keys[k.name] != nil {
+		return nil, false
+	}
+	if !h.fits(k.weight) {
+		if demoted = h.coldest(s); demoted == nil || s.estimate(demoted.name) >= f {
+			return nil, false
+		}
+		h.demote(demoted)
+	}
+	if !h.fits(k.weight) {
+		return demoted, false
+	}
+	h.keys[k.name] = &k
+	h.weight += k.weight
+	h.promoted++
+	return demoted, true
+}
+
+func (h *hotSet[K]) demote(k *hotKey[K]) {
+	delete(h.keys, k.name)
+	h.weight -= k.weight
+	h.dropped++
+}
+
+// coldest returns the hot key with the least estimate, and of several the one
+// with the least name.
+func (h *hotSet[K]) coldest(s *sketch) (coldest *hotKey[K]) {
+	least := 0
+	for _, k := range h.keys {
+		f := s.estimate(k.name)
+		if coldest == nil || f < least || f == least && strings.Compare(k.name, coldest.name) < 0 {
+			coldest, least = k, f
+		}
+	}
+	return coldest
+}
+
+// review demotes the keys that are not used enough any more.
+func (h *hotSet[K]) review(s *sketch) (demoted []*hotKey[K]) {
+	for _, k := range h.keys {
+		if s.estimate(k.name) < demoteBelow {
+			h.demote(k)
+			demoted = append(demoted, k)
+		}
+	}
+	return demoted
+}
