@@ -20,10 +20,18 @@ import (
 // damages messages, with slow loaders, crashes of members and restarts of the
 // bus, and checks with porcupine that no read is stale.
 func TestHistories(t *testing.T) {
-	n := soak.Length(t, "histories", 500, 10_000)
+	soak.WithoutRace(t)
+	check(t, 0, soak.Length(t, "histories", 500, 10_000))
+}
+
+// TestHistoriesForRaces runs a few histories under the race detector.
+func TestHistoriesForRaces(t *testing.T) { check(t, 1_000_000, 30) }
+
+// check runs n histories from a seed on.
+func check(t *testing.T, first, n int) {
 	total := 0
 	for i := range n {
-		h := newHistory(soak.Seed(t)<<32 | uint64(i))
+		h := newHistory(soak.Seed(t)<<32 | uint64(first+i))
 		synctest.Test(t, h.run)
 		total += len(h.ops)
 		if h.result != porcupine.Ok {
@@ -136,8 +144,8 @@ func (h *history) run(t *testing.T) {
 	for i := range 2 + h.int(3) {
 		p := &process{h: h, id: i}
 		p.boot()
-		for j := range 2 {
-			clients.Go(func() { p.client(2*i + j) })
+		for j := range 4 {
+			clients.Go(func() { p.client(4*i + j) })
 		}
 		disturbers.Go(func() { p.disturb(end) })
 	}
@@ -193,7 +201,7 @@ var errLost = errors.New("no answer")
 // send passes a message in one direction.
 func (n network) send(ctx context.Context) error {
 	if n.h.chance(0.5) {
-		n.h.sleep(ctx, n.h.lease/4)
+		n.h.sleep(ctx, n.h.lease*time.Duration(1+n.h.int(2))/4)
 	}
 	if n.h.chance(n.h.loss) || int64(time.Since(n.h.start)) < n.cut.Load() {
 		<-ctx.Done()
@@ -365,8 +373,8 @@ func (h *history) load(_ context.Context, key int) (r Result[int, int], err erro
 }
 
 func (p *process) client(id int) {
-	for range 30 {
-		p.h.pause(p.h.lease / 3)
+	for range 16 {
+		p.h.pause(p.h.lease / 2)
 		if p.h.chance(0.25) {
 			p.write(id)
 		} else {
