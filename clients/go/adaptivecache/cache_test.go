@@ -208,6 +208,7 @@ func TestFaultyLoaders(t *testing.T) {
 				}
 			}
 		}
+		synctest.Wait()
 		if s := c.Stats(); s.Running != 2 || s.Entries != 0 {
 			t.Errorf("%d loads are running and %d entries stored, want 2 and 0", s.Running, s.Entries)
 		}

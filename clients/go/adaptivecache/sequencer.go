@@ -58,8 +58,8 @@ func (s *Sequencer) Poll(p Poll, now int64) (g Grant, mayWait bool, err error) {
 	m.leaseEnd = max(m.leaseEnd, now+longer(s.lease))
 	oldest := s.head - uint64(len(s.log))
 	if p.Epoch != s.epoch || p.Applied > s.head || p.Applied < oldest {
-		// Nothing is acknowledged: the member may hold a lease, and this poll may
-		// be a late copy whose answer it never gets.
+		// Nothing is acknowledged: the member may hold a lease, and this poll
+		// may be a late copy whose answer it never gets.
 		return Grant{Epoch: s.epoch, Head: s.head, Reset: true}, false, nil
 	}
 	m.acked = max(m.acked, p.Applied)
