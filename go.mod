@@ -13,6 +13,7 @@ require (
 	connectrpc.com/validate v0.9.0
 	filippo.io/mldsa v0.0.0-20260215214346-43d0283efc3e
 	filippo.io/torchwood v0.9.0
+	github.com/HdrHistogram/hdrhistogram-go v1.4.0
 	github.com/ProtonMail/go-crypto v1.4.1
 	github.com/alecthomas/kong v1.17.0
 	github.com/cockroachdb/errors v1.11.3

@@ -49,16 +49,6 @@ const (
 	Blocked        Verdict = "blocked" // a data check failed
 )
 
-// The names of the data checks in use.
-const (
-	RangeChecksum   = "range-checksum"
-	RoundTrip       = "round-trip"
-	NullRatio       = "null-ratio"
-	ConstraintRatio = "constraint-ratio"
-	RowCounts       = "row-counts"
-	RowSample       = "sample"
-)
-
 // A Config states what is measured and required. NewConfig and the functions
 // NewCounter, NewTail and NewErrors return the defaults.
 type Config struct {

@@ -306,20 +306,20 @@ func TestVerdicts(t *testing.T) {
 		score     float64
 		verdict   Verdict
 	}{
-		{"all pass", 100, []DataResult{passes(RangeChecksum), passes(RowCounts)}, 1, 1, Passed},
-		{"a metric fails", 200, []DataResult{passes(RangeChecksum), passes(RowCounts)}, 0.95, 2.0 / 3, BelowThreshold},
-		{"a metric fails, as is accepted", 200, []DataResult{passes(RangeChecksum), passes(RowCounts)}, 2.0 / 3, 2.0 / 3, Passed},
-		{"a data check did not run", 100, []DataResult{passes(RangeChecksum)}, 0.95, 2.0 / 3, BelowThreshold},
-		{"a data check is inconclusive", 100, []DataResult{passes(RangeChecksum), {Name: RowCounts, Result: Inconclusive}}, 0.95, 2.0 / 3, BelowThreshold},
-		{"a data check fails", 100, []DataResult{passes(RangeChecksum), {Name: RowCounts, Result: Fail, Detail: "3 rows differ"}}, 0.1, 2.0 / 3, Blocked},
-		{"another data check fails", 100, []DataResult{passes(RangeChecksum), passes(RowCounts), {Name: "mine", Result: Fail}}, 0.1, 0.75, Blocked},
+		{"all pass", 100, []DataResult{passes("checksum-up"), passes("rows")}, 1, 1, Passed},
+		{"a metric fails", 200, []DataResult{passes("checksum-up"), passes("rows")}, 0.95, 2.0 / 3, BelowThreshold},
+		{"a metric fails, as is accepted", 200, []DataResult{passes("checksum-up"), passes("rows")}, 2.0 / 3, 2.0 / 3, Passed},
+		{"a data check did not run", 100, []DataResult{passes("checksum-up")}, 0.95, 2.0 / 3, BelowThreshold},
+		{"a data check is inconclusive", 100, []DataResult{passes("checksum-up"), {Name: "rows", Result: Inconclusive}}, 0.95, 2.0 / 3, BelowThreshold},
+		{"a data check fails", 100, []DataResult{passes("checksum-up"), {Name: "rows", Result: Fail, Detail: "3 rows differ"}}, 0.1, 2.0 / 3, Blocked},
+		{"another data check fails", 100, []DataResult{passes("checksum-up"), passes("rows"), {Name: "mine", Result: Fail}}, 0.1, 0.75, Blocked},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := NewConfig(seed, 8)
 			c.Threshold = test.threshold
 			tail := NewTail("p99", "s", 0.99) // is only reported
 			c.Checks = []Check{NewCounter("wal", "B per transaction"), tail}
-			c.DataChecks = []string{RangeChecksum, RowCounts}
+			c.DataChecks = []string{"checksum-up", "rows"}
 			of := func(wal, p99 float64) func(int) map[string]Sample {
 				return func(int) map[string]Sample { return map[string]Sample{"wal": {wal, 10}, "p99": {p99, 500}} }
 			}

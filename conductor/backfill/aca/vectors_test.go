@@ -50,7 +50,7 @@ func vectorInputs(t *testing.T) (names []string, inputs []vectorInput) {
 		c := NewConfig(seed, pairs)
 		c.Checks = []Check{NewCounter("wal", "B per transaction"), NewCounter("lock-waits", "per transaction"), NewTail("p95", "s", 0.95), NewTail("p99", "s", 0.99), NewErrors("errors")}
 		c.Checks[1].Absolute = 0.01
-		c.DataChecks = []string{RangeChecksum, RoundTrip, NullRatio, ConstraintRatio, RowCounts, RowSample}
+		c.DataChecks = []string{"checksum-up", "checksum-down", "nulls", "constraints", "rows", "sample"}
 		return c
 	}
 	noise := func(share float64) float64 { return 1 + share*random.Float64() }
@@ -64,7 +64,7 @@ func vectorInputs(t *testing.T) (names []string, inputs []vectorInput) {
 		}
 	}
 	data := func(results ...Outcome) (all []DataResult) {
-		for i, name := range []string{RangeChecksum, RoundTrip, NullRatio, ConstraintRatio, RowCounts, RowSample}[:len(results)] {
+		for i, name := range []string{"checksum-up", "checksum-down", "nulls", "constraints", "rows", "sample"}[:len(results)] {
 			all = append(all, DataResult{Name: name, Result: results[i]})
 		}
 		return all
@@ -92,7 +92,7 @@ func vectorInputs(t *testing.T) (names []string, inputs []vectorInput) {
 	}
 	add("other directions", vectorInput{c, measured(c, service(0.5, 0.001), service(1, 0.02)), nil})
 	c = NewConfig(seed, 0)
-	c.DataChecks = []string{RangeChecksum}
+	c.DataChecks = []string{"checksum-up"}
 	add("data checks only", vectorInput{Config: c, DataChecks: data(Pass)})
 
 	c = full(3)
