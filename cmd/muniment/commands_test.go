@@ -33,8 +33,8 @@ import (
 
 	"muniment.dev/muniment/api/oidc/oidctest"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/soak"
+	"muniment.dev/muniment/internal/term"
 )
 
 // commandLines has a typical line for each command of the tree. {n} is a new

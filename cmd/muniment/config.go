@@ -14,9 +14,9 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/similar"
+	"muniment.dev/muniment/internal/term"
 )
 
 // A client's configuration file has defaults for flags: a YAML map from a

@@ -21,7 +21,7 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/term"
 )
 
 const sampleSecret = "c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3I"

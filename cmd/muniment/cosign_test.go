@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/peers/sigstorerig"
+	"muniment.dev/muniment/internal/term"
 )
 
 // TestCosignEvidence checks that evidence signed by cosign is accepted under an

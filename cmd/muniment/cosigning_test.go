@@ -21,9 +21,9 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/peers/witnessrig"
 	"muniment.dev/muniment/internal/soak"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/receipt"
 )

@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/soak"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
 )
 

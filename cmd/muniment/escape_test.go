@@ -14,8 +14,8 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/soak"
+	"muniment.dev/muniment/internal/term"
 )
 
 // hostile has characters of each kind that must not reach a terminal, and a

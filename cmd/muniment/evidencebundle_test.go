@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/term"
 )
 
 // A bundle whose reports another version of the program has made ends with a

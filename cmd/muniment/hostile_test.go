@@ -28,9 +28,9 @@ import (
 	sslib "github.com/secure-systems-lab/go-securesystemslib/dsse"
 	"gopkg.in/yaml.v3"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/peers/helmrig"
 	"muniment.dev/muniment/internal/soak"
+	"muniment.dev/muniment/internal/term"
 )
 
 // hostileText is hostile as JSON and YAML can contain it.

@@ -6,8 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/soak"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
 )
 

@@ -8,8 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/peers/sigstorerig"
+	"muniment.dev/muniment/internal/term"
 )
 
 const releaseJob = "https://github.com/acme/app/.github/workflows/release.yml@refs/heads/main"

@@ -7,7 +7,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/term"
 )
 
 // TestUnknownKinds gives each flag for a kind a mistyped one. That is a usage

@@ -24,7 +24,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/evidence"
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
 	"muniment.dev/muniment/cmd/muniment/internal/prove"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/term"
 )
 
 type cli struct {

@@ -10,8 +10,8 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/soak"
+	"muniment.dev/muniment/internal/term"
 )
 
 // outputFlags are the flags that name a file or folder for results.

@@ -20,9 +20,9 @@ import (
 	"syscall"
 	"testing"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/soak"
+	"muniment.dev/muniment/internal/term"
 )
 
 // The numbers of an account that exists on no machine.

@@ -22,9 +22,9 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/root"
 	"github.com/sigstore/sigstore-go/pkg/verify"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/peers/sigstorerig"
 	"muniment.dev/muniment/internal/soak"
+	"muniment.dev/muniment/internal/term"
 )
 
 const predicateType = "https://example.com/p"

@@ -9,9 +9,9 @@ import (
 	"github.com/alecthomas/kong"
 
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/internal/term"
 )
 
 func runCommand(a *term.App, args []string) (code int) {

@@ -14,7 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/term"
 )
 
 // noJSON lists the commands without --json, each with the reason.

@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/peers/tufrig"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/term"
 )
 
 // A log is added to the list of logs wherever the list is in witness.yaml.

@@ -37,7 +37,7 @@ var forTests = []string{"internal/peers", "internal/soak", "ledger/store/memstor
 var server = []string{"api", "controls", "ingest", "verifiers", "ledger", "clients/go", "proto", "internal"}
 
 // shared lists the packages that all groups of commands share.
-var shared = []string{"cmd/muniment/internal/term", "cmd/muniment/internal/datadir", "cmd/muniment/internal/remote"}
+var shared = []string{"cmd/muniment/internal/datadir", "cmd/muniment/internal/remote"}
 
 // commands lists what a group of commands may import. No group imports another.
 var commands = slices.Concat(shared, server)
@@ -71,15 +71,11 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "cmd/muniment/internal/remote", Purpose: "connections of commands to servers and registries",
-		Imports: []string{"cmd/muniment/internal/term", "cmd/muniment/internal/datadir", "clients/go", "verifiers", "ledger", "proto", "internal"},
+		Imports: []string{"cmd/muniment/internal/datadir", "clients/go", "verifiers", "ledger", "proto", "internal"},
 	},
 	{
 		Folder: "cmd/muniment/internal/datadir", Purpose: "data folders: configuration, keys, stores",
 		Imports: []string{"ledger/engine", "api", "controls", "ingest", "verifiers", "ledger", "clients/go", "internal"},
-	},
-	{
-		Folder: "cmd/muniment/internal/term", Purpose: "output, messages, progress and exit codes",
-		Imports: []string{"internal"},
 	},
 	{
 		Folder: "cmd/conductor", Purpose: "the command line of backfill and triage",

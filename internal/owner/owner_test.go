@@ -79,7 +79,7 @@ var makers = []string{"OpenFile", "Create", "CreateTemp", "WriteFile", "Mkdir", 
 var elsewhere = map[string]string{
 	"cmd/muniment/internal/evidence/append.go":            "receipts, in the user's folder",
 	"cmd/muniment/internal/evidence/appendlarge.go":       "the system's temporary folder",
-	"cmd/muniment/internal/term/save.go":                  "the output",
+	"internal/term/save.go":                               "the output",
 	"cmd/muniment/internal/remote/gitbranch/gitbranch.go": "the system's temporary folder",
 	"deploy/monitoring/main.go":                           "generated files",
 	"internal/bounded/bounded.go":                         "files that exist",

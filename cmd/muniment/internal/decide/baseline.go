@@ -14,11 +14,11 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/baseline"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/term"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/oci"
 )

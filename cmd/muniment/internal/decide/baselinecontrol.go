@@ -6,9 +6,9 @@ import (
 	"fmt"
 
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/baseline"
 	"muniment.dev/muniment/controls/catalog"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/verifiers/oci"
 )
 

@@ -13,8 +13,8 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/cmd/muniment/internal/remote/forge"
 	"muniment.dev/muniment/cmd/muniment/internal/remote/gitbranch"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/baseline"
+	"muniment.dev/muniment/internal/term"
 )
 
 // proposalFlags specify where a change is proposed.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/catalog"
 	"muniment.dev/muniment/controls/decide"
@@ -12,6 +11,7 @@ import (
 	"muniment.dev/muniment/controls/images"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/condition"
+	"muniment.dev/muniment/internal/term"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 

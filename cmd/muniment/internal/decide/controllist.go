@@ -9,10 +9,10 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/catalog"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/similar"
+	"muniment.dev/muniment/internal/term"
 )
 
 // errNoControls is the answer of commands about controls if there are none.

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/catalog"
 	"muniment.dev/muniment/controls/decide"
@@ -18,6 +17,7 @@ import (
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/strictyaml"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/evidence"
 	"muniment.dev/muniment/verifiers/format"

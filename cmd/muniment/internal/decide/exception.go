@@ -16,10 +16,10 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )

@@ -12,9 +12,9 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/artifact"
+	"muniment.dev/muniment/internal/term"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/verifiers/helm"
 )

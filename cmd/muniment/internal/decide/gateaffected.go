@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	muniment "muniment.dev/muniment/clients/go"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/answer"
+	"muniment.dev/muniment/internal/term"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 

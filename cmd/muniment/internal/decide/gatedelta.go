@@ -15,7 +15,6 @@ import (
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/bundle"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/evaluate"
@@ -23,6 +22,7 @@ import (
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/internal/fieldrules"
 	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/mark"

@@ -10,9 +10,9 @@ import (
 
 	"github.com/owenrumney/go-sarif/v3/pkg/report/v210/sarif"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/answer"
 	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/internal/term"
 )
 
 // levels are the SARIF levels by mode of the control.

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strings"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/answer"
+	"muniment.dev/muniment/internal/term"
 )
 
 // Text returns the report for people.

@@ -10,10 +10,10 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	muniment "muniment.dev/muniment/clients/go"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/pods"
 	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/internal/term"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 

@@ -17,10 +17,10 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/artifact"
 	"muniment.dev/muniment/controls/images"
 	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"

@@ -14,10 +14,10 @@ import (
 	"connectrpc.com/connect"
 
 	muniment "muniment.dev/muniment/clients/go"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/documents"
 	"muniment.dev/muniment/verifiers/external"

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	muniment "muniment.dev/muniment/clients/go"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/verifiers/oci"
 )
 

@@ -9,11 +9,11 @@ import (
 	"os"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/attest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/plain"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
 )
 

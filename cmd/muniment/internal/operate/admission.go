@@ -21,9 +21,9 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/term"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 

@@ -15,9 +15,9 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/ownfolder"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/anchor"
 	"muniment.dev/muniment/ledger/engine"

@@ -15,10 +15,10 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/delta"
 	"muniment.dev/muniment/ledger/store"

@@ -25,10 +25,10 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/decide"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/internal/peers/ledgerrig"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/delta"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"

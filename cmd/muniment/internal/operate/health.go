@@ -8,7 +8,7 @@ import (
 
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/term"
 )
 
 // A healthListener serves health checks and metrics on their own address. Until

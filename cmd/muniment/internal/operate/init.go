@@ -10,9 +10,9 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/receipt"

@@ -14,9 +14,9 @@ import (
 
 	"muniment.dev/muniment/api/rekor"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger/logkey"
 	"muniment.dev/muniment/ledger/store"
 )

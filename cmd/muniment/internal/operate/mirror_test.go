@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/clients/go/audit"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/term"
 )
 
 // A conflict is evidence, which --json prints as one object.

@@ -12,10 +12,10 @@ import (
 
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/clients/go/monitor"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/ownfolder"
+	"muniment.dev/muniment/internal/term"
 )
 
 type monitorCmd struct {

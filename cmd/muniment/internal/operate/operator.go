@@ -10,8 +10,8 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/term"
 )
 
 type operatorCmd struct {

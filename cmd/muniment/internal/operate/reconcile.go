@@ -17,9 +17,9 @@ import (
 
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/controls/pods"
 	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/proto/kinds"
 )
 

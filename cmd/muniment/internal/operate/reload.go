@@ -17,11 +17,11 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/plain"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger"
 )

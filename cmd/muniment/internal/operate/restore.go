@@ -17,10 +17,10 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/ownfolder"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/anchor"

@@ -9,7 +9,7 @@ import (
 	"slices"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/term"
 )
 
 // A roster is a list in muniment.yaml whose members have a token in the data

@@ -15,8 +15,8 @@ import (
 	fnote "github.com/transparency-dev/formats/note"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger/receipt"
 )
 

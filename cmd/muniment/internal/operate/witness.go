@@ -16,8 +16,8 @@ import (
 
 	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/witness/cosigner"
 )

@@ -8,9 +8,9 @@ import (
 	"muniment.dev/muniment/clients/go/audit"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/internal/plain"
+	"muniment.dev/muniment/internal/term"
 )
 
 type auditCmd struct {

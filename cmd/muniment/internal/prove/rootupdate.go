@@ -12,10 +12,10 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/tuf"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"muniment.dev/muniment/api/rekor"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/term"
 )
 
 // sigstoreFlags specify the Rekor log that a Sigstore file is for.

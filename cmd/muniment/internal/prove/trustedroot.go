@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/verifiers/sigstore"
 )
 

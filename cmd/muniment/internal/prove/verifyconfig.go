@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"muniment.dev/muniment/clients/go/verify"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/interrupt"
+	"muniment.dev/muniment/internal/term"
 )
 
 // configFlags are the flags of verify that require a configuration. The flag

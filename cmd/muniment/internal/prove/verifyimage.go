@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
+	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/verifiers/oci"
 	"muniment.dev/muniment/verifiers/sigstore"
 )

@@ -13,8 +13,8 @@ import (
 	"connectrpc.com/connect"
 
 	muniment "muniment.dev/muniment/clients/go"
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/plain"
+	"muniment.dev/muniment/internal/term"
 )
 
 // An address is where the user gave the address of a server, the certificates

@@ -8,8 +8,8 @@ import (
 	"os/exec"
 	"testing"
 
-	"muniment.dev/muniment/cmd/muniment/internal/term"
 	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/term"
 )
 
 // TestGoroutinePanics checks that a panic in a goroutine of a server is one

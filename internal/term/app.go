@@ -2,6 +2,7 @@ package term
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,7 +32,8 @@ type App struct {
 	Level   slog.LevelVar               // of the logger
 	log     atomic.Pointer[slog.Logger] // of a service; nil in other commands
 	Version string
-	JSON    bool // whether standard error is lines of JSON
+	Program string // prefix of messages; "" is muniment
+	JSON    bool   // whether standard error is lines of JSON
 }
 
 // WriteJSON writes v on one line.
@@ -152,8 +154,10 @@ func (a *App) Complain(msg string, attrs ...any) {
 		a.NewLogger(true).Error(msg, attrs...)
 		return
 	}
-	fmt.Fprintln(a.Stderr, "muniment:", Indented(msg))
+	fmt.Fprintln(a.Stderr, a.program()+":", Indented(msg))
 }
+
+func (a *App) program() string { return cmp.Or(a.Program, "muniment") }
 
 // Warn prints a warning.
 func (a *App) Warn(msg string) {
@@ -161,7 +165,7 @@ func (a *App) Warn(msg string) {
 		a.NewLogger(true).Warn(msg)
 		return
 	}
-	fmt.Fprintln(a.Stderr, "muniment: warning:", Indented(msg))
+	fmt.Fprintln(a.Stderr, a.program()+": warning:", Indented(msg))
 }
 
 // ReadInput reads a file, or standard input for "-".
