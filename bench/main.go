@@ -86,6 +86,8 @@ func main() {
 		{"evidence", b.bundles},
 		{"admission", b.admission},
 		{"facts", b.factsCost},
+		{"cache hits", b.cacheHits},
+		{"cache traces", b.cacheTraces},
 		{"curve", b.curve},
 	}
 	for i := range attacks {

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	hitBatch   = 16      // hits of an entry between two looks at its frequency
+	hitBatch   = 64      // hits of an entry between two looks at its frequency
 	maxEdges   = 8       // of a result
 	weightPart = 8       // an entry weighs at most this part of the maximum
 	retryAfter = 100_000 // after a failed background load
@@ -18,20 +18,26 @@ const (
 )
 
 // An entry is a value, or the absence of one. Only its atomic fields change.
+// Those that a hit reads come first.
 type entry[K comparable, V any] struct {
-	stamp   uint64
-	slots   []uint32 // of its tags
-	started int64    // when its load began
 	expires int64
-	delta   int64 // how long a refresh is expected to take
+	early   int64         // from then on, hits decide about a refresh
+	started int64         // when its load began
+	live    atomic.Uint64 // the version of the generations that it outlived, plus one
+	hits    atomic.Uint32
 	absent  bool
 	value   V
-	edges   []K
-	weight  uint32
 
-	hits   atomic.Uint32
-	hot    atomic.Bool
-	failed atomic.Int64 // when a background load failed, plus one
+	hot     atomic.Bool
+	failed  atomic.Int64 // when a background load failed, plus one
+	stamp   uint64
+	slots   []uint32 // of its tags
+	delta   int64    // how long a refresh is expected to take
+	weight  uint32
+	hash    uint32 // of its name
+	name    string
+	edges   []K
+	counted atomic.Uint32 // hits that are in the cache's counters
 }
 
 // A Cache holds the values of one resolver.
@@ -77,7 +83,7 @@ func New[K comparable, V any](member *Member, o Options[K, V]) (*Cache[K, V], er
 		lifetime: lifetime{o.MinTTL.Microseconds(), o.InitialTTL.Microseconds(), o.MaxTTL.Microseconds(), int64(o.Risk)},
 		negative: o.NegativeTTL.Microseconds(), grace: o.Grace.Microseconds(), timeout: o.LoadTimeout.Microseconds(), beta: int64(o.Beta),
 		flights: map[K]*flight[K, V]{}, unhurried: o.MaxLoads / 2,
-		sketch: newSketch(o.SketchWidth, member.generations.seed),
+		sketch: newSketch(o.SketchWidth),
 		hot:    hotSet[K]{keys: map[string]*hotKey[K]{}, maxKeys: o.MaxHot, maxWeight: o.MaxWeight / hotShare},
 	}
 	c.store, err = otter.New(&otter.Options[K, *entry[K, V]]{
@@ -88,13 +94,37 @@ func New[K comparable, V any](member *Member, o Options[K, V]) (*Cache[K, V], er
 			}
 			return e.weight
 		},
+		OnAtomicDeletion: func(d otter.DeletionEvent[K, *entry[K, V]]) {
+			hits := d.Value.uncounted()
+			d.Value.counted.Add(hits)
+			c.counters.hits.Add(uint64(hits))
+			if d.Value.absent {
+				c.counters.negativeHits.Add(uint64(hits))
+			}
+		},
 	})
 	return c, err
 }
 
+// uncounted returns the hits of an entry that are not in the cache's counters.
+func (e *entry[K, V]) uncounted() uint32 { return e.hits.Load() - e.counted.Load() }
+
 // usable reports whether a read at now may use an entry.
 func (c *Cache[K, V]) usable(e *entry[K, V], now int64) bool {
-	return e.started <= now && c.member.allows(now, e.started) && c.gen.live(e.stamp, e.slots)
+	if e.started > now || !c.member.allows(now, e.started) {
+		return false
+	}
+	// Most hits follow no invalidation, and need not look at the slots. The
+	// version is read before them, so no later application is missed.
+	version := c.gen.version.Load() + 1
+	if e.live.Load() == version {
+		return true
+	}
+	if !c.gen.live(e.stamp, e.slots) {
+		return false
+	}
+	e.live.Store(version)
+	return true
 }
 
 // Get returns the value of a key, from memory or from the loader. It returns an
@@ -105,19 +135,23 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
 	if !ok || !c.usable(e, now) {
 		return c.miss(ctx, key, now)
 	}
-	if now < e.expires {
-		if e.hits.Add(1)%hitBatch == 0 {
-			c.frequent(key, e, now)
-		}
-		if e.absent {
-			c.counters.negativeHits.Add(1)
-			return e.value, ErrNotFound
-		}
-		if c.beta > 0 && c.mayRetry(e, now) && refreshes(now, e.expires, e.delta, c.beta, c.o.Random) {
-			c.background(key, refresh, e)
-		}
-		return e.value, nil
+	if now >= e.expires {
+		return c.late(ctx, key, e, now)
 	}
+	if e.hits.Add(1)%hitBatch == 0 {
+		c.frequent(key, e, now)
+	}
+	if e.absent {
+		return e.value, ErrNotFound
+	}
+	if now >= e.early && c.mayRetry(e, now) && refreshes(now, e.expires, e.delta, c.beta, c.o.Random) {
+		c.background(key, refresh, e)
+	}
+	return e.value, nil
+}
+
+// late answers a read of an entry after its lifetime.
+func (c *Cache[K, V]) late(ctx context.Context, key K, e *entry[K, V], now int64) (V, error) {
 	if e.absent || now >= e.expires+c.grace {
 		return c.miss(ctx, key, now)
 	}
@@ -142,8 +176,9 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, now int64) (V, error) {
 		c.counters.uncacheable.Add(1)
 		return c.await(ctx, c.solo(ctx, key, ""))
 	}
+	h := hash(name, c.gen.seed)
 	c.learning.Lock()
-	c.count(name)
+	c.count(h)
 	c.learning.Unlock()
 	for range maxJoins {
 		f, mine := c.join(ctx, key, name, now)
@@ -158,8 +193,8 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, now int64) (V, error) {
 }
 
 // count adds a use of a name to the sketch, under c.learning.
-func (c *Cache[K, V]) count(name string) {
-	if !c.sketch.add(name) {
+func (c *Cache[K, V]) count(h uint32) {
+	if !c.sketch.add(h) {
 		return
 	}
 	for _, k := range c.hot.review(c.sketch) {
@@ -167,22 +202,21 @@ func (c *Cache[K, V]) count(name string) {
 	}
 }
 
-// frequent runs after each 16th hit of an entry.
+// frequent runs after each 64th hit of an entry.
 func (c *Cache[K, V]) frequent(key K, e *entry[K, V], now int64) {
-	c.counters.batches.Add(1)
-	name := c.o.Key(key)
 	c.learning.Lock()
-	c.count(name)
-	if !e.absent {
-		demoted, ok := c.hot.promote(c.sketch, hotKey[K]{key, name, uint64(e.weight)})
+	c.count(e.hash)
+	hot := e.hot.Load()
+	if !hot && !e.absent {
+		var demoted *hotKey[K]
+		demoted, hot = c.hot.promote(c.sketch, hotKey[K]{key, e.name, e.hash, uint64(e.weight)})
 		if demoted != nil {
 			c.heat(demoted.key, false)
 		}
-		if ok {
+		if hot {
 			c.heat(key, true)
 		}
 	}
-	hot := c.hot.keys[name] != nil
 	c.learning.Unlock()
 	if hot {
 		c.prefetch(e, now)

@@ -7,6 +7,7 @@ import "sync/atomic"
 type generations struct {
 	applied atomic.Uint64 // S of the specification
 	floor   atomic.Uint64
+	version atomic.Uint64 // grows when an application is complete
 	slots   []atomic.Uint64
 	seed    uint32
 }
@@ -29,10 +30,14 @@ func (g *generations) apply(tags []string) {
 	for _, tag := range tags {
 		raise(&g.slots[g.slot(tag)], s)
 	}
+	g.version.Add(1)
 }
 
 // flush invalidates all entries, and the results of all loads in progress.
-func (g *generations) flush() { raise(&g.floor, g.applied.Add(1)) }
+func (g *generations) flush() {
+	raise(&g.floor, g.applied.Add(1))
+	g.version.Add(1)
+}
 
 // live reports whether no invalidation of the slots has been applied since the
 // load with the token began.

@@ -211,7 +211,7 @@ func (c *Cache[K, V]) conclude(f *flight[K, V], result Result[K, V], err error, 
 			f.entry, outcome = nil, &PanicError{Value: p, Stack: debug.Stack()}
 		}
 	}()
-	e := &entry[K, V]{stamp: f.token, started: f.started, absent: err != nil, value: f.value, weight: 1}
+	e := &entry[K, V]{stamp: f.token, started: f.started, absent: err != nil, value: f.value, weight: 1, name: f.name, hash: hash(f.name, c.gen.seed)}
 	if !e.absent {
 		e.weight = max(1, c.o.Weigh(f.key, e.value))
 		e.edges = result.Edges[:min(len(result.Edges), maxEdges)]
@@ -259,6 +259,10 @@ func (c *Cache[K, V]) schedule(e *entry[K, V], name string, now, took int64) {
 	c.lastTTL = c.lifetime.ttl(c.changes, p95, c.o.Random())
 	e.expires = now + c.lastTTL
 	e.delta = min(maxDelta, max(took, p95))
+	e.early = e.expires - e.delta*c.beta>>8*largestExp>>16
+	if c.beta == 0 {
+		e.early = e.expires
+	}
 }
 
 // keep stores the entry of a load, under c.learning, and reports whether its
@@ -270,7 +274,7 @@ func (c *Cache[K, V]) keep(e *entry[K, V], f *flight[K, V], fits bool) (hot bool
 	}
 	fits = fits && uint64(e.weight) <= c.o.MaxWeight/weightPart
 	if e.absent {
-		fits = fits && c.negative > 0 && c.sketch.estimate(f.name) >= 2
+		fits = fits && c.negative > 0 && c.sketch.estimate(e.hash) >= 2
 	}
 	k := c.hot.keys[f.name]
 	if fits && k != nil {

@@ -4,29 +4,27 @@ import "strings"
 
 const (
 	sketchRows  = 4
-	promoteFrom = 8
-	demoteBelow = 4
+	promoteFrom = 4
+	demoteBelow = 2
 	hotShare    = 16 // hot keys weigh at most this part of the maximum
 )
 
-// A sketch estimates how often names were used recently.
+// A sketch estimates how often names were used recently, by their hashes.
 type sketch struct {
 	rows  [sketchRows][]uint8
 	added int
-	seed  uint32
 }
 
-func newSketch(width int, seed uint32) *sketch {
-	s := &sketch{seed: seed}
+func newSketch(width int) *sketch {
+	s := &sketch{}
 	for i := range s.rows {
 		s.rows[i] = make([]uint8, width)
 	}
 	return s
 }
 
-// counters returns the name's counter of each row.
-func (s *sketch) counters(name string) (at [sketchRows]*uint8) {
-	h := hash(name, s.seed)
+// counters returns the counter of each row for a name with the given hash.
+func (s *sketch) counters(h uint32) (at [sketchRows]*uint8) {
 	g := mix(h^0x9e3779b9) | 1
 	for i := range s.rows {
 		at[i] = &s.rows[i][(h+uint32(i)*g)&uint32(len(s.rows[i])-1)]
@@ -35,8 +33,8 @@ func (s *sketch) counters(name string) (at [sketchRows]*uint8) {
 }
 
 // add counts a use, and reports whether it halved all counters.
-func (s *sketch) add(name string) (aged bool) {
-	for _, counter := range s.counters(name) {
+func (s *sketch) add(h uint32) (aged bool) {
+	for _, counter := range s.counters(h) {
 		if *counter < 255 {
 			*counter++
 		}
@@ -53,9 +51,9 @@ func (s *sketch) add(name string) (aged bool) {
 	return true
 }
 
-func (s *sketch) estimate(name string) int {
+func (s *sketch) estimate(h uint32) int {
 	least := 255
-	for _, counter := range s.counters(name) {
+	for _, counter := range s.counters(h) {
 		least = min(least, int(*counter))
 	}
 	return least
@@ -65,6 +63,7 @@ func (s *sketch) estimate(name string) int {
 type hotKey[K comparable] struct {
 	key    K
 	name   string
+	hash   uint32
 	weight uint64
 }
 
@@ -84,12 +83,12 @@ func (h *hotSet[K]) fits(weight uint64) bool {
 // promote makes a key hot if it fits, at the expense of at most one key that is
 // used less.
 func (h *hotSet[K]) promote(s *sketch, k hotKey[K]) (demoted *hotKey[K], ok bool) {
-	f := s.estimate(k.name)
+	f := s.estimate(k.hash)
 	if f < promoteFrom || h.keys[k.name] != nil {
 		return nil, false
 	}
 	if !h.fits(k.weight) {
-		if demoted = h.coldest(s); demoted == nil || s.estimate(demoted.name) >= f {
+		if demoted = h.coldest(s); demoted == nil || s.estimate(demoted.hash) >= f {
 			return nil, false
 		}
 		h.demote(demoted)
@@ -114,7 +113,7 @@ func (h *hotSet[K]) demote(k *hotKey[K]) {
 func (h *hotSet[K]) coldest(s *sketch) (coldest *hotKey[K]) {
 	least := 0
 	for _, k := range h.keys {
-		f := s.estimate(k.name)
+		f := s.estimate(k.hash)
 		if coldest == nil || f < least || f == least && strings.Compare(k.name, coldest.name) < 0 {
 			coldest, least = k, f
 		}
@@ -125,7 +124,7 @@ func (h *hotSet[K]) coldest(s *sketch) (coldest *hotKey[K]) {
 // review demotes the keys that are not used enough any more.
 func (h *hotSet[K]) review(s *sketch) (demoted []*hotKey[K]) {
 	for _, k := range h.keys {
-		if s.estimate(k.name) < demoteBelow {
+		if s.estimate(k.hash) < demoteBelow {
 			h.demote(k)
 			demoted = append(demoted, k)
 		}

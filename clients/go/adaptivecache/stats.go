@@ -4,7 +4,8 @@ import "sync/atomic"
 
 // counters are those that reads and loads increment.
 type counters struct {
-	batches, lateHits, negativeHits          atomic.Uint64
+	// hits and negativeHits are those of entries that are gone
+	hits, negativeHits, lateHits             atomic.Uint64
 	misses, joined, repeated, uncacheable    atomic.Uint64
 	loads, failed, timedOut, overloaded      atomic.Uint64
 	refreshes, prefetches, omitted, rejected atomic.Uint64
@@ -12,9 +13,7 @@ type counters struct {
 
 // Stats is a snapshot of a cache's counters and estimates.
 type Stats struct {
-	// Hits counts the reads that entries within their lifetime have answered.
-	// It misses up to 15 for each entry.
-	Hits         uint64
+	Hits         uint64 // reads answered by an entry within its lifetime
 	NegativeHits uint64 // of these, reads answered by an absence
 	LateHits     uint64 // reads answered within the grace after the lifetime
 	Misses       uint64 // reads that waited for a load
@@ -47,15 +46,22 @@ type Stats struct {
 	ObservedVersions int64 // values that were compared
 }
 
-// Stats returns the cache's counters and estimates.
+// Stats returns the cache's counters and estimates. It visits all entries.
 func (c *Cache[K, V]) Stats() Stats {
 	n := &c.counters
 	s := Stats{
-		Hits: n.batches.Load() * hitBatch, NegativeHits: n.negativeHits.Load(), LateHits: n.lateHits.Load(),
+		Hits: n.hits.Load(), NegativeHits: n.negativeHits.Load(), LateHits: n.lateHits.Load(),
 		Misses: n.misses.Load(), Joined: n.joined.Load(), Repeated: n.repeated.Load(), Uncacheable: n.uncacheable.Load(),
 		Loads: n.loads.Load(), Failed: n.failed.Load(), TimedOut: n.timedOut.Load(), Overloaded: n.overloaded.Load(),
 		Refreshes: n.refreshes.Load(), Prefetches: n.prefetches.Load(), Omitted: n.omitted.Load(), Rejected: n.rejected.Load(),
 		Entries: c.store.EstimatedSize(), Weight: c.store.WeightedSize(),
+	}
+	for e := range c.store.Values() {
+		hits := uint64(e.uncounted())
+		s.Hits += hits
+		if e.absent {
+			s.NegativeHits += hits
+		}
 	}
 	c.mu.Lock()
 	s.Running = c.loads

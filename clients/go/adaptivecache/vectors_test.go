@@ -186,17 +186,17 @@ func TestSketchVectors(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	var vectors []sketchVector
 	for _, width := range []int{16, 64} {
-		s := newSketch(width, 0)
+		s := newSketch(width)
 		v := sketchVector{Width: width, Aged: []int{}, Estimates: map[string]int{}}
 		for i := range 600 {
 			name := fmt.Sprint("key", int(rng.ExpFloat64()*6))
 			v.Added = append(v.Added, name)
-			if s.add(name) {
+			if s.add(hash(name, 0)) {
 				v.Aged = append(v.Aged, i+1)
 			}
 		}
 		for _, name := range append(slices.Clone(v.Added), "absent") {
-			v.Estimates[name] = s.estimate(name)
+			v.Estimates[name] = s.estimate(hash(name, 0))
 		}
 		vectors = append(vectors, v)
 	}
