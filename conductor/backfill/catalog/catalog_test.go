@@ -78,7 +78,11 @@ func TestZoo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	table, err := read(t, string(zoo), catalog.Ref{Schema: `sch.e"ma`, Table: `ta.b"le`, Column: `va.l"ue`})
+	roles, err := os.ReadFile("testdata/roles.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := read(t, string(roles)+string(zoo), catalog.Ref{Schema: `sch.e"ma`, Table: `ta.b"le`, Column: `va.l"ue`})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -99,6 +99,10 @@ type View struct {
 	Triggers   []Trigger
 	Rules      []Rule
 	Direct     bool // it reads the column itself, not only through other views
+
+	// DefaultGrantees are the roles, quoted, that default privileges of the
+	// current user grant something on new views of this schema.
+	DefaultGrantees []string
 }
 
 // A Comment is a comment on a view, or on one of its columns.

@@ -180,7 +180,7 @@ const grantee = `CASE x.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_use
 
 // mentions searches the sources of functions for the column's name as a word.
 func (r reader) mentions() (err error) {
-	r.t.Mentions, err = rows2text(r, `SELECT f.oid::regprocedure::text FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_language l ON l.oid = f.prolang
+	r.t.Mentions, err = texts(r, `SELECT f.oid::regprocedure::text FROM pg_proc f JOIN pg_namespace n ON n.oid = f.pronamespace JOIN pg_language l ON l.oid = f.prolang
 	WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'muniment_conductor') AND l.lanname NOT IN ('internal', 'c')
 	AND f.prosrc ~* ('(^|\W)' || regexp_replace(replace($1, '"', '""'), '(\W)', '\\\1', 'g') || '(\W|$)')
 	AND NOT EXISTS (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = f.oid AND e.deptype = 'e')
@@ -188,7 +188,7 @@ func (r reader) mentions() (err error) {
 	return err
 }
 
-func rows2text(r reader, sql string, args ...any) ([]string, error) {
+func texts(r reader, sql string, args ...any) ([]string, error) {
 	result, err := r.tx.Query(r.ctx, sql, args...)
 	if err != nil {
 		return nil, err

@@ -66,6 +66,12 @@ func (r reader) parts(v *View) (err error) {
 	if err != nil {
 		return err
 	}
+	v.DefaultGrantees, err = texts(r, `SELECT DISTINCT `+grantee+` FROM pg_default_acl d, LATERAL aclexplode(d.defaclacl) x
+	WHERE d.defaclobjtype = 'r' AND d.defaclrole = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+	AND d.defaclnamespace IN (0, (SELECT relnamespace FROM pg_class WHERE oid = $1)) AND x.grantee <> 0 ORDER BY 1`, v.OID)
+	if err != nil {
+		return err
+	}
 	return r.users(v)
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -156,6 +157,19 @@ func (r *Rig) Run(ctx context.Context, program string, args ...string) (string, 
 		return "", fmt.Errorf("%s %q: %w", program, args, err)
 	}
 	return string(out), nil
+}
+
+// Schema returns the definition of a database, as pg_dump prints it without the
+// key that differs for each call.
+func (r *Rig) Schema(ctx context.Context, database string) (string, error) {
+	dump, err := r.Run(ctx, "pg_dump", "--schema-only", database)
+	var lines []string
+	for line := range strings.SplitSeq(dump, "\n") {
+		if !strings.HasPrefix(line, `\restrict `) && !strings.HasPrefix(line, `\unrestrict `) {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n"), err
 }
 
 // Stop ends the server and removes its data.

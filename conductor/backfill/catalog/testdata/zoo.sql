@@ -1,8 +1,5 @@
 -- A table whose column "va.l""ue" has every dependant that a backfill handles,
 -- with hostile names.
-CREATE ROLE "re.ad""er";
-CREATE ROLE "view owner";
-CREATE ROLE writer;
 CREATE SCHEMA "sch.e""ma";
 GRANT USAGE ON SCHEMA "sch.e""ma" TO PUBLIC;
 SET search_path = "sch.e""ma", public;
