@@ -13,7 +13,7 @@ const (
 	MaxChecks = 48
 	MaxDetail = 512 // characters of a detail of a data check
 	minDraws  = 999
-	maxDraws  = 99_999
+	maxDraws  = 19_999
 	maxUnit   = 32
 	maxCount  = 1e9  // of requests in a window, and of MinPer
 	maxNumber = 1e18 // in samples, and of Absolute

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"muniment.dev/muniment/internal/soak"
 )
 
 const seed = "00112233445566778899aabbccddeeff"
@@ -90,6 +92,7 @@ func spinnaker(t testing.TB) []issueSeries {
 // TestSpinnaker judges the series that a rank test passed. Each point of a
 // series is a window.
 func TestSpinnaker(t *testing.T) {
+	soak.WithoutRace(t)
 	all := spinnaker(t)
 	if len(all) != 2 {
 		t.Fatalf("%d series, want 2", len(all))
@@ -188,6 +191,7 @@ func TestZeroBaseline(t *testing.T) {
 }
 
 func TestTails(t *testing.T) {
+	soak.WithoutRace(t)
 	for _, test := range []struct {
 		name      string
 		direction Direction
@@ -229,6 +233,7 @@ func TestTails(t *testing.T) {
 // TestPairsForConfidence checks that few pairs allow no conclusion about tails,
 // and that required checks share the accepted probability.
 func TestPairsForConfidence(t *testing.T) {
+	soak.WithoutRace(t)
 	c := NewConfig(seed, 5)
 	c.MinPairs = 1
 	tails := func(n int) {
@@ -338,6 +343,7 @@ func TestVerdicts(t *testing.T) {
 // TestNoisyTails simulates runs without any effect whose tails differ by a
 // factor of five. Failures are rarer than alpha.
 func TestNoisyTails(t *testing.T) {
+	soak.WithoutRace(t)
 	random := rand.New(rand.NewPCG(1, 2))
 	noisy := func(int) map[string]Sample {
 		return map[string]Sample{"p99": {math.Exp(random.Float64() * math.Log(5)), 500}}
@@ -347,14 +353,14 @@ func TestNoisyTails(t *testing.T) {
 	k.Required, k.Relative = true, 0
 	c.Checks = []Check{k}
 	failed := 0
-	const runs = 400
+	const runs = 200
 	for range runs {
 		if analyze(t, c, noisy, noisy).Results[0].Result == Fail {
 			failed++
 		}
 	}
-	// Half of alpha is on the bad side: 10 of 400 on average.
-	if failed > 25 {
+	// Half of alpha is on the bad side: 5 of 200 on average.
+	if failed > 15 {
 		t.Errorf("%d of %d identical runs failed", failed, runs)
 	}
 	t.Logf("%d of %d identical runs failed", failed, runs)
@@ -458,6 +464,7 @@ func TestParseRefuses(t *testing.T) {
 
 // TestSize checks that the largest report is within its limit.
 func TestSize(t *testing.T) {
+	soak.WithoutRace(t)
 	c := NewConfig(seed, MaxPairs)
 	c.Draws = minDraws
 	value := func(int) map[string]Sample {

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"testing"
+
+	"muniment.dev/muniment/internal/soak"
 )
 
 var update = flag.Bool("update", false, "write docs/spec/vectors/aca.json and aca-statistics.json")
@@ -113,6 +115,7 @@ func vectorInputs(t *testing.T) (names []string, inputs []vectorInput) {
 }
 
 func TestVectors(t *testing.T) {
+	soak.WithoutRace(t)
 	names, inputs := vectorInputs(t)
 	var all []vector
 	for i, in := range inputs {
@@ -288,6 +291,7 @@ func randomErrors(random *rand.Rand) *errorsVector {
 }
 
 func TestStatisticsVectors(t *testing.T) {
+	soak.WithoutRace(t)
 	random := rand.New(rand.NewPCG(2, 16))
 	var all []statisticsVector
 	for _, s := range []string{seed, "ffffffffffffffffffffffffffffffff", "00000000000000000000000000000000"} {
