@@ -73,6 +73,15 @@ func NewPostgres(ctx context.Context, db Querier) (*Postgres, error) {
 	return p, err
 }
 
+// queryTimeout bounds a query, which takes milliseconds.
+const queryTimeout = 30 * time.Second
+
+// toTheEnd returns a context for a query that an interruption of the window
+// does not cancel, because that would close the connection.
+func toTheEnd(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), queryTimeout)
+}
+
 // counters are cumulative. The epoch changes if they were reset, or if the
 // extension evicted statements and their counters.
 type counters struct {
@@ -81,6 +90,8 @@ type counters struct {
 }
 
 func (p *Postgres) read(ctx context.Context) (c counters, err error) {
+	ctx, cancel := toTheEnd(ctx)
+	defer cancel()
 	if err := p.db.QueryRow(ctx, p.sql).Scan(&c.statements, &c.wal, &c.blocks, &c.epoch); err != nil {
 		return c, fmt.Errorf("counters of the database: %w", err)
 	}
@@ -163,6 +174,8 @@ func (p *Postgres) watch(ctx context.Context) *watch {
 }
 
 func (w *watch) look(ctx context.Context, db Querier) error {
+	ctx, cancel := toTheEnd(ctx)
+	defer cancel()
 	rows, err := db.Query(ctx, `SELECT l.pid, extract(epoch FROM l.waitstart)::float8
 		FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 		WHERE NOT l.granted AND l.waitstart IS NOT NULL AND a.datname = current_database()
@@ -195,8 +208,8 @@ func (w *watch) count() int {
 	return len(w.seen)
 }
 
-// stop ends the watch after the look that is under way, whose cancellation
-// would close the connection. It returns the number of waits.
+// stop ends the watch after the look that is under way, and returns the number
+// of waits.
 func (w *watch) stop() (int, error) {
 	close(w.end)
 	<-w.done

@@ -2,6 +2,7 @@ package measure
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -120,6 +121,45 @@ func TestPostgres(t *testing.T) {
 	w, err := measured(func() { d.admin("SELECT extensions.pg_stat_statements_reset()") })
 	if err == nil || !strings.Contains(err.Error(), "reset within the window") || len(w.Samples) > 0 {
 		t.Errorf("after a reset: samples %v, error %v", w.Samples, err)
+	}
+}
+
+// held waits for an advisory lock instead of looking for lock waits.
+type held struct{ Querier }
+
+func (h held) Query(ctx context.Context, _ string, _ ...any) (pgx.Rows, error) {
+	return h.Querier.Query(ctx, "SELECT 1::int4, 1::float8 FROM pg_advisory_lock(7)")
+}
+
+// TestInterruption interrupts a window while a query is under way. The
+// connection must be usable after that.
+func TestInterruption(t *testing.T) {
+	d := newDatabase(t)
+	d.admin("CREATE EXTENSION pg_stat_statements")
+	own, admin := d.as("conductor", d.name), d.as(postgresrig.User, d.name)
+	p, err := NewPostgres(t.Context(), own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.db = held{own}
+	d.exec(admin, "SELECT pg_advisory_lock(7)")
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	_, _, err = Window(ctx, aca.Window{}, time.Now, []Source{p}, func(context.Context) error {
+		d.await("the query waits", func() bool {
+			var n int
+			err := admin.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&n)
+			return err == nil && n == 1
+		})
+		interrupt()
+		d.exec(admin, "SELECT pg_advisory_unlock(7)")
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("error %v", err)
+	}
+	if _, err := p.read(t.Context()); err != nil {
+		t.Errorf("after the interruption: %v", err)
 	}
 }
 
