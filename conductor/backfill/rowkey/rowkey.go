@@ -15,18 +15,21 @@ import (
 )
 
 // A Key consists of columns that identify a row and have a btree index.
+//
+// It can be kept as JSON.
 type Key struct {
-	Index   string // its name
-	Columns []Column
+	Index   string   `json:"index"` // its name
+	Columns []Column `json:"columns"`
 }
 
 // A Column is a column of a key.
 type Column struct {
-	Name      string
-	Type      string // with its schema
-	Collation string // a COLLATE clause, or empty
+	Name      string `json:"name"`
+	Type      string `json:"type"`                // with its schema
+	Collation string `json:"collation,omitempty"` // a COLLATE clause
 
-	schema string // of the operators that compare the type, quoted
+	// Operators is the quoted schema of the operators that compare the type.
+	Operators string `json:"operators"`
 }
 
 // ErrNoKey is the error of a table without a key.
@@ -97,7 +100,7 @@ func (k *Key) find(ctx context.Context, tx pgx.Tx, table uint32) error {
 		return err
 	}
 	k.Columns, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (c Column, err error) {
-		err = row.Scan(&c.Name, &c.Type, &c.Collation, &c.schema)
+		err = row.Scan(&c.Name, &c.Type, &c.Collation, &c.Operators)
 		return c, err
 	})
 	return err
@@ -155,7 +158,7 @@ func (k Key) At(row, position string) string {
 
 // term compares one column.
 func (k Key) term(row, position string, i int, operator string) string {
-	return fmt.Sprintf("%s OPERATOR(%s.%s) %s", k.field(row, i), k.Columns[i].schema, operator, k.value(position, i))
+	return fmt.Sprintf("%s OPERATOR(%s.%s) %s", k.field(row, i), k.Columns[i].Operators, operator, k.value(position, i))
 }
 
 // compare compares rows in lexicographic order. A comparison of rows uses an
@@ -165,10 +168,10 @@ func (k Key) compare(row, position, strict, last string) string {
 	same := true
 	for i, c := range k.Columns {
 		values = append(values, k.value(position, i))
-		same = same && c.schema == k.Columns[0].schema
+		same = same && c.Operators == k.Columns[0].Operators
 	}
 	if same {
-		return fmt.Sprintf("ROW(%s) OPERATOR(%s.%s) ROW(%s)", strings.Join(k.fields(row), ", "), k.Columns[0].schema, last, strings.Join(values, ", "))
+		return fmt.Sprintf("ROW(%s) OPERATOR(%s.%s) ROW(%s)", strings.Join(k.fields(row), ", "), k.Columns[0].Operators, last, strings.Join(values, ", "))
 	}
 	end := len(k.Columns) - 1
 	sql := k.term(row, position, end, last)

@@ -2,6 +2,7 @@ package rowkey_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -63,13 +64,19 @@ func texts(t *testing.T, conn *pgx.Conn, sql string, args ...any) []string {
 	return out
 }
 
-func find(t *testing.T, conn *pgx.Conn, table string) (rowkey.Key, error) {
+// find returns the key of a table, as it is after a round trip through JSON.
+func find(t *testing.T, conn *pgx.Conn, table string) (key rowkey.Key, err error) {
 	t.Helper()
 	var oid int64
 	if err := conn.QueryRow(t.Context(), "SELECT $1::text::regclass::oid::bigint", table).Scan(&oid); err != nil {
 		t.Fatal(err)
 	}
-	return rowkey.Find(t.Context(), conn, uint32(oid))
+	found, err := rowkey.Find(t.Context(), conn, uint32(oid))
+	text, failed := json.Marshal(found)
+	if err := errors.Join(failed, json.Unmarshal(text, &key)); err != nil {
+		t.Fatal(err)
+	}
+	return key, err
 }
 
 func TestFind(t *testing.T) {

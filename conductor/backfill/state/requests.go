@@ -118,8 +118,9 @@ func Listen(ctx context.Context, conn *pgx.Conn) error {
 }
 
 // Await returns when the connection has received a notification for the job, or
-// the time has passed. Notifications get lost behind a pooler in transaction
-// mode, so the caller reads the tables in either case.
+// for any job if it is empty, or the time has passed. Notifications get lost
+// behind a pooler in transaction mode, so the caller reads the tables in either
+// case.
 func Await(ctx context.Context, conn *pgx.Conn, job string, atMost time.Duration) error {
 	limited, cancel := context.WithTimeout(ctx, atMost)
 	defer cancel()
@@ -134,7 +135,7 @@ func Await(ctx context.Context, conn *pgx.Conn, job string, atMost time.Duration
 		if err != nil {
 			return fmt.Errorf("wait for a notification: %w", err)
 		}
-		if n.Channel == Channel && n.Payload == job {
+		if n.Channel == Channel && (n.Payload == job || job == "") {
 			return nil
 		}
 	}
