@@ -283,6 +283,7 @@ func TestEveryRPCNamesItsTenant(t *testing.T) {
 var appenders = map[string]string{
 	"attestation":         "appender appender+",
 	"backfill-checkpoint": "appender appender+",
+	"backfill-step":       "appender appender+",
 	"config":              "the server",
 	"control":             "approver",
 	"control-set":         "approver",

@@ -288,7 +288,7 @@ func TestBackfillCheckpoint(t *testing.T) {
 }
 
 func TestKinds(t *testing.T) {
-	if got := fmt.Sprint(Kinds()); got != "[attestation backfill-checkpoint config control control-set erasure exception-decision exception-request export-manifest finding gate-decision inventory key-event metric-snapshot triage-action verification-report vetting]" {
+	if got := fmt.Sprint(Kinds()); got != "[attestation backfill-checkpoint backfill-step config control control-set erasure exception-decision exception-request export-manifest finding gate-decision inventory key-event metric-snapshot triage-action verification-report vetting]" {
 		t.Errorf("kinds: %s", got)
 	}
 	if IsEvent("attestation") || !IsEvent("backfill-checkpoint") || IsEvent("gossip") {

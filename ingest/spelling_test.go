@@ -15,7 +15,7 @@ import (
 
 // messages are the messages of the typed kinds.
 var messages = map[string]proto.Message{
-	"backfill-checkpoint": &munimentv1.BackfillCheckpoint{}, "config": &munimentv1.Config{}, "control": &munimentv1.Control{}, "erasure": &munimentv1.Erasure{},
+	"backfill-checkpoint": &munimentv1.BackfillCheckpoint{}, "backfill-step": &munimentv1.BackfillStep{}, "config": &munimentv1.Config{}, "control": &munimentv1.Control{}, "erasure": &munimentv1.Erasure{},
 	"control-set": &munimentv1.ControlSet{}, "exception-decision": &munimentv1.ExceptionDecision{}, "exception-request": &munimentv1.ExceptionRequest{}, "key-event": &munimentv1.KeyEvent{},
 	"export-manifest": &munimentv1.ExportManifest{}, "finding": &munimentv1.Finding{}, "gate-decision": &munimentv1.GateDecision{},
 	"inventory": &munimentv1.Inventory{}, "metric-snapshot": &munimentv1.MetricSnapshot{}, "triage-action": &munimentv1.TriageAction{},

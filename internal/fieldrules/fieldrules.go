@@ -64,6 +64,8 @@ var patterns = map[string]string{
 	`^[a-z0-9-]{1,64}$`:                                   "must be 1 to 64 lowercase letters, digits and hyphens",
 	`^$|^[a-z0-9-]{1,64}$`:                                "must be 1 to 64 lowercase letters, digits and hyphens",
 	`^$|^sha256:[0-9a-f]{64}$`:                            "must be sha256: and 64 lowercase hexadecimal digits",
+	`^$|^[0-9a-f]{64}$`:                                   "must be 64 lowercase hexadecimal digits",
+	`^$|^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`:                "must be 1 to 64 letters, digits, dots, underscores and hyphens, and begin with a letter or digit",
 	`^[0-9a-f]{32}$`:                                      "must be 32 lowercase hexadecimal digits",
 	`^sha256:[0-9a-f]{64}$`:                               "must be sha256: and 64 lowercase hexadecimal digits",
 	`^$|^sha256:[0-9a-fA-F]{64}$`:                         "must be sha256: and 64 hexadecimal digits",

@@ -7,6 +7,7 @@ package kindname
 const (
 	Attestation        = "attestation"         // a signed statement, an SBOM or any other document
 	BackfillCheckpoint = "backfill-checkpoint" // the progress of a column backfill
+	BackfillStep       = "backfill-step"       // the intent or outcome of a step of a column backfill
 	Config             = "config"              // a document that governs the stream from this entry on
 	Control            = "control"             // a rule that the company has committed to
 	ControlSet         = "control-set"         // the controls that gates enforce

@@ -22,8 +22,8 @@ func walk(fields []field, visit func(field)) {
 // TestTable checks that the options of the messages are complete and
 // consistent.
 func TestTable(t *testing.T) {
-	if len(All()) != 17 {
-		t.Errorf("%d kinds, want 17", len(All()))
+	if len(All()) != 18 {
+		t.Errorf("%d kinds, want 18", len(All()))
 	}
 	placeholder := regexp.MustCompile(`\{(\w+)(\|day)?\}`)
 	orders := map[uint32]string{}
@@ -128,7 +128,7 @@ func TestSummary(t *testing.T) {
 }
 
 func TestRelations(t *testing.T) {
-	want := []string{"found-by", "excepted-by", "gated-by", "measured-by", "acted-on-by", "exported-in", "listed-in", "reported-by", "vetted-by"}
+	want := []string{"found-by", "excepted-by", "gated-by", "measured-by", "acted-on-by", "exported-in", "listed-in", "reported-by", "vetted-by", "backfilled-by"}
 	if got := Relations(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

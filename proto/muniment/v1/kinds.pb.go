@@ -147,6 +147,248 @@ func (x *BackfillCheckpoint) GetRollbackReady() bool {
 	return false
 }
 
+// A step of an online column backfill: its intent, or its outcome. See
+// docs/spec/backfill.md, section 7.
+type BackfillStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What is being backfilled, as in the checkpoints.
+	Entity string `protobuf:"bytes,1,opt,name=entity,proto3" json:"entity,omitempty"`
+	// The file that defines the job, by its SHA-256.
+	Job *Artifact `protobuf:"bytes,2,opt,name=job,proto3" json:"job,omitempty"`
+	// Identifies the execution of the job.
+	Run   string `protobuf:"bytes,3,opt,name=run,proto3" json:"run,omitempty"`
+	Step  string `protobuf:"bytes,4,opt,name=step,proto3" json:"step,omitempty"`
+	Phase string `protobuf:"bytes,5,opt,name=phase,proto3" json:"phase,omitempty"`
+	// Whether the step was carried out. Only in outcomes.
+	Result string `protobuf:"bytes,6,opt,name=result,proto3" json:"result,omitempty"`
+	// By the clock of the runner.
+	Ts *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=ts,proto3" json:"ts,omitempty"`
+	// The person or program that acted.
+	Actor string `protobuf:"bytes,8,opt,name=actor,proto3" json:"actor,omitempty"`
+	// As in BackfillCheckpoint.
+	Checkpoint string `protobuf:"bytes,9,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// As in BackfillCheckpoint.
+	AcaScore *float64 `protobuf:"fixed64,10,opt,name=aca_score,json=acaScore,proto3,oneof" json:"aca_score,omitempty"`
+	// The verdict of docs/spec/aca.md.
+	Verdict string `protobuf:"bytes,11,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	// Number of rows whose columns do not agree.
+	Differences *uint64 `protobuf:"varint,12,opt,name=differences,proto3,oneof" json:"differences,omitempty"`
+	// The rehearsal counts until then.
+	Expires *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=expires,proto3" json:"expires,omitempty"`
+	// The entry with the intent of the step. Only in outcomes.
+	Intent *EntryReference `protobuf:"bytes,14,opt,name=intent,proto3" json:"intent,omitempty"`
+	// The entry of kind backfill-checkpoint that the outcome is about.
+	CheckpointEntry *EntryReference `protobuf:"bytes,15,opt,name=checkpoint_entry,json=checkpointEntry,proto3" json:"checkpoint_entry,omitempty"`
+	// The report of the canary analysis (docs/spec/aca.md).
+	Report        *structpb.Struct `protobuf:"bytes,16,opt,name=report,proto3" json:"report,omitempty"`
+	Details       *structpb.Struct `protobuf:"bytes,17,opt,name=details,proto3" json:"details,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackfillStep) Reset() {
+	*x = BackfillStep{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackfillStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackfillStep) ProtoMessage() {}
+
+func (x *BackfillStep) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackfillStep.ProtoReflect.Descriptor instead.
+func (*BackfillStep) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *BackfillStep) GetEntity() string {
+	if x != nil {
+		return x.Entity
+	}
+	return ""
+}
+
+func (x *BackfillStep) GetJob() *Artifact {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *BackfillStep) GetRun() string {
+	if x != nil {
+		return x.Run
+	}
+	return ""
+}
+
+func (x *BackfillStep) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *BackfillStep) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *BackfillStep) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *BackfillStep) GetTs() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ts
+	}
+	return nil
+}
+
+func (x *BackfillStep) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *BackfillStep) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+func (x *BackfillStep) GetAcaScore() float64 {
+	if x != nil && x.AcaScore != nil {
+		return *x.AcaScore
+	}
+	return 0
+}
+
+func (x *BackfillStep) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *BackfillStep) GetDifferences() uint64 {
+	if x != nil && x.Differences != nil {
+		return *x.Differences
+	}
+	return 0
+}
+
+func (x *BackfillStep) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *BackfillStep) GetIntent() *EntryReference {
+	if x != nil {
+		return x.Intent
+	}
+	return nil
+}
+
+func (x *BackfillStep) GetCheckpointEntry() *EntryReference {
+	if x != nil {
+		return x.CheckpointEntry
+	}
+	return nil
+}
+
+func (x *BackfillStep) GetReport() *structpb.Struct {
+	if x != nil {
+		return x.Report
+	}
+	return nil
+}
+
+func (x *BackfillStep) GetDetails() *structpb.Struct {
+	if x != nil {
+		return x.Details
+	}
+	return nil
+}
+
+// Another entry of the log.
+type EntryReference struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Index *uint64                `protobuf:"varint,1,opt,name=index,proto3,oneof" json:"index,omitempty"`
+	// Leaf hash of the entry: 64 lowercase hexadecimal digits.
+	LeafHash      string `protobuf:"bytes,2,opt,name=leaf_hash,json=leafHash,proto3" json:"leaf_hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EntryReference) Reset() {
+	*x = EntryReference{}
+	mi := &file_muniment_v1_kinds_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EntryReference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EntryReference) ProtoMessage() {}
+
+func (x *EntryReference) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_kinds_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EntryReference.ProtoReflect.Descriptor instead.
+func (*EntryReference) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *EntryReference) GetIndex() uint64 {
+	if x != nil && x.Index != nil {
+		return *x.Index
+	}
+	return 0
+}
+
+func (x *EntryReference) GetLeafHash() string {
+	if x != nil {
+		return x.LeafHash
+	}
+	return ""
+}
+
 // An artifact by its digests, as in an in-toto ResourceDescriptor.
 type Artifact struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -160,7 +402,7 @@ type Artifact struct {
 
 func (x *Artifact) Reset() {
 	*x = Artifact{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[2]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -172,7 +414,7 @@ func (x *Artifact) String() string {
 func (*Artifact) ProtoMessage() {}
 
 func (x *Artifact) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[2]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -185,7 +427,7 @@ func (x *Artifact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Artifact.ProtoReflect.Descriptor instead.
 func (*Artifact) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{2}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Artifact) GetName() string {
@@ -226,7 +468,7 @@ type ExportManifest struct {
 
 func (x *ExportManifest) Reset() {
 	*x = ExportManifest{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[3]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -238,7 +480,7 @@ func (x *ExportManifest) String() string {
 func (*ExportManifest) ProtoMessage() {}
 
 func (x *ExportManifest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[3]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -251,7 +493,7 @@ func (x *ExportManifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportManifest.ProtoReflect.Descriptor instead.
 func (*ExportManifest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{3}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ExportManifest) GetName() string {
@@ -325,7 +567,7 @@ type ExportFile struct {
 
 func (x *ExportFile) Reset() {
 	*x = ExportFile{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[4]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -337,7 +579,7 @@ func (x *ExportFile) String() string {
 func (*ExportFile) ProtoMessage() {}
 
 func (x *ExportFile) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[4]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -350,7 +592,7 @@ func (x *ExportFile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportFile.ProtoReflect.Descriptor instead.
 func (*ExportFile) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{4}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ExportFile) GetPath() string {
@@ -404,7 +646,7 @@ type PrivacyBudget struct {
 
 func (x *PrivacyBudget) Reset() {
 	*x = PrivacyBudget{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[5]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -416,7 +658,7 @@ func (x *PrivacyBudget) String() string {
 func (*PrivacyBudget) ProtoMessage() {}
 
 func (x *PrivacyBudget) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[5]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -429,7 +671,7 @@ func (x *PrivacyBudget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PrivacyBudget.ProtoReflect.Descriptor instead.
 func (*PrivacyBudget) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{5}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PrivacyBudget) GetEpsilon() float64 {
@@ -486,7 +728,7 @@ type TriageAction struct {
 
 func (x *TriageAction) Reset() {
 	*x = TriageAction{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[6]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -498,7 +740,7 @@ func (x *TriageAction) String() string {
 func (*TriageAction) ProtoMessage() {}
 
 func (x *TriageAction) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[6]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -511,7 +753,7 @@ func (x *TriageAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TriageAction.ProtoReflect.Descriptor instead.
 func (*TriageAction) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{6}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *TriageAction) GetIncident() string {
@@ -616,7 +858,7 @@ type UndoAction struct {
 
 func (x *UndoAction) Reset() {
 	*x = UndoAction{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[7]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +870,7 @@ func (x *UndoAction) String() string {
 func (*UndoAction) ProtoMessage() {}
 
 func (x *UndoAction) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[7]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +883,7 @@ func (x *UndoAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UndoAction.ProtoReflect.Descriptor instead.
 func (*UndoAction) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{7}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *UndoAction) GetAction() string {
@@ -670,7 +912,7 @@ type Correlation struct {
 
 func (x *Correlation) Reset() {
 	*x = Correlation{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[8]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +924,7 @@ func (x *Correlation) String() string {
 func (*Correlation) ProtoMessage() {}
 
 func (x *Correlation) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[8]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +937,7 @@ func (x *Correlation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Correlation.ProtoReflect.Descriptor instead.
 func (*Correlation) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{8}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Correlation) GetTraces() []string {
@@ -741,7 +983,7 @@ type ExceptionRequest struct {
 
 func (x *ExceptionRequest) Reset() {
 	*x = ExceptionRequest{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[9]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +995,7 @@ func (x *ExceptionRequest) String() string {
 func (*ExceptionRequest) ProtoMessage() {}
 
 func (x *ExceptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[9]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +1008,7 @@ func (x *ExceptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExceptionRequest.ProtoReflect.Descriptor instead.
 func (*ExceptionRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{9}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ExceptionRequest) GetId() string {
@@ -847,7 +1089,7 @@ type BreakGlassUse struct {
 
 func (x *BreakGlassUse) Reset() {
 	*x = BreakGlassUse{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[10]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -859,7 +1101,7 @@ func (x *BreakGlassUse) String() string {
 func (*BreakGlassUse) ProtoMessage() {}
 
 func (x *BreakGlassUse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[10]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -872,7 +1114,7 @@ func (x *BreakGlassUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BreakGlassUse.ProtoReflect.Descriptor instead.
 func (*BreakGlassUse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{10}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BreakGlassUse) GetOrigin() string {
@@ -911,7 +1153,7 @@ type ExceptionScope struct {
 
 func (x *ExceptionScope) Reset() {
 	*x = ExceptionScope{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -923,7 +1165,7 @@ func (x *ExceptionScope) String() string {
 func (*ExceptionScope) ProtoMessage() {}
 
 func (x *ExceptionScope) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[11]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -936,7 +1178,7 @@ func (x *ExceptionScope) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExceptionScope.ProtoReflect.Descriptor instead.
 func (*ExceptionScope) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{11}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ExceptionScope) GetSubjects() []*Artifact {
@@ -978,7 +1220,7 @@ type ExceptionDecision struct {
 
 func (x *ExceptionDecision) Reset() {
 	*x = ExceptionDecision{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -990,7 +1232,7 @@ func (x *ExceptionDecision) String() string {
 func (*ExceptionDecision) ProtoMessage() {}
 
 func (x *ExceptionDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[12]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1003,7 +1245,7 @@ func (x *ExceptionDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExceptionDecision.ProtoReflect.Descriptor instead.
 func (*ExceptionDecision) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{12}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ExceptionDecision) GetException() string {
@@ -1075,7 +1317,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1087,7 +1329,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[13]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1100,7 +1342,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{13}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Finding) GetId() string {
@@ -1233,7 +1475,7 @@ type Control struct {
 
 func (x *Control) Reset() {
 	*x = Control{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1245,7 +1487,7 @@ func (x *Control) String() string {
 func (*Control) ProtoMessage() {}
 
 func (x *Control) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[14]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1258,7 +1500,7 @@ func (x *Control) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Control.ProtoReflect.Descriptor instead.
 func (*Control) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{14}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Control) GetId() string {
@@ -1373,7 +1615,7 @@ type SlaDays struct {
 
 func (x *SlaDays) Reset() {
 	*x = SlaDays{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1627,7 @@ func (x *SlaDays) String() string {
 func (*SlaDays) ProtoMessage() {}
 
 func (x *SlaDays) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[15]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1640,7 @@ func (x *SlaDays) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlaDays.ProtoReflect.Descriptor instead.
 func (*SlaDays) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{15}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SlaDays) GetCritical() uint32 {
@@ -1443,7 +1685,7 @@ type ControlTarget struct {
 
 func (x *ControlTarget) Reset() {
 	*x = ControlTarget{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1697,7 @@ func (x *ControlTarget) String() string {
 func (*ControlTarget) ProtoMessage() {}
 
 func (x *ControlTarget) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[16]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1710,7 @@ func (x *ControlTarget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlTarget.ProtoReflect.Descriptor instead.
 func (*ControlTarget) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{16}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ControlTarget) GetTypes() []string {
@@ -1497,7 +1739,7 @@ type ControlCheck struct {
 
 func (x *ControlCheck) Reset() {
 	*x = ControlCheck{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1509,7 +1751,7 @@ func (x *ControlCheck) String() string {
 func (*ControlCheck) ProtoMessage() {}
 
 func (x *ControlCheck) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[17]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1522,7 +1764,7 @@ func (x *ControlCheck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlCheck.ProtoReflect.Descriptor instead.
 func (*ControlCheck) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{17}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ControlCheck) GetRequire() []*Requirement {
@@ -1568,7 +1810,7 @@ type Requirement struct {
 
 func (x *Requirement) Reset() {
 	*x = Requirement{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1580,7 +1822,7 @@ func (x *Requirement) String() string {
 func (*Requirement) ProtoMessage() {}
 
 func (x *Requirement) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[18]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1593,7 +1835,7 @@ func (x *Requirement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Requirement.ProtoReflect.Descriptor instead.
 func (*Requirement) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{18}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Requirement) GetName() string {
@@ -1672,7 +1914,7 @@ type ControlMode struct {
 
 func (x *ControlMode) Reset() {
 	*x = ControlMode{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1684,7 +1926,7 @@ func (x *ControlMode) String() string {
 func (*ControlMode) ProtoMessage() {}
 
 func (x *ControlMode) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[19]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1939,7 @@ func (x *ControlMode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlMode.ProtoReflect.Descriptor instead.
 func (*ControlMode) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{19}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ControlMode) GetStage() string {
@@ -1737,7 +1979,7 @@ type ExceptionRules struct {
 
 func (x *ExceptionRules) Reset() {
 	*x = ExceptionRules{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1991,7 @@ func (x *ExceptionRules) String() string {
 func (*ExceptionRules) ProtoMessage() {}
 
 func (x *ExceptionRules) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[20]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +2004,7 @@ func (x *ExceptionRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExceptionRules.ProtoReflect.Descriptor instead.
 func (*ExceptionRules) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{20}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExceptionRules) GetMaxDays() uint32 {
@@ -1811,7 +2053,7 @@ type ControlSet struct {
 
 func (x *ControlSet) Reset() {
 	*x = ControlSet{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1823,7 +2065,7 @@ func (x *ControlSet) String() string {
 func (*ControlSet) ProtoMessage() {}
 
 func (x *ControlSet) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[21]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1836,7 +2078,7 @@ func (x *ControlSet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlSet.ProtoReflect.Descriptor instead.
 func (*ControlSet) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{21}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ControlSet) GetVersion() string {
@@ -1918,7 +2160,7 @@ type NamedSigner struct {
 
 func (x *NamedSigner) Reset() {
 	*x = NamedSigner{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2172,7 @@ func (x *NamedSigner) String() string {
 func (*NamedSigner) ProtoMessage() {}
 
 func (x *NamedSigner) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[22]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2185,7 @@ func (x *NamedSigner) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NamedSigner.ProtoReflect.Descriptor instead.
 func (*NamedSigner) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{22}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *NamedSigner) GetName() string {
@@ -2007,7 +2249,7 @@ type ControlReference struct {
 
 func (x *ControlReference) Reset() {
 	*x = ControlReference{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[23]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2019,7 +2261,7 @@ func (x *ControlReference) String() string {
 func (*ControlReference) ProtoMessage() {}
 
 func (x *ControlReference) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[23]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2032,7 +2274,7 @@ func (x *ControlReference) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlReference.ProtoReflect.Descriptor instead.
 func (*ControlReference) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{23}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ControlReference) GetId() string {
@@ -2062,7 +2304,7 @@ type ImagePath struct {
 
 func (x *ImagePath) Reset() {
 	*x = ImagePath{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[24]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2316,7 @@ func (x *ImagePath) String() string {
 func (*ImagePath) ProtoMessage() {}
 
 func (x *ImagePath) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[24]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2329,7 @@ func (x *ImagePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ImagePath.ProtoReflect.Descriptor instead.
 func (*ImagePath) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{24}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ImagePath) GetApiVersion() string {
@@ -2134,7 +2376,7 @@ type KeyEvent struct {
 
 func (x *KeyEvent) Reset() {
 	*x = KeyEvent{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[25]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2146,7 +2388,7 @@ func (x *KeyEvent) String() string {
 func (*KeyEvent) ProtoMessage() {}
 
 func (x *KeyEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[25]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2159,7 +2401,7 @@ func (x *KeyEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyEvent.ProtoReflect.Descriptor instead.
 func (*KeyEvent) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{25}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *KeyEvent) GetKeyId() string {
@@ -2265,7 +2507,7 @@ type GateDecision struct {
 
 func (x *GateDecision) Reset() {
 	*x = GateDecision{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[26]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2277,7 +2519,7 @@ func (x *GateDecision) String() string {
 func (*GateDecision) ProtoMessage() {}
 
 func (x *GateDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[26]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2290,7 +2532,7 @@ func (x *GateDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GateDecision.ProtoReflect.Descriptor instead.
 func (*GateDecision) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{26}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GateDecision) GetStage() string {
@@ -2435,7 +2677,7 @@ type ControlResult struct {
 
 func (x *ControlResult) Reset() {
 	*x = ControlResult{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[27]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +2689,7 @@ func (x *ControlResult) String() string {
 func (*ControlResult) ProtoMessage() {}
 
 func (x *ControlResult) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[27]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +2702,7 @@ func (x *ControlResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ControlResult.ProtoReflect.Descriptor instead.
 func (*ControlResult) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{27}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ControlResult) GetControl() string {
@@ -2544,7 +2786,7 @@ type Inventory struct {
 
 func (x *Inventory) Reset() {
 	*x = Inventory{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[28]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2556,7 +2798,7 @@ func (x *Inventory) String() string {
 func (*Inventory) ProtoMessage() {}
 
 func (x *Inventory) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[28]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2569,7 +2811,7 @@ func (x *Inventory) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Inventory.ProtoReflect.Descriptor instead.
 func (*Inventory) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{28}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Inventory) GetEnvironment() string {
@@ -2680,7 +2922,7 @@ type InventoryItem struct {
 
 func (x *InventoryItem) Reset() {
 	*x = InventoryItem{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[29]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +2934,7 @@ func (x *InventoryItem) String() string {
 func (*InventoryItem) ProtoMessage() {}
 
 func (x *InventoryItem) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[29]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +2947,7 @@ func (x *InventoryItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryItem.ProtoReflect.Descriptor instead.
 func (*InventoryItem) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{29}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *InventoryItem) GetArtifact() *Artifact {
@@ -2776,7 +3018,7 @@ type InventoryPart struct {
 
 func (x *InventoryPart) Reset() {
 	*x = InventoryPart{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2788,7 +3030,7 @@ func (x *InventoryPart) String() string {
 func (*InventoryPart) ProtoMessage() {}
 
 func (x *InventoryPart) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[30]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2801,7 +3043,7 @@ func (x *InventoryPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InventoryPart.ProtoReflect.Descriptor instead.
 func (*InventoryPart) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{30}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *InventoryPart) GetDigest() map[string]string {
@@ -2836,7 +3078,7 @@ type UnidentifiedItem struct {
 
 func (x *UnidentifiedItem) Reset() {
 	*x = UnidentifiedItem{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2848,7 +3090,7 @@ func (x *UnidentifiedItem) String() string {
 func (*UnidentifiedItem) ProtoMessage() {}
 
 func (x *UnidentifiedItem) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[31]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2861,7 +3103,7 @@ func (x *UnidentifiedItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnidentifiedItem.ProtoReflect.Descriptor instead.
 func (*UnidentifiedItem) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{31}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *UnidentifiedItem) GetName() string {
@@ -2922,7 +3164,7 @@ type MetricSnapshot struct {
 
 func (x *MetricSnapshot) Reset() {
 	*x = MetricSnapshot{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2934,7 +3176,7 @@ func (x *MetricSnapshot) String() string {
 func (*MetricSnapshot) ProtoMessage() {}
 
 func (x *MetricSnapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[32]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2947,7 +3189,7 @@ func (x *MetricSnapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricSnapshot.ProtoReflect.Descriptor instead.
 func (*MetricSnapshot) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{32}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *MetricSnapshot) GetService() string {
@@ -2995,7 +3237,7 @@ type MetricWindow struct {
 
 func (x *MetricWindow) Reset() {
 	*x = MetricWindow{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3007,7 +3249,7 @@ func (x *MetricWindow) String() string {
 func (*MetricWindow) ProtoMessage() {}
 
 func (x *MetricWindow) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[33]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3020,7 +3262,7 @@ func (x *MetricWindow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MetricWindow.ProtoReflect.Descriptor instead.
 func (*MetricWindow) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{33}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *MetricWindow) GetFrom() *timestamppb.Timestamp {
@@ -3052,7 +3294,7 @@ type Metric struct {
 
 func (x *Metric) Reset() {
 	*x = Metric{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3064,7 +3306,7 @@ func (x *Metric) String() string {
 func (*Metric) ProtoMessage() {}
 
 func (x *Metric) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[34]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3077,7 +3319,7 @@ func (x *Metric) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metric.ProtoReflect.Descriptor instead.
 func (*Metric) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{34}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Metric) GetName() string {
@@ -3130,7 +3372,7 @@ type VerificationReport struct {
 
 func (x *VerificationReport) Reset() {
 	*x = VerificationReport{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[35]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3142,7 +3384,7 @@ func (x *VerificationReport) String() string {
 func (*VerificationReport) ProtoMessage() {}
 
 func (x *VerificationReport) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[35]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3155,7 +3397,7 @@ func (x *VerificationReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerificationReport.ProtoReflect.Descriptor instead.
 func (*VerificationReport) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{35}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *VerificationReport) GetVerdict() string {
@@ -3230,7 +3472,7 @@ type Erasure struct {
 
 func (x *Erasure) Reset() {
 	*x = Erasure{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[36]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3242,7 +3484,7 @@ func (x *Erasure) String() string {
 func (*Erasure) ProtoMessage() {}
 
 func (x *Erasure) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[36]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3255,7 +3497,7 @@ func (x *Erasure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Erasure.ProtoReflect.Descriptor instead.
 func (*Erasure) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{36}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Erasure) GetIndex() uint64 {
@@ -3307,7 +3549,7 @@ type Config struct {
 
 func (x *Config) Reset() {
 	*x = Config{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[37]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3319,7 +3561,7 @@ func (x *Config) String() string {
 func (*Config) ProtoMessage() {}
 
 func (x *Config) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[37]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3332,7 +3574,7 @@ func (x *Config) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Config.ProtoReflect.Descriptor instead.
 func (*Config) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{37}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Config) GetName() string {
@@ -3388,7 +3630,7 @@ type Vetting struct {
 
 func (x *Vetting) Reset() {
 	*x = Vetting{}
-	mi := &file_muniment_v1_kinds_proto_msgTypes[38]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3400,7 +3642,7 @@ func (x *Vetting) String() string {
 func (*Vetting) ProtoMessage() {}
 
 func (x *Vetting) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_kinds_proto_msgTypes[38]
+	mi := &file_muniment_v1_kinds_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3413,7 +3655,7 @@ func (x *Vetting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vetting.ProtoReflect.Descriptor instead.
 func (*Vetting) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{38}
+	return file_muniment_v1_kinds_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Vetting) GetImage() string {
@@ -3485,7 +3727,65 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\n" +
 	"_aca_scoreB\x05\n" +
 	"\x03_tsB\x11\n" +
-	"\x0f_rollback_ready\"\x92\x04\n" +
+	"\x0f_rollback_ready\"\xb8\x1a\n" +
+	"\fBackfillStep\x12/\n" +
+	"\x06entity\x18\x01 \x01(\tB\x17\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\b\n" +
+	"\x06entityR\x06entity\x12\xc2\x01\n" +
+	"\x03job\x18\x02 \x01(\v2\x15.muniment.v1.ArtifactB\x98\x01\xbaH\x8e\x01\xba\x01\x87\x01\n" +
+	"\x11backfill_step.job\x12,must have a name and the digest sha256 alone\x1aDthis.name != '' && size(this.digest) == 1 && 'sha256' in this.digest\xc8\x01\x01\xb2\xed\x18\x02\x10\x01R\x03job\x12I\n" +
+	"\x03run\x18\x03 \x01(\tB7\xbaH+\xc8\x01\x01r&2$^$|^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$\xb2\xed\x18\x05\n" +
+	"\x03runR\x03run\x12\x8a\x01\n" +
+	"\x04step\x18\x04 \x01(\tBv\xbaHi\xc8\x01\x01rdR\x04planR\x05startR\n" +
+	"checkpointR\bthrottleR\x05pauseR\x06resumeR\n" +
+	"validationR\trehearsalR\acutoverR\brollbackR\x06finish\xb2\xed\x18\x06\n" +
+	"\x04stepR\x04step\x12:\n" +
+	"\x05phase\x18\x05 \x01(\tB$\xbaH\x16\xc8\x01\x01r\x11R\x06intentR\aoutcome\xb2\xed\x18\a\n" +
+	"\x05phaseR\x05phase\x12H\n" +
+	"\x06result\x18\x06 \x01(\tB0\xbaH!\xd8\x01\x01r\x1cR\tsucceededR\x06failedR\aaborted\xb2\xed\x18\b\n" +
+	"\x06resultR\x06result\x12:\n" +
+	"\x02ts\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x0e\xbaH\x03\xc8\x01\x01\xb2\xed\x18\x04\n" +
+	"\x02tsR\x02ts\x12,\n" +
+	"\x05actor\x18\b \x01(\tB\x16\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\a\n" +
+	"\x05actorR\x05actor\x12\xe4\x01\n" +
+	"\n" +
+	"checkpoint\x18\t \x01(\tB\xc3\x01\xbaH\xaf\x01\xba\x01\xa8\x01\n" +
+	"\x18backfill_step.percentage\x12Kmust be a percentage from 0% to 100% with at most two decimals, such as 50%\x1a?this.matches('^(100([.]0{1,2})?|[0-9]{1,2}([.][0-9]{1,2})?)%$')\xd8\x01\x01\xb2\xed\x18\f\n" +
+	"\n" +
+	"checkpointR\n" +
+	"checkpoint\x12I\n" +
+	"\taca_score\x18\n" +
+	" \x01(\x01B'\xbaH\x16\x12\x14@\x01\x19\x00\x00\x00\x00\x00\x00\xf0?)\x00\x00\x00\x00\x00\x00\x00\x00\xb2\xed\x18\n" +
+	"\n" +
+	"\bacaScoreH\x00R\bacaScore\x88\x01\x01\x12O\n" +
+	"\averdict\x18\v \x01(\tB5\xbaH%\xd8\x01\x01r R\x04passR\x0fbelow-thresholdR\ablocked\xb2\xed\x18\t\n" +
+	"\averdictR\averdict\x128\n" +
+	"\vdifferences\x18\f \x01(\x04B\x11\xb2\xed\x18\r\n" +
+	"\vdifferencesH\x01R\vdifferences\x88\x01\x01\x12C\n" +
+	"\aexpires\x18\r \x01(\v2\x1a.google.protobuf.TimestampB\r\xb2\xed\x18\t\n" +
+	"\aexpiresR\aexpires\x123\n" +
+	"\x06intent\x18\x0e \x01(\v2\x1b.muniment.v1.EntryReferenceR\x06intent\x12F\n" +
+	"\x10checkpoint_entry\x18\x0f \x01(\v2\x1b.muniment.v1.EntryReferenceR\x0fcheckpointEntry\x12/\n" +
+	"\x06report\x18\x10 \x01(\v2\x17.google.protobuf.StructR\x06report\x121\n" +
+	"\adetails\x18\x11 \x01(\v2\x17.google.protobuf.StructR\adetails:\xe8\x0e\xbaH\x82\f\x1a\xc8\x01\n" +
+	"\x14backfill_step.result\x12Fan outcome must have result and intent, and an intent can have neither\x1ahthis.phase == 'outcome' ? this.result != '' && has(this.intent) : this.result == '' && !has(this.intent)\x1a\x9b\x01\n" +
+	"\x18backfill_step.checkpoint\x12Gthe step checkpoint must have checkpoint, and no other step can have it\x1a6(this.checkpoint != '') == (this.step == 'checkpoint')\x1a\x88\x02\n" +
+	"\x14backfill_step.judged\x12Wonly the outcome of a checkpoint can have acaScore, verdict, checkpointEntry and report\x1a\x96\x01this.step == 'checkpoint' && this.phase == 'outcome' || !has(this.aca_score) && this.verdict == '' && !has(this.checkpoint_entry) && !has(this.report)\x1a\x86\x02\n" +
+	"\x16backfill_step.unjudged\x12Sa checkpoint that succeeded must have acaScore, verdict, checkpointEntry and report\x1a\x96\x01this.step != 'checkpoint' || this.result != 'succeeded' || has(this.aca_score) && this.verdict != '' && has(this.checkpoint_entry) && has(this.report)\x1a\xba\x01\n" +
+	"\x19backfill_step.differences\x12>only outcomes of validation and rehearsal can have differences\x1a]!has(this.differences) || this.phase == 'outcome' && this.step in ['validation', 'rehearsal']\x1a\x9e\x01\n" +
+	"\x17backfill_step.validated\x121a validation that succeeded must have differences\x1aPthis.step != 'validation' || this.result != 'succeeded' || has(this.differences)\x1a\xb2\x01\n" +
+	"\x15backfill_step.expires\x12Ja rehearsal that succeeded must have expires, and nothing else can have it\x1aMhas(this.expires) == (this.step == 'rehearsal' && this.result == 'succeeded')\x1ap\n" +
+	"\x15backfill_step.expired\x12\x18expires must be after ts\x1a=!has(this.expires) || !has(this.ts) || this.expires > this.ts\xaa\xed\x18\xdd\x02\n" +
+	"\rbackfill-step\x10\x02\x18\x01\".application/vnd.muniment.backfill-step.v1+json(\x80\x80@2\x04step2\x05phase2\x06result2\n" +
+	"checkpoint2\averdict2\bacaScore2\vdifferences2\aexpires:\xc9\x01\n" +
+	"\rBackfill step\x124the intent or outcome of a step of a column backfill\x1a\rbackfilled-by \n" +
+	"*q{entity}: {step}[ {checkpoint}], {phase}[ {result}][, {verdict}][, score {acaScore}][, {differences} differences]B\f\n" +
+	"\n" +
+	"_aca_scoreB\x0e\n" +
+	"\f_differences\"w\n" +
+	"\x0eEntryReference\x12!\n" +
+	"\x05index\x18\x01 \x01(\x04B\x06\xbaH\x03\xc8\x01\x01H\x00R\x05index\x88\x01\x01\x128\n" +
+	"\tleaf_hash\x18\x02 \x01(\tB\x1b\xbaH\x18\xc8\x01\x01r\x132\x11^$|^[0-9a-f]{64}$R\bleafHashB\b\n" +
+	"\x06_index\"\x92\x04\n" +
 	"\bArtifact\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x10R\x04name\x12\xac\x03\n" +
 	"\x06digest\x18\x02 \x03(\v2!.muniment.v1.Artifact.DigestEntryB\xf0\x02\xbaH\xec\x02\xba\x01\xb0\x02\n" +
@@ -4011,112 +4311,121 @@ func file_muniment_v1_kinds_proto_rawDescGZIP() []byte {
 	return file_muniment_v1_kinds_proto_rawDescData
 }
 
-var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_muniment_v1_kinds_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_muniment_v1_kinds_proto_goTypes = []any{
 	(*Attestation)(nil),           // 0: muniment.v1.Attestation
 	(*BackfillCheckpoint)(nil),    // 1: muniment.v1.BackfillCheckpoint
-	(*Artifact)(nil),              // 2: muniment.v1.Artifact
-	(*ExportManifest)(nil),        // 3: muniment.v1.ExportManifest
-	(*ExportFile)(nil),            // 4: muniment.v1.ExportFile
-	(*PrivacyBudget)(nil),         // 5: muniment.v1.PrivacyBudget
-	(*TriageAction)(nil),          // 6: muniment.v1.TriageAction
-	(*UndoAction)(nil),            // 7: muniment.v1.UndoAction
-	(*Correlation)(nil),           // 8: muniment.v1.Correlation
-	(*ExceptionRequest)(nil),      // 9: muniment.v1.ExceptionRequest
-	(*BreakGlassUse)(nil),         // 10: muniment.v1.BreakGlassUse
-	(*ExceptionScope)(nil),        // 11: muniment.v1.ExceptionScope
-	(*ExceptionDecision)(nil),     // 12: muniment.v1.ExceptionDecision
-	(*Finding)(nil),               // 13: muniment.v1.Finding
-	(*Control)(nil),               // 14: muniment.v1.Control
-	(*SlaDays)(nil),               // 15: muniment.v1.SlaDays
-	(*ControlTarget)(nil),         // 16: muniment.v1.ControlTarget
-	(*ControlCheck)(nil),          // 17: muniment.v1.ControlCheck
-	(*Requirement)(nil),           // 18: muniment.v1.Requirement
-	(*ControlMode)(nil),           // 19: muniment.v1.ControlMode
-	(*ExceptionRules)(nil),        // 20: muniment.v1.ExceptionRules
-	(*ControlSet)(nil),            // 21: muniment.v1.ControlSet
-	(*NamedSigner)(nil),           // 22: muniment.v1.NamedSigner
-	(*ControlReference)(nil),      // 23: muniment.v1.ControlReference
-	(*ImagePath)(nil),             // 24: muniment.v1.ImagePath
-	(*KeyEvent)(nil),              // 25: muniment.v1.KeyEvent
-	(*GateDecision)(nil),          // 26: muniment.v1.GateDecision
-	(*ControlResult)(nil),         // 27: muniment.v1.ControlResult
-	(*Inventory)(nil),             // 28: muniment.v1.Inventory
-	(*InventoryItem)(nil),         // 29: muniment.v1.InventoryItem
-	(*InventoryPart)(nil),         // 30: muniment.v1.InventoryPart
-	(*UnidentifiedItem)(nil),      // 31: muniment.v1.UnidentifiedItem
-	(*MetricSnapshot)(nil),        // 32: muniment.v1.MetricSnapshot
-	(*MetricWindow)(nil),          // 33: muniment.v1.MetricWindow
-	(*Metric)(nil),                // 34: muniment.v1.Metric
-	(*VerificationReport)(nil),    // 35: muniment.v1.VerificationReport
-	(*Erasure)(nil),               // 36: muniment.v1.Erasure
-	(*Config)(nil),                // 37: muniment.v1.Config
-	(*Vetting)(nil),               // 38: muniment.v1.Vetting
-	nil,                           // 39: muniment.v1.Artifact.DigestEntry
-	nil,                           // 40: muniment.v1.ExportFile.DigestEntry
-	nil,                           // 41: muniment.v1.InventoryPart.DigestEntry
-	(*timestamppb.Timestamp)(nil), // 42: google.protobuf.Timestamp
-	(*structpb.Struct)(nil),       // 43: google.protobuf.Struct
+	(*BackfillStep)(nil),          // 2: muniment.v1.BackfillStep
+	(*EntryReference)(nil),        // 3: muniment.v1.EntryReference
+	(*Artifact)(nil),              // 4: muniment.v1.Artifact
+	(*ExportManifest)(nil),        // 5: muniment.v1.ExportManifest
+	(*ExportFile)(nil),            // 6: muniment.v1.ExportFile
+	(*PrivacyBudget)(nil),         // 7: muniment.v1.PrivacyBudget
+	(*TriageAction)(nil),          // 8: muniment.v1.TriageAction
+	(*UndoAction)(nil),            // 9: muniment.v1.UndoAction
+	(*Correlation)(nil),           // 10: muniment.v1.Correlation
+	(*ExceptionRequest)(nil),      // 11: muniment.v1.ExceptionRequest
+	(*BreakGlassUse)(nil),         // 12: muniment.v1.BreakGlassUse
+	(*ExceptionScope)(nil),        // 13: muniment.v1.ExceptionScope
+	(*ExceptionDecision)(nil),     // 14: muniment.v1.ExceptionDecision
+	(*Finding)(nil),               // 15: muniment.v1.Finding
+	(*Control)(nil),               // 16: muniment.v1.Control
+	(*SlaDays)(nil),               // 17: muniment.v1.SlaDays
+	(*ControlTarget)(nil),         // 18: muniment.v1.ControlTarget
+	(*ControlCheck)(nil),          // 19: muniment.v1.ControlCheck
+	(*Requirement)(nil),           // 20: muniment.v1.Requirement
+	(*ControlMode)(nil),           // 21: muniment.v1.ControlMode
+	(*ExceptionRules)(nil),        // 22: muniment.v1.ExceptionRules
+	(*ControlSet)(nil),            // 23: muniment.v1.ControlSet
+	(*NamedSigner)(nil),           // 24: muniment.v1.NamedSigner
+	(*ControlReference)(nil),      // 25: muniment.v1.ControlReference
+	(*ImagePath)(nil),             // 26: muniment.v1.ImagePath
+	(*KeyEvent)(nil),              // 27: muniment.v1.KeyEvent
+	(*GateDecision)(nil),          // 28: muniment.v1.GateDecision
+	(*ControlResult)(nil),         // 29: muniment.v1.ControlResult
+	(*Inventory)(nil),             // 30: muniment.v1.Inventory
+	(*InventoryItem)(nil),         // 31: muniment.v1.InventoryItem
+	(*InventoryPart)(nil),         // 32: muniment.v1.InventoryPart
+	(*UnidentifiedItem)(nil),      // 33: muniment.v1.UnidentifiedItem
+	(*MetricSnapshot)(nil),        // 34: muniment.v1.MetricSnapshot
+	(*MetricWindow)(nil),          // 35: muniment.v1.MetricWindow
+	(*Metric)(nil),                // 36: muniment.v1.Metric
+	(*VerificationReport)(nil),    // 37: muniment.v1.VerificationReport
+	(*Erasure)(nil),               // 38: muniment.v1.Erasure
+	(*Config)(nil),                // 39: muniment.v1.Config
+	(*Vetting)(nil),               // 40: muniment.v1.Vetting
+	nil,                           // 41: muniment.v1.Artifact.DigestEntry
+	nil,                           // 42: muniment.v1.ExportFile.DigestEntry
+	nil,                           // 43: muniment.v1.InventoryPart.DigestEntry
+	(*timestamppb.Timestamp)(nil), // 44: google.protobuf.Timestamp
+	(*structpb.Struct)(nil),       // 45: google.protobuf.Struct
 }
 var file_muniment_v1_kinds_proto_depIdxs = []int32{
-	39, // 0: muniment.v1.Artifact.digest:type_name -> muniment.v1.Artifact.DigestEntry
-	42, // 1: muniment.v1.ExportManifest.created:type_name -> google.protobuf.Timestamp
-	4,  // 2: muniment.v1.ExportManifest.files:type_name -> muniment.v1.ExportFile
-	5,  // 3: muniment.v1.ExportManifest.privacy_budget:type_name -> muniment.v1.PrivacyBudget
-	2,  // 4: muniment.v1.ExportManifest.sources:type_name -> muniment.v1.Artifact
-	40, // 5: muniment.v1.ExportFile.digest:type_name -> muniment.v1.ExportFile.DigestEntry
-	43, // 6: muniment.v1.TriageAction.parameters:type_name -> google.protobuf.Struct
-	7,  // 7: muniment.v1.TriageAction.undo:type_name -> muniment.v1.UndoAction
-	8,  // 8: muniment.v1.TriageAction.correlation:type_name -> muniment.v1.Correlation
-	42, // 9: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
-	42, // 10: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
-	2,  // 11: muniment.v1.TriageAction.subjects:type_name -> muniment.v1.Artifact
-	43, // 12: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
-	11, // 13: muniment.v1.ExceptionRequest.scope:type_name -> muniment.v1.ExceptionScope
-	42, // 14: muniment.v1.ExceptionRequest.expires:type_name -> google.protobuf.Timestamp
-	10, // 15: muniment.v1.ExceptionRequest.used:type_name -> muniment.v1.BreakGlassUse
-	42, // 16: muniment.v1.BreakGlassUse.time:type_name -> google.protobuf.Timestamp
-	2,  // 17: muniment.v1.ExceptionScope.subjects:type_name -> muniment.v1.Artifact
-	42, // 18: muniment.v1.ExceptionDecision.expires:type_name -> google.protobuf.Timestamp
-	42, // 19: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
-	2,  // 20: muniment.v1.Finding.subjects:type_name -> muniment.v1.Artifact
-	42, // 21: muniment.v1.Finding.due:type_name -> google.protobuf.Timestamp
-	43, // 22: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
-	15, // 23: muniment.v1.Control.sla_days:type_name -> muniment.v1.SlaDays
-	16, // 24: muniment.v1.Control.applies_to:type_name -> muniment.v1.ControlTarget
-	17, // 25: muniment.v1.Control.check:type_name -> muniment.v1.ControlCheck
-	19, // 26: muniment.v1.Control.modes:type_name -> muniment.v1.ControlMode
-	20, // 27: muniment.v1.Control.exceptions:type_name -> muniment.v1.ExceptionRules
-	18, // 28: muniment.v1.ControlCheck.require:type_name -> muniment.v1.Requirement
-	22, // 29: muniment.v1.ControlSet.signers:type_name -> muniment.v1.NamedSigner
-	23, // 30: muniment.v1.ControlSet.controls:type_name -> muniment.v1.ControlReference
-	24, // 31: muniment.v1.ControlSet.image_paths:type_name -> muniment.v1.ImagePath
-	42, // 32: muniment.v1.KeyEvent.from:type_name -> google.protobuf.Timestamp
-	2,  // 33: muniment.v1.GateDecision.subjects:type_name -> muniment.v1.Artifact
-	42, // 34: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
-	27, // 35: muniment.v1.GateDecision.results:type_name -> muniment.v1.ControlResult
-	42, // 36: muniment.v1.GateDecision.valid_until:type_name -> google.protobuf.Timestamp
-	42, // 37: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
-	29, // 38: muniment.v1.Inventory.items:type_name -> muniment.v1.InventoryItem
-	31, // 39: muniment.v1.Inventory.unidentified:type_name -> muniment.v1.UnidentifiedItem
-	2,  // 40: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
-	30, // 41: muniment.v1.InventoryItem.parts:type_name -> muniment.v1.InventoryPart
-	41, // 42: muniment.v1.InventoryPart.digest:type_name -> muniment.v1.InventoryPart.DigestEntry
-	33, // 43: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
-	34, // 44: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
-	2,  // 45: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
-	42, // 46: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
-	42, // 47: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
-	42, // 48: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
-	2,  // 49: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
-	42, // 50: muniment.v1.Vetting.vetted:type_name -> google.protobuf.Timestamp
-	42, // 51: muniment.v1.Vetting.expires:type_name -> google.protobuf.Timestamp
-	2,  // 52: muniment.v1.Vetting.subjects:type_name -> muniment.v1.Artifact
-	53, // [53:53] is the sub-list for method output_type
-	53, // [53:53] is the sub-list for method input_type
-	53, // [53:53] is the sub-list for extension type_name
-	53, // [53:53] is the sub-list for extension extendee
-	0,  // [0:53] is the sub-list for field type_name
+	4,  // 0: muniment.v1.BackfillStep.job:type_name -> muniment.v1.Artifact
+	44, // 1: muniment.v1.BackfillStep.ts:type_name -> google.protobuf.Timestamp
+	44, // 2: muniment.v1.BackfillStep.expires:type_name -> google.protobuf.Timestamp
+	3,  // 3: muniment.v1.BackfillStep.intent:type_name -> muniment.v1.EntryReference
+	3,  // 4: muniment.v1.BackfillStep.checkpoint_entry:type_name -> muniment.v1.EntryReference
+	45, // 5: muniment.v1.BackfillStep.report:type_name -> google.protobuf.Struct
+	45, // 6: muniment.v1.BackfillStep.details:type_name -> google.protobuf.Struct
+	41, // 7: muniment.v1.Artifact.digest:type_name -> muniment.v1.Artifact.DigestEntry
+	44, // 8: muniment.v1.ExportManifest.created:type_name -> google.protobuf.Timestamp
+	6,  // 9: muniment.v1.ExportManifest.files:type_name -> muniment.v1.ExportFile
+	7,  // 10: muniment.v1.ExportManifest.privacy_budget:type_name -> muniment.v1.PrivacyBudget
+	4,  // 11: muniment.v1.ExportManifest.sources:type_name -> muniment.v1.Artifact
+	42, // 12: muniment.v1.ExportFile.digest:type_name -> muniment.v1.ExportFile.DigestEntry
+	45, // 13: muniment.v1.TriageAction.parameters:type_name -> google.protobuf.Struct
+	9,  // 14: muniment.v1.TriageAction.undo:type_name -> muniment.v1.UndoAction
+	10, // 15: muniment.v1.TriageAction.correlation:type_name -> muniment.v1.Correlation
+	44, // 16: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
+	44, // 17: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
+	4,  // 18: muniment.v1.TriageAction.subjects:type_name -> muniment.v1.Artifact
+	45, // 19: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
+	13, // 20: muniment.v1.ExceptionRequest.scope:type_name -> muniment.v1.ExceptionScope
+	44, // 21: muniment.v1.ExceptionRequest.expires:type_name -> google.protobuf.Timestamp
+	12, // 22: muniment.v1.ExceptionRequest.used:type_name -> muniment.v1.BreakGlassUse
+	44, // 23: muniment.v1.BreakGlassUse.time:type_name -> google.protobuf.Timestamp
+	4,  // 24: muniment.v1.ExceptionScope.subjects:type_name -> muniment.v1.Artifact
+	44, // 25: muniment.v1.ExceptionDecision.expires:type_name -> google.protobuf.Timestamp
+	44, // 26: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
+	4,  // 27: muniment.v1.Finding.subjects:type_name -> muniment.v1.Artifact
+	44, // 28: muniment.v1.Finding.due:type_name -> google.protobuf.Timestamp
+	45, // 29: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
+	17, // 30: muniment.v1.Control.sla_days:type_name -> muniment.v1.SlaDays
+	18, // 31: muniment.v1.Control.applies_to:type_name -> muniment.v1.ControlTarget
+	19, // 32: muniment.v1.Control.check:type_name -> muniment.v1.ControlCheck
+	21, // 33: muniment.v1.Control.modes:type_name -> muniment.v1.ControlMode
+	22, // 34: muniment.v1.Control.exceptions:type_name -> muniment.v1.ExceptionRules
+	20, // 35: muniment.v1.ControlCheck.require:type_name -> muniment.v1.Requirement
+	24, // 36: muniment.v1.ControlSet.signers:type_name -> muniment.v1.NamedSigner
+	25, // 37: muniment.v1.ControlSet.controls:type_name -> muniment.v1.ControlReference
+	26, // 38: muniment.v1.ControlSet.image_paths:type_name -> muniment.v1.ImagePath
+	44, // 39: muniment.v1.KeyEvent.from:type_name -> google.protobuf.Timestamp
+	4,  // 40: muniment.v1.GateDecision.subjects:type_name -> muniment.v1.Artifact
+	44, // 41: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
+	29, // 42: muniment.v1.GateDecision.results:type_name -> muniment.v1.ControlResult
+	44, // 43: muniment.v1.GateDecision.valid_until:type_name -> google.protobuf.Timestamp
+	44, // 44: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
+	31, // 45: muniment.v1.Inventory.items:type_name -> muniment.v1.InventoryItem
+	33, // 46: muniment.v1.Inventory.unidentified:type_name -> muniment.v1.UnidentifiedItem
+	4,  // 47: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
+	32, // 48: muniment.v1.InventoryItem.parts:type_name -> muniment.v1.InventoryPart
+	43, // 49: muniment.v1.InventoryPart.digest:type_name -> muniment.v1.InventoryPart.DigestEntry
+	35, // 50: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
+	36, // 51: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
+	4,  // 52: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
+	44, // 53: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
+	44, // 54: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
+	44, // 55: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
+	4,  // 56: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
+	44, // 57: muniment.v1.Vetting.vetted:type_name -> google.protobuf.Timestamp
+	44, // 58: muniment.v1.Vetting.expires:type_name -> google.protobuf.Timestamp
+	4,  // 59: muniment.v1.Vetting.subjects:type_name -> muniment.v1.Artifact
+	60, // [60:60] is the sub-list for method output_type
+	60, // [60:60] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_kinds_proto_init() }
@@ -4126,26 +4435,28 @@ func file_muniment_v1_kinds_proto_init() {
 	}
 	file_muniment_v1_kind_options_proto_init()
 	file_muniment_v1_kinds_proto_msgTypes[1].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[4].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[5].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[12].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[13].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[2].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[3].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[6].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[7].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[14].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[15].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[18].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[17].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[20].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[21].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[26].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[29].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[34].OneofWrappers = []any{}
-	file_muniment_v1_kinds_proto_msgTypes[35].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[22].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[23].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[28].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[31].OneofWrappers = []any{}
 	file_muniment_v1_kinds_proto_msgTypes[36].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[37].OneofWrappers = []any{}
+	file_muniment_v1_kinds_proto_msgTypes[38].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_kinds_proto_rawDesc), len(file_muniment_v1_kinds_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   42,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

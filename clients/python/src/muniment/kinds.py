@@ -11,6 +11,7 @@ class KindName(StrEnum):
 
     ATTESTATION = "attestation"
     BACKFILL_CHECKPOINT = "backfill-checkpoint"
+    BACKFILL_STEP = "backfill-step"
     CONFIG = "config"
     CONTROL = "control"
     CONTROL_SET = "control-set"
@@ -85,6 +86,20 @@ KINDS: tuple[Kind, ...] = (
         description="the progress of a column backfill",
         relation="",
         summary="{entity}: {checkpoint}, score {acaScore}",
+    ),
+    Kind(
+        name="backfill-step",
+        record_class="event",
+        author="appender",
+        other_authors=(),
+        named_appender=False,
+        media_type="application/vnd.muniment.backfill-step.v1+json",
+        max_bytes=1048576,
+        key_facts=("step", "phase", "result", "checkpoint", "verdict", "acaScore", "differences", "expires"),
+        title="Backfill step",
+        description="the intent or outcome of a step of a column backfill",
+        relation="backfilled-by",
+        summary="{entity}: {step}[ {checkpoint}], {phase}[ {result}][, {verdict}][, score {acaScore}][, {differences} differences]",
     ),
     Kind(
         name="config",

@@ -34,6 +34,8 @@ export const KindName = {
   Attestation: 'attestation',
   /** Backfill checkpoint: the progress of a column backfill. */
   BackfillCheckpoint: 'backfill-checkpoint',
+  /** Backfill step: the intent or outcome of a step of a column backfill. */
+  BackfillStep: 'backfill-step',
   /** Configuration: a document that governs the stream from this entry on. */
   Config: 'config',
   /** Control: a rule that the company has committed to. */
@@ -95,6 +97,20 @@ export const KINDS: readonly Kind[] = [
     description: 'the progress of a column backfill',
     relation: '',
     summary: '{entity}: {checkpoint}, score {acaScore}',
+  },
+  {
+    name: 'backfill-step',
+    class: 'event',
+    author: 'appender',
+    otherAuthors: [],
+    namedAppender: false,
+    mediaType: 'application/vnd.muniment.backfill-step.v1+json',
+    maxBytes: 1048576,
+    keyFacts: ['step', 'phase', 'result', 'checkpoint', 'verdict', 'acaScore', 'differences', 'expires'],
+    title: 'Backfill step',
+    description: 'the intent or outcome of a step of a column backfill',
+    relation: 'backfilled-by',
+    summary: '{entity}: {step}[ {checkpoint}], {phase}[ {result}][, {verdict}][, score {acaScore}][, {differences} differences]',
   },
   {
     name: 'config',
