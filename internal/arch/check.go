@@ -131,7 +131,8 @@ func list(items []string) string {
 func (w Weight) check(deps []string) []string {
 	var faults []string
 	for _, dep := range deps {
-		if slices.ContainsFunc(w.Never, func(prefix string) bool { return strings.HasPrefix(dep, prefix) }) {
+		begins := func(prefix string) bool { return strings.HasPrefix(dep, prefix) }
+		if slices.ContainsFunc(w.Never, begins) && !slices.ContainsFunc(w.But, begins) {
 			faults = append(faults, fmt.Sprintf("%s links %s", w.Room, dep))
 		}
 	}
