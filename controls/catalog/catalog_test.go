@@ -33,7 +33,7 @@ var headerKeyID = regexp.MustCompile(`^(sha256:[0-9a-f]{64}|pgp:[0-9a-f]{40})$`)
 // TestTemplates checks that the starter sets load, define all four stages and
 // map their controls to frameworks.
 func TestTemplates(t *testing.T) {
-	if got := strings.Join(Templates(), " "); got != "seed slsa ssdf" {
+	if got := strings.Join(Templates(), " "); got != "backfill seed slsa ssdf" {
 		t.Errorf("templates are %s", got)
 	}
 	for _, name := range Templates() {

@@ -30,7 +30,7 @@ func readControlFile(path string) ([]byte, error) {
 }
 
 type controlInitCmd struct {
-	Template string `help:"Starter set: seed (everything that ships is attested), slsa (the Build track), or ssdf (NIST SP 800-218)." enum:"seed,slsa,ssdf" required:"" placeholder:"seed|slsa|ssdf"`
+	Template string `help:"Starter set: seed (everything that ships is attested), slsa (the Build track), ssdf (NIST SP 800-218), or backfill (cutovers of column backfills)." enum:"seed,slsa,ssdf,backfill" required:"" placeholder:"seed|slsa|ssdf|backfill"`
 	Output   string `short:"o" help:"File to write to, or - for standard output." default:"controls.yaml" placeholder:"FILE" predictor:"file"`
 	JSON     bool   `help:"Print one JSON object."`
 }
