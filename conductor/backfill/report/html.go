@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,10 +23,12 @@ var (
 var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"style":    func() template.CSS { return template.CSS(style) }, // embedded
 	"time":     clock,
+	"moment":   func(x any) string { return strings.TrimSuffix(clock(x), " UTC") },
+	"waiting":  waiting,
 	"class":    classOf,
 	"number":   func(v *float64) string { return optional(v) },
 	"score":    number,
-	"amount":   func(v int64) string { return amount(float64(v)) },
+	"count":    count,
 	"compare":  compare,
 	"duration": spent,
 	"short":    short,
@@ -120,6 +123,23 @@ func clock(x any) string {
 		}
 	}
 	return "–"
+}
+
+// waiting returns how many entries are not recorded, as a sentence.
+func waiting(n int) string {
+	if n == 1 {
+		return "1 is not recorded yet"
+	}
+	return count(int64(n)) + " are not recorded yet"
+}
+
+// count returns a number with a comma after each three digits.
+func count(n int64) string {
+	text := strconv.FormatInt(n, 10)
+	for i := len(text) - 3; i > 0 && text[i-1] != '-'; i -= 3 {
+		text = text[:i] + "," + text[i:]
+	}
+	return text
 }
 
 func optional(v *float64) string {

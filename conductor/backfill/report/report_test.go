@@ -237,7 +237,7 @@ func TestReport(t *testing.T) {
 			}
 		}
 	}
-	for _, want := range []string{"Cut over: the new column is in use", "wal-per-transaction", "below-threshold", "wal_rate", "kim@acme.example", "lock timeout", "pg_basebackup", "1 are not recorded yet", "counts until"} {
+	for _, want := range []string{"Cut over: the new column is in use", "wal-per-transaction", "below-threshold", "wal_rate", "kim@acme.example", "lock timeout", "pg_basebackup", "1 is not recorded yet", "400,112 of about 400,000 rows", "counts until"} {
 		if !bytes.Contains(page, []byte(want)) {
 			t.Errorf("the page lacks %q", want)
 		}
