@@ -15,10 +15,13 @@ type outbox struct {
 	mu       sync.Mutex
 	items    []record.Item
 	receipts map[uint64]record.Receipt
+	sealed   map[uint64][]byte
 	fails    error // of the next Acknowledge
 }
 
-func newOutbox() *outbox { return &outbox{receipts: map[uint64]record.Receipt{}} }
+func newOutbox() *outbox {
+	return &outbox{receipts: map[uint64]record.Receipt{}, sealed: map[uint64][]byte{}}
+}
 
 // put adds drafts, and returns the number of the last.
 func (o *outbox) put(drafts ...record.Draft) uint64 {
@@ -34,9 +37,15 @@ func (o *outbox) Next(context.Context) (record.Item, bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, item := range o.items {
-		if _, ok := o.receipts[item.Seq]; !ok {
-			return item, true, nil
+		if _, ok := o.receipts[item.Seq]; ok {
+			continue
 		}
+		item.Sealed = o.sealed[item.Seq]
+		text, err := item.Encode()
+		if err == nil {
+			item.Draft, err = record.Decode(text)
+		}
+		return item, true, err
 	}
 	return record.Item{}, false, nil
 }
@@ -49,6 +58,16 @@ func (o *outbox) Receipt(_ context.Context, seq uint64) (record.Receipt, error) 
 		return r, fmt.Errorf("entry %d is not acknowledged", seq)
 	}
 	return r, nil
+}
+
+func (o *outbox) Seal(_ context.Context, seq uint64, payload []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if old, ok := o.sealed[seq]; ok && !bytes.Equal(old, payload) {
+		return errors.New("two payloads for one entry")
+	}
+	o.sealed[seq] = payload
+	return nil
 }
 
 func (o *outbox) Acknowledge(_ context.Context, seq uint64, r record.Receipt) error {

@@ -11,6 +11,7 @@ package record
 import (
 	"context"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"strconv"
 
@@ -25,18 +26,33 @@ const (
 
 // A Draft is an entry without its number.
 type Draft struct {
-	Kind string
+	Kind string `json:"kind"`
 	// Payload is the payload without references to other entries.
-	Payload []byte
+	Payload json.RawMessage `json:"payload"`
 	// Intent and Checkpoint are the numbers of the entries that the payload
 	// refers to as intent and checkpointEntry. 0: it does not.
-	Intent, Checkpoint uint64
+	Intent     uint64 `json:"intent,omitempty"`
+	Checkpoint uint64 `json:"checkpoint,omitempty"`
+}
+
+// Encode returns a draft in the form in which outboxes store it.
+func (d *Draft) Encode() ([]byte, error) { return json.Marshal(d) }
+
+// Decode returns the draft that Encode has returned the text of.
+func Decode(text []byte) (Draft, error) {
+	var d Draft
+	if err := json.Unmarshal(text, &d); err != nil {
+		return d, fmt.Errorf("draft of an entry in the outbox: %w", err)
+	}
+	return d, nil
 }
 
 // An Item is an entry in the outbox.
 type Item struct {
 	Seq uint64 // counts from 1 in each run
 	Draft
+	// Sealed is the payload as it is sent. Nil: it was never sent.
+	Sealed []byte
 }
 
 // A Receipt is the proof that an item was recorded.
@@ -55,6 +71,9 @@ type Outbox interface {
 	Next(context.Context) (Item, bool, error)
 	// Receipt returns the receipt of an acknowledged item.
 	Receipt(ctx context.Context, seq uint64) (Receipt, error)
+	// Seal stores the payload of an item as it is sent. It is called before the
+	// first attempt. Later attempts send the same bytes.
+	Seal(ctx context.Context, seq uint64, payload []byte) error
 	// Acknowledge stores the receipt of an item. A repeated call with an equal
 	// receipt changes nothing.
 	Acknowledge(ctx context.Context, seq uint64, r Receipt) error

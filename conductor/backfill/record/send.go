@@ -249,9 +249,15 @@ func (s *Sender) send(ctx context.Context, item Item) error {
 }
 
 func (s *Sender) record(ctx context.Context, item Item) (Receipt, error) {
-	payload, err := s.payload(ctx, item)
-	if err != nil {
-		return Receipt{}, err
+	payload := item.Sealed
+	if payload == nil {
+		var err error
+		if payload, err = s.payload(ctx, item); err != nil {
+			return Receipt{}, err
+		}
+		if err = s.o.Outbox.Seal(ctx, item.Seq, payload); err != nil {
+			return Receipt{}, fmt.Errorf("store the payload of entry %d before it is sent: %w", item.Seq, err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
@@ -279,10 +285,10 @@ func verify(text, payload []byte, policy *receipt.TrustPolicy, tenant, kind stri
 	return proven, err
 }
 
-// payload returns the payload of an item with its references. It splices bytes,
-// so that a program of another version sends the same ones.
+// payload returns the payload of an item with its references, which it splices
+// in, so that it decodes nothing.
 func (s *Sender) payload(ctx context.Context, item Item) ([]byte, error) {
-	payload := item.Payload
+	payload := []byte(item.Payload)
 	for _, ref := range []struct {
 		name string
 		seq  uint64

@@ -285,7 +285,7 @@ func TestOtherLog(t *testing.T) {
 	if len(o.acknowledged()) != 0 {
 		t.Error("a receipt that does not verify is stored")
 	}
-	o.items[0].Payload = []byte(strings.Replace(string(o.items[0].Payload), "conductor@db1", "mallory", 1))
+	o.sealed[1] = []byte(strings.Replace(string(o.items[0].Payload), "conductor@db1", "mallory", 1))
 	_, err := r.sender(r.options(o)).Flush(t.Context())
 	if e, ok := errors.AsType[*record.SendError](err); !ok || e.Fault == record.Unreachable {
 		t.Errorf("%v, want the refusal of another payload under the same key", err)

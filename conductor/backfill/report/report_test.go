@@ -79,6 +79,8 @@ func (s *story) Receipt(_ context.Context, seq uint64) (record.Receipt, error) {
 	return s.receipts[seq-1], nil
 }
 
+func (s *story) Seal(context.Context, uint64, []byte) error { return nil }
+
 func (s *story) Acknowledge(_ context.Context, seq uint64, r record.Receipt) error {
 	s.receipts = append(s.receipts, r)
 	s.entries = append(s.entries, Entry{Seq: seq, Kind: s.drafts[seq-1].Kind, Payload: r.Payload, Receipt: r.Receipt})
