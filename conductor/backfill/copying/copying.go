@@ -31,8 +31,9 @@ type Config struct {
 	Most   int           // rows of any chunk; 50,000
 	Rate   float64       // greatest number of rows written per second; unlimited
 
-	// Replica sets session_replication_role to replica in the transactions of
-	// the copy, so that no trigger fires for it. This requires a privilege.
+	// Replica requires that no trigger fires for the copy. Without it, the
+	// trigger of the dual write fires, and any other, if the role has no
+	// privilege to prevent this. Then the copy takes about twice the time.
 	Replica bool
 
 	LockTimeout time.Duration // at most half of deadlock_timeout; 500ms
@@ -131,6 +132,7 @@ type copier struct {
 
 	conn        *pgx.Conn // nil if there is none
 	lockTimeout time.Duration
+	replica     bool // the role may prevent that triggers fire
 	size        int  // rows of the next chunk; 0 before the first one
 	skipLocked  bool // the last attempt waited too long for a row
 }
@@ -251,7 +253,7 @@ func (c *copier) prepare(ctx context.Context, tx *state.Tx) error {
 		return err
 	}
 	role := "origin"
-	if c.Replica {
+	if c.Replica || c.replica {
 		role = "replica"
 	}
 	_, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', '0', true),

@@ -32,14 +32,21 @@ func TestCopy(t *testing.T) {
 		for _, replica := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
 				b := newBench(t, test.table)
-				b.exec("CREATE FUNCTION public.fail() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''fired''; END'")
-				if replica {
-					b.exec("CREATE TRIGGER aaa BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION public.fail()")
+				b.exec(`CREATE SEQUENCE fired; GRANT ALL ON SEQUENCE fired TO PUBLIC;
+					CREATE FUNCTION count_rows() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM nextval(''public.fired''); RETURN NEW; END';
+					CREATE TRIGGER aaa BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION count_rows()`)
+				want := int64(0)
+				if !replica {
+					b.plainRole()
+					want = test.rows
 				}
-				b.config.First, b.config.Most, b.config.Replica = 64, 64, replica
+				b.config.First, b.config.Most = 64, 64
 				h := &hooks{}
 				must(t, copying.Run(t.Context(), b.config, b.acquire(), h))
 				b.judge()
+				if n := b.number("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM fired"); n != want {
+					t.Errorf("a trigger fired for %d rows, want %d", n, want)
+				}
 				p, err := state.LoadPosition(t.Context(), b.admin, "job")
 				must(t, err)
 				if p.Visited != test.rows || p.Written != test.rows || p.Pass != 1 || !p.Finished {
@@ -190,6 +197,11 @@ func TestPermanent(t *testing.T) {
 	old := b.acquire()
 	b.acquire()
 	if err := copying.Run(t.Context(), b.config, old, h); !errors.Is(err, state.ErrFenced) || len(h.retries) > 0 {
+		t.Errorf("%v after %v", err, h.retries)
+	}
+	b.plainRole()
+	b.config.Replica = true
+	if err := copying.Run(t.Context(), b.config, b.acquire(), h); err == nil || !strings.Contains(err.Error(), "permission denied") || len(h.retries) > 0 {
 		t.Errorf("%v after %v", err, h.retries)
 	}
 	b.config.Attempts, b.config.Connect = 2, func(context.Context) (*pgx.Conn, error) { return nil, errors.New("no route") }

@@ -62,6 +62,10 @@ func TestKill(t *testing.T) {
 	for run := range kills / perRun {
 		b := newBench(t, plain(rows))
 		b.config.First, b.config.Most = 15, 15
+		load := b.startLoad(rng.Uint64(), 2, rows)
+		if run%2 == 0 {
+			b.plainRole()
+		}
 		k := &killer{b: b, rng: rng, left: perRun, in: 5}
 		b.config.Connect = func(ctx context.Context) (*pgx.Conn, error) {
 			config, err := pgx.ParseConfig(b.url)
@@ -71,7 +75,6 @@ func TestKill(t *testing.T) {
 			config.Tracer = k
 			return pgx.ConnectConfig(ctx, config)
 		}
-		load := b.startLoad(rng.Uint64(), 2, rows)
 		restarts := 0
 		for {
 			ctx, cancel := context.WithCancel(t.Context())

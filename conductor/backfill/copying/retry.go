@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"muniment.dev/muniment/conductor/backfill/state"
@@ -74,8 +75,25 @@ func (c *copier) connect(ctx context.Context) error {
 		return err
 	}
 	c.lockTimeout = max(time.Millisecond, min(c.LockTimeout, time.Duration(deadlock)*time.Millisecond/2))
-	return nil
+	c.replica, err = mayHide(ctx, conn)
+	return err
 }
+
+// mayHide reports whether the role may hide its updates from triggers.
+func mayHide(ctx context.Context, conn *pgx.Conn) (bool, error) {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, "SET LOCAL session_replication_role = replica")
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == insufficientPrivilege {
+		return false, tx.Rollback(ctx)
+	}
+	return err == nil, errors.Join(err, tx.Rollback(ctx))
+}
+
+const insufficientPrivilege = "42501"
 
 // disconnect closes the connection, if there is one.
 func (c *copier) disconnect() {

@@ -49,7 +49,9 @@ type bench struct {
 const up, down = "nullif(v, '')::bigint * 3", "(v / 3)::text"
 
 // newBench creates the table by SQL, and expands it for the column v.
-func newBench(t *testing.T, table string) *bench {
+func newBench(t *testing.T, table string) *bench { return newBenchOn(t, rig, table) }
+
+func newBenchOn(t *testing.T, rig *postgresrig.Rig, table string) *bench {
 	t.Helper()
 	ctx := t.Context()
 	name, err := rig.NewDatabase(ctx)
@@ -118,6 +120,18 @@ func (b *bench) acquire() *state.Hold {
 
 // pidOf returns the process ID of a connection's session.
 func pidOf(conn *pgx.Conn) string { return fmt.Sprint(conn.PgConn().PID()) }
+
+// plainRole makes the copy use a role without privileges besides those that it
+// needs. Triggers fire for it.
+func (b *bench) plainRole() {
+	b.t.Helper()
+	b.exec(`DO $$BEGIN CREATE ROLE plain LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END$$;
+		DO $$DECLARE part regclass; BEGIN FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 't'::regclass LOOP
+			EXECUTE format('ALTER TABLE %s OWNER TO plain', part); END LOOP; END$$;
+		ALTER TABLE t OWNER TO plain; GRANT USAGE ON SCHEMA muniment_conductor TO plain;
+		GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA muniment_conductor TO plain`)
+	b.url = strings.Replace(b.url, postgresrig.User+"@", "plain@", 1)
+}
 
 // judge fails the test if a row was lost. It uses nothing but the two
 // expressions.
