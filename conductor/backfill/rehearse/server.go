@@ -1,0 +1,152 @@
+//go:build linux
+
+package rehearse
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// An account is the system user that runs a clone. Without a credential it is
+// that of this process.
+type account struct{ credential *syscall.Credential }
+
+// findUser returns the account of a name.
+func findUser(name string) (*account, error) {
+	if os.Geteuid() != 0 {
+		if own, err := user.Current(); name != "" && (err != nil || own.Username != name) {
+			return nil, fmt.Errorf("only root can run a clone as the user %q", name)
+		}
+		return &account{}, nil
+	}
+	if name == "" {
+		return nil, errors.New("PostgreSQL refuses to run as root: specify the user of the rehearsal")
+	}
+	found, err := user.Lookup(name)
+	if err != nil {
+		return nil, fmt.Errorf("user of the rehearsal: %w", err)
+	}
+	uid, err := strconv.ParseUint(found.Uid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	gid, err := strconv.ParseUint(found.Gid, 10, 32)
+	if err != nil {
+		return nil, err
+	}
+	return &account{&syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
+}
+
+// own gives a file to the account.
+func (a *account) own(path string) error {
+	if a.credential == nil {
+		return nil
+	}
+	return os.Chown(path, int(a.credential.Uid), int(a.credential.Gid))
+}
+
+// maxSocket is the greatest length of the path of a socket.
+const maxSocket = 107
+
+// folder creates a private folder of the account below dir.
+func (a *account) folder(dir string) (string, error) {
+	path, err := os.MkdirTemp(dir, "muniment-clone-*")
+	if err != nil {
+		return "", err
+	}
+	if err = a.own(path); err == nil && len(filepath.Join(path, fmt.Sprintf(".s.PGSQL.%d", socketPort))) > maxSocket {
+		err = fmt.Errorf("the path of the clone's socket is too long: %s: specify another folder", path)
+	}
+	if err != nil {
+		return "", errors.Join(err, os.RemoveAll(path))
+	}
+	return path, nil
+}
+
+// run makes a command run as the account, and end with this process.
+func (a *account) run(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.credential, Pdeathsig: syscall.SIGKILL}
+	cmd.Dir = "/"
+}
+
+// freeSpace returns the free bytes of the file system of a folder.
+func freeSpace(dir string) (int64, bool) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(dir, &s); err != nil {
+		return 0, false
+	}
+	return int64(s.Bavail) * s.Bsize, true
+}
+
+// A server is that of a clone.
+type server struct {
+	dir, bin string
+	who      *account
+	cmd      *exec.Cmd     // nil before start
+	ended    chan struct{} // closed after Wait has returned
+}
+
+func (s *server) start() error {
+	log, err := os.OpenFile(s.log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the server has its own descriptor
+	cmd := exec.Command(filepath.Join(s.bin, "postgres"), s.arguments()...)
+	s.who.run(cmd)
+	// On SIGQUIT, the server ends its children, which SIGKILL would leave
+	// behind.
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start the clone: %w", err)
+	}
+	s.cmd, s.ended = cmd, make(chan struct{})
+	go func() { _ = cmd.Wait(); close(s.ended) }()
+	return nil
+}
+
+// remove ends the server and removes its folder.
+func (s *server) remove() error {
+	if s.cmd != nil {
+		_ = s.cmd.Process.Signal(syscall.SIGQUIT) // an error means that it has ended
+		timer := time.NewTimer(30 * time.Second)
+		defer timer.Stop()
+		select {
+		case <-s.ended:
+		case <-timer.C:
+			_ = s.cmd.Process.Kill()
+			<-s.ended
+		}
+	}
+	return os.RemoveAll(s.dir)
+}
+
+func (s *server) log() string { return filepath.Join(s.dir, "log") }
+
+// output returns the end of the server's output.
+func (s *server) output() string {
+	f, err := os.Open(s.log())
+	if err != nil {
+		return err.Error()
+	}
+	defer f.Close()
+	const most = 2000
+	if end, err := f.Seek(0, io.SeekEnd); err == nil {
+		_, _ = f.Seek(max(end-most, 0), io.SeekStart)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, most))
+	if err != nil {
+		return err.Error()
+	}
+	return string(bytes.TrimSpace(text))
+}
