@@ -29,8 +29,8 @@ func (p *preparation) columnDefault() error {
 	}
 	before := len(p.plan.Findings)
 	text = fmt.Sprintf("(%s)::%s", text, p.target.Type)
-	got, err := p.try("default", c.Name, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s", stage, ident(c.Name), text),
-		"SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = $1::regclass", stage)
+	got, err := p.try("default", c.Name, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s", p.stage, ident(c.Name), text),
+		"SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = $1::regclass", p.stage)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func (p *preparation) indexes() error {
 
 func (p *preparation) index(x catalog.Index) error {
 	name, member := hidden(x.Name, beforeCutover), p.t.Member(x.Table)
-	got, err := p.try("index", x.Name, fmt.Sprintf("CREATE INDEX tried ON %s %s", stage, x.Tail), "SELECT pg_get_indexdef('pg_temp.tried'::regclass)")
+	got, err := p.try("index", x.Name, fmt.Sprintf("CREATE INDEX tried ON %s %s", p.stage, x.Tail), "SELECT pg_get_indexdef('pg_temp.tried'::regclass)")
 	if err != nil || got == "" {
 		return err
 	}
@@ -97,8 +97,8 @@ func (p *preparation) unique(x catalog.Index, name string) {
 // statistics prepares extended statistics.
 func (p *preparation) statistics() error {
 	for _, o := range p.t.Statistics {
-		got, err := p.try("statistics", o.Name, fmt.Sprintf("CREATE STATISTICS pg_temp.tried %s FROM %s", body(o), stage),
-			"SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext WHERE stxrelid = $1::regclass AND stxname = 'tried'", stage)
+		got, err := p.try("statistics", o.Name, fmt.Sprintf("CREATE STATISTICS pg_temp.tried %s FROM %s", body(o), p.stage),
+			"SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext WHERE stxrelid = $1::regclass AND stxname = 'tried'", p.stage)
 		if err != nil {
 			return err
 		}

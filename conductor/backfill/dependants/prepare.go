@@ -57,8 +57,8 @@ func Prepare(ctx context.Context, tx pgx.Tx, t *catalog.Table, target Target) (*
 		return nil, err
 	}
 	defer inner.Rollback(context.WithoutCancel(ctx)) // the temporary table, too
-	p := &preparation{ctx: ctx, tx: inner, t: t, target: target, plan: &Plan{}}
-	for _, step := range []func() error{p.stage, p.column, p.checks, p.indexes, p.foreignKeys, p.statistics} {
+	p := &preparation{ctx: ctx, tx: inner, t: t, target: target, plan: &Plan{}, stage: ident("pg_temp", t.Ref.Table)}
+	for _, step := range []func() error{p.createStage, p.column, p.checks, p.indexes, p.foreignKeys, p.statistics, p.definitions} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("prepare the dependants of %s.%s: %w", t.Ref.Relation(), ident(t.Ref.Column), err)
 		}
@@ -74,6 +74,7 @@ type preparation struct {
 	t      *catalog.Table
 	target Target
 	plan   *Plan
+	stage  string // name of the temporary table on which definitions are tried
 }
 
 func (p *preparation) step(s Step) { p.plan.Steps = append(p.plan.Steps, s) }
@@ -84,14 +85,12 @@ func (p *preparation) steps(statements []string) {
 	}
 }
 
-// stage is the temporary table on which definitions are tried.
-const stage = "pg_temp.muniment_stage"
-
-// stage creates the table with the columns of the real one, where the public
-// column has the new type.
-func (p *preparation) stage() error {
-	ref := p.t.Ref
-	statements := []string{settings, "CREATE TEMPORARY TABLE muniment_stage (LIKE " + ref.Relation() + ")"}
+// createStage creates the temporary table on which definitions are tried. It
+// has the name and the columns of the real one, and its indexes, which queries
+// with GROUP BY can depend on. The public column has the new type.
+func (p *preparation) createStage() error {
+	ref, stage := p.t.Ref, p.stage
+	statements := []string{settings, fmt.Sprintf("CREATE TEMPORARY TABLE %s (LIKE %s INCLUDING INDEXES)", stage, ref.Relation())}
 	for _, c := range p.t.Columns {
 		if c.Name == ref.Column || c.Name == ref.Shadow || c.Name == ref.Mark {
 			statements = append(statements, fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s", stage, ident(c.Name)))
@@ -127,7 +126,7 @@ func (p *preparation) try(code, object, statement, read string, args ...any) (de
 	if err != nil {
 		return "", err
 	}
-	rename := fmt.Sprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", stage, ident(p.t.Ref.Column), ident(p.t.Ref.Shadow))
+	rename := fmt.Sprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", p.stage, ident(p.t.Ref.Column), ident(p.t.Ref.Shadow))
 	if _, err := inner.Exec(p.ctx, rename); err != nil {
 		return "", err
 	}
@@ -193,8 +192,8 @@ func (p *preparation) checks() error {
 			continue
 		}
 		definition := strings.TrimSuffix(k.Definition, " NOT VALID")
-		got, err := p.try("check", k.Name, fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT tried %s", stage, definition),
-			"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1::regclass AND conname = 'tried'", stage)
+		got, err := p.try("check", k.Name, fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT tried %s", p.stage, definition),
+			"SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1::regclass AND conname = 'tried'", p.stage)
 		if err != nil || got == "" {
 			if err != nil {
 				return err
@@ -233,25 +232,27 @@ func (p *preparation) foreignKeys() error {
 		if k.Type != "f" || !k.OnColumn || k.Inherited || p.t.Member(k.Table) == nil {
 			continue
 		}
-		var equal []string
-		for i, c := range k.Columns {
-			equal = append(equal, fmt.Sprintf("s.%s = r.%s", ident(c), ident(k.TargetColumns[i])))
-		}
-		query := fmt.Sprintf("CREATE TEMPORARY VIEW tried AS SELECT 1 AS one FROM %s s, %s r WHERE %s", stage, k.TargetRelation, strings.Join(equal, " AND "))
-		if got, err := p.try("foreign-key", k.Name, query, "SELECT 'accepted'"); err != nil || got == "" {
+		// A temporary table can reference temporary ones only.
+		statement := fmt.Sprintf("CREATE TEMPORARY TABLE muniment_target (LIKE %s INCLUDING INDEXES); ALTER TABLE %s ADD CONSTRAINT tried %s",
+			k.TargetRelation, p.stage, foreignKey(k, "pg_temp.muniment_target", k.Columns, k.SetColumns))
+		if got, err := p.try("foreign-key", k.Name, statement, accepted); err != nil || got == "" {
 			if err != nil {
 				return err
 			}
 			continue
 		}
-		p.constraint(k, p.foreignKey(k))
+		p.constraint(k, foreignKey(k, k.TargetRelation, p.shadowed(k.Columns), p.shadowed(k.SetColumns)))
 	}
 	return nil
 }
 
-// foreignKey returns the definition of a foreign key for the shadow column.
-func (p *preparation) foreignKey(k catalog.Constraint) string {
-	text := fmt.Sprintf("FOREIGN KEY (%s) REFERENCES %s (%s)", idents(p.shadowed(k.Columns)), k.TargetRelation, idents(k.TargetColumns))
+// accepted is a query for try, if only the statement itself matters.
+const accepted = "SELECT 'accepted'"
+
+// foreignKey returns the definition of a foreign key with other columns and
+// another target.
+func foreignKey(k catalog.Constraint, target string, columns, setColumns []string) string {
+	text := fmt.Sprintf("FOREIGN KEY (%s) REFERENCES %s (%s)", idents(columns), target, idents(k.TargetColumns))
 	if k.Match == "f" {
 		text += " MATCH FULL"
 	}
@@ -260,8 +261,8 @@ func (p *preparation) foreignKey(k catalog.Constraint) string {
 	}
 	if action := actions[k.OnDelete]; action != "" {
 		text += " ON DELETE " + action
-		if len(k.SetColumns) > 0 {
-			text += " (" + idents(p.shadowed(k.SetColumns)) + ")"
+		if len(setColumns) > 0 {
+			text += " (" + idents(setColumns) + ")"
 		}
 	}
 	return text + deferral(k.Deferrable, k.Deferred)

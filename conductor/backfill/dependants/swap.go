@@ -14,7 +14,8 @@ import (
 // column, with everything that belongs to the name. They are executed in this
 // order in one transaction, which must be the one in which the table was read,
 // after the table was locked: so nothing can change in between. They set
-// search_path for the rest of the transaction.
+// search_path for the rest of the transaction. The original definitions are
+// kept in the comment on the mark column until a rollback.
 func Swap(ctx context.Context, tx pgx.Tx, t *catalog.Table, d Direction) ([]string, error) {
 	s := swap{t: t, d: d}
 	secondary, retired := d.columns(t.Ref)
@@ -22,6 +23,11 @@ func Swap(ctx context.Context, tx pgx.Tx, t *catalog.Table, d Direction) ([]stri
 		return nil, fmt.Errorf("swap the columns of %s: no column %q: the backfill is in another phase", t.Ref.Relation(), secondary)
 	}
 	s.add(settings)
+	if d == Rollback {
+		if err := s.restore(); err != nil {
+			return nil, err
+		}
+	}
 	s.drop()
 	s.add("ALTER TABLE %s RENAME COLUMN %s TO %s", t.Ref.Relation(), ident(t.Ref.Column), ident(retired))
 	s.add("ALTER TABLE %s RENAME COLUMN %s TO %s", t.Ref.Relation(), ident(secondary), ident(t.Ref.Column))
@@ -30,6 +36,11 @@ func Swap(ctx context.Context, tx pgx.Tx, t *catalog.Table, d Direction) ([]stri
 	}
 	s.marks()
 	s.recreate()
+	if d == Cutover {
+		if err := s.keep(); err != nil {
+			return nil, err
+		}
+	}
 	return s.list, nil
 }
 
@@ -192,14 +203,7 @@ func (s *swap) recreate() {
 }
 
 func (s *swap) policy(p catalog.Policy) {
-	text := fmt.Sprintf("ALTER POLICY %s ON %s", ident(p.Name), p.Relation)
-	if p.Using != nil {
-		text += " USING (" + *p.Using + ")"
-	}
-	if p.Check != nil {
-		text += " WITH CHECK (" + *p.Check + ")"
-	}
-	s.add("%s", text)
+	s.add("ALTER POLICY %s ON %s%s", ident(p.Name), p.Relation, conditions(p))
 }
 
 // states names the values of pg_trigger.tgenabled and pg_rewrite.ev_enabled
