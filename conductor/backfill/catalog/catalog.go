@@ -10,6 +10,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"muniment.dev/muniment/conductor/backfill/rowkey"
 )
 
 // SearchPath is the search_path under which definitions are read. It qualifies
@@ -41,9 +43,9 @@ type Table struct {
 	Server   Server
 	Identity Identity
 	Columns  []Column
-	Column   Column   // that of Ref
-	Key      *Key     // by which rows are copied, or nil
-	Tree     []Member // the table, then its partitions in the order of their levels
+	Column   Column      // that of Ref
+	Key      *rowkey.Key // by which rows are copied, or nil
+	Tree     []Member    // the table, then its partitions in the order of their levels
 
 	Indexes      []Index      // of the whole tree
 	Constraints  []Constraint // of the whole tree, and foreign keys that reference it
@@ -119,14 +121,6 @@ type Column struct {
 	Comment     *string
 }
 
-// A Key is a unique index over NOT NULL columns.
-type Key struct {
-	Index   string
-	Primary bool
-	Columns []string
-	Types   []string
-}
-
 // A Member is the table or one of its partitions.
 type Member struct {
 	OID    uint32
@@ -184,6 +178,11 @@ func Read(ctx context.Context, tx pgx.Tx, ref Ref) (*Table, error) {
 			return nil, fmt.Errorf("read the %s of %s: %w", step.what, ref.Relation(), err)
 		}
 	}
-	t.Key = t.bestKey()
+	key, err := rowkey.Find(ctx, inner, t.Identity.OID)
+	if err == nil {
+		t.Key = &key
+	} else if !errors.Is(err, rowkey.ErrNoKey) {
+		return nil, fmt.Errorf("read the key of %s: %w", ref.Relation(), err)
+	}
 	return t, nil
 }

@@ -209,8 +209,12 @@ func (t *Table) keyFindings(f *findings) {
 		f.blocks("no-key", t.Ref.Relation(), "it has neither a primary key nor a unique index over NOT NULL columns", "run CREATE UNIQUE INDEX CONCURRENTLY over columns that are NOT NULL")
 		return
 	}
-	f.info("key", t.Key.Index, "rows are copied in the order of "+strings.Join(t.Key.Columns, ", "))
-	if slices.Contains(t.Key.Columns, t.Ref.Column) {
+	var names []string
+	for _, c := range t.Key.Columns {
+		names = append(names, c.Name)
+	}
+	f.info("key", t.Key.Index, "rows are copied in the order of "+strings.Join(names, ", "))
+	if slices.Contains(names, t.Ref.Column) {
 		f.blocks("key-column", t.Ref.Column, "it is part of the key by which rows are copied", "add a unique index over other columns that are NOT NULL")
 	}
 }

@@ -11,11 +11,9 @@ type Index struct {
 	Tail            string // of the definition, from the access method on
 	Predicate       *string
 	Columns         []int16 // 0 for an expression
-	KeyColumns      int     // without those of INCLUDE
 	Unique          bool
 	Primary         bool
 	Valid           bool
-	Immediate       bool
 	Clustered       bool
 	ReplicaIdentity bool
 	Tablespace      *string

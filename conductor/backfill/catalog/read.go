@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -138,42 +137,4 @@ func (r reader) members() []uint32 {
 		list = append(list, m.OID)
 	}
 	return list
-}
-
-// bestKey returns the primary key, or else the unique index with the fewest
-// columns.
-func (t *Table) bestKey() *Key {
-	var best *Index
-	for i, x := range t.Indexes {
-		if x.Table != t.Identity.OID || !x.Unique || !x.Valid || !x.Immediate || x.Predicate != nil || !t.notNull(x.Columns[:x.KeyColumns]) {
-			continue
-		}
-		if best == nil || x.Primary || !best.Primary && x.KeyColumns < best.KeyColumns {
-			best = &t.Indexes[i]
-		}
-	}
-	if best == nil {
-		return nil
-	}
-	key := &Key{Index: best.Name, Primary: best.Primary}
-	for _, number := range best.Columns[:best.KeyColumns] {
-		c := t.byNumber(number)
-		key.Columns, key.Types = append(key.Columns, c.Name), append(key.Types, c.Type)
-	}
-	return key
-}
-
-// notNull reports whether none of the columns of an index can be NULL or is an
-// expression.
-func (t *Table) notNull(numbers []int16) bool {
-	return !slices.ContainsFunc(numbers, func(n int16) bool { c := t.byNumber(n); return c == nil || !c.NotNull })
-}
-
-func (t *Table) byNumber(number int16) *Column {
-	for i := range t.Columns {
-		if t.Columns[i].Number == number {
-			return &t.Columns[i]
-		}
-	}
-	return nil
 }

@@ -18,8 +18,8 @@ func (r reader) indexes() (err error) {
 	r.t.Indexes, err = rows[Index](r, `SELECT i.oid, x.indrelid AS table, n.nspname::text AS schema, i.relname::text AS name,
 	coalesce((SELECT h.inhparent FROM pg_inherits h WHERE h.inhrelid = i.oid), 0)::oid AS parent,
 	pg_get_indexdef(i.oid) AS definition, '' AS tail, pg_get_expr(x.indpred, x.indrelid) AS predicate,
-	x.indkey::int2[] AS columns, x.indnkeyatts::int AS key_columns, x.indisunique AS unique, x.indisprimary AS primary, x.indisvalid AS valid,
-	x.indimmediate AS immediate, x.indisclustered AS clustered, x.indisreplident AS replica_identity,
+	x.indkey::int2[] AS columns, x.indisunique AS unique, x.indisprimary AS primary, x.indisvalid AS valid,
+	x.indisclustered AS clustered, x.indisreplident AS replica_identity,
 	(SELECT spcname::text FROM pg_tablespace WHERE oid = i.reltablespace) AS tablespace,
 	a.attnum = ANY (x.indkey) OR `+onColumn("pg_class", "i.oid", "x.indrelid")+` OR k.oid IS NOT NULL AND `+onColumn("pg_constraint", "k.oid", "x.indrelid")+` AS on_column,
 	obj_description(i.oid, 'pg_class') AS comment, k.conname::text AS constraint, k.contype::text AS constraint_type
