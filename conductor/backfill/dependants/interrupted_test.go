@@ -33,7 +33,8 @@ func TestInterrupted(t *testing.T) {
 	j.expand()
 	steps := len(j.plan().Steps)
 	want := ""
-	for _, n := range append([]int{steps}, rand.Perm(steps)[:3]...) {
+	rng := rand.New(rand.NewPCG(soak.Seed(t), 17))
+	for _, n := range append([]int{steps}, rng.Perm(steps)[:soak.Length(t, "interruptions", 3, steps)]...) {
 		t.Logf("interrupted after %d of %d steps", n, steps)
 		if err := dependants.Run(t.Context(), j.conn, j.plan().Steps[:n], dependants.Patience{LockTimeout: time.Second, Attempts: 3}); err != nil {
 			t.Fatal(err)
@@ -256,5 +257,29 @@ func TestRandom(t *testing.T) {
 			j.contract()
 			j.equal("after the rollback with all objects", j.dump(), start)
 		})
+	}
+}
+
+// TestTaken checks that names that other objects have are found by the plan,
+// and that the objects of the backfill itself are not.
+func TestTaken(t *testing.T) {
+	j := newJob(t, `CREATE TABLE t (id int PRIMARY KEY, v int, CONSTRAINT c CHECK (v > 0), CONSTRAINT c__old CHECK (id > 0));
+		CREATE INDEX i ON t (v); CREATE TABLE i__new (); CREATE STATISTICS s ON id, v FROM t; CREATE STATISTICS s__old (mcv) ON id, v FROM t`,
+		smallRef, dependants.Target{Type: "bigint", Up: "v"})
+	taken := func() string {
+		var names []string
+		for _, f := range j.plan().Findings {
+			names = append(names, f.Code+" "+f.Object)
+		}
+		return strings.Join(names, ",")
+	}
+	if got := taken(); got != "name-taken c__old,name-taken s__old,name-taken i__new" {
+		t.Errorf("taken: %s", got)
+	}
+	j.exec("DROP TABLE i__new; DROP STATISTICS s__old; ALTER TABLE t DROP CONSTRAINT c__old")
+	j.expand()
+	j.prepare()
+	if got := taken(); got != "" {
+		t.Errorf("taken by the backfill: %s", got)
 	}
 }

@@ -58,7 +58,7 @@ func Prepare(ctx context.Context, tx pgx.Tx, t *catalog.Table, target Target) (*
 	}
 	defer inner.Rollback(context.WithoutCancel(ctx)) // the temporary table, too
 	p := &preparation{ctx: ctx, tx: inner, t: t, target: target, plan: &Plan{}, stage: ident("pg_temp", t.Ref.Table)}
-	for _, step := range []func() error{p.createStage, p.column, p.checks, p.indexes, p.foreignKeys, p.statistics, p.definitions} {
+	for _, step := range []func() error{p.taken, p.createStage, p.column, p.checks, p.indexes, p.foreignKeys, p.statistics, p.definitions} {
 		if err := step(); err != nil {
 			return nil, fmt.Errorf("prepare the dependants of %s.%s: %w", t.Ref.Relation(), ident(t.Ref.Column), err)
 		}
