@@ -520,6 +520,9 @@ func TestGetOverview(t *testing.T) {
 		{"finding", strings.Replace(findingOf("INC-1", "open", `,"due":"2026-11-02T00:00:00Z"`), "EVIDENCE", "C", 1)},
 		{"backfill-checkpoint", `{"entity":"orders.total","checkpoint":"25%","acaScore":0.9,"ts":"2026-11-01T12:00Z","rollbackReady":true}`},
 		{"backfill-checkpoint", `{"entity":"orders.total","checkpoint":"50%","acaScore":0.97,"ts":"2026-11-02T12:00Z","rollbackReady":true}`},
+		{"backfill-step", `{"entity":"orders.total","job":{"name":"old.yaml","digest":{"sha256":"` + strings.Repeat("9", 64) + `"}},"run":"r0","step":"plan","phase":"intent","ts":"2026-11-02T12:00:00Z","actor":"conductor"}`},
+		{"backfill-step", `{"entity":"orders.total","job":{"name":"total.yaml","digest":{"sha256":"` + strings.Repeat("b", 64) + `"}},"run":"r1","step":"plan","phase":"intent","ts":"2026-11-02T12:00:00Z","actor":"conductor"}`},
+		{"backfill-step", `{"entity":"orders.total","job":{"name":"total.yaml","digest":{"sha256":"` + strings.Repeat("b", 64) + `"}},"run":"r1","step":"plan","phase":"outcome","result":"failed","intent":{"index":"1","leafHash":"` + strings.Repeat("1", 64) + `"},"ts":"2026-11-02T12:00:00Z","actor":"conductor"}`},
 		{"triage-action", `{"incident":"inc-1","playbook":"p","action":"a","result":"succeeded","irreversible":true,"actor":"kim","started":"2026-11-01T00:10:00Z"}`},
 		{"metric-snapshot", `{"service":"cdn","window":{"from":"2026-11-01T00:00:00Z","to":"2026-11-01T01:00:00Z"},"metrics":[{"name":"latency_p99","value":0.25,"unit":"s"},{"name":"cache_hit_ratio","value":0.98,"unit":"ratio"}]}`},
 		{"verification-report", `{"verdict":"verified","reasonCode":"ok","version":"1","verifier":"muniment-go"}`},
@@ -541,6 +544,9 @@ func TestGetOverview(t *testing.T) {
 	}
 	if b := o.Backfills; len(b.Backfills) != 1 || b.Backfills[0].Percent != 50 || b.Backfills[0].AcaScore != 0.97 || len(b.Backfills[0].Points) != 2 || b.Backfills[0].Points[0].Percent != 25 || b.Backfills[0].Time == nil {
 		t.Errorf("backfills: %v", b)
+	}
+	if b := o.Backfills.Backfills[0]; b.Job.GetName() != "total.yaml" || len(b.Steps) != 2 || b.Steps[0].Result != "failed" || b.Steps[1].Phase != "intent" || b.Gate.GetDecision() != "pass" {
+		t.Errorf("steps of a backfill: %v", b)
 	}
 	if m := o.Triage; m.GetMttaSeconds() != 600 || m.MttaIncidents != 1 || m.Incidents != 1 || m.Counts[0].Count != 1 || m.Recent[0].Incident != "inc-1" {
 		t.Errorf("triage: %v", m)

@@ -3,6 +3,7 @@ package views
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,10 +19,11 @@ import (
 
 // The numbers of newest entries from which the parts about other systems are.
 const (
-	maxCheckpoints = 1000
-	maxActions     = 1000
-	maxSnapshots   = 300
-	maxPoints      = 100 // of one line
+	maxCheckpoints   = 1000
+	maxBackfillSteps = 1000
+	maxActions       = 1000
+	maxSnapshots     = 300
+	maxPoints        = 100 // of one line
 	// maxSnapshotBytes limits the payloads of snapshots that one call reads.
 	maxSnapshotBytes = 4 << 20
 )
@@ -51,12 +53,59 @@ func (o *overview) backfills(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
 	m.Total = uint64(len(all))
 	m.Backfills = first(all, maxListed)
 	for _, b := range m.Backfills {
 		slices.Reverse(b.Points)
 	}
-	return err
+	if err := o.backfillSteps(ctx, byEntity); err != nil {
+		return err
+	}
+	return o.backfillGates(ctx, m.Backfills)
+}
+
+// backfillSteps adds the newest steps to the backfills. Those of an entity are
+// about the file of its newest step.
+func (o *overview) backfillSteps(ctx context.Context, byEntity map[string]*munimentv1.Backfill) error {
+	return o.newest(ctx, ledger.Filter{Kind: kindname.BackfillStep}, maxBackfillSteps, func(e *ledger.Entry) error {
+		a := e.Header.Attributes
+		b := byEntity[a["entity"]]
+		if b == nil || len(e.Header.Subjects) != 1 {
+			return nil
+		}
+		job := &munimentv1.Artifact{Name: e.Header.Subjects[0].Name, Digest: e.Header.Subjects[0].Digest}
+		if b.Job == nil {
+			b.Job = job
+		}
+		if len(b.Steps) < maxListed && maps.Equal(b.Job.Digest, job.Digest) {
+			b.Steps = append(b.Steps, &munimentv1.BackfillStepState{
+				Step: a["step"], Phase: a["phase"], Result: a["result"], Checkpoint: a["checkpoint"], Verdict: a["verdict"], Actor: a["actor"],
+				Time: timestamp(timeOf(e)), Index: e.Index,
+			})
+		}
+		return nil
+	})
+}
+
+// backfillGates adds the newest decision of a gate about each job.
+func (o *overview) backfillGates(ctx context.Context, all []*munimentv1.Backfill) error {
+	for _, b := range all {
+		digest, ok := b.Job.GetDigest()["sha256"]
+		if !ok {
+			continue
+		}
+		page, err := o.Log.List(ctx, o.Stream, ledger.Query{Filter: ledger.Filter{Kind: kindname.GateDecision, Subject: "sha256:" + digest}, Limit: 1})
+		if err != nil {
+			return err
+		}
+		if len(page.Entries) > 0 {
+			b.Gate = recentDecision(&page.Entries[0])
+		}
+	}
+	return nil
 }
 
 // checkpointTime reads the time of a checkpoint, which can lack seconds.

@@ -75,6 +75,7 @@ test('every part shows its numbers, which lead to what explains them', async () 
 
   expect(await row(page, 'Decisions today, per stage', 'deploy')).toEqual(['deploy', '1', '1', '0']);
   expect((await row(page, 'Newest checkpoints of backfills', 'Asset')).slice(0, 3)).toEqual(['Asset', '75%', '0.92']);
+  expect((await row(page, 'Newest steps of the backfill', 'rehearsal')).slice(0, 2)).toEqual(['rehearsal', 'Failed']);
   expect((await row(page, 'Newest snapshots of caches', 'asset-service')).slice(0, 3)).toEqual([
     'asset-service',
     '91 ms',

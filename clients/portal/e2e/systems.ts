@@ -27,6 +27,17 @@ export async function connectSystems({ ledger }: Company): Promise<void> {
       ts: ago(90 - i * 30),
       rollbackReady: true,
     });
+  for (const outcome of [false, true])
+    await record('backfill-step', {
+      entity: 'Asset',
+      job: { name: 'asset.yaml', digest: { sha256: 'a5'.repeat(32) } },
+      run: 'run-1',
+      step: 'rehearsal',
+      phase: outcome ? 'outcome' : 'intent',
+      ts: '2026-04-19T12:00:00Z',
+      actor: 'conductor@db1',
+      ...(outcome && { result: 'failed', intent: { index: '1', leafHash: '11'.repeat(32) } }),
+    });
   await record('finding', {
     id: 'INC-2041',
     title: 'Asset service is slow',

@@ -1275,7 +1275,13 @@ type Backfill struct {
 	// The entry.
 	Index uint64 `protobuf:"varint,6,opt,name=index,proto3" json:"index,omitempty"`
 	// Its checkpoints, the oldest first, at most the newest 100.
-	Points        []*BackfillPoint `protobuf:"bytes,7,rep,name=points,proto3" json:"points,omitempty"`
+	Points []*BackfillPoint `protobuf:"bytes,7,rep,name=points,proto3" json:"points,omitempty"`
+	// The file that defines the job, if its steps are recorded.
+	Job *Artifact `protobuf:"bytes,8,opt,name=job,proto3" json:"job,omitempty"`
+	// The steps of this file, the newest first, at most the newest 20.
+	Steps []*BackfillStepState `protobuf:"bytes,9,rep,name=steps,proto3" json:"steps,omitempty"`
+	// The newest decision of a gate about the file. Absent: there is none.
+	Gate          *RecentDecision `protobuf:"bytes,10,opt,name=gate,proto3" json:"gate,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1359,6 +1365,134 @@ func (x *Backfill) GetPoints() []*BackfillPoint {
 	return nil
 }
 
+func (x *Backfill) GetJob() *Artifact {
+	if x != nil {
+		return x.Job
+	}
+	return nil
+}
+
+func (x *Backfill) GetSteps() []*BackfillStepState {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *Backfill) GetGate() *RecentDecision {
+	if x != nil {
+		return x.Gate
+	}
+	return nil
+}
+
+// An entry of kind backfill-step.
+type BackfillStepState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Step  string                 `protobuf:"bytes,1,opt,name=step,proto3" json:"step,omitempty"`
+	// "intent" or "outcome".
+	Phase string `protobuf:"bytes,2,opt,name=phase,proto3" json:"phase,omitempty"`
+	// Of an outcome.
+	Result string `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
+	// Of the step checkpoint, such as "50%".
+	Checkpoint string `protobuf:"bytes,4,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
+	// Of the canary analysis, for checkpoints that succeeded.
+	Verdict string `protobuf:"bytes,5,opt,name=verdict,proto3" json:"verdict,omitempty"`
+	Actor   string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	// When the log recorded it.
+	Time *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=time,proto3" json:"time,omitempty"`
+	// The entry.
+	Index         uint64 `protobuf:"varint,8,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackfillStepState) Reset() {
+	*x = BackfillStepState{}
+	mi := &file_muniment_v1_portal_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackfillStepState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackfillStepState) ProtoMessage() {}
+
+func (x *BackfillStepState) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_portal_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackfillStepState.ProtoReflect.Descriptor instead.
+func (*BackfillStepState) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *BackfillStepState) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *BackfillStepState) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *BackfillStepState) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *BackfillStepState) GetCheckpoint() string {
+	if x != nil {
+		return x.Checkpoint
+	}
+	return ""
+}
+
+func (x *BackfillStepState) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+func (x *BackfillStepState) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *BackfillStepState) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *BackfillStepState) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 type BackfillPoint struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
@@ -1370,7 +1504,7 @@ type BackfillPoint struct {
 
 func (x *BackfillPoint) Reset() {
 	*x = BackfillPoint{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[15]
+	mi := &file_muniment_v1_portal_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1382,7 +1516,7 @@ func (x *BackfillPoint) String() string {
 func (*BackfillPoint) ProtoMessage() {}
 
 func (x *BackfillPoint) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[15]
+	mi := &file_muniment_v1_portal_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1395,7 +1529,7 @@ func (x *BackfillPoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackfillPoint.ProtoReflect.Descriptor instead.
 func (*BackfillPoint) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{15}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *BackfillPoint) GetTime() *timestamppb.Timestamp {
@@ -1441,7 +1575,7 @@ type OverviewTriage struct {
 
 func (x *OverviewTriage) Reset() {
 	*x = OverviewTriage{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[16]
+	mi := &file_muniment_v1_portal_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1587,7 @@ func (x *OverviewTriage) String() string {
 func (*OverviewTriage) ProtoMessage() {}
 
 func (x *OverviewTriage) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[16]
+	mi := &file_muniment_v1_portal_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1600,7 @@ func (x *OverviewTriage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverviewTriage.ProtoReflect.Descriptor instead.
 func (*OverviewTriage) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{16}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *OverviewTriage) GetConnection() *Connection {
@@ -1529,7 +1663,7 @@ type ActionsCount struct {
 
 func (x *ActionsCount) Reset() {
 	*x = ActionsCount{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[17]
+	mi := &file_muniment_v1_portal_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1675,7 @@ func (x *ActionsCount) String() string {
 func (*ActionsCount) ProtoMessage() {}
 
 func (x *ActionsCount) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[17]
+	mi := &file_muniment_v1_portal_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1688,7 @@ func (x *ActionsCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ActionsCount.ProtoReflect.Descriptor instead.
 func (*ActionsCount) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{17}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ActionsCount) GetResult() string {
@@ -1586,7 +1720,7 @@ type RecentAction struct {
 
 func (x *RecentAction) Reset() {
 	*x = RecentAction{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[18]
+	mi := &file_muniment_v1_portal_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1598,7 +1732,7 @@ func (x *RecentAction) String() string {
 func (*RecentAction) ProtoMessage() {}
 
 func (x *RecentAction) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[18]
+	mi := &file_muniment_v1_portal_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1745,7 @@ func (x *RecentAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecentAction.ProtoReflect.Descriptor instead.
 func (*RecentAction) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{18}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RecentAction) GetIndex() uint64 {
@@ -1675,7 +1809,7 @@ type OverviewCaches struct {
 
 func (x *OverviewCaches) Reset() {
 	*x = OverviewCaches{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[19]
+	mi := &file_muniment_v1_portal_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1821,7 @@ func (x *OverviewCaches) String() string {
 func (*OverviewCaches) ProtoMessage() {}
 
 func (x *OverviewCaches) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[19]
+	mi := &file_muniment_v1_portal_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1834,7 @@ func (x *OverviewCaches) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverviewCaches.ProtoReflect.Descriptor instead.
 func (*OverviewCaches) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{19}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *OverviewCaches) GetConnection() *Connection {
@@ -1743,7 +1877,7 @@ type CacheService struct {
 
 func (x *CacheService) Reset() {
 	*x = CacheService{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[20]
+	mi := &file_muniment_v1_portal_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1755,7 +1889,7 @@ func (x *CacheService) String() string {
 func (*CacheService) ProtoMessage() {}
 
 func (x *CacheService) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[20]
+	mi := &file_muniment_v1_portal_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1768,7 +1902,7 @@ func (x *CacheService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CacheService.ProtoReflect.Descriptor instead.
 func (*CacheService) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{20}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CacheService) GetService() string {
@@ -1831,7 +1965,7 @@ type CachePoint struct {
 
 func (x *CachePoint) Reset() {
 	*x = CachePoint{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[21]
+	mi := &file_muniment_v1_portal_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +1977,7 @@ func (x *CachePoint) String() string {
 func (*CachePoint) ProtoMessage() {}
 
 func (x *CachePoint) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[21]
+	mi := &file_muniment_v1_portal_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +1990,7 @@ func (x *CachePoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CachePoint.ProtoReflect.Descriptor instead.
 func (*CachePoint) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{21}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *CachePoint) GetTo() *timestamppb.Timestamp {
@@ -1894,7 +2028,7 @@ type OverviewVerification struct {
 
 func (x *OverviewVerification) Reset() {
 	*x = OverviewVerification{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[22]
+	mi := &file_muniment_v1_portal_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1906,7 +2040,7 @@ func (x *OverviewVerification) String() string {
 func (*OverviewVerification) ProtoMessage() {}
 
 func (x *OverviewVerification) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[22]
+	mi := &file_muniment_v1_portal_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1919,7 +2053,7 @@ func (x *OverviewVerification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverviewVerification.ProtoReflect.Descriptor instead.
 func (*OverviewVerification) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{22}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *OverviewVerification) GetConnection() *Connection {
@@ -1963,7 +2097,7 @@ type VerifierCounts struct {
 
 func (x *VerifierCounts) Reset() {
 	*x = VerifierCounts{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[23]
+	mi := &file_muniment_v1_portal_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2109,7 @@ func (x *VerifierCounts) String() string {
 func (*VerifierCounts) ProtoMessage() {}
 
 func (x *VerifierCounts) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[23]
+	mi := &file_muniment_v1_portal_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2122,7 @@ func (x *VerifierCounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifierCounts.ProtoReflect.Descriptor instead.
 func (*VerifierCounts) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{23}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *VerifierCounts) GetVerifier() string {
@@ -2035,7 +2169,7 @@ type VerificationFailure struct {
 
 func (x *VerificationFailure) Reset() {
 	*x = VerificationFailure{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[24]
+	mi := &file_muniment_v1_portal_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2181,7 @@ func (x *VerificationFailure) String() string {
 func (*VerificationFailure) ProtoMessage() {}
 
 func (x *VerificationFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[24]
+	mi := &file_muniment_v1_portal_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2194,7 @@ func (x *VerificationFailure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerificationFailure.ProtoReflect.Descriptor instead.
 func (*VerificationFailure) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{24}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *VerificationFailure) GetIndex() uint64 {
@@ -2151,7 +2285,7 @@ type LogHealth struct {
 
 func (x *LogHealth) Reset() {
 	*x = LogHealth{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[25]
+	mi := &file_muniment_v1_portal_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2163,7 +2297,7 @@ func (x *LogHealth) String() string {
 func (*LogHealth) ProtoMessage() {}
 
 func (x *LogHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[25]
+	mi := &file_muniment_v1_portal_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2176,7 +2310,7 @@ func (x *LogHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogHealth.ProtoReflect.Descriptor instead.
 func (*LogHealth) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{25}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *LogHealth) GetLog() string {
@@ -2315,7 +2449,7 @@ type WitnessHealth struct {
 
 func (x *WitnessHealth) Reset() {
 	*x = WitnessHealth{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[26]
+	mi := &file_muniment_v1_portal_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2327,7 +2461,7 @@ func (x *WitnessHealth) String() string {
 func (*WitnessHealth) ProtoMessage() {}
 
 func (x *WitnessHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[26]
+	mi := &file_muniment_v1_portal_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2340,7 +2474,7 @@ func (x *WitnessHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WitnessHealth.ProtoReflect.Descriptor instead.
 func (*WitnessHealth) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{26}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WitnessHealth) GetName() string {
@@ -2393,7 +2527,7 @@ type AnchorHealth struct {
 
 func (x *AnchorHealth) Reset() {
 	*x = AnchorHealth{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[27]
+	mi := &file_muniment_v1_portal_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2539,7 @@ func (x *AnchorHealth) String() string {
 func (*AnchorHealth) ProtoMessage() {}
 
 func (x *AnchorHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[27]
+	mi := &file_muniment_v1_portal_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2552,7 @@ func (x *AnchorHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnchorHealth.ProtoReflect.Descriptor instead.
 func (*AnchorHealth) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{27}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *AnchorHealth) GetName() string {
@@ -2464,7 +2598,7 @@ type SearchRequest struct {
 
 func (x *SearchRequest) Reset() {
 	*x = SearchRequest{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[28]
+	mi := &file_muniment_v1_portal_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2610,7 @@ func (x *SearchRequest) String() string {
 func (*SearchRequest) ProtoMessage() {}
 
 func (x *SearchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[28]
+	mi := &file_muniment_v1_portal_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2623,7 @@ func (x *SearchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchRequest.ProtoReflect.Descriptor instead.
 func (*SearchRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{28}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SearchRequest) GetTenant() string {
@@ -2540,7 +2674,7 @@ type SearchResponse struct {
 
 func (x *SearchResponse) Reset() {
 	*x = SearchResponse{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[29]
+	mi := &file_muniment_v1_portal_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2552,7 +2686,7 @@ func (x *SearchResponse) String() string {
 func (*SearchResponse) ProtoMessage() {}
 
 func (x *SearchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[29]
+	mi := &file_muniment_v1_portal_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2565,7 +2699,7 @@ func (x *SearchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchResponse.ProtoReflect.Descriptor instead.
 func (*SearchResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{29}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SearchResponse) GetState() *LogState {
@@ -2638,7 +2772,7 @@ type SearchHit struct {
 
 func (x *SearchHit) Reset() {
 	*x = SearchHit{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[30]
+	mi := &file_muniment_v1_portal_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2650,7 +2784,7 @@ func (x *SearchHit) String() string {
 func (*SearchHit) ProtoMessage() {}
 
 func (x *SearchHit) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[30]
+	mi := &file_muniment_v1_portal_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2663,7 +2797,7 @@ func (x *SearchHit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SearchHit.ProtoReflect.Descriptor instead.
 func (*SearchHit) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{30}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SearchHit) GetMeaning() SearchMeaning {
@@ -2810,7 +2944,7 @@ type GetArtifactRequest struct {
 
 func (x *GetArtifactRequest) Reset() {
 	*x = GetArtifactRequest{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[31]
+	mi := &file_muniment_v1_portal_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +2956,7 @@ func (x *GetArtifactRequest) String() string {
 func (*GetArtifactRequest) ProtoMessage() {}
 
 func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[31]
+	mi := &file_muniment_v1_portal_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +2969,7 @@ func (x *GetArtifactRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactRequest.ProtoReflect.Descriptor instead.
 func (*GetArtifactRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{31}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetArtifactRequest) GetTenant() string {
@@ -2902,7 +3036,7 @@ type GetArtifactResponse struct {
 
 func (x *GetArtifactResponse) Reset() {
 	*x = GetArtifactResponse{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[32]
+	mi := &file_muniment_v1_portal_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2914,7 +3048,7 @@ func (x *GetArtifactResponse) String() string {
 func (*GetArtifactResponse) ProtoMessage() {}
 
 func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[32]
+	mi := &file_muniment_v1_portal_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2927,7 +3061,7 @@ func (x *GetArtifactResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetArtifactResponse.ProtoReflect.Descriptor instead.
 func (*GetArtifactResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{32}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *GetArtifactResponse) GetState() *LogState {
@@ -3048,7 +3182,7 @@ type TimelineItem struct {
 
 func (x *TimelineItem) Reset() {
 	*x = TimelineItem{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[33]
+	mi := &file_muniment_v1_portal_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3060,7 +3194,7 @@ func (x *TimelineItem) String() string {
 func (*TimelineItem) ProtoMessage() {}
 
 func (x *TimelineItem) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[33]
+	mi := &file_muniment_v1_portal_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3073,7 +3207,7 @@ func (x *TimelineItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimelineItem.ProtoReflect.Descriptor instead.
 func (*TimelineItem) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{33}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *TimelineItem) GetIndex() uint64 {
@@ -3173,7 +3307,7 @@ type ArtifactGraph struct {
 
 func (x *ArtifactGraph) Reset() {
 	*x = ArtifactGraph{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[34]
+	mi := &file_muniment_v1_portal_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3185,7 +3319,7 @@ func (x *ArtifactGraph) String() string {
 func (*ArtifactGraph) ProtoMessage() {}
 
 func (x *ArtifactGraph) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[34]
+	mi := &file_muniment_v1_portal_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3198,7 +3332,7 @@ func (x *ArtifactGraph) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ArtifactGraph.ProtoReflect.Descriptor instead.
 func (*ArtifactGraph) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{34}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ArtifactGraph) GetNodes() []*GraphNode {
@@ -3238,7 +3372,7 @@ type GraphNode struct {
 
 func (x *GraphNode) Reset() {
 	*x = GraphNode{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[35]
+	mi := &file_muniment_v1_portal_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +3384,7 @@ func (x *GraphNode) String() string {
 func (*GraphNode) ProtoMessage() {}
 
 func (x *GraphNode) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[35]
+	mi := &file_muniment_v1_portal_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +3397,7 @@ func (x *GraphNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GraphNode.ProtoReflect.Descriptor instead.
 func (*GraphNode) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{35}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GraphNode) GetDigest() string {
@@ -3305,7 +3439,7 @@ type GraphEdge struct {
 
 func (x *GraphEdge) Reset() {
 	*x = GraphEdge{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[36]
+	mi := &file_muniment_v1_portal_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3317,7 +3451,7 @@ func (x *GraphEdge) String() string {
 func (*GraphEdge) ProtoMessage() {}
 
 func (x *GraphEdge) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[36]
+	mi := &file_muniment_v1_portal_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3330,7 +3464,7 @@ func (x *GraphEdge) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GraphEdge.ProtoReflect.Descriptor instead.
 func (*GraphEdge) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{36}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GraphEdge) GetFrom() string {
@@ -3372,7 +3506,7 @@ type ListFindingsRequest struct {
 
 func (x *ListFindingsRequest) Reset() {
 	*x = ListFindingsRequest{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[37]
+	mi := &file_muniment_v1_portal_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3384,7 +3518,7 @@ func (x *ListFindingsRequest) String() string {
 func (*ListFindingsRequest) ProtoMessage() {}
 
 func (x *ListFindingsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[37]
+	mi := &file_muniment_v1_portal_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3397,7 +3531,7 @@ func (x *ListFindingsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFindingsRequest.ProtoReflect.Descriptor instead.
 func (*ListFindingsRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{37}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListFindingsRequest) GetTenant() string {
@@ -3477,7 +3611,7 @@ type ListFindingsResponse struct {
 
 func (x *ListFindingsResponse) Reset() {
 	*x = ListFindingsResponse{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[38]
+	mi := &file_muniment_v1_portal_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3489,7 +3623,7 @@ func (x *ListFindingsResponse) String() string {
 func (*ListFindingsResponse) ProtoMessage() {}
 
 func (x *ListFindingsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[38]
+	mi := &file_muniment_v1_portal_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3502,7 +3636,7 @@ func (x *ListFindingsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListFindingsResponse.ProtoReflect.Descriptor instead.
 func (*ListFindingsResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{38}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListFindingsResponse) GetState() *LogState {
@@ -3576,7 +3710,7 @@ type FindingRecord struct {
 
 func (x *FindingRecord) Reset() {
 	*x = FindingRecord{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[39]
+	mi := &file_muniment_v1_portal_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3588,7 +3722,7 @@ func (x *FindingRecord) String() string {
 func (*FindingRecord) ProtoMessage() {}
 
 func (x *FindingRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[39]
+	mi := &file_muniment_v1_portal_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3601,7 +3735,7 @@ func (x *FindingRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindingRecord.ProtoReflect.Descriptor instead.
 func (*FindingRecord) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{39}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *FindingRecord) GetId() string {
@@ -3758,7 +3892,7 @@ type FindingReport struct {
 
 func (x *FindingReport) Reset() {
 	*x = FindingReport{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[40]
+	mi := &file_muniment_v1_portal_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3770,7 +3904,7 @@ func (x *FindingReport) String() string {
 func (*FindingReport) ProtoMessage() {}
 
 func (x *FindingReport) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[40]
+	mi := &file_muniment_v1_portal_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3783,7 +3917,7 @@ func (x *FindingReport) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FindingReport.ProtoReflect.Descriptor instead.
 func (*FindingReport) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{40}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *FindingReport) GetIndex() uint64 {
@@ -3855,7 +3989,7 @@ type GetFindingRequest struct {
 
 func (x *GetFindingRequest) Reset() {
 	*x = GetFindingRequest{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[41]
+	mi := &file_muniment_v1_portal_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3867,7 +4001,7 @@ func (x *GetFindingRequest) String() string {
 func (*GetFindingRequest) ProtoMessage() {}
 
 func (x *GetFindingRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[41]
+	mi := &file_muniment_v1_portal_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3880,7 +4014,7 @@ func (x *GetFindingRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFindingRequest.ProtoReflect.Descriptor instead.
 func (*GetFindingRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{41}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetFindingRequest) GetTenant() string {
@@ -3916,7 +4050,7 @@ type GetFindingResponse struct {
 
 func (x *GetFindingResponse) Reset() {
 	*x = GetFindingResponse{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[42]
+	mi := &file_muniment_v1_portal_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3928,7 +4062,7 @@ func (x *GetFindingResponse) String() string {
 func (*GetFindingResponse) ProtoMessage() {}
 
 func (x *GetFindingResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[42]
+	mi := &file_muniment_v1_portal_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3941,7 +4075,7 @@ func (x *GetFindingResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetFindingResponse.ProtoReflect.Descriptor instead.
 func (*GetFindingResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{42}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetFindingResponse) GetState() *LogState {
@@ -3982,7 +4116,7 @@ type ListExceptionsRequest struct {
 
 func (x *ListExceptionsRequest) Reset() {
 	*x = ListExceptionsRequest{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[43]
+	mi := &file_muniment_v1_portal_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3994,7 +4128,7 @@ func (x *ListExceptionsRequest) String() string {
 func (*ListExceptionsRequest) ProtoMessage() {}
 
 func (x *ListExceptionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[43]
+	mi := &file_muniment_v1_portal_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4007,7 +4141,7 @@ func (x *ListExceptionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExceptionsRequest.ProtoReflect.Descriptor instead.
 func (*ListExceptionsRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{43}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListExceptionsRequest) GetTenant() string {
@@ -4067,7 +4201,7 @@ type ListExceptionsResponse struct {
 
 func (x *ListExceptionsResponse) Reset() {
 	*x = ListExceptionsResponse{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[44]
+	mi := &file_muniment_v1_portal_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4079,7 +4213,7 @@ func (x *ListExceptionsResponse) String() string {
 func (*ListExceptionsResponse) ProtoMessage() {}
 
 func (x *ListExceptionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[44]
+	mi := &file_muniment_v1_portal_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4092,7 +4226,7 @@ func (x *ListExceptionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListExceptionsResponse.ProtoReflect.Descriptor instead.
 func (*ListExceptionsResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{44}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListExceptionsResponse) GetState() *LogState {
@@ -4177,7 +4311,7 @@ type ExceptionRecord struct {
 
 func (x *ExceptionRecord) Reset() {
 	*x = ExceptionRecord{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[45]
+	mi := &file_muniment_v1_portal_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4189,7 +4323,7 @@ func (x *ExceptionRecord) String() string {
 func (*ExceptionRecord) ProtoMessage() {}
 
 func (x *ExceptionRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[45]
+	mi := &file_muniment_v1_portal_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4202,7 +4336,7 @@ func (x *ExceptionRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExceptionRecord.ProtoReflect.Descriptor instead.
 func (*ExceptionRecord) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{45}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ExceptionRecord) GetId() string {
@@ -4384,7 +4518,7 @@ type ExceptionStep struct {
 
 func (x *ExceptionStep) Reset() {
 	*x = ExceptionStep{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[46]
+	mi := &file_muniment_v1_portal_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4396,7 +4530,7 @@ func (x *ExceptionStep) String() string {
 func (*ExceptionStep) ProtoMessage() {}
 
 func (x *ExceptionStep) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[46]
+	mi := &file_muniment_v1_portal_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4409,7 +4543,7 @@ func (x *ExceptionStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExceptionStep.ProtoReflect.Descriptor instead.
 func (*ExceptionStep) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{46}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ExceptionStep) GetIndex() uint64 {
@@ -4466,7 +4600,7 @@ type ExceptionAction struct {
 
 func (x *ExceptionAction) Reset() {
 	*x = ExceptionAction{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[47]
+	mi := &file_muniment_v1_portal_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4478,7 +4612,7 @@ func (x *ExceptionAction) String() string {
 func (*ExceptionAction) ProtoMessage() {}
 
 func (x *ExceptionAction) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[47]
+	mi := &file_muniment_v1_portal_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4491,7 +4625,7 @@ func (x *ExceptionAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExceptionAction.ProtoReflect.Descriptor instead.
 func (*ExceptionAction) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{47}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ExceptionAction) GetAction() string {
@@ -4519,7 +4653,7 @@ type GetExceptionRequest struct {
 
 func (x *GetExceptionRequest) Reset() {
 	*x = GetExceptionRequest{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[48]
+	mi := &file_muniment_v1_portal_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4531,7 +4665,7 @@ func (x *GetExceptionRequest) String() string {
 func (*GetExceptionRequest) ProtoMessage() {}
 
 func (x *GetExceptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[48]
+	mi := &file_muniment_v1_portal_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4544,7 +4678,7 @@ func (x *GetExceptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExceptionRequest.ProtoReflect.Descriptor instead.
 func (*GetExceptionRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{48}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetExceptionRequest) GetTenant() string {
@@ -4573,7 +4707,7 @@ type GetExceptionResponse struct {
 
 func (x *GetExceptionResponse) Reset() {
 	*x = GetExceptionResponse{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[49]
+	mi := &file_muniment_v1_portal_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4585,7 +4719,7 @@ func (x *GetExceptionResponse) String() string {
 func (*GetExceptionResponse) ProtoMessage() {}
 
 func (x *GetExceptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[49]
+	mi := &file_muniment_v1_portal_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4598,7 +4732,7 @@ func (x *GetExceptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetExceptionResponse.ProtoReflect.Descriptor instead.
 func (*GetExceptionResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{49}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetExceptionResponse) GetState() *LogState {
@@ -4636,7 +4770,7 @@ type PreviewExceptionRequest struct {
 
 func (x *PreviewExceptionRequest) Reset() {
 	*x = PreviewExceptionRequest{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[50]
+	mi := &file_muniment_v1_portal_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4648,7 +4782,7 @@ func (x *PreviewExceptionRequest) String() string {
 func (*PreviewExceptionRequest) ProtoMessage() {}
 
 func (x *PreviewExceptionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[50]
+	mi := &file_muniment_v1_portal_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4661,7 +4795,7 @@ func (x *PreviewExceptionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewExceptionRequest.ProtoReflect.Descriptor instead.
 func (*PreviewExceptionRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{50}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PreviewExceptionRequest) GetTenant() string {
@@ -4740,7 +4874,7 @@ type PreviewExceptionResponse struct {
 
 func (x *PreviewExceptionResponse) Reset() {
 	*x = PreviewExceptionResponse{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[51]
+	mi := &file_muniment_v1_portal_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4752,7 +4886,7 @@ func (x *PreviewExceptionResponse) String() string {
 func (*PreviewExceptionResponse) ProtoMessage() {}
 
 func (x *PreviewExceptionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[51]
+	mi := &file_muniment_v1_portal_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4765,7 +4899,7 @@ func (x *PreviewExceptionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewExceptionResponse.ProtoReflect.Descriptor instead.
 func (*PreviewExceptionResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{51}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PreviewExceptionResponse) GetState() *LogState {
@@ -4844,7 +4978,7 @@ type PreviewedDecision struct {
 
 func (x *PreviewedDecision) Reset() {
 	*x = PreviewedDecision{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[52]
+	mi := &file_muniment_v1_portal_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4856,7 +4990,7 @@ func (x *PreviewedDecision) String() string {
 func (*PreviewedDecision) ProtoMessage() {}
 
 func (x *PreviewedDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[52]
+	mi := &file_muniment_v1_portal_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4869,7 +5003,7 @@ func (x *PreviewedDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PreviewedDecision.ProtoReflect.Descriptor instead.
 func (*PreviewedDecision) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{52}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *PreviewedDecision) GetType() string {
@@ -4939,7 +5073,7 @@ type GetPrivacyBudgetRequest struct {
 
 func (x *GetPrivacyBudgetRequest) Reset() {
 	*x = GetPrivacyBudgetRequest{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[53]
+	mi := &file_muniment_v1_portal_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4951,7 +5085,7 @@ func (x *GetPrivacyBudgetRequest) String() string {
 func (*GetPrivacyBudgetRequest) ProtoMessage() {}
 
 func (x *GetPrivacyBudgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[53]
+	mi := &file_muniment_v1_portal_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4964,7 +5098,7 @@ func (x *GetPrivacyBudgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPrivacyBudgetRequest.ProtoReflect.Descriptor instead.
 func (*GetPrivacyBudgetRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{53}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetPrivacyBudgetRequest) GetTenant() string {
@@ -4996,7 +5130,7 @@ type GetPrivacyBudgetResponse struct {
 
 func (x *GetPrivacyBudgetResponse) Reset() {
 	*x = GetPrivacyBudgetResponse{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[54]
+	mi := &file_muniment_v1_portal_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5008,7 +5142,7 @@ func (x *GetPrivacyBudgetResponse) String() string {
 func (*GetPrivacyBudgetResponse) ProtoMessage() {}
 
 func (x *GetPrivacyBudgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[54]
+	mi := &file_muniment_v1_portal_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5021,7 +5155,7 @@ func (x *GetPrivacyBudgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPrivacyBudgetResponse.ProtoReflect.Descriptor instead.
 func (*GetPrivacyBudgetResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{54}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *GetPrivacyBudgetResponse) GetState() *LogState {
@@ -5090,7 +5224,7 @@ type BudgetRecord struct {
 
 func (x *BudgetRecord) Reset() {
 	*x = BudgetRecord{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[55]
+	mi := &file_muniment_v1_portal_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5102,7 +5236,7 @@ func (x *BudgetRecord) String() string {
 func (*BudgetRecord) ProtoMessage() {}
 
 func (x *BudgetRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[55]
+	mi := &file_muniment_v1_portal_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5115,7 +5249,7 @@ func (x *BudgetRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BudgetRecord.ProtoReflect.Descriptor instead.
 func (*BudgetRecord) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{55}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *BudgetRecord) GetName() string {
@@ -5220,7 +5354,7 @@ type BudgetSpend struct {
 
 func (x *BudgetSpend) Reset() {
 	*x = BudgetSpend{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[56]
+	mi := &file_muniment_v1_portal_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5232,7 +5366,7 @@ func (x *BudgetSpend) String() string {
 func (*BudgetSpend) ProtoMessage() {}
 
 func (x *BudgetSpend) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[56]
+	mi := &file_muniment_v1_portal_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5245,7 +5379,7 @@ func (x *BudgetSpend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BudgetSpend.ProtoReflect.Descriptor instead.
 func (*BudgetSpend) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{56}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *BudgetSpend) GetIndex() uint64 {
@@ -5299,7 +5433,7 @@ type GetLogHealthRequest struct {
 
 func (x *GetLogHealthRequest) Reset() {
 	*x = GetLogHealthRequest{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[57]
+	mi := &file_muniment_v1_portal_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5311,7 +5445,7 @@ func (x *GetLogHealthRequest) String() string {
 func (*GetLogHealthRequest) ProtoMessage() {}
 
 func (x *GetLogHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[57]
+	mi := &file_muniment_v1_portal_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5324,7 +5458,7 @@ func (x *GetLogHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLogHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetLogHealthRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{57}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *GetLogHealthRequest) GetTenant() string {
@@ -5344,7 +5478,7 @@ type GetLogHealthResponse struct {
 
 func (x *GetLogHealthResponse) Reset() {
 	*x = GetLogHealthResponse{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[58]
+	mi := &file_muniment_v1_portal_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5356,7 +5490,7 @@ func (x *GetLogHealthResponse) String() string {
 func (*GetLogHealthResponse) ProtoMessage() {}
 
 func (x *GetLogHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[58]
+	mi := &file_muniment_v1_portal_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5369,7 +5503,7 @@ func (x *GetLogHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLogHealthResponse.ProtoReflect.Descriptor instead.
 func (*GetLogHealthResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{58}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *GetLogHealthResponse) GetState() *LogState {
@@ -5492,7 +5626,7 @@ const file_muniment_v1_portal_proto_rawDesc = "" +
 	"connection\x18\x01 \x01(\v2\x17.muniment.v1.ConnectionR\n" +
 	"connection\x123\n" +
 	"\tbackfills\x18\x02 \x03(\v2\x15.muniment.v1.BackfillR\tbackfills\x12\x14\n" +
-	"\x05total\x18\x03 \x01(\x04R\x05total\"\xfa\x01\n" +
+	"\x05total\x18\x03 \x01(\x04R\x05total\"\x8a\x03\n" +
 	"\bBackfill\x12\x16\n" +
 	"\x06entity\x18\x01 \x01(\tR\x06entity\x12\x18\n" +
 	"\apercent\x18\x02 \x01(\x01R\apercent\x12\x1b\n" +
@@ -5500,7 +5634,22 @@ const file_muniment_v1_portal_proto_rawDesc = "" +
 	"\x0erollback_ready\x18\x04 \x01(\bR\rrollbackReady\x12.\n" +
 	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
 	"\x05index\x18\x06 \x01(\x04R\x05index\x122\n" +
-	"\x06points\x18\a \x03(\v2\x1a.muniment.v1.BackfillPointR\x06points\"v\n" +
+	"\x06points\x18\a \x03(\v2\x1a.muniment.v1.BackfillPointR\x06points\x12'\n" +
+	"\x03job\x18\b \x01(\v2\x15.muniment.v1.ArtifactR\x03job\x124\n" +
+	"\x05steps\x18\t \x03(\v2\x1e.muniment.v1.BackfillStepStateR\x05steps\x12/\n" +
+	"\x04gate\x18\n" +
+	" \x01(\v2\x1b.muniment.v1.RecentDecisionR\x04gate\"\xeb\x01\n" +
+	"\x11BackfillStepState\x12\x12\n" +
+	"\x04step\x18\x01 \x01(\tR\x04step\x12\x14\n" +
+	"\x05phase\x18\x02 \x01(\tR\x05phase\x12\x16\n" +
+	"\x06result\x18\x03 \x01(\tR\x06result\x12\x1e\n" +
+	"\n" +
+	"checkpoint\x18\x04 \x01(\tR\n" +
+	"checkpoint\x12\x18\n" +
+	"\averdict\x18\x05 \x01(\tR\averdict\x12\x14\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\x12.\n" +
+	"\x04time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
+	"\x05index\x18\b \x01(\x04R\x05index\"v\n" +
 	"\rBackfillPoint\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x18\n" +
 	"\apercent\x18\x02 \x01(\x01R\apercent\x12\x1b\n" +
@@ -5912,7 +6061,7 @@ func file_muniment_v1_portal_proto_rawDescGZIP() []byte {
 }
 
 var file_muniment_v1_portal_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_muniment_v1_portal_proto_msgTypes = make([]protoimpl.MessageInfo, 60)
+var file_muniment_v1_portal_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
 var file_muniment_v1_portal_proto_goTypes = []any{
 	(SearchMeaning)(0),               // 0: muniment.v1.SearchMeaning
 	(FindingOrder)(0),                // 1: muniment.v1.FindingOrder
@@ -5931,201 +6080,206 @@ var file_muniment_v1_portal_proto_goTypes = []any{
 	(*ExceptionsCount)(nil),          // 14: muniment.v1.ExceptionsCount
 	(*OverviewBackfills)(nil),        // 15: muniment.v1.OverviewBackfills
 	(*Backfill)(nil),                 // 16: muniment.v1.Backfill
-	(*BackfillPoint)(nil),            // 17: muniment.v1.BackfillPoint
-	(*OverviewTriage)(nil),           // 18: muniment.v1.OverviewTriage
-	(*ActionsCount)(nil),             // 19: muniment.v1.ActionsCount
-	(*RecentAction)(nil),             // 20: muniment.v1.RecentAction
-	(*OverviewCaches)(nil),           // 21: muniment.v1.OverviewCaches
-	(*CacheService)(nil),             // 22: muniment.v1.CacheService
-	(*CachePoint)(nil),               // 23: muniment.v1.CachePoint
-	(*OverviewVerification)(nil),     // 24: muniment.v1.OverviewVerification
-	(*VerifierCounts)(nil),           // 25: muniment.v1.VerifierCounts
-	(*VerificationFailure)(nil),      // 26: muniment.v1.VerificationFailure
-	(*LogHealth)(nil),                // 27: muniment.v1.LogHealth
-	(*WitnessHealth)(nil),            // 28: muniment.v1.WitnessHealth
-	(*AnchorHealth)(nil),             // 29: muniment.v1.AnchorHealth
-	(*SearchRequest)(nil),            // 30: muniment.v1.SearchRequest
-	(*SearchResponse)(nil),           // 31: muniment.v1.SearchResponse
-	(*SearchHit)(nil),                // 32: muniment.v1.SearchHit
-	(*GetArtifactRequest)(nil),       // 33: muniment.v1.GetArtifactRequest
-	(*GetArtifactResponse)(nil),      // 34: muniment.v1.GetArtifactResponse
-	(*TimelineItem)(nil),             // 35: muniment.v1.TimelineItem
-	(*ArtifactGraph)(nil),            // 36: muniment.v1.ArtifactGraph
-	(*GraphNode)(nil),                // 37: muniment.v1.GraphNode
-	(*GraphEdge)(nil),                // 38: muniment.v1.GraphEdge
-	(*ListFindingsRequest)(nil),      // 39: muniment.v1.ListFindingsRequest
-	(*ListFindingsResponse)(nil),     // 40: muniment.v1.ListFindingsResponse
-	(*FindingRecord)(nil),            // 41: muniment.v1.FindingRecord
-	(*FindingReport)(nil),            // 42: muniment.v1.FindingReport
-	(*GetFindingRequest)(nil),        // 43: muniment.v1.GetFindingRequest
-	(*GetFindingResponse)(nil),       // 44: muniment.v1.GetFindingResponse
-	(*ListExceptionsRequest)(nil),    // 45: muniment.v1.ListExceptionsRequest
-	(*ListExceptionsResponse)(nil),   // 46: muniment.v1.ListExceptionsResponse
-	(*ExceptionRecord)(nil),          // 47: muniment.v1.ExceptionRecord
-	(*ExceptionStep)(nil),            // 48: muniment.v1.ExceptionStep
-	(*ExceptionAction)(nil),          // 49: muniment.v1.ExceptionAction
-	(*GetExceptionRequest)(nil),      // 50: muniment.v1.GetExceptionRequest
-	(*GetExceptionResponse)(nil),     // 51: muniment.v1.GetExceptionResponse
-	(*PreviewExceptionRequest)(nil),  // 52: muniment.v1.PreviewExceptionRequest
-	(*PreviewExceptionResponse)(nil), // 53: muniment.v1.PreviewExceptionResponse
-	(*PreviewedDecision)(nil),        // 54: muniment.v1.PreviewedDecision
-	(*GetPrivacyBudgetRequest)(nil),  // 55: muniment.v1.GetPrivacyBudgetRequest
-	(*GetPrivacyBudgetResponse)(nil), // 56: muniment.v1.GetPrivacyBudgetResponse
-	(*BudgetRecord)(nil),             // 57: muniment.v1.BudgetRecord
-	(*BudgetSpend)(nil),              // 58: muniment.v1.BudgetSpend
-	(*GetLogHealthRequest)(nil),      // 59: muniment.v1.GetLogHealthRequest
-	(*GetLogHealthResponse)(nil),     // 60: muniment.v1.GetLogHealthResponse
-	nil,                              // 61: muniment.v1.GraphNode.EvidenceEntry
-	(*timestamppb.Timestamp)(nil),    // 62: google.protobuf.Timestamp
-	(*LogState)(nil),                 // 63: muniment.v1.LogState
-	(*CoverageCount)(nil),            // 64: muniment.v1.CoverageCount
-	(*Artifact)(nil),                 // 65: muniment.v1.Artifact
-	(*GateSubject)(nil),              // 66: muniment.v1.GateSubject
-	(*ExceptionRequest)(nil),         // 67: muniment.v1.ExceptionRequest
-	(*ControlResult)(nil),            // 68: muniment.v1.ControlResult
+	(*BackfillStepState)(nil),        // 17: muniment.v1.BackfillStepState
+	(*BackfillPoint)(nil),            // 18: muniment.v1.BackfillPoint
+	(*OverviewTriage)(nil),           // 19: muniment.v1.OverviewTriage
+	(*ActionsCount)(nil),             // 20: muniment.v1.ActionsCount
+	(*RecentAction)(nil),             // 21: muniment.v1.RecentAction
+	(*OverviewCaches)(nil),           // 22: muniment.v1.OverviewCaches
+	(*CacheService)(nil),             // 23: muniment.v1.CacheService
+	(*CachePoint)(nil),               // 24: muniment.v1.CachePoint
+	(*OverviewVerification)(nil),     // 25: muniment.v1.OverviewVerification
+	(*VerifierCounts)(nil),           // 26: muniment.v1.VerifierCounts
+	(*VerificationFailure)(nil),      // 27: muniment.v1.VerificationFailure
+	(*LogHealth)(nil),                // 28: muniment.v1.LogHealth
+	(*WitnessHealth)(nil),            // 29: muniment.v1.WitnessHealth
+	(*AnchorHealth)(nil),             // 30: muniment.v1.AnchorHealth
+	(*SearchRequest)(nil),            // 31: muniment.v1.SearchRequest
+	(*SearchResponse)(nil),           // 32: muniment.v1.SearchResponse
+	(*SearchHit)(nil),                // 33: muniment.v1.SearchHit
+	(*GetArtifactRequest)(nil),       // 34: muniment.v1.GetArtifactRequest
+	(*GetArtifactResponse)(nil),      // 35: muniment.v1.GetArtifactResponse
+	(*TimelineItem)(nil),             // 36: muniment.v1.TimelineItem
+	(*ArtifactGraph)(nil),            // 37: muniment.v1.ArtifactGraph
+	(*GraphNode)(nil),                // 38: muniment.v1.GraphNode
+	(*GraphEdge)(nil),                // 39: muniment.v1.GraphEdge
+	(*ListFindingsRequest)(nil),      // 40: muniment.v1.ListFindingsRequest
+	(*ListFindingsResponse)(nil),     // 41: muniment.v1.ListFindingsResponse
+	(*FindingRecord)(nil),            // 42: muniment.v1.FindingRecord
+	(*FindingReport)(nil),            // 43: muniment.v1.FindingReport
+	(*GetFindingRequest)(nil),        // 44: muniment.v1.GetFindingRequest
+	(*GetFindingResponse)(nil),       // 45: muniment.v1.GetFindingResponse
+	(*ListExceptionsRequest)(nil),    // 46: muniment.v1.ListExceptionsRequest
+	(*ListExceptionsResponse)(nil),   // 47: muniment.v1.ListExceptionsResponse
+	(*ExceptionRecord)(nil),          // 48: muniment.v1.ExceptionRecord
+	(*ExceptionStep)(nil),            // 49: muniment.v1.ExceptionStep
+	(*ExceptionAction)(nil),          // 50: muniment.v1.ExceptionAction
+	(*GetExceptionRequest)(nil),      // 51: muniment.v1.GetExceptionRequest
+	(*GetExceptionResponse)(nil),     // 52: muniment.v1.GetExceptionResponse
+	(*PreviewExceptionRequest)(nil),  // 53: muniment.v1.PreviewExceptionRequest
+	(*PreviewExceptionResponse)(nil), // 54: muniment.v1.PreviewExceptionResponse
+	(*PreviewedDecision)(nil),        // 55: muniment.v1.PreviewedDecision
+	(*GetPrivacyBudgetRequest)(nil),  // 56: muniment.v1.GetPrivacyBudgetRequest
+	(*GetPrivacyBudgetResponse)(nil), // 57: muniment.v1.GetPrivacyBudgetResponse
+	(*BudgetRecord)(nil),             // 58: muniment.v1.BudgetRecord
+	(*BudgetSpend)(nil),              // 59: muniment.v1.BudgetSpend
+	(*GetLogHealthRequest)(nil),      // 60: muniment.v1.GetLogHealthRequest
+	(*GetLogHealthResponse)(nil),     // 61: muniment.v1.GetLogHealthResponse
+	nil,                              // 62: muniment.v1.GraphNode.EvidenceEntry
+	(*timestamppb.Timestamp)(nil),    // 63: google.protobuf.Timestamp
+	(*LogState)(nil),                 // 64: muniment.v1.LogState
+	(*CoverageCount)(nil),            // 65: muniment.v1.CoverageCount
+	(*Artifact)(nil),                 // 66: muniment.v1.Artifact
+	(*GateSubject)(nil),              // 67: muniment.v1.GateSubject
+	(*ExceptionRequest)(nil),         // 68: muniment.v1.ExceptionRequest
+	(*ControlResult)(nil),            // 69: muniment.v1.ControlResult
 }
 var file_muniment_v1_portal_proto_depIdxs = []int32{
-	62,  // 0: muniment.v1.Connection.newest_time:type_name -> google.protobuf.Timestamp
-	62,  // 1: muniment.v1.GetOverviewRequest.today:type_name -> google.protobuf.Timestamp
-	63,  // 2: muniment.v1.GetOverviewResponse.state:type_name -> muniment.v1.LogState
+	63,  // 0: muniment.v1.Connection.newest_time:type_name -> google.protobuf.Timestamp
+	63,  // 1: muniment.v1.GetOverviewRequest.today:type_name -> google.protobuf.Timestamp
+	64,  // 2: muniment.v1.GetOverviewResponse.state:type_name -> muniment.v1.LogState
 	6,   // 3: muniment.v1.GetOverviewResponse.coverage:type_name -> muniment.v1.OverviewCoverage
 	7,   // 4: muniment.v1.GetOverviewResponse.decisions:type_name -> muniment.v1.OverviewDecisions
 	10,  // 5: muniment.v1.GetOverviewResponse.findings:type_name -> muniment.v1.OverviewFindings
 	13,  // 6: muniment.v1.GetOverviewResponse.exceptions:type_name -> muniment.v1.OverviewExceptions
 	15,  // 7: muniment.v1.GetOverviewResponse.backfills:type_name -> muniment.v1.OverviewBackfills
-	18,  // 8: muniment.v1.GetOverviewResponse.triage:type_name -> muniment.v1.OverviewTriage
-	21,  // 9: muniment.v1.GetOverviewResponse.caches:type_name -> muniment.v1.OverviewCaches
-	24,  // 10: muniment.v1.GetOverviewResponse.verification:type_name -> muniment.v1.OverviewVerification
-	27,  // 11: muniment.v1.GetOverviewResponse.log:type_name -> muniment.v1.LogHealth
+	19,  // 8: muniment.v1.GetOverviewResponse.triage:type_name -> muniment.v1.OverviewTriage
+	22,  // 9: muniment.v1.GetOverviewResponse.caches:type_name -> muniment.v1.OverviewCaches
+	25,  // 10: muniment.v1.GetOverviewResponse.verification:type_name -> muniment.v1.OverviewVerification
+	28,  // 11: muniment.v1.GetOverviewResponse.log:type_name -> muniment.v1.LogHealth
 	3,   // 12: muniment.v1.OverviewCoverage.connection:type_name -> muniment.v1.Connection
-	64,  // 13: muniment.v1.OverviewCoverage.counts:type_name -> muniment.v1.CoverageCount
-	62,  // 14: muniment.v1.OverviewCoverage.computed:type_name -> google.protobuf.Timestamp
+	65,  // 13: muniment.v1.OverviewCoverage.counts:type_name -> muniment.v1.CoverageCount
+	63,  // 14: muniment.v1.OverviewCoverage.computed:type_name -> google.protobuf.Timestamp
 	3,   // 15: muniment.v1.OverviewDecisions.connection:type_name -> muniment.v1.Connection
-	62,  // 16: muniment.v1.OverviewDecisions.since:type_name -> google.protobuf.Timestamp
+	63,  // 16: muniment.v1.OverviewDecisions.since:type_name -> google.protobuf.Timestamp
 	8,   // 17: muniment.v1.OverviewDecisions.stages:type_name -> muniment.v1.StageDecisions
 	9,   // 18: muniment.v1.OverviewDecisions.stopped:type_name -> muniment.v1.RecentDecision
-	62,  // 19: muniment.v1.RecentDecision.time:type_name -> google.protobuf.Timestamp
-	62,  // 20: muniment.v1.RecentDecision.decided:type_name -> google.protobuf.Timestamp
-	65,  // 21: muniment.v1.RecentDecision.artifact:type_name -> muniment.v1.Artifact
+	63,  // 19: muniment.v1.RecentDecision.time:type_name -> google.protobuf.Timestamp
+	63,  // 20: muniment.v1.RecentDecision.decided:type_name -> google.protobuf.Timestamp
+	66,  // 21: muniment.v1.RecentDecision.artifact:type_name -> muniment.v1.Artifact
 	3,   // 22: muniment.v1.OverviewFindings.connection:type_name -> muniment.v1.Connection
 	11,  // 23: muniment.v1.OverviewFindings.days:type_name -> muniment.v1.FindingsDay
 	12,  // 24: muniment.v1.OverviewFindings.counts:type_name -> muniment.v1.FindingsCount
-	62,  // 25: muniment.v1.FindingsDay.time:type_name -> google.protobuf.Timestamp
+	63,  // 25: muniment.v1.FindingsDay.time:type_name -> google.protobuf.Timestamp
 	3,   // 26: muniment.v1.OverviewExceptions.connection:type_name -> muniment.v1.Connection
 	14,  // 27: muniment.v1.OverviewExceptions.counts:type_name -> muniment.v1.ExceptionsCount
-	47,  // 28: muniment.v1.OverviewExceptions.expiring:type_name -> muniment.v1.ExceptionRecord
-	47,  // 29: muniment.v1.OverviewExceptions.waiting:type_name -> muniment.v1.ExceptionRecord
+	48,  // 28: muniment.v1.OverviewExceptions.expiring:type_name -> muniment.v1.ExceptionRecord
+	48,  // 29: muniment.v1.OverviewExceptions.waiting:type_name -> muniment.v1.ExceptionRecord
 	3,   // 30: muniment.v1.OverviewBackfills.connection:type_name -> muniment.v1.Connection
 	16,  // 31: muniment.v1.OverviewBackfills.backfills:type_name -> muniment.v1.Backfill
-	62,  // 32: muniment.v1.Backfill.time:type_name -> google.protobuf.Timestamp
-	17,  // 33: muniment.v1.Backfill.points:type_name -> muniment.v1.BackfillPoint
-	62,  // 34: muniment.v1.BackfillPoint.time:type_name -> google.protobuf.Timestamp
-	3,   // 35: muniment.v1.OverviewTriage.connection:type_name -> muniment.v1.Connection
-	62,  // 36: muniment.v1.OverviewTriage.since:type_name -> google.protobuf.Timestamp
-	19,  // 37: muniment.v1.OverviewTriage.counts:type_name -> muniment.v1.ActionsCount
-	20,  // 38: muniment.v1.OverviewTriage.recent:type_name -> muniment.v1.RecentAction
-	62,  // 39: muniment.v1.RecentAction.started:type_name -> google.protobuf.Timestamp
-	3,   // 40: muniment.v1.OverviewCaches.connection:type_name -> muniment.v1.Connection
-	22,  // 41: muniment.v1.OverviewCaches.services:type_name -> muniment.v1.CacheService
-	62,  // 42: muniment.v1.CacheService.from:type_name -> google.protobuf.Timestamp
-	62,  // 43: muniment.v1.CacheService.to:type_name -> google.protobuf.Timestamp
-	23,  // 44: muniment.v1.CacheService.points:type_name -> muniment.v1.CachePoint
-	62,  // 45: muniment.v1.CachePoint.to:type_name -> google.protobuf.Timestamp
-	3,   // 46: muniment.v1.OverviewVerification.connection:type_name -> muniment.v1.Connection
-	62,  // 47: muniment.v1.OverviewVerification.since:type_name -> google.protobuf.Timestamp
-	25,  // 48: muniment.v1.OverviewVerification.verifiers:type_name -> muniment.v1.VerifierCounts
-	26,  // 49: muniment.v1.OverviewVerification.failures:type_name -> muniment.v1.VerificationFailure
-	62,  // 50: muniment.v1.VerificationFailure.time:type_name -> google.protobuf.Timestamp
-	62,  // 51: muniment.v1.LogHealth.newest_entry:type_name -> google.protobuf.Timestamp
-	62,  // 52: muniment.v1.LogHealth.as_of:type_name -> google.protobuf.Timestamp
-	28,  // 53: muniment.v1.LogHealth.witnesses:type_name -> muniment.v1.WitnessHealth
-	29,  // 54: muniment.v1.LogHealth.anchors:type_name -> muniment.v1.AnchorHealth
-	63,  // 55: muniment.v1.SearchResponse.state:type_name -> muniment.v1.LogState
-	32,  // 56: muniment.v1.SearchResponse.hits:type_name -> muniment.v1.SearchHit
-	0,   // 57: muniment.v1.SearchResponse.meanings:type_name -> muniment.v1.SearchMeaning
-	0,   // 58: muniment.v1.SearchHit.meaning:type_name -> muniment.v1.SearchMeaning
-	62,  // 59: muniment.v1.SearchHit.time:type_name -> google.protobuf.Timestamp
-	63,  // 60: muniment.v1.GetArtifactResponse.state:type_name -> muniment.v1.LogState
-	66,  // 61: muniment.v1.GetArtifactResponse.subject:type_name -> muniment.v1.GateSubject
-	35,  // 62: muniment.v1.GetArtifactResponse.timeline:type_name -> muniment.v1.TimelineItem
-	36,  // 63: muniment.v1.GetArtifactResponse.graph:type_name -> muniment.v1.ArtifactGraph
-	9,   // 64: muniment.v1.GetArtifactResponse.decisions:type_name -> muniment.v1.RecentDecision
-	41,  // 65: muniment.v1.GetArtifactResponse.findings:type_name -> muniment.v1.FindingRecord
-	47,  // 66: muniment.v1.GetArtifactResponse.exceptions:type_name -> muniment.v1.ExceptionRecord
-	62,  // 67: muniment.v1.TimelineItem.time:type_name -> google.protobuf.Timestamp
-	2,   // 68: muniment.v1.TimelineItem.submitter:type_name -> muniment.v1.Person
-	37,  // 69: muniment.v1.ArtifactGraph.nodes:type_name -> muniment.v1.GraphNode
-	38,  // 70: muniment.v1.ArtifactGraph.edges:type_name -> muniment.v1.GraphEdge
-	61,  // 71: muniment.v1.GraphNode.evidence:type_name -> muniment.v1.GraphNode.EvidenceEntry
-	1,   // 72: muniment.v1.ListFindingsRequest.order:type_name -> muniment.v1.FindingOrder
-	63,  // 73: muniment.v1.ListFindingsResponse.state:type_name -> muniment.v1.LogState
-	41,  // 74: muniment.v1.ListFindingsResponse.findings:type_name -> muniment.v1.FindingRecord
-	65,  // 75: muniment.v1.FindingRecord.subjects:type_name -> muniment.v1.Artifact
-	62,  // 76: muniment.v1.FindingRecord.detected:type_name -> google.protobuf.Timestamp
-	62,  // 77: muniment.v1.FindingRecord.due:type_name -> google.protobuf.Timestamp
-	42,  // 78: muniment.v1.FindingRecord.newest:type_name -> muniment.v1.FindingReport
-	42,  // 79: muniment.v1.FindingRecord.reports:type_name -> muniment.v1.FindingReport
-	62,  // 80: muniment.v1.FindingReport.time:type_name -> google.protobuf.Timestamp
-	2,   // 81: muniment.v1.FindingReport.by:type_name -> muniment.v1.Person
-	63,  // 82: muniment.v1.GetFindingResponse.state:type_name -> muniment.v1.LogState
-	41,  // 83: muniment.v1.GetFindingResponse.findings:type_name -> muniment.v1.FindingRecord
-	62,  // 84: muniment.v1.ListExceptionsRequest.expire_before:type_name -> google.protobuf.Timestamp
-	63,  // 85: muniment.v1.ListExceptionsResponse.state:type_name -> muniment.v1.LogState
-	47,  // 86: muniment.v1.ListExceptionsResponse.exceptions:type_name -> muniment.v1.ExceptionRecord
-	2,   // 87: muniment.v1.ListExceptionsResponse.approvers:type_name -> muniment.v1.Person
-	62,  // 88: muniment.v1.ExceptionRecord.time:type_name -> google.protobuf.Timestamp
-	65,  // 89: muniment.v1.ExceptionRecord.subjects:type_name -> muniment.v1.Artifact
-	62,  // 90: muniment.v1.ExceptionRecord.expires:type_name -> google.protobuf.Timestamp
-	62,  // 91: muniment.v1.ExceptionRecord.requested_expires:type_name -> google.protobuf.Timestamp
-	2,   // 92: muniment.v1.ExceptionRecord.requester:type_name -> muniment.v1.Person
-	2,   // 93: muniment.v1.ExceptionRecord.used_by:type_name -> muniment.v1.Person
-	2,   // 94: muniment.v1.ExceptionRecord.approvers:type_name -> muniment.v1.Person
-	48,  // 95: muniment.v1.ExceptionRecord.steps:type_name -> muniment.v1.ExceptionStep
-	49,  // 96: muniment.v1.ExceptionRecord.actions:type_name -> muniment.v1.ExceptionAction
-	62,  // 97: muniment.v1.ExceptionStep.time:type_name -> google.protobuf.Timestamp
-	2,   // 98: muniment.v1.ExceptionStep.by:type_name -> muniment.v1.Person
-	62,  // 99: muniment.v1.ExceptionStep.expires:type_name -> google.protobuf.Timestamp
-	63,  // 100: muniment.v1.GetExceptionResponse.state:type_name -> muniment.v1.LogState
-	47,  // 101: muniment.v1.GetExceptionResponse.exception:type_name -> muniment.v1.ExceptionRecord
-	2,   // 102: muniment.v1.GetExceptionResponse.approvers:type_name -> muniment.v1.Person
-	67,  // 103: muniment.v1.PreviewExceptionRequest.draft:type_name -> muniment.v1.ExceptionRequest
-	63,  // 104: muniment.v1.PreviewExceptionResponse.state:type_name -> muniment.v1.LogState
-	54,  // 105: muniment.v1.PreviewExceptionResponse.changes:type_name -> muniment.v1.PreviewedDecision
-	62,  // 106: muniment.v1.PreviewExceptionResponse.expires:type_name -> google.protobuf.Timestamp
-	65,  // 107: muniment.v1.PreviewedDecision.subjects:type_name -> muniment.v1.Artifact
-	68,  // 108: muniment.v1.PreviewedDecision.results:type_name -> muniment.v1.ControlResult
-	63,  // 109: muniment.v1.GetPrivacyBudgetResponse.state:type_name -> muniment.v1.LogState
-	3,   // 110: muniment.v1.GetPrivacyBudgetResponse.connection:type_name -> muniment.v1.Connection
-	57,  // 111: muniment.v1.GetPrivacyBudgetResponse.budgets:type_name -> muniment.v1.BudgetRecord
-	58,  // 112: muniment.v1.BudgetRecord.spends:type_name -> muniment.v1.BudgetSpend
-	62,  // 113: muniment.v1.BudgetSpend.time:type_name -> google.protobuf.Timestamp
-	63,  // 114: muniment.v1.GetLogHealthResponse.state:type_name -> muniment.v1.LogState
-	27,  // 115: muniment.v1.GetLogHealthResponse.log:type_name -> muniment.v1.LogHealth
-	4,   // 116: muniment.v1.PortalService.GetOverview:input_type -> muniment.v1.GetOverviewRequest
-	30,  // 117: muniment.v1.PortalService.Search:input_type -> muniment.v1.SearchRequest
-	33,  // 118: muniment.v1.PortalService.GetArtifact:input_type -> muniment.v1.GetArtifactRequest
-	39,  // 119: muniment.v1.PortalService.ListFindings:input_type -> muniment.v1.ListFindingsRequest
-	43,  // 120: muniment.v1.PortalService.GetFinding:input_type -> muniment.v1.GetFindingRequest
-	45,  // 121: muniment.v1.PortalService.ListExceptions:input_type -> muniment.v1.ListExceptionsRequest
-	50,  // 122: muniment.v1.PortalService.GetException:input_type -> muniment.v1.GetExceptionRequest
-	52,  // 123: muniment.v1.PortalService.PreviewException:input_type -> muniment.v1.PreviewExceptionRequest
-	55,  // 124: muniment.v1.PortalService.GetPrivacyBudget:input_type -> muniment.v1.GetPrivacyBudgetRequest
-	59,  // 125: muniment.v1.PortalService.GetLogHealth:input_type -> muniment.v1.GetLogHealthRequest
-	5,   // 126: muniment.v1.PortalService.GetOverview:output_type -> muniment.v1.GetOverviewResponse
-	31,  // 127: muniment.v1.PortalService.Search:output_type -> muniment.v1.SearchResponse
-	34,  // 128: muniment.v1.PortalService.GetArtifact:output_type -> muniment.v1.GetArtifactResponse
-	40,  // 129: muniment.v1.PortalService.ListFindings:output_type -> muniment.v1.ListFindingsResponse
-	44,  // 130: muniment.v1.PortalService.GetFinding:output_type -> muniment.v1.GetFindingResponse
-	46,  // 131: muniment.v1.PortalService.ListExceptions:output_type -> muniment.v1.ListExceptionsResponse
-	51,  // 132: muniment.v1.PortalService.GetException:output_type -> muniment.v1.GetExceptionResponse
-	53,  // 133: muniment.v1.PortalService.PreviewException:output_type -> muniment.v1.PreviewExceptionResponse
-	56,  // 134: muniment.v1.PortalService.GetPrivacyBudget:output_type -> muniment.v1.GetPrivacyBudgetResponse
-	60,  // 135: muniment.v1.PortalService.GetLogHealth:output_type -> muniment.v1.GetLogHealthResponse
-	126, // [126:136] is the sub-list for method output_type
-	116, // [116:126] is the sub-list for method input_type
-	116, // [116:116] is the sub-list for extension type_name
-	116, // [116:116] is the sub-list for extension extendee
-	0,   // [0:116] is the sub-list for field type_name
+	63,  // 32: muniment.v1.Backfill.time:type_name -> google.protobuf.Timestamp
+	18,  // 33: muniment.v1.Backfill.points:type_name -> muniment.v1.BackfillPoint
+	66,  // 34: muniment.v1.Backfill.job:type_name -> muniment.v1.Artifact
+	17,  // 35: muniment.v1.Backfill.steps:type_name -> muniment.v1.BackfillStepState
+	9,   // 36: muniment.v1.Backfill.gate:type_name -> muniment.v1.RecentDecision
+	63,  // 37: muniment.v1.BackfillStepState.time:type_name -> google.protobuf.Timestamp
+	63,  // 38: muniment.v1.BackfillPoint.time:type_name -> google.protobuf.Timestamp
+	3,   // 39: muniment.v1.OverviewTriage.connection:type_name -> muniment.v1.Connection
+	63,  // 40: muniment.v1.OverviewTriage.since:type_name -> google.protobuf.Timestamp
+	20,  // 41: muniment.v1.OverviewTriage.counts:type_name -> muniment.v1.ActionsCount
+	21,  // 42: muniment.v1.OverviewTriage.recent:type_name -> muniment.v1.RecentAction
+	63,  // 43: muniment.v1.RecentAction.started:type_name -> google.protobuf.Timestamp
+	3,   // 44: muniment.v1.OverviewCaches.connection:type_name -> muniment.v1.Connection
+	23,  // 45: muniment.v1.OverviewCaches.services:type_name -> muniment.v1.CacheService
+	63,  // 46: muniment.v1.CacheService.from:type_name -> google.protobuf.Timestamp
+	63,  // 47: muniment.v1.CacheService.to:type_name -> google.protobuf.Timestamp
+	24,  // 48: muniment.v1.CacheService.points:type_name -> muniment.v1.CachePoint
+	63,  // 49: muniment.v1.CachePoint.to:type_name -> google.protobuf.Timestamp
+	3,   // 50: muniment.v1.OverviewVerification.connection:type_name -> muniment.v1.Connection
+	63,  // 51: muniment.v1.OverviewVerification.since:type_name -> google.protobuf.Timestamp
+	26,  // 52: muniment.v1.OverviewVerification.verifiers:type_name -> muniment.v1.VerifierCounts
+	27,  // 53: muniment.v1.OverviewVerification.failures:type_name -> muniment.v1.VerificationFailure
+	63,  // 54: muniment.v1.VerificationFailure.time:type_name -> google.protobuf.Timestamp
+	63,  // 55: muniment.v1.LogHealth.newest_entry:type_name -> google.protobuf.Timestamp
+	63,  // 56: muniment.v1.LogHealth.as_of:type_name -> google.protobuf.Timestamp
+	29,  // 57: muniment.v1.LogHealth.witnesses:type_name -> muniment.v1.WitnessHealth
+	30,  // 58: muniment.v1.LogHealth.anchors:type_name -> muniment.v1.AnchorHealth
+	64,  // 59: muniment.v1.SearchResponse.state:type_name -> muniment.v1.LogState
+	33,  // 60: muniment.v1.SearchResponse.hits:type_name -> muniment.v1.SearchHit
+	0,   // 61: muniment.v1.SearchResponse.meanings:type_name -> muniment.v1.SearchMeaning
+	0,   // 62: muniment.v1.SearchHit.meaning:type_name -> muniment.v1.SearchMeaning
+	63,  // 63: muniment.v1.SearchHit.time:type_name -> google.protobuf.Timestamp
+	64,  // 64: muniment.v1.GetArtifactResponse.state:type_name -> muniment.v1.LogState
+	67,  // 65: muniment.v1.GetArtifactResponse.subject:type_name -> muniment.v1.GateSubject
+	36,  // 66: muniment.v1.GetArtifactResponse.timeline:type_name -> muniment.v1.TimelineItem
+	37,  // 67: muniment.v1.GetArtifactResponse.graph:type_name -> muniment.v1.ArtifactGraph
+	9,   // 68: muniment.v1.GetArtifactResponse.decisions:type_name -> muniment.v1.RecentDecision
+	42,  // 69: muniment.v1.GetArtifactResponse.findings:type_name -> muniment.v1.FindingRecord
+	48,  // 70: muniment.v1.GetArtifactResponse.exceptions:type_name -> muniment.v1.ExceptionRecord
+	63,  // 71: muniment.v1.TimelineItem.time:type_name -> google.protobuf.Timestamp
+	2,   // 72: muniment.v1.TimelineItem.submitter:type_name -> muniment.v1.Person
+	38,  // 73: muniment.v1.ArtifactGraph.nodes:type_name -> muniment.v1.GraphNode
+	39,  // 74: muniment.v1.ArtifactGraph.edges:type_name -> muniment.v1.GraphEdge
+	62,  // 75: muniment.v1.GraphNode.evidence:type_name -> muniment.v1.GraphNode.EvidenceEntry
+	1,   // 76: muniment.v1.ListFindingsRequest.order:type_name -> muniment.v1.FindingOrder
+	64,  // 77: muniment.v1.ListFindingsResponse.state:type_name -> muniment.v1.LogState
+	42,  // 78: muniment.v1.ListFindingsResponse.findings:type_name -> muniment.v1.FindingRecord
+	66,  // 79: muniment.v1.FindingRecord.subjects:type_name -> muniment.v1.Artifact
+	63,  // 80: muniment.v1.FindingRecord.detected:type_name -> google.protobuf.Timestamp
+	63,  // 81: muniment.v1.FindingRecord.due:type_name -> google.protobuf.Timestamp
+	43,  // 82: muniment.v1.FindingRecord.newest:type_name -> muniment.v1.FindingReport
+	43,  // 83: muniment.v1.FindingRecord.reports:type_name -> muniment.v1.FindingReport
+	63,  // 84: muniment.v1.FindingReport.time:type_name -> google.protobuf.Timestamp
+	2,   // 85: muniment.v1.FindingReport.by:type_name -> muniment.v1.Person
+	64,  // 86: muniment.v1.GetFindingResponse.state:type_name -> muniment.v1.LogState
+	42,  // 87: muniment.v1.GetFindingResponse.findings:type_name -> muniment.v1.FindingRecord
+	63,  // 88: muniment.v1.ListExceptionsRequest.expire_before:type_name -> google.protobuf.Timestamp
+	64,  // 89: muniment.v1.ListExceptionsResponse.state:type_name -> muniment.v1.LogState
+	48,  // 90: muniment.v1.ListExceptionsResponse.exceptions:type_name -> muniment.v1.ExceptionRecord
+	2,   // 91: muniment.v1.ListExceptionsResponse.approvers:type_name -> muniment.v1.Person
+	63,  // 92: muniment.v1.ExceptionRecord.time:type_name -> google.protobuf.Timestamp
+	66,  // 93: muniment.v1.ExceptionRecord.subjects:type_name -> muniment.v1.Artifact
+	63,  // 94: muniment.v1.ExceptionRecord.expires:type_name -> google.protobuf.Timestamp
+	63,  // 95: muniment.v1.ExceptionRecord.requested_expires:type_name -> google.protobuf.Timestamp
+	2,   // 96: muniment.v1.ExceptionRecord.requester:type_name -> muniment.v1.Person
+	2,   // 97: muniment.v1.ExceptionRecord.used_by:type_name -> muniment.v1.Person
+	2,   // 98: muniment.v1.ExceptionRecord.approvers:type_name -> muniment.v1.Person
+	49,  // 99: muniment.v1.ExceptionRecord.steps:type_name -> muniment.v1.ExceptionStep
+	50,  // 100: muniment.v1.ExceptionRecord.actions:type_name -> muniment.v1.ExceptionAction
+	63,  // 101: muniment.v1.ExceptionStep.time:type_name -> google.protobuf.Timestamp
+	2,   // 102: muniment.v1.ExceptionStep.by:type_name -> muniment.v1.Person
+	63,  // 103: muniment.v1.ExceptionStep.expires:type_name -> google.protobuf.Timestamp
+	64,  // 104: muniment.v1.GetExceptionResponse.state:type_name -> muniment.v1.LogState
+	48,  // 105: muniment.v1.GetExceptionResponse.exception:type_name -> muniment.v1.ExceptionRecord
+	2,   // 106: muniment.v1.GetExceptionResponse.approvers:type_name -> muniment.v1.Person
+	68,  // 107: muniment.v1.PreviewExceptionRequest.draft:type_name -> muniment.v1.ExceptionRequest
+	64,  // 108: muniment.v1.PreviewExceptionResponse.state:type_name -> muniment.v1.LogState
+	55,  // 109: muniment.v1.PreviewExceptionResponse.changes:type_name -> muniment.v1.PreviewedDecision
+	63,  // 110: muniment.v1.PreviewExceptionResponse.expires:type_name -> google.protobuf.Timestamp
+	66,  // 111: muniment.v1.PreviewedDecision.subjects:type_name -> muniment.v1.Artifact
+	69,  // 112: muniment.v1.PreviewedDecision.results:type_name -> muniment.v1.ControlResult
+	64,  // 113: muniment.v1.GetPrivacyBudgetResponse.state:type_name -> muniment.v1.LogState
+	3,   // 114: muniment.v1.GetPrivacyBudgetResponse.connection:type_name -> muniment.v1.Connection
+	58,  // 115: muniment.v1.GetPrivacyBudgetResponse.budgets:type_name -> muniment.v1.BudgetRecord
+	59,  // 116: muniment.v1.BudgetRecord.spends:type_name -> muniment.v1.BudgetSpend
+	63,  // 117: muniment.v1.BudgetSpend.time:type_name -> google.protobuf.Timestamp
+	64,  // 118: muniment.v1.GetLogHealthResponse.state:type_name -> muniment.v1.LogState
+	28,  // 119: muniment.v1.GetLogHealthResponse.log:type_name -> muniment.v1.LogHealth
+	4,   // 120: muniment.v1.PortalService.GetOverview:input_type -> muniment.v1.GetOverviewRequest
+	31,  // 121: muniment.v1.PortalService.Search:input_type -> muniment.v1.SearchRequest
+	34,  // 122: muniment.v1.PortalService.GetArtifact:input_type -> muniment.v1.GetArtifactRequest
+	40,  // 123: muniment.v1.PortalService.ListFindings:input_type -> muniment.v1.ListFindingsRequest
+	44,  // 124: muniment.v1.PortalService.GetFinding:input_type -> muniment.v1.GetFindingRequest
+	46,  // 125: muniment.v1.PortalService.ListExceptions:input_type -> muniment.v1.ListExceptionsRequest
+	51,  // 126: muniment.v1.PortalService.GetException:input_type -> muniment.v1.GetExceptionRequest
+	53,  // 127: muniment.v1.PortalService.PreviewException:input_type -> muniment.v1.PreviewExceptionRequest
+	56,  // 128: muniment.v1.PortalService.GetPrivacyBudget:input_type -> muniment.v1.GetPrivacyBudgetRequest
+	60,  // 129: muniment.v1.PortalService.GetLogHealth:input_type -> muniment.v1.GetLogHealthRequest
+	5,   // 130: muniment.v1.PortalService.GetOverview:output_type -> muniment.v1.GetOverviewResponse
+	32,  // 131: muniment.v1.PortalService.Search:output_type -> muniment.v1.SearchResponse
+	35,  // 132: muniment.v1.PortalService.GetArtifact:output_type -> muniment.v1.GetArtifactResponse
+	41,  // 133: muniment.v1.PortalService.ListFindings:output_type -> muniment.v1.ListFindingsResponse
+	45,  // 134: muniment.v1.PortalService.GetFinding:output_type -> muniment.v1.GetFindingResponse
+	47,  // 135: muniment.v1.PortalService.ListExceptions:output_type -> muniment.v1.ListExceptionsResponse
+	52,  // 136: muniment.v1.PortalService.GetException:output_type -> muniment.v1.GetExceptionResponse
+	54,  // 137: muniment.v1.PortalService.PreviewException:output_type -> muniment.v1.PreviewExceptionResponse
+	57,  // 138: muniment.v1.PortalService.GetPrivacyBudget:output_type -> muniment.v1.GetPrivacyBudgetResponse
+	61,  // 139: muniment.v1.PortalService.GetLogHealth:output_type -> muniment.v1.GetLogHealthResponse
+	130, // [130:140] is the sub-list for method output_type
+	120, // [120:130] is the sub-list for method input_type
+	120, // [120:120] is the sub-list for extension type_name
+	120, // [120:120] is the sub-list for extension extendee
+	0,   // [0:120] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_portal_proto_init() }
@@ -6136,21 +6290,21 @@ func file_muniment_v1_portal_proto_init() {
 	file_muniment_v1_gate_proto_init()
 	file_muniment_v1_kinds_proto_init()
 	file_muniment_v1_portal_proto_msgTypes[1].OneofWrappers = []any{}
-	file_muniment_v1_portal_proto_msgTypes[16].OneofWrappers = []any{}
-	file_muniment_v1_portal_proto_msgTypes[20].OneofWrappers = []any{}
+	file_muniment_v1_portal_proto_msgTypes[17].OneofWrappers = []any{}
 	file_muniment_v1_portal_proto_msgTypes[21].OneofWrappers = []any{}
-	file_muniment_v1_portal_proto_msgTypes[24].OneofWrappers = []any{}
+	file_muniment_v1_portal_proto_msgTypes[22].OneofWrappers = []any{}
 	file_muniment_v1_portal_proto_msgTypes[25].OneofWrappers = []any{}
-	file_muniment_v1_portal_proto_msgTypes[30].OneofWrappers = []any{
+	file_muniment_v1_portal_proto_msgTypes[26].OneofWrappers = []any{}
+	file_muniment_v1_portal_proto_msgTypes[31].OneofWrappers = []any{
 		(*SearchHit_Entry)(nil),
 		(*SearchHit_Artifact)(nil),
 		(*SearchHit_Control)(nil),
 		(*SearchHit_Finding)(nil),
 		(*SearchHit_Exception)(nil),
 	}
-	file_muniment_v1_portal_proto_msgTypes[39].OneofWrappers = []any{}
-	file_muniment_v1_portal_proto_msgTypes[41].OneofWrappers = []any{}
-	file_muniment_v1_portal_proto_msgTypes[50].OneofWrappers = []any{
+	file_muniment_v1_portal_proto_msgTypes[40].OneofWrappers = []any{}
+	file_muniment_v1_portal_proto_msgTypes[42].OneofWrappers = []any{}
+	file_muniment_v1_portal_proto_msgTypes[51].OneofWrappers = []any{
 		(*PreviewExceptionRequest_Request)(nil),
 		(*PreviewExceptionRequest_Draft)(nil),
 	}
@@ -6160,7 +6314,7 @@ func file_muniment_v1_portal_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_portal_proto_rawDesc), len(file_muniment_v1_portal_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   60,
+			NumMessages:   61,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -4,6 +4,7 @@ import { Link } from '@tanstack/react-router';
 import { useMemo } from 'react';
 import type {
   Backfill,
+  BackfillStepState,
   CacheService,
   OverviewBackfills,
   OverviewCaches,
@@ -13,7 +14,7 @@ import type {
   VerificationFailure,
   VerifierCounts,
 } from '../../gen/muniment/v1/portal_pb';
-import { count, EntryLink, Text, visible } from '../../records';
+import { ArtifactLink, count, DecisionState, EntryLink, Text, visible } from '../../records';
 import {
   Ago,
   Chart,
@@ -36,6 +37,7 @@ import { backfillTrend, hitTrend, latencyTrend } from './trends';
 export function Backfills({ of }: { of: OverviewBackfills }) {
   const { backfills, total, connection } = of;
   const drawn = backfills.find(({ points }) => points.length > 1);
+  const stepped = backfills.find(({ steps }) => steps.length > 0);
   const data = useMemo(() => (drawn === undefined ? undefined : backfillTrend(drawn.points)), [drawn]);
   return (
     <Panel
@@ -61,12 +63,60 @@ export function Backfills({ of }: { of: OverviewBackfills }) {
           </div>
         </Part>
       )}
+      {stepped !== undefined && (
+        <Part
+          title={
+            <>
+              Steps of <Text>{stepped.entity}</Text>
+            </>
+          }
+        >
+          <Table
+            label="Newest steps of the backfill"
+            rows={stepped.steps}
+            rowKey={({ index }) => String(index)}
+            columns={stepColumns}
+          />
+        </Part>
+      )}
     </Panel>
   );
 }
 
+/** What a step is, and its result. */
+function StepState({ of: { phase, result, verdict } }: { of: BackfillStepState }) {
+  if (phase === 'intent') return <Status tone="neutral">Begun</Status>;
+  if (result === 'succeeded' && verdict !== '' && verdict !== 'pass')
+    return (
+      <Status tone={verdict === 'blocked' ? 'bad' : 'warn'}>
+        <Text>{verdict}</Text>
+      </Status>
+    );
+  return <ActionState of={result} />;
+}
+
+const stepColumns: readonly Column<BackfillStepState>[] = [
+  {
+    id: 'step',
+    header: 'Step',
+    cell: ({ step, checkpoint, index }) => (
+      <EntryLink index={index}>
+        <Text>{checkpoint === '' ? step : `${step} ${checkpoint}`}</Text>
+      </EntryLink>
+    ),
+  },
+  { id: 'result', header: 'Result', cell: (step) => <StepState of={step} /> },
+  { id: 'actor', header: 'By', cell: ({ actor }) => <Text>{actor}</Text>, optional: true },
+  { id: 'time', header: 'Recorded', cell: ({ time }) => <Ago at={time} /> },
+];
+
 const backfillColumns: readonly Column<Backfill>[] = [
-  { id: 'entity', header: 'Entity', cell: ({ entity }) => <Text>{entity}</Text> },
+  {
+    id: 'entity',
+    header: 'Entity',
+    cell: ({ entity, job }) =>
+      job === undefined ? <Text>{entity}</Text> : <ArtifactLink artifact={{ name: entity, digest: job.digest }} />,
+  },
   {
     id: 'percent',
     header: 'Done',
@@ -89,12 +139,26 @@ const backfillColumns: readonly Column<Backfill>[] = [
       rollbackReady ? <Status tone="good">Ready</Status> : <Status tone="warn">Not ready</Status>,
     optional: true,
   },
+  {
+    id: 'gate',
+    header: 'Gate',
+    cell: ({ gate }) =>
+      gate === undefined ? (
+        'not asked'
+      ) : (
+        <EntryLink index={gate.index}>
+          <DecisionState of={gate.decision} />
+        </EntryLink>
+      ),
+    optional: true,
+  },
   { id: 'time', header: 'Checkpoint', cell: ({ time }) => <Ago at={time} />, optional: true },
 ];
 
 const results: Readonly<Record<string, readonly [Tone, string]>> = {
   succeeded: ['good', 'Succeeded'],
   failed: ['bad', 'Failed'],
+  aborted: ['warn', 'Aborted'],
   skipped: ['neutral', 'Skipped'],
   'rolled-back': ['warn', 'Rolled back'],
 };
