@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -56,7 +57,7 @@ func TestInterrupted(t *testing.T) {
 }
 
 // TestKilled kills the server while it builds an index, and repeats the
-// preparation.
+// preparation. The build waits for other transactions without a lock timeout.
 func TestKilled(t *testing.T) {
 	ctx := t.Context()
 	own := postgresrig.ForTest(t, postgresrig.Config{})
@@ -65,7 +66,11 @@ func TestKilled(t *testing.T) {
 	defer func() { rig = shared }()
 	j := newJob(t, small, smallRef, dependants.Target{Type: "bigint", Up: "v::bigint"})
 	j.expand()
-	plan := j.plan()
+	steps := j.plan().Steps
+	build := slices.IndexFunc(steps, func(s dependants.Step) bool { return s.Concurrently })
+	if err := dependants.Run(ctx, j.conn, steps[:build], dependants.Patience{LockTimeout: soak.Patience, Attempts: 1}); err != nil {
+		t.Fatal(err)
+	}
 	writer, err := pgx.Connect(ctx, own.URL(j.database))
 	if err != nil {
 		t.Fatal(err)
@@ -75,11 +80,16 @@ func TestKilled(t *testing.T) {
 	if _, err := writer.Exec(ctx, "BEGIN; UPDATE t SET v = v WHERE id = 1"); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error)
+	done := make(chan error, 1)
 	go func() {
-		done <- dependants.Run(ctx, j.conn, plan.Steps, dependants.Patience{LockTimeout: soak.Patience, Attempts: 1})
+		done <- dependants.Run(ctx, j.conn, steps[build:], dependants.Patience{LockTimeout: time.Millisecond, Attempts: 1})
 	}()
 	for building := false; !building; {
+		select {
+		case err := <-done:
+			t.Fatalf("the build did not wait: %v", err)
+		default:
+		}
 		if err := writer.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)").Scan(&building); err != nil {
 			t.Fatal(err)
 		}

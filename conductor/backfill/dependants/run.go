@@ -27,8 +27,7 @@ const firstWait = 200 * time.Millisecond
 // own, on a connection outside of a transaction. It can be repeated after any
 // interruption.
 func Run(ctx context.Context, conn *pgx.Conn, steps []Step, patience Patience) error {
-	session := fmt.Sprintf("SET search_path = %s; SET lock_timeout = %d", catalog.SearchPath, patience.LockTimeout.Milliseconds())
-	if _, err := conn.Exec(ctx, session); err != nil {
+	if _, err := conn.Exec(ctx, "SET search_path = "+catalog.SearchPath); err != nil {
 		return err
 	}
 	defer conn.Exec(context.WithoutCancel(ctx), "RESET search_path; RESET lock_timeout")
@@ -45,8 +44,16 @@ func firstLine(sql string) string {
 	return line
 }
 
-// run executes a step, with retries.
+// run executes a step, with retries. A statement that runs concurrently waits
+// for every transaction that uses the table, and blocks none of them, so it
+// gets no lock timeout.
 func (s Step) run(ctx context.Context, conn *pgx.Conn, patience Patience) error {
+	if s.Concurrently {
+		patience.LockTimeout = 0
+	}
+	if _, err := conn.Exec(ctx, fmt.Sprintf("SET lock_timeout = %d", patience.LockTimeout.Milliseconds())); err != nil {
+		return err
+	}
 	wait := firstWait
 	for attempt := 1; ; attempt++ {
 		err := s.once(ctx, conn)
