@@ -136,6 +136,9 @@ func (c *Cache[K, V]) launch(ctx context.Context, f *flight[K, V]) {
 			if p := recover(); p != nil {
 				err = &PanicError{Value: p, Stack: debug.Stack()}
 			}
+			if errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil {
+				err = ErrTimedOut
+			}
 			stop()
 			c.finish(f, result, err)
 			cancel()
