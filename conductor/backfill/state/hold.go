@@ -128,8 +128,8 @@ func (h *Hold) Release(ctx context.Context) error {
 	return errors.Join(err, unlock)
 }
 
-// Check returns ErrFenced if the connection has lost the lock or another runner
-// has the job. It uses the connection of Acquire.
+// Check returns ErrFenced if another runner has the job, or the error of the
+// connection of Acquire, whose end frees the lock.
 func (h *Hold) Check(ctx context.Context) error {
 	var fence int64
 	if err := h.conn.QueryRow(ctx, "SELECT fence FROM muniment_conductor.job WHERE name = $1", h.Job).Scan(&fence); err != nil {
