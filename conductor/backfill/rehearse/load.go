@@ -1,7 +1,6 @@
 package rehearse
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/time/rate"
+
+	"muniment.dev/muniment/internal/bounded"
 )
 
 // A Load is what is replayed on the clone in each step.
@@ -174,14 +175,12 @@ func (c *Clone) pgbench(ctx context.Context, load Load) (r LoadResult, err error
 // readLog adds the transactions of a log of pgbench. Its third column is the
 // latency in microseconds, or failed.
 func (r *LoadResult) readLog(name string) error {
-	f, err := os.Open(name)
+	text, err := bounded.ReadFile(name, maxOutput)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
+	for line := range strings.Lines(string(text)) {
+		fields := strings.Fields(line)
 		if len(fields) < 3 {
 			continue
 		}
@@ -192,7 +191,7 @@ func (r *LoadResult) readLog(name string) error {
 		r.Transactions++
 		r.Longest = max(r.Longest, time.Duration(microseconds)*time.Microsecond)
 	}
-	return lines.Err()
+	return nil
 }
 
 // A weighted statement has the number of its calls.
