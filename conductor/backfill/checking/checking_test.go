@@ -107,18 +107,17 @@ type database struct {
 	*pgxpool.Pool
 }
 
+// newDatabase returns a pool of connections to the database, without a table.
 func newDatabase(t *testing.T) database {
 	t.Helper()
-	name, err := rig.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool, err := pgxpool.New(t.Context(), rig.URL(name))
+	pool, err := pgxpool.New(t.Context(), rig.URL("postgres"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	return database{t, pool}
+	d := database{t, pool}
+	d.exec("DROP TABLE IF EXISTS t")
+	return d
 }
 
 func (d database) exec(statements ...string) {
@@ -376,7 +375,7 @@ func TestListIsBounded(t *testing.T) {
 func TestRepairByTrigger(t *testing.T) {
 	s := shapes[0]
 	d := s.create(t)
-	d.exec("UPDATE t SET v__new = 1 WHERE id < 50", `CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS
+	d.exec("UPDATE t SET v__new = 1 WHERE id < 50", `CREATE OR REPLACE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS
 		'BEGIN NEW.v__new := NEW.v::numeric; NEW.v__todo := NULL; RETURN NEW; END'`,
 		"CREATE TRIGGER fill BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION fill()")
 	lost := errors.New("another runner has taken over")

@@ -42,16 +42,14 @@ type database struct {
 
 func newDatabase(t *testing.T) database {
 	t.Helper()
-	name, err := rig.NewDatabase(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	const name = "postgres"
 	pool, err := pgxpool.New(t.Context(), rig.URL(name))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
 	d := database{t, name, pool}
+	d.exec("DROP TABLE IF EXISTS t, log CASCADE", "DROP FUNCTION IF EXISTS public.sync")
 	d.exec("CREATE TABLE t (id int PRIMARY KEY, v text, v__new bigint, v__todo boolean, CONSTRAINT done CHECK (v__todo IS NULL))",
 		"INSERT INTO t SELECT i, i, i FROM generate_series(1, 1000) AS i", "CREATE TABLE log (step text)",
 		"CREATE FUNCTION public.sync() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.v__new := NEW.v::bigint; RETURN NEW; END'",
