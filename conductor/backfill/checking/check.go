@@ -100,8 +100,12 @@ func (r Report) Passed() bool {
 // be evaluated for a row is a failed check.
 func (s *Source) Check(ctx context.Context, db DB, plan Plan, pace Pace) (Report, error) {
 	var report Report
+	s, err := s.resolved(ctx, db)
+	if err != nil {
+		return report, fmt.Errorf("data checks: %w", err)
+	}
 	t := newTotals(plan)
-	err := t.collect(ctx, s, db, pace)
+	err = t.collect(ctx, s, db, pace)
 	if isData(err) {
 		// No checksum exists, so nothing has passed.
 		for _, name := range []string{ChecksumUp, ChecksumDown, Sample, Nulls, Constraints, Rows} {

@@ -48,8 +48,8 @@ func (s *Source) sampleRow(ctx context.Context, db DB, key []string) (agrees, fo
 	err = s.transaction(ctx, db, pgx.ReadOnly, func(tx pgx.Tx) error {
 		var row, primary, secondary *string
 		err := tx.QueryRow(ctx, fmt.Sprintf(`SELECT %s::text, %s::text, %s::text FROM %s
-			WHERE (%s) = (%s) AND NOT %s AND octet_length(%s::text) <= %d`,
-			Row, s.primary(), s.secondary(), s.from(), s.columns(), s.values(1), s.marked(), Row, maxRow), key).
+			WHERE %s AND NOT %s AND octet_length(%s::text) <= %d`,
+			Row, s.primary(), s.secondary(), s.from(), s.order.At(Row, "$1"), s.marked(), Row, maxRow), key).
 			Scan(&row, &primary, &secondary)
 		if err == pgx.ErrNoRows {
 			return nil

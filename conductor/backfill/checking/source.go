@@ -5,10 +5,13 @@ package checking
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"muniment.dev/muniment/conductor/backfill/rowkey"
 )
 
 // Row is the alias of the table in the SQL of a Source.
@@ -16,6 +19,7 @@ const Row = "muniment_row"
 
 // A DB begins transactions. *pgx.Conn and *pgxpool.Pool are DBs.
 type DB interface {
+	Begin(ctx context.Context) (pgx.Tx, error)
 	BeginTx(ctx context.Context, options pgx.TxOptions) (pgx.Tx, error)
 }
 
@@ -33,9 +37,38 @@ type Source struct {
 
 	// SearchPath is the search_path of the expressions.
 	SearchPath string
+
+	order rowkey.Key // the key as it is in the database
 }
 
-// A Key is a column of the key, with its type as format_type returns it.
+// resolved returns the source with its key as it is in the database. The order
+// of some types needs operators that are not in the search path.
+func (s *Source) resolved(ctx context.Context, db DB) (*Source, error) {
+	var table *uint32
+	err := s.transaction(ctx, db, pgx.ReadOnly, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, "SELECT to_regclass($1)::oid", s.Table).Scan(&table)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if table == nil {
+		return nil, errors.New("the table does not exist")
+	}
+	found := *s
+	if found.order, err = rowkey.Find(ctx, db, *table); err != nil {
+		return nil, err
+	}
+	same := len(found.order.Columns) == len(s.Key)
+	for i := 0; same && i < len(s.Key); i++ {
+		same = pgx.Identifier{found.order.Columns[i].Name}.Sanitize() == s.Key[i].Column
+	}
+	if !same {
+		return nil, fmt.Errorf("the key of the table has changed: it is now that of the index %q", found.order.Index)
+	}
+	return &found, nil
+}
+
+// A Key is a column of the key that rowkey.Find returns. Its name is quoted.
 type Key struct{ Column, Type string }
 
 // A Range is a part of the rows in the order of the key: those with After < key
@@ -67,39 +100,22 @@ func (s *Source) transaction(ctx context.Context, db DB, mode pgx.TxAccessMode, 
 func (s *Source) where(r Range) (condition string, args []any) {
 	conditions := []string{"true"}
 	for _, bound := range []struct {
-		operator string
-		key      []string
-	}{{">", r.After}, {"<=", r.Through}} {
+		key       []string
+		condition func(row, position string) string
+	}{{r.After, s.order.After}, {r.Through, s.order.UpTo}} {
 		if bound.key != nil {
 			args = append(args, bound.key)
-			conditions = append(conditions, fmt.Sprintf("(%s) %s (%s)", s.columns(), bound.operator, s.values(len(args))))
+			conditions = append(conditions, bound.condition(Row, fmt.Sprintf("$%d", len(args))))
 		}
 	}
 	return strings.Join(conditions, " AND "), args
 }
 
 // columns returns the key columns, separated by commas.
-func (s *Source) columns() string {
-	return s.keys(func(_ int, k Key) string { return Row + "." + k.Column })
-}
+func (s *Source) columns() string { return s.order.Order(Row) }
 
-// texts returns the key columns as texts.
-func (s *Source) texts() string {
-	return s.keys(func(_ int, k Key) string { return Row + "." + k.Column + "::text" })
-}
-
-// values returns the fields of an argument, which is a key.
-func (s *Source) values(argument int) string {
-	return s.keys(func(i int, k Key) string { return fmt.Sprintf("($%d::text[])[%d]::%s", argument, i+1, k.Type) })
-}
-
-func (s *Source) keys(f func(int, Key) string) string {
-	list := make([]string, len(s.Key))
-	for i, k := range s.Key {
-		list[i] = f(i, k)
-	}
-	return strings.Join(list, ", ")
-}
+// position returns the key of a row as an array of texts.
+func (s *Source) position() string { return s.order.Position(Row) }
 
 func (s *Source) from() string { return s.Table + " AS " + Row }
 
@@ -130,8 +146,8 @@ func (s *Source) disagree() string {
 func (s *Source) bound(ctx context.Context, tx pgx.Tx, r Range, n int) (key []string, err error) {
 	condition, args := s.where(r)
 	args = append(args, n-1)
-	err = tx.QueryRow(ctx, fmt.Sprintf("SELECT ARRAY[%s] FROM %s WHERE %s ORDER BY %s OFFSET $%d LIMIT 1",
-		s.texts(), s.from(), condition, s.columns(), len(args)), args...).Scan(&key)
+	err = tx.QueryRow(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY %s OFFSET $%d LIMIT 1",
+		s.position(), s.from(), condition, s.columns(), len(args)), args...).Scan(&key)
 	if err == pgx.ErrNoRows {
 		return nil, nil
 	}

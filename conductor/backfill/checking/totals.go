@@ -163,8 +163,8 @@ func (t *totals) draw(ctx context.Context, tx pgx.Tx, s *Source, r Range) error 
 		return nil
 	}
 	condition, args := s.where(r)
-	rows, err := tx.Query(ctx, fmt.Sprintf("SELECT random() AS tag, to_json(ARRAY[%s])::text FROM %s WHERE %s ORDER BY tag LIMIT %d",
-		s.texts(), s.from(), condition, t.plan.Sample), args...)
+	rows, err := tx.Query(ctx, fmt.Sprintf("SELECT random() AS tag, to_json(%s)::text FROM %s WHERE %s ORDER BY tag LIMIT %d",
+		s.position(), s.from(), condition, t.plan.Sample), args...)
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,10 @@ type Repair struct {
 // rows that differ are repaired and compared again.
 func (s *Source) Validate(ctx context.Context, db DB, r Range, pace Pace, repair *Repair) (Validation, error) {
 	var v Validation
+	s, err := s.resolved(ctx, db)
+	if err != nil {
+		return v, fmt.Errorf("compare the columns: %w", err)
+	}
 	w := walk{source: s, db: db, pace: pace}
 	w.visit = func(ctx context.Context, r Range, single bool) (int64, error) {
 		found, err := s.compare(ctx, db, r)
@@ -85,9 +89,9 @@ func (s *Source) compare(ctx context.Context, db DB, r Range) (found Validation,
 	condition, args := s.where(r)
 	sql := fmt.Sprintf(`SELECT count(*), count(*) FILTER (WHERE d),
 			coalesce((array_agg(k ORDER BY n) FILTER (WHERE d))[1:%d], '{}')
-		FROM (SELECT %s AS d, to_json(ARRAY[%s])::text AS k, row_number() OVER (ORDER BY %s) AS n
+		FROM (SELECT %s AS d, to_json(%s)::text AS k, row_number() OVER (ORDER BY %s) AS n
 			FROM %s WHERE %s) AS x`,
-		MaxListed, s.disagree(), s.texts(), s.columns(), s.from(), condition)
+		MaxListed, s.disagree(), s.position(), s.columns(), s.from(), condition)
 	var keys []string
 	err = s.transaction(ctx, db, pgx.ReadOnly, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, sql, args...).Scan(&found.Rows, &found.Differences, &keys)
@@ -146,8 +150,8 @@ func (s *Source) unevaluable(ctx context.Context, db DB, r Range, cause error) (
 	condition, args := s.where(r)
 	var keys [][]string
 	err = s.transaction(ctx, db, pgx.ReadOnly, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, fmt.Sprintf("SELECT ARRAY[%s] FROM %s WHERE %s ORDER BY %s LIMIT %d",
-			s.texts(), s.from(), condition, s.columns(), MaxListed), args...)
+		rows, err := tx.Query(ctx, fmt.Sprintf("SELECT %s FROM %s WHERE %s ORDER BY %s LIMIT %d",
+			s.position(), s.from(), condition, s.columns(), MaxListed), args...)
 		if err != nil {
 			return err
 		}

@@ -17,10 +17,11 @@ type Expectation struct {
 	Constraints []string
 }
 
-// A Column of the table.
+// A Column of the table. Its type is written as format_type returns it under
+// the search_path pg_catalog, so types of other schemas have theirs.
 type Column struct {
 	Name string // without quotes
-	Type string // as format_type returns it; empty if the column must not exist
+	Type string // empty if the column must not exist
 }
 
 // A Trigger of the table, which must be enabled.

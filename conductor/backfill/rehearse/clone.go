@@ -76,7 +76,7 @@ type source struct {
 // the command line of the clone overrides are not listed.
 const own = `'data_directory', 'config_file', 'hba_file', 'ident_file', 'external_pid_file', 'port', 'listen_addresses',
 	'restore_command', 'primary_conninfo', 'primary_slot_name', 'promote_trigger_file', 'shared_buffers', 'huge_pages', 'cluster_name',
-	'logging_collector', 'archive_library', 'bonjour', 'krb_server_keyfile', 'event_source'`
+	'logging_collector', 'archive_library', 'bonjour', 'krb_server_keyfile', 'event_source', 'stats_temp_directory'`
 
 // inspect reads the settings and the size of the primary.
 func inspect(ctx context.Context, config *pgx.ConnConfig, dir string) (*source, error) {

@@ -153,7 +153,22 @@ func steps(r Result) (list []string) {
 
 func TestBasebackup(t *testing.T) {
 	r := newRehearsal(t)
-	r.exec(r.database, "ALTER ROLE postgres SET statement_timeout = '1h'")
+	// Its tablespaces are copied, and not shared.
+	space, err := os.MkdirTemp(memory(), "rehearse-space-*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(space)
+	who, err := findUser(r.User)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := who.own(space); err != nil {
+		t.Fatal(err)
+	}
+	r.exec(r.database, "CREATE TABLESPACE space LOCATION '"+space+"'")
+	r.exec(r.database, "CREATE TABLE spaced TABLESPACE space AS SELECT 1 AS id")
+	defer func() { r.exec(r.database, "DROP TABLE spaced"); r.exec(r.database, "DROP TABLESPACE space") }()
 	check := r.Actions.Check
 	r.Actions.Check = func(ctx context.Context, c *Clone) error {
 		return errors.Join(check(ctx, c), do(ctx, c, func(conn *pgx.Conn) error {
@@ -165,6 +180,16 @@ func TestBasebackup(t *testing.T) {
 			}
 			return err
 		}))
+	}
+	back := r.Actions.Rollback
+	r.Actions.Rollback = func(ctx context.Context, c *Clone) (Change, error) {
+		if err := do(ctx, c, func(conn *pgx.Conn) error {
+			_, err := conn.Exec(ctx, "UPDATE spaced SET id = 2")
+			return err
+		}); err != nil {
+			return Change{}, err
+		}
+		return back(ctx, c)
 	}
 	result, err := r.run()
 	if err != nil {
