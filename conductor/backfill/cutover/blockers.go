@@ -111,7 +111,7 @@ func (b *blockers) list() (all []Blocker) {
 
 // A watcher observes the blockers of one attempt.
 type watcher struct {
-	quit func()
+	quit chan struct{}
 	done chan struct{}
 	ids  map[identity]bool // owned by the goroutine until done is closed
 	b    *blockers
@@ -121,8 +121,7 @@ type watcher struct {
 // the watcher is stopped. It asks at most ten times per second, because
 // pg_blocking_pids locks the shared table of locks.
 func (b *blockers) watch(ctx context.Context, conn *pgx.Conn, pid uint32) *watcher {
-	quit := make(chan struct{})
-	w := &watcher{quit: sync.OnceFunc(func() { close(quit) }), done: make(chan struct{}), ids: map[identity]bool{}, b: b}
+	w := &watcher{quit: make(chan struct{}), done: make(chan struct{}), ids: map[identity]bool{}, b: b}
 	interval := min(max(b.policy.LockTimeout/10, 10*time.Millisecond), 100*time.Millisecond)
 	go func() {
 		defer close(w.done)
@@ -130,7 +129,7 @@ func (b *blockers) watch(ctx context.Context, conn *pgx.Conn, pid uint32) *watch
 		defer again.Stop()
 		for {
 			select {
-			case <-quit:
+			case <-w.quit:
 				return
 			case <-ctx.Done():
 				return
@@ -144,12 +143,9 @@ func (b *blockers) watch(ctx context.Context, conn *pgx.Conn, pid uint32) *watch
 	return w
 }
 
-// stop ends the observation.
-func (w *watcher) stop() { w.quit() }
-
-// wait stops, and returns the blockers of the attempt.
-func (w *watcher) wait() (list []Blocker) {
-	w.quit()
+// stop ends the observation, and returns the blockers of the attempt.
+func (w *watcher) stop() (list []Blocker) {
+	close(w.quit)
 	<-w.done
 	w.b.mu.Lock()
 	defer w.b.mu.Unlock()

@@ -41,7 +41,7 @@ type Change struct {
 // Zero values mean the defaults.
 type Policy struct {
 	LockTimeout time.Duration // for the locks; 2s
-	Hold        time.Duration // from the first lock to the commit; LockTimeout
+	Hold        time.Duration // from the last lock to the commit; LockTimeout, at least 2s
 	Attempts    int           // 10
 
 	// After the n-th failed attempt, a random time up to Backoff × 2ⁿ⁻¹, but at
@@ -66,7 +66,7 @@ func (p Policy) withDefaults() Policy {
 		}
 	}
 	set(&p.LockTimeout, 2*time.Second)
-	set(&p.Hold, p.LockTimeout)
+	set(&p.Hold, max(p.LockTimeout, 2*time.Second))
 	set(&p.Backoff, time.Second)
 	set(&p.MaxBackoff, 30*time.Second)
 	if p.Attempts <= 0 {
@@ -107,7 +107,7 @@ func (p Policy) pause(n int) time.Duration {
 // An Attempt is one transaction.
 type Attempt struct {
 	Waited   time.Duration `json:"waited"`             // for the locks
-	Held     time.Duration `json:"held,omitzero"`      // from the first lock to the end
+	Held     time.Duration `json:"held,omitzero"`      // from the last lock to the end
 	Error    string        `json:"error,omitempty"`    // empty: it succeeded
 	Blockers []Blocker     `json:"blockers,omitempty"` // sessions that it waited for
 }
@@ -215,9 +215,9 @@ func (r *runner) attempt(ctx context.Context) (attempt Attempt, err error) {
 	watch := r.blockers.watch(ctx, r.watch, r.conn.PgConn().PID())
 	start := r.policy.Now()
 	var locked time.Time
-	err = r.transaction(ctx, func() { locked = r.policy.Now(); watch.stop() })
+	err = r.transaction(ctx, func() { locked = r.policy.Now() })
 	end := r.policy.Now()
-	attempt.Blockers = watch.wait()
+	attempt.Blockers = watch.stop()
 	attempt.Waited = end.Sub(start)
 	if !locked.IsZero() {
 		attempt.Waited, attempt.Held = locked.Sub(start), end.Sub(locked)

@@ -497,3 +497,22 @@ func TestPause(t *testing.T) {
 		}
 	}
 }
+
+// TestBlockedInStatement checks that a session which blocks a statement, after
+// the table was locked, is named and ended too.
+func TestBlockedInStatement(t *testing.T) {
+	d := newDatabase(t)
+	d.exec("CREATE TABLE other (id int)")
+	defer d.exec("DROP TABLE other")
+	d.session("batch", "BEGIN", "SELECT count(*) FROM other")
+	c := swap()
+	c.Statements = append(c.Statements, "ALTER TABLE public.other ADD COLUMN v int")
+	if o, err := Run(t.Context(), d.connect, c, quick); err == nil || len(o.Blockers) != 1 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	policy := patient
+	policy.Force = &Force{Applications: []string{"batch"}, TerminateAfter: time.Millisecond}
+	if o, err := Run(t.Context(), d.connect, c, policy); err != nil || len(o.Ended()) != 1 {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
