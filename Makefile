@@ -13,8 +13,8 @@ VENV    := .cache/python
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
-build: ## build bin/muniment
-	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/muniment ./cmd/muniment
+build: ## build bin/muniment and bin/conductor
+	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/muniment ./cmd/conductor
 
 demo: build ## record real evidence, gate a chart, verify everything offline (KEEP=1 leaves the server and its portal up)
 	@go build -trimpath -o bin/ ./internal/peers/issuer ./cmd/muniment/internal/demo && deploy/demo.sh

@@ -79,8 +79,7 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "cmd/conductor", Purpose: "the command line of backfill and triage",
-		Imports: []string{"conductor", "clients/go", "proto", "internal"},
-		Coming:  true,
+		Imports: []string{"conductor", "clients/go", "ledger/receipt", "proto", "internal"},
 	},
 	{
 		Folder: "conductor", Purpose: "backfill and triage, which are customers of the ledger",

@@ -199,7 +199,7 @@ func (r *Report) rows(ctx context.Context, plan Plan) error {
 			return nil
 		}
 		if deleted >= missing || attempt == settled {
-			r.add(Rows, true, passIf(deleted >= missing), fmt.Sprintf("%s, and %d were deleted since", detail, deleted))
+			r.add(Rows, true, passIf(deleted >= missing), fmt.Sprintf("%s, and others deleted or moved up to %d since", detail, deleted))
 			return nil
 		}
 		if err := sleep(ctx, time.Second); err != nil {

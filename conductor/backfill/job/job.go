@@ -112,8 +112,8 @@ type ACA struct {
 	Below      Action
 	Pairs      int           // of windows per checkpoint
 	Window     time.Duration // length of a window
-	Settle     time.Duration // dropped at the start of each window
-	Seed       uint64        // 0: drawn at the start
+	MinPairs   int           // least pairs for a conclusion
+	Seed       string        // 32 hexadecimal digits; "": drawn for each checkpoint
 	Prometheus string        // URL; "" if no check needs it
 	Database   bool          // the counters of the database are checks
 	Checks     []Check
@@ -122,22 +122,26 @@ type ACA struct {
 // A Check compares a metric between windows with and without the copy.
 type Check struct {
 	Name     string
-	Kind     string  // counter, tail or errors
-	Query    string  // PromQL; $window is the length of the window
-	Total    string  // errors only: PromQL of the number of requests
-	Margin   float64 // relative change that is tolerated
-	Absolute float64 // absolute change that is tolerated
-	Decrease bool    // a decrease is bad instead of an increase
-	Decides  bool    // counts for the score
+	Kind     string   // counter, tail or errors
+	Query    string   // PromQL of the value, with the placeholders of aca.md
+	Per      string   // PromQL of the units of work, observations or requests
+	Quantile float64  // of a tail
+	Margin   *float64 // relative change that is tolerated; nil: the default
+	Absolute *float64 // absolute change that is tolerated; nil: the default
+	Decrease bool     // a decrease is bad instead of an increase
+	Decides  bool     // counts for the score
 }
 
 // Ledger selects the ledger that the steps are recorded in.
 type Ledger struct {
-	URL         string
-	Tenant      string
-	TokenFile   string
-	TrustPolicy string // path
-	CA          string // path; "": the system's
+	URL       string
+	Tenant    string
+	TokenFile string
+	// IdentityToken is "auto" in a job of GitHub Actions or GitLab CI, or the
+	// path of a file with an OIDC identity token.
+	IdentityToken string
+	TrustPolicy   string // path
+	CA            string // path; "": the system's
 }
 
 // Rehearsal configures the rehearsal on a clone.

@@ -34,7 +34,7 @@ func TestExample(t *testing.T) {
 	if w := j.Windows[0]; w.From != 22*time.Hour || w.To != 5*time.Hour || w.Zone.String() != "Europe/Berlin" || len(w.Days) != 5 {
 		t.Errorf("window: %+v", w)
 	}
-	if c := j.ACA.Checks; !c[0].Decides || c[1].Decides || c[1].Margin != 0.2 {
+	if c := j.ACA.Checks; !c[0].Decides || c[1].Decides || *c[1].Margin != 0.2 {
 		t.Errorf("checks: %+v", c)
 	}
 	if len(j.SHA256) != 64 || j.Throttle.LockQueue != 1 {
@@ -67,11 +67,13 @@ func TestProblems(t *testing.T) {
 		"same names":         {"type: bigint", "type: bigint\nnames: {shadow: x, retired: x}", "must differ"},
 		"name of the column": {"type: bigint", "type: bigint\nnames: {shadow: size_kb}", "must differ"},
 		"long column":        {"column: size_kb", "column: " + strings.Repeat("c", 60), "63"},
-		"errors, no total":   {`, total: "increase(http_requests_total[$window])"`, "", "total is required"},
+		"errors, no total":   {`, per: "increase(http_requests_total[$window])"`, "", "must have name, kind, query and per"},
+		"tail, no quantile":  {"quantile: 0.99, ", "", "quantile is required"},
 		"no Prometheus":      {"  prometheus: http://127.0.0.1:9090\n", "", "aca.prometheus: must be specified"},
 		"probe, no limit":    {", max: 50ms", "", "both sql and max"},
 		"action":             {"below: pause", "below: stop", "must be one of slow, pause, rollback"},
-		"settle":             {"window: 5s", "window: 5s\n  settle: 5s", "less than window"},
+		"min pairs":          {"pairs: 6", "pairs: 6\n  min_pairs: 7", "at most pairs"},
+		"seed":               {"pairs: 6", "pairs: 6\n  seed: 12", "32 lowercase"},
 		"version":            {"version: 1", "version: 2", "must be 1"},
 		"alias":              {"entity: Asset", "entity: &a Asset", "anchors"},
 	} {

@@ -6,7 +6,6 @@ import (
 	"math"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +40,7 @@ func defaults() *Job {
 			BlockedSessions: 5, LockQueue: 1, OldestTransaction: 15 * time.Minute,
 		},
 		Checkpoint: Checkpoint{Every: 5, Sample: 1000, MaxUnreported: 2},
-		ACA:        ACA{Threshold: 0.95, Below: Pause, Pairs: 6, Window: 5 * time.Second},
+		ACA:        ACA{Threshold: 0.95, Below: Pause, Pairs: 6, MinPairs: 6, Window: 5 * time.Second},
 		Rehearsal:  Rehearsal{MaxAge: 24 * time.Hour, Rate: 50, For: 5 * time.Second},
 		Cutover:    Cutover{LockTimeout: 500 * time.Millisecond, Attempts: 30, Stage: "cutover"},
 	}
@@ -79,7 +78,7 @@ func (r *parser) read(root *yaml.Node) {
 		"checkpoints": r.checkpoints,
 		"aca":         r.aca,
 		"ledger": r.members(map[string]reader{
-			"url": r.text(&j.Ledger.URL, 2048), "tenant": r.text(&j.Ledger.Tenant, 256), "token_file": r.text(&j.Ledger.TokenFile, 4096),
+			"url": r.text(&j.Ledger.URL, 2048), "tenant": r.text(&j.Ledger.Tenant, 256), "token_file": r.text(&j.Ledger.TokenFile, 4096), "identity_token": r.text(&j.Ledger.IdentityToken, 4096),
 			"trust_policy": r.text(&j.Ledger.TrustPolicy, 4096), "ca_file": r.text(&j.Ledger.CA, 4096),
 		}),
 		"rehearsal": r.rehearsal,
@@ -91,6 +90,7 @@ func (r *parser) read(root *yaml.Node) {
 var (
 	jobName  = regexp.MustCompile(`^[a-z][a-z0-9-]{0,39}$`)
 	variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]{0,127}$`)
+	seed     = regexp.MustCompile(`^[0-9a-f]{32}$`)
 	name     = regexp.MustCompile(`^[a-z][a-z0-9-]{0,63}$`)
 )
 
@@ -122,18 +122,13 @@ func (r *parser) checkpoints(n *yaml.Node, field string) {
 func (r *parser) aca(n *yaml.Node, field string) {
 	a := &r.job.ACA
 	r.Members(n, field, map[string]reader{
-		"threshold": r.share(&a.Threshold), "pairs": r.number(&a.Pairs, 0, 64),
+		"threshold": r.share(&a.Threshold), "pairs": r.number(&a.Pairs, 0, 128),
 		"below": func(n *yaml.Node, f string) {
 			a.Below = Action(r.oneOf(n, f, string(Slow), string(Pause), string(Rollback)))
 		},
-		"window": r.duration(&a.Window, 100*time.Millisecond, time.Hour),
-		"settle": r.duration(&a.Settle, 0, 10*time.Minute),
-		"seed": func(n *yaml.Node, f string) {
-			seed, err := strconv.ParseUint(r.Text(n, f), 10, 63)
-			if a.Seed = seed; err != nil {
-				r.Wrong(n, f, "must be a whole number below 2^63")
-			}
-		},
+		"window":     r.duration(&a.Window, 100*time.Millisecond, time.Hour),
+		"min_pairs":  r.number(&a.MinPairs, 1, 128),
+		"seed":       r.matching(&a.Seed, seed, "must be 32 lowercase hexadecimal digits"),
 		"prometheus": r.text(&a.Prometheus, 2048),
 		"database":   r.boolean(&a.Database),
 		"checks":     func(n *yaml.Node, f string) { r.List(n, f, 64, r.acaCheck) },
@@ -149,15 +144,15 @@ func (r *parser) acaCheck(n *yaml.Node, field string) {
 				c.Decides = false
 			}
 		},
-		"query": r.text(&c.Query, 8192), "total": r.text(&c.Total, 8192),
-		"margin": r.float(&c.Margin, 0, 100), "absolute": r.float(&c.Absolute, 0, math.MaxFloat64),
+		"query": r.text(&c.Query, 8192), "per": r.text(&c.Per, 8192), "quantile": r.float(&c.Quantile, 0.5, 0.9999),
+		"margin": r.optional(&c.Margin, 0, 100), "absolute": r.optional(&c.Absolute, 0, 1e18),
 		"decrease": r.boolean(&c.Decrease), "decides": r.boolean(&c.Decides),
 	})
 	switch {
-	case c.Name == "" || c.Kind == "" || c.Query == "":
-		r.Wrong(n, field, "must have name, kind and query")
-	case (c.Kind == "errors") != (c.Total != ""):
-		r.Wrong(n, field, "total is required for checks of the kind errors, and only for them")
+	case c.Name == "" || c.Kind == "" || c.Query == "" || c.Per == "":
+		r.Wrong(n, field, "must have name, kind, query and per")
+	case (c.Kind == "tail") != (c.Quantile != 0):
+		r.Wrong(n, field, "quantile is required for checks of the kind tail, and only for them")
 	case slices.ContainsFunc(r.job.ACA.Checks, func(o Check) bool { return o.Name == c.Name }):
 		r.Wrong(n, field, "duplicate name %q", c.Name)
 	}
@@ -315,8 +310,8 @@ func (r *parser) check(root *yaml.Node) {
 	if j.ACA.Prometheus == "" && len(j.ACA.Checks) > 0 {
 		r.Wrong(r.At("aca.checks"), "aca.prometheus", "must be specified for checks with queries")
 	}
-	if j.ACA.Settle >= j.ACA.Window {
-		r.Wrong(r.At("aca.settle"), "aca.settle", "must be less than window")
+	if j.ACA.MinPairs > j.ACA.Pairs && j.ACA.Pairs > 0 {
+		r.Wrong(r.At("aca.min_pairs"), "aca.min_pairs", "must be at most pairs")
 	}
 	r.pairs("throttle.probe", j.Throttle.Probe.SQL != "", j.Throttle.Probe.Max != 0)
 	r.pairs("throttle.query", j.Throttle.Query.SQL != "", j.Throttle.Query.Max != 0)

@@ -62,6 +62,13 @@ func (r *parser) float(to *float64, low, high float64) reader {
 	}
 }
 
+func (r *parser) optional(to **float64, low, high float64) reader {
+	return func(n *yaml.Node, f string) {
+		*to = new(float64)
+		r.float(*to, low, high)(n, f)
+	}
+}
+
 // share reads a number from 0 to 1.
 func (r *parser) share(to *float64) reader { return r.float(to, 0, 1) }
 

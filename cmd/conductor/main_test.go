@@ -1,0 +1,77 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"muniment.dev/muniment/internal/term"
+)
+
+// conductor runs a command line.
+func conductor(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, messages bytes.Buffer
+	code = execute(t.Context(), args, strings.NewReader(""), &out, &messages)
+	return code, out.String(), messages.String()
+}
+
+// TestHelp checks that the help of every command has its exit codes and an
+// example.
+func TestHelp(t *testing.T) {
+	for _, command := range []string{"plan", "run", "status", "pause", "resume", "throttle", "validate", "rehearse", "cutover", "rollback", "finish", "report"} {
+		code, out, _ := conductor(t, "backfill", command, "--help")
+		if code != term.ExitOK || !strings.Contains(out, "Exit code: ") || !strings.Contains(out, "conductor backfill "+command+" JOB.yaml") {
+			t.Errorf("help of %s: exit code %d\n%s", command, code, out)
+		}
+	}
+}
+
+func TestWrongUsage(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "job.yaml")
+	good := "version: 1\nname: a\nentity: A\ndatabase: {dsn_env: NO_SUCH_VARIABLE}\ntable: public.a\ncolumn: c\ntype: bigint\nup: c\ndown: c\n" +
+		"ledger: {url: 'http://127.0.0.1:1', tenant: acme, trust_policy: policy}\n"
+	for name, c := range map[string]struct {
+		text string
+		args []string
+		want string
+	}{
+		"no command":   {"", []string{"backfill"}, "run: conductor backfill --help"},
+		"no job":       {"", []string{"backfill", "run"}, "expected \"<job>\""},
+		"no such file": {"", []string{"backfill", "plan", filepath.Join(dir, "none.yaml")}, "read the job: "},
+		"bad job":      {"version: 1\nnam: x\n", []string{"backfill", "plan", file}, "line 2, column 1: nam: unknown member"},
+		"no variable":  {good, []string{"backfill", "status", file}, "the environment variable NO_SUCH_VARIABLE, which database.dsn_env names, is not set"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			code, _, messages := conductor(t, c.args...)
+			if code != term.ExitFailed || !strings.Contains(messages, c.want) {
+				t.Errorf("exit code %d: %s", code, messages)
+			}
+		})
+	}
+}
+
+// TestNoSecrets checks that the connection string is in no message.
+func TestNoSecrets(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "job.yaml")
+	text := "version: 1\nname: a\nentity: A\ndatabase: {dsn_env: DSN}\ntable: public.a\ncolumn: c\ntype: bigint\nup: c\ndown: c\n" +
+		"ledger: {url: 'http://127.0.0.1:1', tenant: acme, trust_policy: job.yaml}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, dsn := range []string{"postgres://u:hunter2@127.0.0.1:1/d", "postgres://u:hunter2@127.0.0.1:port/d", "host=127.0.0.1 port=1 password=hunter2", "password=hunter2 =", "postgres://u:hunter2@%zz"} {
+		t.Setenv("DSN", dsn)
+		for _, command := range []string{"plan", "run", "status", "report"} {
+			code, out, messages := conductor(t, "backfill", command, file)
+			if code != term.ExitFailed || strings.Contains(out+messages, "hunter2") {
+				t.Errorf("%s with %s: exit code %d: %s%s", command, dsn, code, out, messages)
+			}
+		}
+	}
+}

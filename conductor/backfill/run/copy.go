@@ -1,0 +1,391 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"muniment.dev/muniment/conductor/backfill/copying"
+	"muniment.dev/muniment/conductor/backfill/cutover"
+	"muniment.dev/muniment/conductor/backfill/job"
+	"muniment.dev/muniment/conductor/backfill/record"
+	"muniment.dev/muniment/conductor/backfill/state"
+	"muniment.dev/muniment/conductor/backfill/throttle"
+)
+
+// Copy expands the table if that was not done yet, and copies until every row
+// is copied. It returns ErrPaused or ErrRolledBack if it ended before.
+func (r *Runner) Copy(ctx context.Context) error {
+	switch r.row.Phase {
+	case state.Planned:
+		if err := r.expand(ctx); err != nil {
+			return err
+		}
+	case state.Copying:
+	case state.Paused:
+		if r.ExitPaused {
+			return ErrPaused
+		}
+	case state.Copied, state.Cutover:
+		return nil
+	default:
+		return &state.TransitionError{Phase: r.row.Phase, Action: state.Complete}
+	}
+	c, err := r.newCopier(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	err = copying.Run(ctx, copying.Config{
+		Pair: r.plan.Pair, Key: r.plan.Key, Table: r.row.Table, Replica: r.plan.Replica,
+		Target: r.Job.Copy.Target, First: r.Job.Copy.Chunk, Most: r.Job.Copy.Most, Rate: float64(r.Job.Copy.MaxRate),
+		LockTimeout: r.Job.Cutover.LockTimeout, Connect: r.Connect, Random: r.random,
+	}, r.hold, c)
+	if errors.Is(err, errRollBack) {
+		if err := r.Rollback(ctx, c.why, false); err != nil {
+			return err
+		}
+		return ErrRolledBack
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.reload(ctx); err != nil {
+		return err
+	}
+	return c.last(ctx)
+}
+
+// expand creates the objects in the database.
+func (r *Runner) expand(ctx context.Context) error {
+	if err := r.recordPlan(ctx); err != nil {
+		return err
+	}
+	intent, err := r.announce(ctx, record.Start, nil)
+	if err != nil {
+		return err
+	}
+	change := cutover.Change{
+		Table: r.plan.Table, Statements: r.plan.Pair.Expand(),
+		Expect: cutover.Expectation{OID: r.row.Table, Columns: []cutover.Column{{Name: r.Job.Column, Type: r.plan.Pair.Expressions.OldType}, {Name: r.Job.Names.Shadow}, {Name: r.Job.Names.Mark}}},
+	}
+	_, err = r.perform(ctx, change, nil, state.Expand, false, func(tx *state.Tx, details map[string]any) error {
+		_, err := r.outcome(ctx, tx, record.Outcome{Result: record.Succeeded, Intent: intent, Step: record.Step{Name: record.Start}}, details)
+		return err
+	})
+	return r.failed(ctx, record.Start, intent, err)
+}
+
+// recordPlan records the plan as the first entry of the job.
+func (r *Runner) recordPlan(ctx context.Context) error {
+	return r.within(ctx, func(tx *state.Tx) error {
+		steps, err := state.Steps(ctx, tx, r.Job.Name, 0, 1)
+		if err != nil || len(steps) > 0 {
+			return err
+		}
+		details := struct {
+			Table      string    `json:"table"`
+			Column     string    `json:"column"`
+			Type       string    `json:"type"`
+			Up         string    `json:"up"`
+			Down       string    `json:"down"`
+			Estimates  Estimates `json:"estimates"`
+			Statements []Phase   `json:"statements"`
+		}{r.plan.Table, r.Job.Column, r.plan.Pair.Expressions.NewType, r.plan.Pair.Expressions.Up, r.plan.Pair.Expressions.Down, r.plan.Estimates, r.plan.Statements}
+		intent, err := r.intent(ctx, tx, record.Plan, details)
+		if err != nil {
+			return err
+		}
+		_, err = r.outcome(ctx, tx, record.Outcome{Result: record.Succeeded, Intent: intent, Step: record.Step{Name: record.Plan}}, nil)
+		return err
+	})
+}
+
+func (r *Runner) policy() cutover.Policy {
+	return cutover.Policy{LockTimeout: r.Job.Cutover.LockTimeout, Attempts: r.Job.Cutover.Attempts, Now: r.Now, Random: r.random}
+}
+
+// failed records that a step was not made, and returns its error.
+func (r *Runner) failed(ctx context.Context, name record.Name, intent uint64, err error) error {
+	if err == nil {
+		return r.reload(ctx)
+	}
+	if errors.Is(err, state.ErrFenced) || ctx.Err() != nil {
+		return err
+	}
+	result := record.Failed
+	var blocked *cutover.BlockedError
+	if errors.As(err, &blocked) {
+		result = record.Aborted
+	}
+	return errors.Join(err, r.within(ctx, func(tx *state.Tx) error {
+		_, err := r.outcome(ctx, tx, record.Outcome{Result: result, Intent: intent, Step: record.Step{Name: name}}, map[string]string{"error": clip(err.Error())})
+		return err
+	}))
+}
+
+// clip bounds a text in evidence.
+func clip(s string) string {
+	const most = 2000
+	if len(s) > most {
+		return s[:most]
+	}
+	return s
+}
+
+// errRollBack ends a copy that is rolled back.
+var errRollBack = errors.New("roll back")
+
+// A copier is the hooks of the copy: it admits chunks, answers requests, runs
+// the windows of the canary analysis and takes checkpoints.
+type copier struct {
+	*Runner
+	throttle *throttle.Throttle
+	windows  *schedule
+	requests *requests
+
+	estimate int64
+	visited  int64     // rows, in this pass
+	written  int64     // rows
+	began    time.Time // of this run
+	begun    int64     // visited, when this run began
+	limit    float64   // share of the rate after a checkpoint below the threshold
+	reason   string    // of the latest slowdown
+	next     float64   // percent of the next checkpoint
+	from     []string  // key of the latest checkpoint
+	counted  int64     // rows since the latest checkpoint
+	position state.Position
+	why      string // of a rollback
+	account  account
+}
+
+func (r *Runner) newCopier(ctx context.Context) (*copier, error) {
+	c := &copier{Runner: r, estimate: r.plan.Estimates.Rows, limit: 1, began: r.Now(), next: r.Job.Checkpoint.Every}
+	position, err := state.LoadPosition(ctx, r.conn, r.Job.Name)
+	var corrupt *state.CorruptError
+	if err != nil && !errors.As(err, &corrupt) {
+		return nil, err
+	}
+	c.position, c.visited, c.begun, c.written = position, position.Visited, position.Visited, position.Written
+	taken, err := state.Checkpoints(ctx, r.conn, r.Job.Name)
+	if err != nil {
+		return nil, err
+	}
+	if n := len(taken); n > 0 {
+		c.next, c.from = c.after(taken[n-1].Percent), taken[n-1].To
+		c.counted = position.Visited - taken[n-1].Visited
+	}
+	if c.requests, err = r.newRequests(ctx); err != nil {
+		return nil, err
+	}
+	if c.throttle, err = r.newThrottle(ctx, c.requests.conn); err != nil {
+		c.close()
+		return nil, err
+	}
+	if c.windows, err = r.newSchedule(ctx, len(taken)+1); err != nil {
+		c.close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *copier) close() {
+	if c.windows != nil {
+		c.windows.close()
+	}
+	if c.requests != nil {
+		c.requests.close()
+	}
+}
+
+// after returns the percentage of the checkpoint after one.
+func (c *copier) after(percent float64) float64 {
+	every := c.Job.Checkpoint.Every
+	return math.Min(100, (math.Floor(percent/every+1e-9)+1)*every)
+}
+
+// Admit implements copying.Hooks.
+func (c *copier) Admit(ctx context.Context) (copying.Admission, error) {
+	for {
+		if err := c.handle(ctx); err != nil {
+			return copying.Admission{}, err
+		}
+		if waiting, err := c.reported(ctx); err != nil {
+			return copying.Admission{}, err
+		} else if waiting {
+			c.show("checkpoints wait for the ledger")
+			if err := c.requests.await(ctx, time.Second); err != nil {
+				return copying.Admission{}, err
+			}
+			continue
+		}
+		if err := c.save(ctx); err != nil {
+			return copying.Admission{}, err
+		}
+		d := c.throttle.Check(ctx)
+		c.account.observe(d, c.Now())
+		if ctx.Err() != nil {
+			return copying.Admission{}, ctx.Err()
+		}
+		if d.Rate == 0 {
+			c.show(d.Reason.String())
+			if err := c.requests.await(ctx, time.Second); err != nil {
+				return copying.Admission{}, err
+			}
+			continue
+		}
+		if c.reason = ""; d.Rate < 1 {
+			c.reason = d.Reason.String()
+		}
+		if held, err := c.windows.hold(ctx, c.visited); err != nil {
+			return copying.Admission{}, err
+		} else if held {
+			continue
+		}
+		return copying.Admission{Factor: d.Rate * c.limit}, nil
+	}
+}
+
+// reported reports whether too many checkpoints are not in the ledger yet.
+func (c *copier) reported(ctx context.Context) (waiting bool, err error) {
+	steps, err := state.Unacknowledged(ctx, c.requests.conn, c.Job.Name, 1000)
+	n := 0
+	for _, s := range steps {
+		if s.Kind == record.KindCheckpoint {
+			n++
+		}
+	}
+	return n > c.Job.Checkpoint.MaxUnreported, err
+}
+
+func (c *copier) show(reason string) {
+	c.reason = reason
+	c.Watch.Copied(c.progress())
+}
+
+func (c *copier) progress() Progress {
+	p := Progress{Visited: c.visited, Written: c.written, Estimate: max(c.estimate, c.visited), Reason: c.reason, Window: c.windows.name()}
+	p.Share = c.share()
+	if took := c.Now().Sub(c.began).Seconds(); took > 0 {
+		p.Rate = float64(c.visited-c.begun) / took
+	}
+	if p.Rate > 0 {
+		p.Left = time.Duration(float64(p.Estimate-c.visited) / p.Rate * float64(time.Second)).Round(time.Second)
+	}
+	return p
+}
+
+// share returns the share of the rows that were visited. It is below 1 until
+// the copy has ended.
+func (c *copier) share() float64 {
+	if c.estimate <= 0 || c.position.Pass > 1 {
+		return 0.99
+	}
+	return math.Min(0.99, float64(c.visited)/float64(c.estimate))
+}
+
+// Progress implements copying.Hooks.
+func (c *copier) Progress(ctx context.Context, p copying.Progress) error {
+	c.position, c.visited = p.Position, p.Position.Visited
+	c.written = p.Position.Written
+	c.counted += p.Visited
+	if c.account.counts == nil {
+		c.account.counts = map[string]int64{}
+	}
+	c.account.counts[counterChunks]++
+	c.Watch.Copied(c.progress())
+	done, err := c.windows.complete(ctx, c.visited)
+	if err != nil || !done || c.position.Pass > 1 || c.share()*100 < c.next {
+		return err
+	}
+	percent := c.after(c.share() * 100)
+	if c.share()*100 < percent {
+		percent -= c.Job.Checkpoint.Every
+	}
+	return c.checkpoint(ctx, percent, c.position.Key)
+}
+
+// Retry implements copying.Hooks.
+func (c *copier) Retry(err error, wait time.Duration) {
+	c.Watch.Event("retry", map[string]string{"error": err.Error(), "wait": wait.String()})
+}
+
+// Complete implements copying.Hooks.
+func (c *copier) Complete(ctx context.Context, tx *state.Tx) error {
+	row, err := tx.Load(ctx)
+	if err != nil || row.Phase == state.Copied {
+		return err
+	}
+	if _, err = tx.Move(ctx, state.Complete); err != nil {
+		return err
+	}
+	return c.note(ctx, tx, "copied", c.progress())
+}
+
+// last takes the checkpoint at 100 %.
+func (c *copier) last(ctx context.Context) error {
+	if _, err := c.windows.complete(ctx, c.visited); err != nil {
+		return err
+	}
+	c.windows.abandon()
+	return c.checkpoint(ctx, 100, nil)
+}
+
+func percentText(p float64) string { return fmt.Sprintf("%g%%", math.Round(p*100)/100) }
+
+// newThrottle returns the throttle of the job with the thresholds that were set
+// since.
+func (r *Runner) newThrottle(ctx context.Context, db throttle.DB) (*throttle.Throttle, error) {
+	limits, err := r.limits(ctx, r.conn)
+	if err != nil {
+		return nil, err
+	}
+	meter := throttle.NewMeter(throttle.MeterConfig{DB: db, Table: r.row.Table, Probe: r.Job.Throttle.Probe.SQL, Query: r.Job.Throttle.Query.SQL, Now: r.Now})
+	windows := make([]throttle.Window, len(r.Job.Windows))
+	for i, w := range r.Job.Windows {
+		windows[i] = throttle.Window{Days: w.Days, From: w.From, To: w.To, Zone: w.Zone}
+	}
+	return throttle.New(throttle.Config{Gauge: meter, Windows: windows, Limits: limits, Now: r.Now, Observe: r.observe}), nil
+}
+
+func (r *Runner) observe(d throttle.Decision) {
+	if d.Rate < 1 {
+		r.Watch.Event("slowed", d)
+	}
+}
+
+// limits returns the limits in force.
+func (r *Runner) limits(ctx context.Context, db state.Querier) (throttle.Limits, error) {
+	limits := Limits(r.Job)
+	thresholds, err := state.Thresholds(ctx, db, r.Job.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range thresholds {
+		if err := limits.Set(t.Input, t.Value); err != nil {
+			return nil, fmt.Errorf("threshold set by %s: %w", t.By, err)
+		}
+	}
+	return limits, nil
+}
+
+// Limits returns the limits of a job file.
+func Limits(j *job.Job) throttle.Limits {
+	t := j.Throttle
+	limits := throttle.Limits{}
+	for input, v := range map[throttle.Input]float64{
+		throttle.ReplicationLag: t.ReplicationLag.Seconds(), throttle.WALRate: float64(t.WALRate), throttle.DeadTuples: t.DeadTuples,
+		throttle.BlockedSessions: float64(t.BlockedSessions), throttle.LockQueue: float64(t.LockQueue), throttle.OldestTransaction: t.OldestTransaction.Seconds(),
+		throttle.Probe: t.Probe.Max.Seconds(), throttle.Query: t.Query.Max,
+	} {
+		if v > 0 {
+			limits[input] = v
+		}
+	}
+	if t.Vacuum {
+		limits[throttle.Vacuum] = 0
+	}
+	return limits
+}

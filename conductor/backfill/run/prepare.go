@@ -1,0 +1,55 @@
+package run
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"muniment.dev/muniment/conductor/backfill/catalog"
+	"muniment.dev/muniment/conductor/backfill/dependants"
+)
+
+// prepare creates what the new column needs before it takes the name, such as
+// its indexes, while the table is in use. It can be repeated.
+func (r *Runner) prepare(ctx context.Context) error {
+	conn, err := r.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	table, err := readTable(ctx, conn, r.plan.Pair)
+	if err != nil {
+		return err
+	}
+	plan, err := dependantsPlan(ctx, conn, table, r.target())
+	if err != nil {
+		return err
+	}
+	if blocked := catalog.Blocked(plan.Findings); len(blocked) > 0 {
+		return &BlockedError{blocked}
+	}
+	for _, s := range plan.Steps {
+		r.Watch.Event("prepare", map[string]any{"reason": clip(s.SQL)})
+	}
+	patience := dependants.Patience{LockTimeout: r.Job.Cutover.LockTimeout, Attempts: r.Job.Cutover.Attempts}
+	if err := dependants.Run(ctx, conn, plan.Steps, patience); err != nil {
+		return fmt.Errorf("prepare the new column for cutover: %w", err)
+	}
+	return nil
+}
+
+func (r *Runner) target() dependants.Target {
+	return dependants.Target{Type: r.plan.Pair.Expressions.NewType, Up: r.plan.Pair.Expressions.Up}
+}
+
+func dependantsPlan(ctx context.Context, conn *pgx.Conn, table *catalog.Table, target dependants.Target) (plan *dependants.Plan, err error) {
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		plan, err = dependants.Prepare(ctx, tx, table, target)
+		if err != nil {
+			return err
+		}
+		return nil
+	})
+	return plan, err
+}

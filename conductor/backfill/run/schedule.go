@@ -1,0 +1,241 @@
+package run
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"muniment.dev/muniment/conductor/backfill/aca"
+	"muniment.dev/muniment/conductor/backfill/aca/measure"
+	"muniment.dev/muniment/conductor/backfill/job"
+	"muniment.dev/muniment/conductor/backfill/state"
+	"muniment.dev/muniment/internal/crash"
+)
+
+// A schedule runs the windows of the canary analysis between two checkpoints.
+// In a window without the copy, the copy is held. In one with it, a goroutine
+// measures while the copy goes on.
+type schedule struct {
+	runner     *Runner
+	conn       *pgx.Conn // of the database's counters; nil: not measured
+	sources    []measure.Source
+	config     aca.Config
+	checkpoint int
+	planned    []aca.Window
+	measured   []aca.Window
+	running    *measurement
+	work       int64 // rows visited when the running window began
+}
+
+type measurement struct {
+	cancel context.CancelFunc
+	ended  chan struct{}
+	window aca.Window
+	warned []error
+	err    error
+}
+
+// metricsTimeout bounds a query to Prometheus.
+const metricsTimeout = 10 * time.Second
+
+// newSchedule returns the windows before a checkpoint, by its number.
+func (r *Runner) newSchedule(ctx context.Context, checkpoint int) (*schedule, error) {
+	a := r.Job.ACA
+	s := &schedule{runner: r, checkpoint: checkpoint}
+	s.config = aca.NewConfig("", a.Pairs)
+	s.config.MinPairs, s.config.Threshold = a.MinPairs, a.Threshold
+	if a.Pairs == 0 {
+		return s, s.draw(ctx)
+	}
+	if len(a.Checks) > 0 {
+		p := &measure.Prometheus{URL: a.Prometheus, Client: &http.Client{Timeout: metricsTimeout}}
+		for _, c := range a.Checks {
+			check := metricCheck(c)
+			s.config.Checks = append(s.config.Checks, check)
+			p.Metrics = append(p.Metrics, measure.Metric{Check: c.Name, Kind: check.Kind, Value: c.Query, Per: c.Per})
+		}
+		s.sources = append(s.sources, p)
+	}
+	if a.Database {
+		conn, err := r.Connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.conn = conn
+		source, err := measure.NewPostgres(ctx, conn)
+		if err != nil {
+			s.close()
+			return nil, err
+		}
+		s.config.Checks = append(s.config.Checks, measure.DatabaseChecks()...)
+		s.sources = append(s.sources, source)
+	}
+	return s, s.draw(ctx)
+}
+
+func metricCheck(c job.Check) aca.Check {
+	var check aca.Check
+	switch c.Kind {
+	case "counter":
+		check = aca.NewCounter(c.Name, "")
+	case "tail":
+		check = aca.NewTail(c.Name, "s", c.Quantile)
+	default:
+		check = aca.NewErrors(c.Name)
+	}
+	if c.Margin != nil {
+		check.Relative = *c.Margin
+	}
+	if c.Absolute != nil {
+		check.Absolute = *c.Absolute
+	}
+	if c.Decrease {
+		check.Direction = aca.Decrease
+	}
+	check.Required = c.Decides
+	return check
+}
+
+// draw records the seed of the next windows before the first of them begins.
+func (s *schedule) draw(ctx context.Context) (err error) {
+	if s.config.Seed = s.runner.Job.ACA.Seed; s.config.Seed == "" {
+		if s.config.Seed, err = aca.NewSeed(rand.Reader); err != nil {
+			return err
+		}
+	}
+	s.planned, s.measured = aca.Order(s.config.Seed, s.config.Pairs), nil
+	if len(s.sources) == 0 {
+		s.planned = nil
+	}
+	if len(s.planned) == 0 {
+		return nil
+	}
+	details := map[string]any{"seed": s.config.Seed, "pairs": s.config.Pairs, "checkpoint": s.checkpoint}
+	return s.runner.within(ctx, func(tx *state.Tx) error { return s.runner.note(ctx, tx, "windows", details) })
+}
+
+// name describes the current window for people.
+func (s *schedule) name() string {
+	total := 2 * s.config.Pairs
+	switch {
+	case s.running != nil:
+		return fmt.Sprintf("window %d of %d, with the copy", len(s.measured)+1, total)
+	case len(s.planned) > 0:
+		return fmt.Sprintf("window %d of %d, without the copy", len(s.measured)+1, total)
+	}
+	return ""
+}
+
+// hold runs the next window. It reports whether the copy was held for a window
+// without it, so that its caller checks again what admits the copy.
+func (s *schedule) hold(ctx context.Context, visited int64) (held bool, err error) {
+	done, err := s.complete(ctx, visited)
+	if done || err != nil || s.running != nil {
+		return false, err
+	}
+	if s.planned[0].Copy {
+		s.start(ctx, visited)
+		return false, nil
+	}
+	w, warned, err := measure.Window(ctx, s.planned[0], s.runner.Now, s.sources, s.sleep)
+	if err != nil {
+		return false, err
+	}
+	return true, s.keep(ctx, w, warned)
+}
+
+func (s *schedule) sleep(ctx context.Context) error {
+	timer := time.NewTimer(s.runner.Job.ACA.Window)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// start begins a window with the copy.
+func (s *schedule) start(ctx context.Context, visited int64) {
+	ctx, cancel := context.WithCancel(ctx)
+	m := &measurement{cancel: cancel, ended: make(chan struct{})}
+	s.running, s.work = m, visited
+	planned := s.planned[0]
+	go func() {
+		defer crash.Report()
+		defer close(m.ended)
+		m.window, m.warned, m.err = measure.Window(ctx, planned, s.runner.Now, s.sources, s.sleep)
+	}()
+}
+
+// collect takes the result of a window with the copy. A window in which no row
+// was copied, for example because the throttle held the copy, is run again.
+func (s *schedule) collect(ctx context.Context, visited int64) error {
+	m := s.running
+	s.running = nil
+	m.cancel()
+	if m.err != nil || visited == s.work {
+		return ctx.Err()
+	}
+	return s.keep(ctx, m.window, m.warned)
+}
+
+// keep stores a window.
+func (s *schedule) keep(ctx context.Context, w aca.Window, warned []error) error {
+	text, err := json.Marshal(w)
+	if err != nil {
+		return err
+	}
+	s.planned, s.measured = s.planned[1:], append(s.measured, w)
+	return s.runner.within(ctx, func(tx *state.Tx) error {
+		for _, warning := range warned {
+			if err := s.runner.note(ctx, tx, "measurement", map[string]string{"error": clip(warning.Error())}); err != nil {
+				return err
+			}
+		}
+		_, err := tx.AddWindow(ctx, state.Window{Checkpoint: s.checkpoint, Copying: w.Copy, Began: w.Start, Ended: w.End, Measurements: text})
+		return err
+	})
+}
+
+// complete takes the result of a window that has ended, and reports whether all
+// windows have been measured.
+func (s *schedule) complete(ctx context.Context, visited int64) (bool, error) {
+	if s.running != nil {
+		select {
+		case <-s.running.ended:
+			if err := s.collect(ctx, visited); err != nil {
+				return false, err
+			}
+		default:
+		}
+	}
+	return len(s.planned) == 0 && s.running == nil, nil
+}
+
+// abandon ends the window that runs.
+func (s *schedule) abandon() {
+	if s.running != nil {
+		s.running.cancel()
+		<-s.running.ended
+		s.running = nil
+	}
+}
+
+// renew begins the windows of the next checkpoint.
+func (s *schedule) renew(ctx context.Context) error {
+	s.checkpoint++
+	return s.draw(ctx)
+}
+
+func (s *schedule) close() {
+	s.abandon()
+	if s.conn != nil {
+		_ = s.conn.Close(context.Background())
+	}
+}
