@@ -240,17 +240,21 @@ func (n network) call(ctx context.Context, f func(context.Context, *LocalBus) er
 }
 
 func (n network) Poll(ctx context.Context, p Poll) (Grant, error) {
-	var g Grant
-	answered := false
+	var answer Grant
+	ended := false // the answer to a late copy is lost
 	err := n.call(ctx, func(ctx context.Context, bus *LocalBus) error {
-		answer, err := bus.Poll(ctx, p)
+		g, err := bus.Poll(ctx, p)
 		n.h.mu.Lock()
 		defer n.h.mu.Unlock()
-		if err == nil && !answered {
-			g, answered = answer, true
+		if err == nil && !ended {
+			answer = g
 		}
 		return err
 	})
+	n.h.mu.Lock()
+	ended = true
+	g := answer
+	n.h.mu.Unlock()
 	if err == nil && n.h.chance(n.h.loss/4) {
 		n.damage(&g)
 	}
