@@ -8,7 +8,7 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
-.PHONY: portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
+.PHONY: demo-backfill test-backfill portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -19,6 +19,9 @@ build: ## build bin/muniment and bin/conductor
 demo: build ## record real evidence, gate a chart, verify everything offline (KEEP=1 leaves the server and its portal up)
 	@go build -trimpath -o bin/ ./internal/peers/issuer ./cmd/muniment/internal/demo && deploy/demo.sh
 
+demo-backfill: build ## change a column of 400,000 rows under load, with evidence of each step (KEEP=1 leaves the database up)
+	@deploy/demo-backfill.sh
+
 check: ## what a change needs before review: format, vet, prose, short Go tests (3 min warm)
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
 	@echo "== go vet"; go vet ./...
@@ -26,7 +29,7 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 	@echo "== go test -short"; go test -short -timeout 10m $$(go list ./... | grep -vE '/cmd/muniment$$|/bench/')
 	@echo "== commands"; go test -short -timeout 10m ./cmd/muniment -run 'TestScripts/(demo|admission|errors|erase|trace)$$'
 
-test: lint peers test-go test-python test-ts test-portal mutants sdks decisions ## install what is missing and run everything
+test: lint peers test-go test-backfill test-python test-ts test-portal mutants sdks decisions ## install what is missing and run everything
 	@PYTHON=$(VENV)/bin/python .ci/conformance last
 
 conformance: $(VENV)/ok clients/ts/node_modules/.installed ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
@@ -54,6 +57,9 @@ other-systems: ## build the command for systems other than Linux (SYSTEMS=…)
 test-go: $(TOOLS)/gotestsum ## Go tests: with the race detector, and without it those that have no concurrency
 	@echo "== go test -race"; GORACE=atexit_sleep_ms=0 .ci/gotest -race -vet=off -timeout 40m ./...
 	@echo "== go test, without concurrency"; .ci/gotest without-race -vet=off -timeout 40m
+
+test-backfill: build ## the demo of backfills with a smaller table
+	@echo "== backfill"; DEMO_DIR=$$(mktemp -d)/demo ROWS=60000 deploy/demo-backfill.sh
 
 peers: ## build the real programs that tests run beside ours (once)
 	@.ci/peers
@@ -150,4 +156,4 @@ bench: ## measure, and print ratios against limits measured in the same run
 	@go run ./bench
 
 clean: ## remove what was built
-	@rm -rf bin .cache demo-data
+	@rm -rf bin .cache demo-data demo-backfill-data

@@ -134,7 +134,7 @@ func refusal(err error) error {
 	var phase *state.TransitionError
 	var missing *run.NotReadyError
 	var locked *cutover.BlockedError
-	if errors.Is(err, run.ErrPaused) || errors.Is(err, run.ErrRolledBack) || errors.As(err, &blocked) || errors.As(err, &held) || errors.As(err, &phase) ||
+	if errors.Is(err, run.ErrPaused) || errors.Is(err, run.ErrNotPassed) || errors.Is(err, run.ErrRolledBack) || errors.As(err, &blocked) || errors.As(err, &held) || errors.As(err, &phase) ||
 		errors.As(err, &missing) || errors.As(err, &locked) || isGate(err) {
 		return term.ExitWith(term.ExitNo, err)
 	}
@@ -341,16 +341,16 @@ Examples:
 }
 
 func (c *rollbackCmd) Run(a *term.App) error {
-	var phase state.Phase
+	var done phaseResult
 	err := c.with(a, c.Wait, func(r *run.Runner) error {
 		err := r.Rollback(a.Ctx, c.Reason, c.Drop)
-		phase = r.Phase()
+		done = phaseResult{r.Job.Name, r.Phase(), "rolled back"}
 		return err
 	}, func(o *run.Options) { o.WithoutLedger = c.WithoutLedger })
 	if err != nil {
 		return err
 	}
-	return c.Print(a, phaseResult{c.Job, phase, "rolled back"})
+	return c.Print(a, done)
 }
 
 type finishCmd struct {
@@ -368,11 +368,16 @@ Example:
 }
 
 func (c *finishCmd) Run(a *term.App) error {
-	err := c.with(a, c.Wait, func(r *run.Runner) error { return r.Finish(a.Ctx) })
+	var done phaseResult
+	err := c.with(a, c.Wait, func(r *run.Runner) error {
+		err := r.Finish(a.Ctx)
+		done = phaseResult{r.Job.Name, r.Phase(), "finished: the old column is gone"}
+		return err
+	})
 	if err != nil {
 		return err
 	}
-	return c.Print(a, phaseResult{c.Job, state.Finished, "finished: the old column is gone"})
+	return c.Print(a, done)
 }
 
 type rehearseCmd struct {

@@ -26,7 +26,7 @@ func (r planResult) Text() string {
 	p := r.Plan
 	fmt.Fprintf(&b, "Backfill %s of column %s in %s\n\nFindings:\n", p.Job, term.Quoted(p.Pair.Column), p.Table)
 	for _, f := range p.Findings {
-		fmt.Fprintf(&b, "  %-8s %s\n", f.Level, term.Indented(f.String()))
+		fmt.Fprintf(&b, "  %s\n", term.Indented(f.String()))
 	}
 	if len(p.Findings) == 0 {
 		b.WriteString("  none\n")

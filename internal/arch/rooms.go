@@ -219,7 +219,7 @@ var Rooms = []Room{
 // otherFolders lists the folders at the root of the repository that contain no
 // room: those in git, then those in .gitignore. Names with a leading dot
 // are not checked.
-var otherFolders = []string{"deploy", "docs", "bin", "data", "demo-data", "receipts", "replica"}
+var otherFolders = []string{"deploy", "docs", "bin", "data", "demo-data", "demo-backfill-data", "receipts", "replica"}
 
 // A Restriction limits who may call a function.
 type Restriction struct {

@@ -192,6 +192,10 @@ BEGIN
       NEW.{M} := NULL;
       RETURN NEW;
     END IF;
+  ELSIF TG_OP = 'INSERT' AND NEW.{P} IS NULL AND NEW.{S} IS NOT NULL THEN
+    NEW.{P} := {backward};
+    NEW.{M} := NULL;
+    RETURN NEW;
   END IF;
   NEW.{S} := {forward};
   NEW.{M} := NULL;

@@ -153,7 +153,7 @@ func TestUpdate(t *testing.T) {
 	}{
 		{"insert", "INSERT INTO t (id, v) VALUES (9, ' 90')", "9| 90|90|-|-", "9|90| 90|-|-"},
 		{"insert both", "INSERT INTO t (id, v, {S}, v__todo) VALUES (9, '90', '7', true)", "9|90|90|-|-", "9|90| 90|-|-"},
-		{"insert the secondary", "INSERT INTO t (id, {S}) VALUES (9, '7')", "9|-|-|-|-", "9|-|-|-|-"},
+		{"insert the secondary", "INSERT INTO t (id, {S}) VALUES (9, '7')", "9| 7|7|-|-", "9|7|7|-|-"},
 		{"primary", "UPDATE t SET v = '5' WHERE id = 2", "2|5|5|-|-", "2|5| 5|-|-"},
 		{"primary to NULL", "UPDATE t SET v = NULL WHERE id = 2", "2|-|-|-|-", "2|-|-|-|-"},
 		{"both", "UPDATE t SET v = '5', {S} = '7' WHERE id = 2", "2|5|5|-|-", "2|5| 5|-|-"},

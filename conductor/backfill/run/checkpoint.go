@@ -157,7 +157,7 @@ func (r *Runner) recordCheckpoint(ctx context.Context, tx *state.Tx, percent flo
 	if err != nil {
 		return 0, err
 	}
-	intent, err := r.intent(ctx, tx, record.Checkpoint, nil)
+	intent, err := r.intentAt(ctx, tx, record.Checkpoint, percent, nil)
 	if err != nil {
 		return 0, err
 	}

@@ -43,19 +43,18 @@ func (r *Runner) Copy(ctx context.Context) error {
 		Target: r.Job.Copy.Target, First: r.Job.Copy.Chunk, Most: r.Job.Copy.Most, Rate: float64(r.Job.Copy.MaxRate),
 		LockTimeout: r.Job.Cutover.LockTimeout, Connect: r.Connect, Random: r.random,
 	}, r.hold, c)
-	if errors.Is(err, errRollBack) {
-		if err := r.Rollback(ctx, c.why, false); err != nil {
-			return err
+	if err == nil {
+		if err = r.reload(ctx); err == nil {
+			err = c.last(ctx)
 		}
-		return ErrRolledBack
 	}
-	if err != nil {
+	if !errors.Is(err, errRollBack) {
 		return err
 	}
-	if err := r.reload(ctx); err != nil {
+	if err := r.Rollback(ctx, c.why, false); err != nil {
 		return err
 	}
-	return c.last(ctx)
+	return ErrRolledBack
 }
 
 // expand creates the objects in the database.
@@ -244,8 +243,27 @@ func (c *copier) Admit(ctx context.Context) (copying.Admission, error) {
 		} else if held {
 			continue
 		}
-		return copying.Admission{Factor: d.Rate * c.limit}, nil
+		return copying.Admission{Factor: d.Rate * c.limit, Rate: c.rate()}, nil
 	}
+}
+
+// spread is the share of the rows before a checkpoint that are copied in the
+// windows of its analysis. The rest is copied without interruption.
+const spread = 0.8
+
+// rate returns the rate at which the windows end before the rows of their
+// checkpoint; 0 if they have ended.
+func (c *copier) rate() float64 {
+	windows := c.windows.copying()
+	if windows == 0 {
+		return 0
+	}
+	rows := c.next/100*float64(c.estimate) - float64(c.visited)
+	rate := max(1, spread*rows/(float64(windows)*c.Job.ACA.Window.Seconds()))
+	if most := float64(c.Job.Copy.MaxRate); most > 0 {
+		return min(rate, most)
+	}
+	return rate
 }
 
 // reported reports whether too many checkpoints are not in the ledger yet.
@@ -330,7 +348,14 @@ func (c *copier) last(ctx context.Context) error {
 		return err
 	}
 	c.windows.abandon()
-	return c.checkpoint(ctx, 100, nil)
+	if err := c.checkpoint(ctx, 100, nil); err != nil {
+		return err
+	}
+	taken, err := state.Checkpoints(ctx, c.conn, c.Job.Name)
+	if err == nil && len(taken) > 0 && !taken[len(taken)-1].Passed {
+		err = ErrNotPassed
+	}
+	return err
 }
 
 func percentText(p float64) string { return fmt.Sprintf("%g%%", math.Round(p*100)/100) }

@@ -41,6 +41,10 @@ func (r *Runner) startSender(ctx context.Context) error {
 		ended <- r.sender.Run(ctx, r.wake)
 	}()
 	r.stop = func() error {
+		// What the ledger does not record now stays in the outbox.
+		flush, enough := context.WithTimeout(ctx, flushTime)
+		_ = r.sender.Await(flush)
+		enough()
 		cancel()
 		err := <-ended
 		box.Close()
@@ -51,6 +55,9 @@ func (r *Runner) startSender(ctx context.Context) error {
 	}
 	return nil
 }
+
+// flushTime is how long a runner that ends waits for the ledger.
+const flushTime = 5 * time.Second
 
 // enqueue adds an entry to the outbox, and returns its number.
 func (r *Runner) enqueue(ctx context.Context, tx *state.Tx, d record.Draft, err error) (uint64, error) {
@@ -84,6 +91,11 @@ func (r *Runner) step(name record.Name, details any) (record.Step, error) {
 
 // intent records that a step will be made.
 func (r *Runner) intent(ctx context.Context, tx *state.Tx, name record.Name, details any) (uint64, error) {
+	return r.intentAt(ctx, tx, name, 0, details)
+}
+
+// intentAt is intent for a checkpoint at a percentage.
+func (r *Runner) intentAt(ctx context.Context, tx *state.Tx, name record.Name, percent float64, details any) (uint64, error) {
 	j, err := r.evidence()
 	if err != nil {
 		return 0, err
@@ -92,6 +104,7 @@ func (r *Runner) intent(ctx context.Context, tx *state.Tx, name record.Name, det
 	if err != nil {
 		return 0, err
 	}
+	s.Percent = percent
 	d, err := j.Intent(s)
 	return r.enqueue(ctx, tx, d, err)
 }
@@ -106,6 +119,7 @@ func (r *Runner) outcome(ctx context.Context, tx *state.Tx, o record.Outcome, de
 	if err != nil {
 		return 0, err
 	}
+	s.Percent = o.Percent
 	o.Step = s
 	d, err := j.Outcome(o)
 	return r.enqueue(ctx, tx, d, err)

@@ -29,9 +29,6 @@ func (r *Runner) prepare(ctx context.Context) error {
 	if blocked := catalog.Blocked(plan.Findings); len(blocked) > 0 {
 		return &BlockedError{blocked}
 	}
-	for _, s := range plan.Steps {
-		r.Watch.Event("prepare", map[string]any{"reason": clip(s.SQL)})
-	}
 	patience := dependants.Patience{LockTimeout: r.Job.Cutover.LockTimeout, Attempts: r.Job.Cutover.Attempts}
 	if err := dependants.Run(ctx, conn, plan.Steps, patience); err != nil {
 		return fmt.Errorf("prepare the new column for cutover: %w", err)

@@ -72,19 +72,24 @@ type Progress struct {
 // ErrPaused is the error of a copy that ends because the job is paused.
 var ErrPaused = errors.New("the job is paused")
 
+// ErrNotPassed is the error of a copy whose last checkpoint did not pass. All
+// rows are copied, and the gate refuses the cutover.
+var ErrNotPassed = errors.New("all rows are copied, but the checkpoint at 100% did not pass: see conductor backfill status, and roll back")
+
 // ErrRolledBack is the error of a copy that was rolled back.
 var ErrRolledBack = errors.New("the job was rolled back")
 
 // A Runner executes one job. It is not safe for concurrent use.
 type Runner struct {
 	Options
-	conn   *pgx.Conn // of the lock
-	hold   *state.Hold
-	row    state.Job
-	plan   *Plan
-	sender *record.Sender
-	wake   chan struct{} // a new entry is in the outbox
-	stop   func() error  // ends the sender
+	conn     *pgx.Conn // of the lock
+	hold     *state.Hold
+	row      state.Job
+	plan     *Plan
+	function string // quoted name of the trigger function
+	sender   *record.Sender
+	wake     chan struct{} // a new entry is in the outbox
+	stop     func() error  // ends the sender
 }
 
 // Open takes the hold of a planned job. The caller must close the runner.
@@ -114,6 +119,9 @@ func Open(ctx context.Context, o Options) (_ *Runner, err error) {
 		return nil, err
 	}
 	if err := r.row.Verify(ctx, r.conn); err != nil && !r.row.Phase.Ended() {
+		return nil, err
+	}
+	if err := r.conn.QueryRow(ctx, "SELECT quote_ident($1) || '.' || quote_ident($2)", state.Schema, o.Job.Name).Scan(&r.function); err != nil {
 		return nil, err
 	}
 	return r, r.startSender(ctx)

@@ -218,6 +218,16 @@ func (s *schedule) complete(ctx context.Context, visited int64) (bool, error) {
 	return len(s.planned) == 0 && s.running == nil, nil
 }
 
+// copying returns the number of windows with the copy that have not ended.
+func (s *schedule) copying() (n int) {
+	for _, w := range s.planned {
+		if w.Copy {
+			n++
+		}
+	}
+	return n
+}
+
 // abandon ends the window that runs.
 func (s *schedule) abandon() {
 	if s.running != nil {

@@ -111,7 +111,7 @@ type exchange func(ctx context.Context, tx pgx.Tx) error
 func (r *Runner) expectation(before bool) cutover.Expectation {
 	p := r.plan.Pair
 	x := p.Expressions
-	e := cutover.Expectation{OID: r.row.Table, Trigger: &cutover.Trigger{Name: p.Trigger()}}
+	e := cutover.Expectation{OID: r.row.Table, Trigger: &cutover.Trigger{Name: p.Trigger(), Function: r.function}}
 	if before {
 		e.Columns = []cutover.Column{{Name: p.Column, Type: x.OldType}, {Name: p.Shadow, Type: x.NewType}, {Name: p.Retired}}
 		e.Constraints = []string{p.Trigger()}
