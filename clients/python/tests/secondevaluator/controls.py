@@ -18,8 +18,8 @@ MODES: Final = ("audit", "warn", "enforce")  # the strictest last
 TYPES: Final = ("image", "chart", "delta", "export-manifest", "file")
 KINDS: Final = {
     "attestation", "backfill-checkpoint", "backfill-step", "control", "control-set",
-    "exception-decision", "exception-request", "export-manifest", "finding", "gate-decision", "inventory", "key-event",
-    "metric-snapshot", "triage-action", "verification-report", "vetting",
+    "exception-decision", "exception-request", "export-manifest", "finding", "gate-decision",
+    "inventory", "key-event", "metric-snapshot", "triage-action", "verification-report", "vetting",
 }  # fmt: skip
 ID: Final = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?"
 NAME: Final = r"[a-z0-9-]{1,64}"
