@@ -42,6 +42,7 @@ var functions = template.FuncMap{
 	"others": others,
 	"single": single,
 	"double": double,
+	"tuple":  tuple,
 	"upper":  upper,
 }
 
@@ -128,4 +129,24 @@ func upper(name string) string { return strings.ToUpper(strings.ReplaceAll(name,
 func double(s string) (string, error) {
 	b, err := json.Marshal(s)
 	return string(b), err
+}
+
+// tuple returns a Python tuple, wrapped as ruff does it: the line has 8 spaces
+// and key_facts= before it, a comma after it, and at most 100 columns.
+func tuple(items []string) (string, error) {
+	quoted := make([]string, len(items))
+	for i, item := range items {
+		var err error
+		if quoted[i], err = double(item); err != nil {
+			return "", err
+		}
+	}
+	if len(quoted) == 1 {
+		return "(" + quoted[0] + ",)", nil
+	}
+	line := "(" + strings.Join(quoted, ", ") + ")"
+	if len("        key_facts=")+len(line)+len(",") <= 100 {
+		return line, nil
+	}
+	return "(\n            " + strings.Join(quoted, ",\n            ") + ",\n        )", nil
 }
