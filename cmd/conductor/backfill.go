@@ -332,6 +332,7 @@ type rollbackCmd struct {
 
 func (rollbackCmd) Help() string {
 	return `Before cutover, removes the new column, the trigger and its function. After cutover, gives the name back to the old column, which contains every write.
+If another process copies the rows of the job, that process is asked to roll back.
 
 Exit code: 0 rolled back; 1 the phase does not allow it, or other sessions block it; 2 failed.
 
@@ -347,6 +348,10 @@ func (c *rollbackCmd) Run(a *term.App) error {
 		done = phaseResult{r.Job.Name, r.Phase(), "rolled back"}
 		return err
 	}, func(o *run.Options) { o.WithoutLedger = c.WithoutLedger })
+	var held *state.HeldError
+	if errors.As(err, &held) && !c.Drop && !c.WithoutLedger {
+		return c.request(a, run.AskRollback, "the process that runs the job rolls back")
+	}
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,6 @@ type Job struct {
 	Ledger     Ledger
 	Rehearsal  Rehearsal
 	Cutover    Cutover
-	Listen     string // address of the metrics; "": none
 
 	// Text is the file, and SHA256 its digest in lower-case hexadecimal.
 	Text   []byte

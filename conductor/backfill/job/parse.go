@@ -83,7 +83,6 @@ func (r *parser) read(root *yaml.Node) {
 		}),
 		"rehearsal": r.rehearsal,
 		"cutover":   r.cutover,
-		"metrics":   r.members(map[string]reader{"listen": r.text(&j.Listen, 256)}),
 	})
 }
 

@@ -170,6 +170,9 @@ func Request(ctx context.Context, o Options, action string, thresholds map[throt
 		return err
 	}
 	defer r.Close()
+	if action == AskRollback {
+		return r.Rollback(ctx, "requested by "+o.Actor, false)
+	}
 	if err := r.setThresholds(ctx, r.conn, thresholds); err != nil {
 		return err
 	}
