@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -116,9 +117,12 @@ func replay(keys []int64, room uint64) float64 {
 		loads++ // reads wait for their loads, and nothing loads in the background
 		return adaptivecache.Result[int64, int]{Value: 1}, nil
 	})
-	for _, key := range keys {
+	for i, key := range keys {
 		_, err := cache.Get(context.Background(), key)
 		check(err)
+		if i%4 == 0 {
+			runtime.Gosched() // the store's maintenance keeps up, as it does at lower rates
+		}
 	}
 	return 100 * (1 - float64(loads)/float64(len(keys)))
 }

@@ -88,9 +88,6 @@ func New[K comparable, V any](member *Member, o Options[K, V]) (*Cache[K, V], er
 	}
 	c.store, err = otter.New(&otter.Options[K, *entry[K, V]]{
 		MaximumWeight: o.MaxWeight,
-		// In goroutines of its own, maintenance lags behind the reads, and
-		// evicts by an old order. No function below calls the store.
-		Executor: func(maintain func()) { maintain() },
 		Weigher: func(_ K, e *entry[K, V]) uint32 {
 			if e.hot.Load() {
 				return 0 // never evicted; hot keys reduce the maximum instead

@@ -300,5 +300,8 @@ func (c *Cache[K, V]) keep(e *entry[K, V], f *flight[K, V], fits bool) (hot bool
 		}
 		return nil, otter.InvalidateOp
 	})
+	// Eviction keeps in step with loads. Hits leave maintenance to the store's
+	// goroutine.
+	c.store.CleanUp()
 	return k != nil
 }

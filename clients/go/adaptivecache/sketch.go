@@ -73,6 +73,7 @@ type hotSet[K comparable] struct {
 	weight            uint64
 	maxKeys           int
 	maxWeight         uint64
+	least             int // no hot key has a lower estimate
 	promoted, dropped uint64
 }
 
@@ -81,14 +82,21 @@ func (h *hotSet[K]) fits(weight uint64) bool {
 }
 
 // promote makes a key hot if it fits, at the expense of at most one key that is
-// used less.
+// used at most half as much. With a smaller distance, keys of about the same
+// use would replace each other all the time.
 func (h *hotSet[K]) promote(s *sketch, k hotKey[K]) (demoted *hotKey[K], ok bool) {
 	f := s.estimate(k.hash)
 	if f < promoteFrom || h.keys[k.name] != nil {
 		return nil, false
 	}
 	if !h.fits(k.weight) {
-		if demoted = h.coldest(s); demoted == nil || s.estimate(demoted.hash) >= f {
+		if f < 2*h.least {
+			return nil, false // estimates grow until the next review
+		}
+		if demoted = h.coldest(s); demoted == nil {
+			return nil, false
+		}
+		if h.least = s.estimate(demoted.hash); f < 2*h.least {
 			return nil, false
 		}
 		h.demote(demoted)
@@ -98,6 +106,7 @@ func (h *hotSet[K]) promote(s *sketch, k hotKey[K]) (demoted *hotKey[K], ok bool
 	}
 	h.keys[k.name] = &k
 	h.weight += k.weight
+	h.least = 0
 	h.promoted++
 	return demoted, true
 }
@@ -123,6 +132,7 @@ func (h *hotSet[K]) coldest(s *sketch) (coldest *hotKey[K]) {
 
 // review demotes the keys that are not used enough any more.
 func (h *hotSet[K]) review(s *sketch) (demoted []*hotKey[K]) {
+	h.least = 0
 	for _, k := range h.keys {
 		if s.estimate(k.hash) < demoteBelow {
 			h.demote(k)
