@@ -43,6 +43,7 @@ var functions = template.FuncMap{
 	"single": single,
 	"double": double,
 	"tuple":  tuple,
+	"value":  value,
 	"upper":  upper,
 }
 
@@ -149,4 +150,13 @@ func tuple(items []string) (string, error) {
 		return line, nil
 	}
 	return "(\n            " + strings.Join(quoted, ",\n            ") + ",\n        )", nil
+}
+
+// value returns the value of a member of a TypeScript object, after its name
+// and colon, wrapped as prettier does it.
+func value(columns int, literal string) string {
+	if len("    summary: ")+len(literal)+len(",") <= columns {
+		return " " + literal
+	}
+	return "\n      " + literal
 }

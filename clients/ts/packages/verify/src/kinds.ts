@@ -110,7 +110,8 @@ export const KINDS: readonly Kind[] = [
     title: 'Backfill step',
     description: 'the intent or outcome of a step of a column backfill',
     relation: 'backfilled-by',
-    summary: '{entity}: {step}[ {checkpoint}], {phase}[ {result}][, {verdict}][, score {acaScore}][, {differences} differences]',
+    summary:
+      '{entity}: {step}[ {checkpoint}], {phase}[ {result}][, {verdict}][, score {acaScore}][, {differences} differences]',
   },
   {
     name: 'config',
