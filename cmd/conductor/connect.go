@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -20,6 +19,7 @@ import (
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/run"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -147,9 +147,9 @@ func ledgerOptions(j *job.Job, dir string) (o muniment.Options, err error) {
 	if err != nil {
 		return o, fmt.Errorf("ledger.ca_file: %w", err)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return o, fmt.Errorf("ledger.ca_file: %s contains no certificate in PEM", l.CA)
+	roots, err := pemfile.Pool(pem)
+	if err != nil {
+		return o, fmt.Errorf("ledger.ca_file: %s: %w", l.CA, err)
 	}
 	o.HTTPClient = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}}
 	return o, nil

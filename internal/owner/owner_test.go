@@ -81,6 +81,7 @@ var elsewhere = map[string]string{
 	"cmd/muniment/internal/evidence/appendlarge.go":       "the system's temporary folder",
 	"internal/term/save.go":                               "the output",
 	"cmd/muniment/internal/remote/gitbranch/gitbranch.go": "the system's temporary folder",
+	"cmd/conductor/backfill.go":                           "reports, in the user's folder",
 	"conductor/backfill/rehearse/clone.go":                "the folder of a clone",
 	"conductor/backfill/rehearse/load.go":                 "the system's temporary folder",
 	"conductor/backfill/rehearse/server.go":               "the folder of a clone",
