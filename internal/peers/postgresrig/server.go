@@ -66,21 +66,42 @@ func (s *server) kill() error {
 	}
 	list, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	_ = syscall.Kill(pid, syscall.SIGKILL)
+	var children []int
 	for _, word := range strings.Fields(string(list)) {
 		child, atoi := strconv.Atoi(word)
 		if atoi == nil {
 			_ = syscall.Kill(child, syscall.SIGKILL) // an error means that it has ended
+			children = append(children, child)
 		}
 	}
 	s.wait()
+	// A server does not start while a child of the old one has its memory.
+	for _, child := range children {
+		for in(child, "ZX") == alive {
+			runtime.Gosched()
+		}
+	}
 	return err
 }
 
 // stopped reports whether SIGSTOP has stopped a process, or it has ended.
-func stopped(pid int) bool {
+func stopped(pid int) bool { return in(pid, "TtZX") != alive }
+
+// alive is the result of in for a process in another state.
+const alive = 0
+
+// in returns the state of a process if it is one of the given states, 'X' for a
+// process that does not exist, and otherwise alive.
+func in(pid int, states string) byte {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := bytes.Cut(stat, []byte(") "))
-	return err != nil || len(rest) == 0 || bytes.IndexByte([]byte("TtZX"), rest[0]) >= 0
+	if err != nil || len(rest) == 0 {
+		return 'X'
+	}
+	if strings.IndexByte(states, rest[0]) >= 0 {
+		return rest[0]
+	}
+	return alive
 }
 
 func (s *server) wait() {
