@@ -16,6 +16,7 @@ import (
 	"muniment.dev/muniment/conductor/backfill/run"
 	"muniment.dev/muniment/conductor/backfill/state"
 	"muniment.dev/muniment/conductor/backfill/throttle"
+	"muniment.dev/muniment/internal/safetext"
 	"muniment.dev/muniment/internal/term"
 )
 
@@ -37,7 +38,7 @@ func (r planResult) Text() string {
 	e := p.Estimates
 	fmt.Fprintf(&b, "\nExpressions, as they are executed:\n  up    %s\n  down  %s\n", term.Indented(p.Pair.Expressions.Up), term.Indented(p.Pair.Expressions.Down))
 	fmt.Fprintf(&b, "\nSample of %d rows: %d do not survive down(up(v)), %d become NULL\n", p.Trial.Rows, p.Trial.Unequal, p.Trial.Nulls)
-	fmt.Fprintf(&b, "\nEstimates: %d rows, %s of WAL, up to %s of additional disk space until vacuum", e.Rows, size(e.WAL), size(e.Extra))
+	fmt.Fprintf(&b, "\nEstimates: %d rows, %s of WAL, up to %s of additional disk space until vacuum", e.Rows, safetext.Size(e.WAL), safetext.Size(e.Extra))
 	if e.Shortest > 0 {
 		fmt.Fprintf(&b, ", at least %s at the rate limit", e.Shortest)
 	}
@@ -49,19 +50,6 @@ func (r planResult) Text() string {
 		}
 	}
 	return b.String()
-}
-
-// size returns a number of bytes for people.
-func size(n int64) string {
-	const units = "KMGTPE"
-	v, unit := float64(n), ""
-	for i := 0; v >= 1024 && i < len(units); i++ {
-		v, unit = v/1024, units[i:i+1]+"i"
-	}
-	if unit == "" {
-		return fmt.Sprintf("%d B", n)
-	}
-	return fmt.Sprintf("%.1f %sB", v, unit)
 }
 
 type phaseResult struct {
@@ -121,7 +109,7 @@ type swapResult struct {
 
 func (r swapResult) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s in %s, with the table locked for %s", r.Done, count(r.Attempts, "attempt"), r.Last.Held.Round(time.Millisecond))
+	fmt.Fprintf(&b, "%s in %s, with the table locked for %s", r.Done, term.Count(r.Attempts, "attempt"), r.Last.Held.Round(time.Millisecond))
 	b.WriteString("\n")
 	for _, s := range r.Ended() {
 		fmt.Fprintf(&b, "  %s\n", s)
@@ -129,19 +117,12 @@ func (r swapResult) Text() string {
 	return b.String()
 }
 
-func count(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
 type rehearsalResult struct{ rehearse.Result }
 
 func (r rehearsalResult) Text() string {
 	var b strings.Builder
 	for _, s := range r.Steps {
-		fmt.Fprintf(&b, "%-14s %s in %s, table locked for %s, %d transactions under load", s.Name, result(s.Error), count(s.Change.Attempts, "attempt"), s.Change.Held.Round(time.Millisecond), s.Load.Transactions)
+		fmt.Fprintf(&b, "%-14s %s in %s, table locked for %s, %d transactions under load", s.Name, result(s.Error), term.Count(s.Change.Attempts, "attempt"), s.Change.Held.Round(time.Millisecond), s.Load.Transactions)
 		b.WriteString(note(s.Error) + "\n")
 	}
 	fmt.Fprintf(&b, "%d rows differ\n", r.Differences)

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"muniment.dev/muniment/internal/safetext"
 )
 
 // A Level is the consequence of a finding.
@@ -138,7 +140,7 @@ func (t *Table) tableFindings(f *findings) {
 		f.blocks("columns", name, fmt.Sprintf("it has had %d columns, the limit is %d", last, maxColumns), "drop columns, and write the table anew")
 	}
 	t.treeFindings(f)
-	f.info("size", name, fmt.Sprintf("about %.0f rows, table %s, indexes %s, TOAST and maps %s", max(id.Rows, 0), size(id.TableBytes), size(id.IndexBytes), size(id.ToastBytes)))
+	f.info("size", name, fmt.Sprintf("about %.0f rows, table %s, indexes %s, TOAST and maps %s", max(id.Rows, 0), safetext.Size(id.TableBytes), safetext.Size(id.IndexBytes), safetext.Size(id.ToastBytes)))
 	if id.Rows < 0 {
 		f.info("no-estimate", name, "it was never analyzed, so the number of rows is unknown: run ANALYZE")
 	}
@@ -156,19 +158,6 @@ func (t *Table) treeFindings(f *findings) {
 	if n := len(t.Tree) - 1; n > 0 {
 		f.handled("partitions", t.Ref.Relation(), fmt.Sprintf("the columns and the trigger apply to all %d partitions; indexes are built on each", n))
 	}
-}
-
-// size formats a number of bytes.
-func size(n int64) string {
-	const units = "KMGT"
-	if n < 1024 {
-		return fmt.Sprintf("%d B", n)
-	}
-	v, unit := float64(n)/1024, 0
-	for v >= 1024 && unit < len(units)-1 {
-		v, unit = v/1024, unit+1
-	}
-	return fmt.Sprintf("%.1f %ciB", v, units[unit])
 }
 
 func (t *Table) columnFindings(f *findings) {

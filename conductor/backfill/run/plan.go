@@ -232,15 +232,16 @@ func Prepare(ctx context.Context, o Options) (*Plan, error) {
 // known returns the plan of a job that is in the state and was planned from
 // the same file.
 func known(ctx context.Context, conn *pgx.Conn, j *job.Job) (*Plan, error) {
+	if err := state.Check(ctx, conn); errors.Is(err, state.ErrNoSchema) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
 	row, err := state.Load(ctx, conn, j.Name)
 	switch {
-	case errors.Is(err, state.ErrNoJob), errors.Is(err, state.ErrNoSchema):
+	case errors.Is(err, state.ErrNoJob):
 		return nil, nil
 	case err != nil:
-		var version *state.VersionError
-		if !errors.As(err, &version) && state.Check(ctx, conn) != nil {
-			return nil, nil // there is no state yet
-		}
 		return nil, err
 	case row.Phase.Ended():
 		return nil, nil

@@ -23,7 +23,10 @@ const (
 )
 
 // requests reads the requests of other processes while the copy runs.
-type requests struct{ conn *pgx.Conn }
+type requests struct {
+	conn *pgx.Conn
+	job  string
+}
 
 func (r *Runner) newRequests(ctx context.Context) (*requests, error) {
 	conn, err := r.Connect(ctx)
@@ -34,12 +37,12 @@ func (r *Runner) newRequests(ctx context.Context) (*requests, error) {
 		_ = conn.Close(ctx)
 		return nil, err
 	}
-	return &requests{conn}, nil
+	return &requests{conn, r.Job.Name}, nil
 }
 
 // await waits until there may be a request, or the time has passed.
 func (q *requests) await(ctx context.Context, atMost time.Duration) error {
-	return state.Await(ctx, q.conn, "", atMost)
+	return state.Await(ctx, q.conn, q.job, atMost)
 }
 
 func (q *requests) close() { _ = q.conn.Close(context.Background()) }
@@ -70,10 +73,9 @@ func (c *copier) handle(ctx context.Context) error {
 	}
 }
 
-// answer carries out a request. A request that the phase does not allow is
-// answered with the reason.
+// answer carries out a request. One that fails, for example because the phase
+// does not allow it, is answered with the reason.
 func (c *copier) answer(ctx context.Context, q state.Request) error {
-	var refused *state.TransitionError
 	do := func(tx *state.Tx) error {
 		switch q.Action {
 		case AskPause:
@@ -97,7 +99,7 @@ func (c *copier) answer(ctx context.Context, q state.Request) error {
 	if errors.Is(err, state.ErrFenced) || ctx.Err() != nil {
 		return err
 	}
-	if errors.As(err, &refused) || err != nil {
+	if err != nil {
 		return c.within(ctx, func(tx *state.Tx) error { return tx.Answer(ctx, q.ID, err.Error()) })
 	}
 	if q.Action == AskRollback {
