@@ -48,12 +48,13 @@ func (c *copier) checkpoint(ctx context.Context, percent float64, to []string) e
 	}
 	passed := report.Verdict == aca.Passed
 	reaction := c.reaction(report)
+	text, err := report.Marshal()
+	if err != nil {
+		return err
+	}
 	err = c.within(ctx, func(tx *state.Tx) error {
-		seq, err := c.recordCheckpoint(ctx, tx, percent, report, data)
-		if err != nil {
-			return err
-		}
-		text, err := report.Marshal()
+		judged := record.Judged{Score: report.Score, Verdict: string(report.Verdict), Report: text}
+		seq, err := c.recordCheckpoint(ctx, tx, percent, judged, data)
 		if err != nil {
 			return err
 		}
@@ -152,7 +153,7 @@ func (c *copier) judge(data checking.Report) (*aca.Report, error) {
 
 // recordCheckpoint records the two entries of a checkpoint, and returns the
 // number of the first.
-func (r *Runner) recordCheckpoint(ctx context.Context, tx *state.Tx, percent float64, report *aca.Report, data checking.Report) (uint64, error) {
+func (r *Runner) recordCheckpoint(ctx context.Context, tx *state.Tx, percent float64, judged record.Judged, data checking.Report) (uint64, error) {
 	j, err := r.evidence()
 	if err != nil {
 		return 0, err
@@ -161,22 +162,19 @@ func (r *Runner) recordCheckpoint(ctx context.Context, tx *state.Tx, percent flo
 	if err != nil {
 		return 0, err
 	}
-	d, err := j.Progress(percent, report.Score, r.Now(), true)
+	d, err := j.Progress(percent, judged.Score, r.Now(), true)
 	seq, err := r.enqueue(ctx, tx, d, err)
 	if err != nil {
 		return 0, err
 	}
-	text, err := report.Marshal()
-	if err != nil {
-		return 0, err
-	}
+	judged.Checkpoint = seq
 	details, err := json.Marshal(data)
 	if err != nil {
 		return 0, err
 	}
 	_, err = r.outcome(ctx, tx, record.Outcome{
 		Step: record.Step{Name: record.Checkpoint, Percent: percent}, Result: record.Succeeded, Intent: intent,
-		Judged: &record.Judged{Score: report.Score, Verdict: string(report.Verdict), Report: text, Checkpoint: seq},
+		Judged: &judged,
 	}, json.RawMessage(details))
 	return seq, err
 }

@@ -106,12 +106,10 @@ func (r *Runner) policy() cutover.Policy {
 	return cutover.Policy{LockTimeout: r.Job.Cutover.LockTimeout, Attempts: r.Job.Cutover.Attempts, Now: r.Now, Random: r.random}
 }
 
-// failed records that a step was not made, and returns its error.
+// failed records that a step was not made, if there is an error, and returns
+// the error.
 func (r *Runner) failed(ctx context.Context, name record.Name, intent uint64, err error) error {
-	if err == nil {
-		return r.reload(ctx)
-	}
-	if errors.Is(err, state.ErrFenced) || ctx.Err() != nil {
+	if err == nil || errors.Is(err, state.ErrFenced) || ctx.Err() != nil {
 		return err
 	}
 	result := record.Failed
