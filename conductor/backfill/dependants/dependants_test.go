@@ -3,6 +3,7 @@ package dependants_test
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -322,5 +323,33 @@ func TestDefaults(t *testing.T) {
 		if got == nil && test.want != "<nil>" || got != nil && *got != test.want {
 			t.Errorf("%s with %s: the default is %v, want %s", test.column, test.up, got, test.want)
 		}
+	}
+}
+
+// TestConditions counts the rows of a shadow column that violate constraints:
+// one of the table, one of a partition, and NOT NULL. One that is not validated
+// permits existing rows.
+func TestConditions(t *testing.T) {
+	j := newJob(t, `CREATE TABLE "T" (id int NOT NULL, v int NOT NULL, "row" int) PARTITION BY LIST (id);
+		CREATE TABLE low PARTITION OF "T" FOR VALUES IN (1, 2); CREATE TABLE high PARTITION OF "T" FOR VALUES IN (3, 4);
+		INSERT INTO "T" SELECT i, i, i FROM generate_series(1, 4) i;
+		ALTER TABLE "T" ADD CONSTRAINT small CHECK (v < 100 AND "row" > 0);
+		ALTER TABLE high ADD CONSTRAINT partial CHECK (v > 2 AND v <> 6)`,
+		catalog.Ref{Schema: "public", Table: "T", Column: "v"}, dependants.Target{Type: "bigint", Up: "v"})
+	j.expand()
+	j.exec(`SET session_replication_role = replica;
+		UPDATE "T" SET v__new = CASE id WHEN 1 THEN 100 WHEN 2 THEN 6 WHEN 3 THEN 6 END; RESET session_replication_role;
+		ALTER TABLE "T" ADD CONSTRAINT late CHECK (v < 0) NOT VALID`)
+	got := map[string]int{}
+	for _, c := range j.plan().Checks {
+		var n int
+		sql := fmt.Sprintf(`SELECT count(*) FROM public."T" AS r CROSS JOIN (SELECT 1 AS v__new) AS other WHERE (%s) IS FALSE`, c.Condition("r"))
+		if err := j.conn.QueryRow(t.Context(), sql).Scan(&n); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+		got[c.Name] = n
+	}
+	if want := map[string]int{"small": 1, "partial": 1, "NOT NULL": 1}; !maps.Equal(got, want) {
+		t.Errorf("violations %v, want %v", got, want)
 	}
 }

@@ -34,17 +34,33 @@ type Step struct {
 	Reset string
 }
 
-// A Check is a CHECK constraint as it will apply to the shadow column.
+// A Check is a CHECK or NOT NULL constraint as it will apply to the shadow
+// column.
 type Check struct {
 	Name       string // of the constraint on the public column
-	Relation   string
-	Expression string
+	Relation   string // the table, or the partition that has the constraint
+	Expression string // over the columns of the table
+
+	table     string // without its schema
+	partition uint32 // OID of Relation, or 0 for the table
+}
+
+// Condition returns SQL that is false for the rows that violate the constraint.
+// The row is the alias of the table. Definitions qualify no columns, and can
+// contain the row as a whole under the name of the table.
+func (c Check) Condition(row string) string {
+	text := fmt.Sprintf("(SELECT %s FROM (SELECT %s.*, %[2]s.tableoid) AS %s)", c.Expression, row, ident(c.table))
+	if c.partition == 0 {
+		return text
+	}
+	return fmt.Sprintf("(CASE WHEN %s.tableoid IN (SELECT relid FROM pg_catalog.pg_partition_tree(%s::regclass)) THEN %s ELSE true END)",
+		row, oid(c.partition), text)
 }
 
 // A Plan is what precedes a cutover.
 type Plan struct {
 	Steps    []Step
-	Checks   []Check
+	Checks   []Check           // that every row must satisfy
 	Findings []catalog.Finding // what cannot be recreated for the new type
 }
 
@@ -170,6 +186,7 @@ func (p *preparation) notNull() {
 	name := hidden(shadow, "__notnull")
 	isSet := fmt.Sprintf("SELECT attnotnull FROM pg_catalog.pg_attribute WHERE attrelid = %s AND attname = %s", oid(p.t.Identity.OID), literal(shadow))
 	exists := constraintQuery(p.t.Identity.OID, name, "true")
+	p.check("NOT NULL", p.t.Identity.OID, ident(shadow)+" IS NOT NULL")
 	p.step(Step{SQL: fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT NULL) NOT VALID", table, ident(name), ident(shadow)), Done: either(isSet, exists)})
 	p.step(Step{SQL: fmt.Sprintf("ALTER TABLE %s VALIDATE CONSTRAINT %s", table, ident(name)), Done: either(isSet, constraintQuery(p.t.Identity.OID, name, "convalidated"))})
 	p.step(Step{SQL: fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET NOT NULL", table, ident(shadow)), Done: isSet})
@@ -201,10 +218,21 @@ func (p *preparation) checks() error {
 			continue
 		}
 		expression := strings.TrimSuffix(strings.TrimPrefix(got, "CHECK "), " NO INHERIT")
-		p.plan.Checks = append(p.plan.Checks, Check{Name: k.Name, Relation: k.Relation, Expression: expression})
+		if k.Validated {
+			p.check(k.Name, k.Table, expression)
+		}
 		p.constraint(k, got)
 	}
 	return nil
+}
+
+// check adds a constraint that the copied rows must satisfy.
+func (p *preparation) check(name string, table uint32, expression string) {
+	c := Check{Name: name, Relation: p.t.Member(table).Relation(), Expression: expression, table: p.t.Ref.Table}
+	if table != p.t.Identity.OID {
+		c.partition = table
+	}
+	p.plan.Checks = append(p.plan.Checks, c)
 }
 
 // constraint adds a constraint to the shadow column, and validates it.

@@ -110,10 +110,27 @@ func (c *copier) check(ctx context.Context, to []string) (checking.Report, error
 		return checking.Report{}, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	constraints, err := c.constraints(ctx, conn)
+	if err != nil {
+		return checking.Report{}, err
+	}
 	return c.plan.source(c.plan.side(c.row.Phase)).Check(ctx, conn, checking.Plan{
 		Range: checking.Range{After: c.from, Through: to}, Lossy: c.Job.Lossy, Sample: c.Job.Checkpoint.Sample,
-		MaxNullRatio: c.Job.Checkpoint.MaxNullRatio, Counted: c.counted, Deleted: c.deletions(conn),
+		MaxNullRatio: c.Job.Checkpoint.MaxNullRatio, Counted: c.counted, Deleted: c.deletions(conn), Constraints: constraints,
 	}, checking.Pace{Admit: c.pace, Target: c.Job.Copy.Target, Now: c.Now})
+}
+
+// constraints returns those that the cutover recreates for the new column. They
+// are read from the catalogue, so that later ones are included.
+func (c *copier) constraints(ctx context.Context, conn *pgx.Conn) (list []checking.Constraint, err error) {
+	plan, err := c.dependants(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range plan.Checks {
+		list = append(list, checking.Constraint{Name: k.Name, Holds: k.Condition(checking.Row)})
+	}
+	return list, nil
 }
 
 // pace waits until the throttle admits a chunk of a comparison.

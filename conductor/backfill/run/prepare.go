@@ -18,11 +18,7 @@ func (r *Runner) prepare(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	table, err := readTable(ctx, conn, r.plan.Pair)
-	if err != nil {
-		return err
-	}
-	plan, err := dependantsPlan(ctx, conn, table, r.target())
+	plan, err := r.dependants(ctx, conn)
 	if err != nil {
 		return err
 	}
@@ -34,6 +30,15 @@ func (r *Runner) prepare(ctx context.Context) error {
 		return fmt.Errorf("prepare the new column for cutover: %w", err)
 	}
 	return nil
+}
+
+// dependants returns what precedes the cutover, by the present catalogue.
+func (r *Runner) dependants(ctx context.Context, conn *pgx.Conn) (*dependants.Plan, error) {
+	table, err := readTable(ctx, conn, r.plan.Pair)
+	if err != nil {
+		return nil, err
+	}
+	return dependantsPlan(ctx, conn, table, r.target())
 }
 
 func (r *Runner) target() dependants.Target {

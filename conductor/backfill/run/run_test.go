@@ -2,10 +2,12 @@ package run_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
-
+	"os"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/conductor/backfill/aca"
+	"muniment.dev/muniment/conductor/backfill/checking"
 	"muniment.dev/muniment/conductor/backfill/job"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/run"
@@ -34,7 +38,7 @@ table: public.asset
 column: size_kb
 type: bigint
 up: %s
-down: (size_kb / 1024)::integer
+down: %s
 copy: {target: 20ms, chunk: 200, max_chunk: 1000}
 throttle: {dead_tuples: 0, blocked_sessions: 0, lock_queue: 0}
 checkpoints: {every: 20, sample: 50}
@@ -42,7 +46,30 @@ aca: {pairs: 0}
 ledger: {url: %s, tenant: acme, trust_policy: policy}
 `
 
-const right, wrong = "size_kb::bigint * 1024", "nullif(size_kb::bigint, 7) * 1000"
+// A transformation is the SQL of a job in both directions.
+type transformation struct{ up, down string }
+
+var (
+	right = transformation{"size_kb::bigint * 1024", "(size_kb / 1024)::integer"}
+	wrong = transformation{"nullif(size_kb::bigint, 7) * 1000", "(size_kb / 1024)::integer"}
+
+	// negative violates the constraint of the column.
+	negative = transformation{"-size_kb::bigint", "(-size_kb)::integer"}
+)
+
+// server is a server that the tests share. Each test has its own database.
+var server *postgresrig.Rig
+
+func TestMain(m *testing.M) {
+	var err error
+	if server, err = postgresrig.Start(context.Background(), postgresrig.Config{}); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	server.Stop()
+	os.Exit(code)
+}
 
 // A rig is a database with a table of assets, and a ledger.
 type rig struct {
@@ -55,9 +82,11 @@ type rig struct {
 	before  string // definition of the database before the job
 }
 
-func newRig(t *testing.T, rows int, up string) *rig {
+func newRig(t *testing.T, rows int, how transformation) *rig { return newRigOn(t, server, rows, how) }
+
+func newRigOn(t *testing.T, db *postgresrig.Rig, rows int, how transformation) *rig {
 	t.Helper()
-	r := &rig{t: t, db: postgresrig.ForTest(t, postgresrig.Config{}), ledger: ledgerrig.Start()}
+	r := &rig{t: t, db: db, ledger: ledgerrig.Start()}
 	t.Cleanup(r.ledger.Close)
 	var err error
 	if r.name, err = r.db.NewDatabase(t.Context()); err != nil {
@@ -70,7 +99,7 @@ func newRig(t *testing.T, rows int, up string) *rig {
 		t.Fatal(err)
 	}
 	r.issue()
-	j, err := job.Parse(fmt.Appendf(nil, jobFile, up, r.ledger.URL))
+	j, err := job.Parse(fmt.Appendf(nil, jobFile, how.up, how.down, r.ledger.URL))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,26 +253,63 @@ func TestWholeJob(t *testing.T) {
 	}
 }
 
-// TestWrongTransformation checks that the first checkpoint detects a
-// transformation that is valid SQL and loses values.
+// TestWrongTransformation checks that the first checkpoint detects
+// transformations that are valid SQL: one that loses values, and one whose
+// values violate a constraint.
 func TestWrongTransformation(t *testing.T) {
-	ctx := t.Context()
-	r := newRig(t, 2000, wrong)
-	runner := r.open()
-	if err := runner.Copy(ctx); !errors.Is(err, run.ErrPaused) {
-		t.Fatalf("copy: %v, want paused", err)
+	for _, test := range []struct {
+		how    transformation
+		failed []string
+	}{
+		{wrong, []string{checking.ChecksumDown, checking.Nulls}},
+		{negative, []string{checking.Constraints}},
+	} {
+		ctx := t.Context()
+		r := newRig(t, 2000, test.how)
+		runner := r.open()
+		if err := runner.Copy(ctx); !errors.Is(err, run.ErrPaused) {
+			t.Fatalf("%s: copy: %v, want paused", test.how.up, err)
+		}
+		s, err := run.ReadStatus(ctx, r.options)
+		if err != nil || len(s.Checkpoints) != 1 || s.Checkpoints[0].Verdict != "blocked" || s.Checkpoints[0].Percent != 20 || s.Phase != state.Paused {
+			t.Errorf("%s: status %+v, %v", test.how.up, s, err)
+		}
+		if failed := r.failedChecks(); !slices.Equal(failed, test.failed) {
+			t.Errorf("%s: failed checks %q, want %q", test.how.up, failed, test.failed)
+		}
+		if err := runner.Rollback(ctx, "wrong", false); err != nil {
+			t.Fatal(err)
+		}
+		r.exec("DROP SCHEMA muniment_conductor CASCADE")
+		if after, _ := r.db.Schema(ctx, r.name); after != r.before {
+			t.Errorf("the definition after the rollback:\n%s", after)
+		}
 	}
-	s, err := run.ReadStatus(ctx, r.options)
-	if err != nil || len(s.Checkpoints) != 1 || s.Checkpoints[0].Verdict != "blocked" || s.Checkpoints[0].Percent != 20 || s.Phase != state.Paused {
-		t.Errorf("status %+v, %v", s, err)
+}
+
+// failedChecks returns the names of the checks that failed at the latest
+// checkpoint.
+func (r *rig) failedChecks() (names []string) {
+	r.t.Helper()
+	conn, err := r.options.Connect(r.t.Context())
+	if err != nil {
+		r.t.Fatal(err)
 	}
-	if err := runner.Rollback(ctx, "wrong", false); err != nil {
-		t.Fatal(err)
+	defer conn.Close(context.Background())
+	taken, err := state.Checkpoints(r.t.Context(), conn, r.options.Job.Name)
+	if err != nil || len(taken) == 0 {
+		r.t.Fatalf("%d checkpoints, %v", len(taken), err)
 	}
-	r.exec("DROP SCHEMA muniment_conductor CASCADE")
-	if after, _ := r.db.Schema(ctx, r.name); after != r.before {
-		t.Errorf("the definition after the rollback:\n%s", after)
+	var report aca.Report
+	if err := json.Unmarshal(taken[len(taken)-1].Report, &report); err != nil {
+		r.t.Fatal(err)
 	}
+	for _, c := range report.Results {
+		if c.Result == aca.Fail {
+			names = append(names, c.Name)
+		}
+	}
+	return names
 }
 
 // TestKilledRunner ends runners at random places, by their context and by the
