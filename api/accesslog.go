@@ -4,7 +4,7 @@ import (
 	"log/slog"
 	"net/http"
 
-	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // logAccess writes a line for each request when its answer has ended. The line

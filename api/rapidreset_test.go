@@ -15,8 +15,8 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 

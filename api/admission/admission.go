@@ -19,10 +19,10 @@ import (
 
 	"golang.org/x/sync/semaphore"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/controls/images"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // Options configure a handler.

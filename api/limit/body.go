@@ -9,8 +9,8 @@ import (
 
 	"connectrpc.com/connect"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/ledger"
 )
 

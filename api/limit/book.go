@@ -12,7 +12,7 @@ import (
 	"strings"
 	"sync"
 
-	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // A Resource is a countable resource of a server.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"net/http"
 
-	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // A Call is the limiter's state for one request. It is allocated once, and

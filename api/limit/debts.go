@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/internal/edge"
 )
 
 const (

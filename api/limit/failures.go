@@ -8,7 +8,7 @@ import (
 	"sync/atomic"
 
 	"connectrpc.com/connect"
-	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // isFailure reports whether a call that ends with the error counts as failed.

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"muniment.dev/muniment/api/auth"
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // A state describes the session to the page. docs/portal.md has its fields.

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // flood tries from n addresses, and returns how many attempts are allowed.

@@ -11,8 +11,8 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api/auth"
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/oidc"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // signIn begins a sign-in with the provider in the query. Without one, it

@@ -4,8 +4,8 @@ import (
 	"net/http"
 	"time"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // maxDelay is the longest delay of a request from an address whose requests

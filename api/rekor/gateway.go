@@ -14,8 +14,8 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/edge"
 )
 
 const (

@@ -12,8 +12,8 @@ import (
 
 	"filippo.io/torchwood"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 )

@@ -25,7 +25,7 @@ import (
 	"github.com/sigstore/timestamp-authority/v2/pkg/verification"
 	tsax509 "github.com/sigstore/timestamp-authority/v2/pkg/x509"
 
-	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/internal/pemfile"
 )
 

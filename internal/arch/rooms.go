@@ -246,11 +246,11 @@ var Restrictions = []Restriction{{
 	Instead: "use the parsed header of ledger.Entry or receipt.Verified",
 }, {
 	Package: "net/http", Func: "Server",
-	Callers: map[string]int{"api/edge": 3},
+	Callers: map[string]int{"internal/edge": 3},
 	Instead: listeners,
 }, {
 	Package: "net", Func: "Listen",
-	Callers: map[string]int{"api/edge": 1, "bench": 1, "internal/peers": 1, "internal/peers/link": 1, "internal/peers/noderig": 1, "internal/peers/witnessrig": 1},
+	Callers: map[string]int{"internal/edge": 1, "bench": 1, "internal/peers": 1, "internal/peers/link": 1, "internal/peers/noderig": 1, "internal/peers/witnessrig": 1},
 	Instead: listeners,
 }, {
 	Package: "net", Func: "ListenTCP", Instead: listeners,

@@ -145,7 +145,7 @@ func checkFile(t *testing.T, path, rel string) error {
 }
 
 // boundedOnTheSpot reports whether a call is io.ReadAll of io.LimitReader or
-// http.MaxBytesReader, or api/edge.MaxBytes, which calls it.
+// http.MaxBytesReader, or internal/edge.MaxBytes, which calls it.
 func boundedOnTheSpot(call *ast.CallExpr) bool {
 	pkg, name := selector(call.Fun)
 	if pkg != "io" || name != "ReadAll" || len(call.Args) != 1 {

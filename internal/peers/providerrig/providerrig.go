@@ -19,7 +19,7 @@ import (
 	"github.com/zitadel/oidc/v3/pkg/op"
 	"golang.org/x/text/language"
 
-	"muniment.dev/muniment/api/edge"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // A Client is a program that the provider knows.

@@ -2,7 +2,9 @@ package datadir
 
 import (
 	"errors"
-	"net/url"
+	"fmt"
+
+	"muniment.dev/muniment/internal/telemetry"
 )
 
 // A telemetryConfig enables traces.
@@ -20,12 +22,8 @@ func (c *telemetryConfig) check() error {
 	if c.Traces == "" {
 		return nil
 	}
-	u, err := url.Parse(c.Traces)
-	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
-		return errors.New("traces: must be an http or https URL, such as http://127.0.0.1:4318/v1/traces")
-	}
-	if u.User != nil {
-		return errors.New("traces: must not contain credentials: use the environment variable OTEL_EXPORTER_OTLP_HEADERS")
+	if err := telemetry.CheckURL(c.Traces); err != nil {
+		return fmt.Errorf("traces: %w", err)
 	}
 	return nil
 }

@@ -17,12 +17,12 @@ import (
 	"connectrpc.com/connect"
 
 	"muniment.dev/muniment/api/admission"
-	"muniment.dev/muniment/api/edge"
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/internal/term"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )

@@ -6,8 +6,8 @@ import (
 	"net/http"
 	"sync/atomic"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/internal/term"
 )
 

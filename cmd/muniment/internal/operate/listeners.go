@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"muniment.dev/muniment/api/admission"
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // sites lists the listeners of all commands with their limits. What the

@@ -13,9 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/clients/go/monitor"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/ledger/witness/cosigner"
 )
 

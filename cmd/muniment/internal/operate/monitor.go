@@ -10,9 +10,9 @@ import (
 
 	"github.com/go-json-experiment/json"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/clients/go/monitor"
 	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/ownfolder"
 	"muniment.dev/muniment/internal/term"

@@ -15,10 +15,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/controls/pods"
 	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/proto/kinds"
 )

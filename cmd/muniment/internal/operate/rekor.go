@@ -17,11 +17,11 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"muniment.dev/muniment/api"
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/rekor"
 	"muniment.dev/muniment/api/tsa"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger"

@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"muniment.dev/muniment/api"
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/internal/plain"
 	"muniment.dev/muniment/internal/term"

@@ -16,11 +16,11 @@ import (
 	"time"
 
 	"muniment.dev/muniment/api"
-	"muniment.dev/muniment/api/edge"
 	"muniment.dev/muniment/api/portal"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/ingest"
 	"muniment.dev/muniment/internal/crash"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
@@ -246,14 +246,14 @@ func (s *logServer) newAPI() (*api.Server, error) {
 		return nil, err
 	}
 	s.closeLast(access)
-	traces, err := startTraces(s.app.Ctx, s.dir, s.app.Version, s.log)
+	traces, stopTraces, err := startTraces(s.app.Ctx, s.dir, s.app.Version, s.log)
 	if err != nil {
 		return nil, err
 	}
-	s.onClose(func() { stopTraces(traces, s.log) })
+	s.onClose(stopTraces)
 	s.reload.admission, s.reload.files = admission, append(audit.files, access.files...)
 	return api.New(s.app.Ctx, api.Config{Ledger: s.ledger, Admission: admission, Settings: s.dir.Settings(), Portal: s.dir.Portal(), FreeBytes: s.store.FreeBytes, Version: s.app.Version, Logger: s.log, Audit: audit.logger, Metrics: s.metrics,
-		SCITTKey: s.dir.SCITT, GateKey: s.dir.Gate, Policy: s.policy, Access: access.logger, Traces: tracerProvider(traces)})
+		SCITTKey: s.dir.SCITT, GateKey: s.dir.Gate, Policy: s.policy, Access: access.logger, Traces: traces})
 }
 
 // startRekor serves the Rekor log, or returns nil if it is off.
