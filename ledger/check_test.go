@@ -4,22 +4,25 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
+	"muniment.dev/muniment/ledger/store/memstore"
 )
 
-// A wrongStore returns rows with the right checksums and the wrong content.
+// A wrongStore returns rows with the right checksums and the wrong content. The
+// faults change while the log runs.
 type wrongStore struct {
 	store.Store
-	skeleton, header, payload bool
+	skeleton, header, payload atomic.Bool
 }
 
 func (s *wrongStore) Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleton, error) {
 	sk, err := s.Store.Skeletons(ctx, from, to)
-	if err == nil && s.skeleton {
+	if err == nil && s.skeleton.Load() {
 		sk[0].LinkSalt[3] ^= 1
 	}
 	return sk, err
@@ -27,7 +30,7 @@ func (s *wrongStore) Skeletons(ctx context.Context, from, to uint64) ([]entry.Sk
 
 func (s *wrongStore) Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error) {
 	h, err := s.Store.Header(ctx, index)
-	if err == nil && s.header {
+	if err == nil && s.header.Load() {
 		h = &receipt.HeaderOpening{Salt: h.Salt, Content: append(append([]byte{}, h.Content...), ' ')}
 	}
 	return h, err
@@ -35,7 +38,7 @@ func (s *wrongStore) Header(ctx context.Context, index uint64) (*receipt.HeaderO
 
 func (s *wrongStore) Payload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error) {
 	p, err := s.Store.Payload(ctx, index)
-	if err == nil && s.payload {
+	if err == nil && s.payload.Load() {
 		p = &receipt.PayloadOpening{Salt: p.Salt, Content: append(append([]byte{}, p.Content...), 'x')}
 	}
 	return p, err
@@ -43,7 +46,7 @@ func (s *wrongStore) Payload(ctx context.Context, index uint64) (*receipt.Payloa
 
 func (s *wrongStore) OpenPayload(ctx context.Context, index uint64) (*store.PayloadReader, error) {
 	r, err := s.Store.OpenPayload(ctx, index)
-	if err == nil && s.payload {
+	if err == nil && s.payload.Load() {
 		r.Salt[0] ^= 1
 	}
 	return r, err
@@ -52,13 +55,9 @@ func (s *wrongStore) OpenPayload(ctx context.Context, index uint64) (*store.Payl
 // A record that does not match its leaf is never served.
 func TestWrongRecordsAreNotServed(t *testing.T) {
 	ctx := context.Background()
-	tl := newTestLog(t, Config{})
-	t.Cleanup(func() { tl.Close() })
+	wrong := &wrongStore{Store: memstore.New()}
+	tl := newTestLogOn(t, Config{}, wrong)
 	tl.fill(t, "entry", 3)
-	sound := tl.Ledger.store
-	wrong := &wrongStore{Store: sound}
-	tl.Ledger.store = wrong
-	defer func() { tl.Ledger.store = sound }()
 	reads := map[string]func() error{
 		"Entry": func() error { _, err := tl.Entry(ctx, acme.stream, 1); return err },
 		"Payload": func() error {
@@ -80,23 +79,24 @@ func TestWrongRecordsAreNotServed(t *testing.T) {
 		"EntryBundle": func() error { _, err := tl.EntryBundle(ctx, 0, 3); return err },
 	}
 	for name, read := range reads {
-		*wrong = wrongStore{Store: sound}
+		with := func(fault *atomic.Bool) error {
+			fault.Store(true)
+			defer fault.Store(false)
+			return read()
+		}
 		if err := read(); err != nil {
 			t.Errorf("%s of sound records: %v", name, err)
 		}
-		*wrong = wrongStore{Store: sound, skeleton: true}
-		if err := read(); !errors.Is(err, ErrDamaged) {
+		if err := with(&wrong.skeleton); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s with a wrong skeleton: %v", name, err)
 		}
 		if name == "EntryBundle" {
 			continue // has neither headers nor payloads
 		}
-		*wrong = wrongStore{Store: sound, header: true}
-		if err := read(); !errors.Is(err, ErrDamaged) {
+		if err := with(&wrong.header); !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s with a wrong header: %v", name, err)
 		}
-		*wrong = wrongStore{Store: sound, payload: true}
-		if err := read(); name != "Entry" && !errors.Is(err, ErrDamaged) {
+		if err := with(&wrong.payload); name != "Entry" && !errors.Is(err, ErrDamaged) {
 			t.Errorf("%s with a wrong payload: %v", name, err)
 		}
 	}

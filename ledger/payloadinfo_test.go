@@ -63,11 +63,14 @@ func TestPayloadIsNotRead(t *testing.T) {
 	}
 }
 
-// A misplacedInfo answers for entry 1 with the row of entry 0.
-type misplacedInfo struct{ store.Store }
+// A misplacedInfo answers for entry 1 with the row of entry 0, once it is wrong.
+type misplacedInfo struct {
+	store.Store
+	wrong atomic.Bool
+}
 
-func (m misplacedInfo) PayloadInfo(ctx context.Context, index uint64) (store.PayloadInfo, error) {
-	if index == 1 {
+func (m *misplacedInfo) PayloadInfo(ctx context.Context, index uint64) (store.PayloadInfo, error) {
+	if index == 1 && m.wrong.Load() {
 		index = 0
 	}
 	return m.Store.PayloadInfo(ctx, index)
@@ -76,14 +79,13 @@ func (m misplacedInfo) PayloadInfo(ctx context.Context, index uint64) (store.Pay
 // The salt of another payload is not served, even if its row is intact.
 func TestMisplacedPayloadInfo(t *testing.T) {
 	ctx := context.Background()
-	tl := newTestLogOn(t, Config{}, sealedInfo{memstore.New()})
+	info := &misplacedInfo{Store: sealedInfo{memstore.New()}}
+	tl := newTestLogOn(t, Config{}, info)
 	twin := func(name string) Draft { return acme.draft(name + strings.Repeat("x", 64<<10)) }
 	second := twin("b")
 	tl.mustAppend(t, twin("a"), second)
 	tl.form(t, acme, 1)
-	sound := tl.Ledger.store
-	tl.Ledger.store = misplacedInfo{sound}
-	defer func() { tl.Ledger.store = sound }()
+	info.wrong.Store(true)
 	_, err := tl.Receipt(ctx, acme.stream, 1, ReceiptOptions{})
 	wantErr(t, "a detached receipt", err, ErrDamaged)
 	_, err = payloadErased(ctx, tl.Ledger, acme.stream, 1)

@@ -224,7 +224,8 @@ func TestReindexRefusesWrongLeaves(t *testing.T) {
 	tl := newTestLog(t, Config{})
 	tl.fill(t, "entry", store.TileWidth+3)
 	tl.Close()
-	wrong := &wrongStore{Store: tl.store, skeleton: true}
+	wrong := &wrongStore{Store: tl.store}
+	wrong.skeleton.Store(true)
 	if _, err := Reindex(context.Background(), wrong, memstore.New(), testOrigin, testDerive, true, nil); !errors.Is(err, ErrDamaged) {
 		t.Errorf("reindex of wrong skeletons: %v", err)
 	}
