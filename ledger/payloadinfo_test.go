@@ -63,7 +63,7 @@ func TestPayloadIsNotRead(t *testing.T) {
 	}
 }
 
-// A misplacedInfo answers for entry 1 with the row of entry 0, once it is wrong.
+// A misplacedInfo answers for entry 1 with the row of entry 0 once it is wrong.
 type misplacedInfo struct {
 	store.Store
 	wrong atomic.Bool

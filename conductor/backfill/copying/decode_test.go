@@ -102,7 +102,7 @@ func TestDecodedChanges(t *testing.T) {
 	b := newBench(t, plain(rows))
 	b.config.First, b.config.Most = 10, 10
 	b.exec("CREATE PUBLICATION changes FOR TABLE t")
-	b.exec("SELECT pg_create_logical_replication_slot('changes', 'pgoutput')")
+	b.exec("SELECT pg_create_logical_replication_slot('changes', 'pgoutput', temporary => true)")
 	r := &replica{t: t, rows: map[string]map[string]string{}, secondary: map[string]int{}}
 	// The replica starts with all rows, still marked.
 	b.exec("SET session_replication_role = replica; UPDATE t SET other = 'a'; RESET session_replication_role")
