@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"muniment.dev/muniment/conductor/backfill/copying"
+	"muniment.dev/muniment/conductor/backfill/dualwrite"
 )
 
 // A replica replays the changes of the table t as logical decoding delivers
@@ -123,16 +124,13 @@ func TestDecodedChanges(t *testing.T) {
 			}[rng.IntN(4)])
 		}
 	}
-	swap := func(statements []string) {
-		b.exec("BEGIN")
-		for _, s := range statements {
-			b.exec(s)
-		}
-		b.exec("COMMIT")
+	p := b.config.Pair
+	swap := func(from, to string, side dualwrite.Side) {
+		b.exec(fmt.Sprintf("BEGIN; ALTER TABLE t RENAME v TO %s; ALTER TABLE t RENAME %s TO v; %s; COMMIT", to, from, side.CreateFunction()))
 	}
-	swap(b.config.Pair.Swap())
+	swap("v__new", "v__old", p.After())
 	write("v__old", "v__old", "v")
-	swap(b.config.Pair.SwapBack())
+	swap("v__old", "v__new", p.Before())
 	write("v__new", "v", "v__new")
 	b.exec("UPDATE t SET other = 'end'") // a version of each row with the last names
 	r.replay(b.admin)

@@ -17,6 +17,36 @@ import (
 // search_path for the rest of the transaction. The original definitions are
 // kept in the comment on the mark column until a rollback.
 func Swap(ctx context.Context, tx pgx.Tx, t *catalog.Table, d Direction) ([]string, error) {
+	return statements(t, d, func(schema, name string) (found bool, err error) {
+		err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace
+			WHERE n.nspname = $1 AND s.stxname = $2)`, schema, name).Scan(&found)
+		return found, err
+	})
+}
+
+// Preview returns the statements of Swap as they will be when everything is
+// prepared. The table is that before expand.
+func Preview(t *catalog.Table, d Direction) ([]string, error) {
+	ready := *t
+	secondary, _ := d.columns(t.Ref)
+	ready.Columns = append(slices.Clone(t.Columns), catalog.Column{Name: secondary})
+	suffix, _ := d.suffixes()
+	for _, x := range t.Indexes {
+		ready.Indexes = append(ready.Indexes, catalog.Index{Table: x.Table, Name: hidden(x.Name, suffix)})
+	}
+	for _, k := range t.Constraints {
+		ready.Constraints = append(ready.Constraints, catalog.Constraint{Table: k.Table, Name: hidden(k.Name, suffix)})
+	}
+	if d == Rollback && len(definitions(t)) > 0 {
+		kept := "{}" // a rollback restores the definitions as they are now
+		ready.Columns = append(ready.Columns, catalog.Column{Name: t.Ref.Mark, Comment: &kept})
+	}
+	return statements(&ready, d, func(string, string) (bool, error) { return true, nil })
+}
+
+// statements returns those of a swap. Statistics reports whether extended
+// statistics exist.
+func statements(t *catalog.Table, d Direction, statistics func(schema, name string) (bool, error)) ([]string, error) {
 	s := swap{t: t, d: d}
 	secondary, retired := d.columns(t.Ref)
 	if !slices.ContainsFunc(t.Columns, func(c catalog.Column) bool { return c.Name == secondary }) {
@@ -31,7 +61,7 @@ func Swap(ctx context.Context, tx pgx.Tx, t *catalog.Table, d Direction) ([]stri
 	s.drop()
 	s.add("ALTER TABLE %s RENAME COLUMN %s TO %s", t.Ref.Relation(), ident(t.Ref.Column), ident(retired))
 	s.add("ALTER TABLE %s RENAME COLUMN %s TO %s", t.Ref.Relation(), ident(secondary), ident(t.Ref.Column))
-	if err := s.names(ctx, tx); err != nil {
+	if err := s.names(statistics); err != nil {
 		return nil, err
 	}
 	s.marks()
@@ -87,7 +117,7 @@ func (s *swap) drop() {
 // names exchanges the names of indexes, constraints and statistics. What has
 // no counterpart was created after cutover, and remains with its column when
 // the cutover is rolled back.
-func (s *swap) names(ctx context.Context, tx pgx.Tx) error {
+func (s *swap) names(hasStatistics func(schema, name string) (bool, error)) error {
 	toPublic, toHidden := s.d.suffixes()
 	exists := map[string]bool{}
 	for _, x := range s.t.Indexes {
@@ -128,16 +158,15 @@ func (s *swap) names(ctx context.Context, tx pgx.Tx) error {
 		s.add("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", k.Relation, ident(k.Name), ident(hidden(k.Name, toHidden)))
 		s.add("ALTER TABLE %s RENAME CONSTRAINT %s TO %s", k.Relation, ident(hidden(k.Name, toPublic)), ident(k.Name))
 	}
-	return s.statistics(ctx, tx, missing)
+	return s.statistics(hasStatistics, missing)
 }
 
-func (s *swap) statistics(ctx context.Context, tx pgx.Tx, missing func(what, name string) error) error {
+func (s *swap) statistics(exist func(schema, name string) (bool, error), missing func(what, name string) error) error {
 	toPublic, toHidden := s.d.suffixes()
 	for _, o := range s.t.Statistics {
 		counterpart := hidden(o.Name, toPublic)
-		var found bool
-		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace
-			WHERE n.nspname = $1 AND s.stxname = $2)`, o.Schema, counterpart).Scan(&found); err != nil {
+		found, err := exist(o.Schema, counterpart)
+		if err != nil {
 			return err
 		}
 		if !found {

@@ -1,5 +1,5 @@
-// Package dualwrite writes the SQL that keeps two columns of a table equal,
-// swaps their names, and removes either of them. It follows sections 1 to 3 of
+// Package dualwrite writes the SQL that keeps two columns of a table equal, and
+// removes either of them. It follows sections 1 to 3 of
 // [docs/spec/backfill.md].
 //
 // [docs/spec/backfill.md]: https://muniment.dev/spec/backfill
@@ -242,26 +242,6 @@ func (p Pair) remove(column string) []string {
 		fmt.Sprintf("DROP FUNCTION %s()", p.function()),
 		fmt.Sprintf("ALTER TABLE %s DROP COLUMN %s, DROP COLUMN %s", table, quote(column), quote(p.Mark)),
 	}
-}
-
-// Swap returns the statements that give the public name to the new column, and
-// reverse the dual write. The caller locks the table and executes them in one
-// transaction.
-func (p Pair) Swap() []string {
-	return p.rename(p.After(), [2]string{p.Column, p.Retired}, [2]string{p.Shadow, p.Column})
-}
-
-// SwapBack returns the statements that undo Swap.
-func (p Pair) SwapBack() []string {
-	return p.rename(p.Before(), [2]string{p.Column, p.Shadow}, [2]string{p.Retired, p.Column})
-}
-
-func (p Pair) rename(to Side, renames ...[2]string) []string {
-	var statements []string
-	for _, r := range renames {
-		statements = append(statements, fmt.Sprintf("ALTER TABLE %s RENAME COLUMN %s TO %s", p.Relation(), quote(r[0]), quote(r[1])))
-	}
-	return append(statements, to.CreateFunction())
 }
 
 // Prove returns the statement that adds the constraint which refuses marked

@@ -85,13 +85,13 @@ func TestTypes(t *testing.T) {
 				d.exec(fmt.Sprintf("UPDATE %s SET v__new = %s, other = 'y' WHERE id = %d", p.Relation(), v, i%existing+1))
 				d.agree(p, p.Before())
 			}
-			d.transaction(p.Swap())
+			d.transaction(swap(p))
 			id += 100
 			insert("v", test.news)
 			equal("v__old", test.down, test.old, "id > 100")
 			d.agree(p, p.After())
 			d.exec(fmt.Sprintf("UPDATE %s SET other = 'z'", p.Relation()))
-			d.transaction(p.SwapBack())
+			d.transaction(swapBack(p))
 			d.agree(p, p.Before())
 			d.want(fmt.Sprintf("SELECT pg_relation_filenode('%s'::regclass)", strings.ReplaceAll(p.Relation(), "'", "''")), file)
 			d.transaction(p.Collapse())

@@ -46,7 +46,8 @@ type Estimates struct {
 	Shortest  time.Duration `json:"shortest"`   // of the copy, at the hard rate limit; 0: no limit
 }
 
-// A Phase is a group of statements that are executed in one transaction.
+// A Phase is a group of statements. Those of prove and prepare are executed one
+// by one, and the others in one transaction.
 type Phase struct {
 	Name       string   `json:"name"`
 	Statements []string `json:"statements"`
@@ -108,16 +109,27 @@ func MakePlan(ctx context.Context, conn *pgx.Conn, j *job.Job) (*Plan, error) {
 		return p, err
 	}
 	p.estimate(table, j)
-	p.Statements = []Phase{
-		{"expand", p.Pair.Expand()},
-		{"prove", []string{p.Pair.Prove(), p.Pair.Validate()}},
-		{"prepare", steps(moved)},
-		{"cutover", p.Pair.Swap()},
-		{"rollback after cutover", p.Pair.SwapBack()},
-		{"rollback", p.Pair.Collapse()},
-		{"finish", p.Pair.Finish()},
+	p.Statements, err = phases(p.Pair, table, moved)
+	return p, err
+}
+
+// phases returns the statements of each phase.
+func phases(p dualwrite.Pair, table *catalog.Table, moved *dependants.Plan) ([]Phase, error) {
+	preview := func(d dependants.Direction) ([]string, error) { return dependants.Preview(table, d) }
+	forth, err := swapStatements(p, true, preview)
+	if err != nil {
+		return nil, err
 	}
-	return p, nil
+	back, err := swapStatements(p, false, preview)
+	return []Phase{
+		{"expand", p.Expand()},
+		{"prove", []string{p.Prove(), p.Validate()}},
+		{"prepare", steps(moved)},
+		{"cutover", forth},
+		{"rollback after cutover", back},
+		{"rollback", p.Collapse()},
+		{"finish", p.Finish()},
+	}, err
 }
 
 // steps returns the statements that precede a cutover.

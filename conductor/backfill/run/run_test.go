@@ -2,6 +2,7 @@ package run_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -364,4 +365,22 @@ func attempt(ctx context.Context, r *rig) error {
 	}
 	err = runner.Copy(ctx)
 	return errors.Join(err, runner.Close())
+}
+
+// permit puts a control in force that every cutover satisfies.
+func (r *rig) permit() {
+	r.t.Helper()
+	admin, err := muniment.New(muniment.Options{Server: r.ledger.URL, Token: r.ledger.Token, Tenant: "acme"})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	const control = `{"id":"STARTED","title":"It was started","state":"active","severity":"low","owner":"dba@acme.example",` +
+		`"check":{"require":[{"name":"steps","kinds":["backfill-step"],"unsigned":true,"submitters":["token:conductor"]}],` +
+		`"condition":"evidence.size() > 0"},"modes":[{"stage":"cutover","mode":"enforce"}]}`
+	set := fmt.Sprintf(`{"version":"1","stages":["cutover"],"controls":[{"id":"STARTED","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control)))
+	for kind, payload := range map[string]string{"control": control, "control-set": set} {
+		if _, err := admin.Append(r.t.Context(), muniment.Submission{Kind: kind, Payload: []byte(payload), IdempotencyKey: kind}); err != nil {
+			r.t.Fatal(err)
+		}
+	}
 }

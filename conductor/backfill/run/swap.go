@@ -10,6 +10,7 @@ import (
 	"muniment.dev/muniment/conductor/backfill/catalog"
 	"muniment.dev/muniment/conductor/backfill/cutover"
 	"muniment.dev/muniment/conductor/backfill/dependants"
+	"muniment.dev/muniment/conductor/backfill/dualwrite"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/state"
 )
@@ -82,26 +83,34 @@ func (r *Runner) ready(ctx context.Context) error {
 // Its statements follow from the catalogue as it is after the table was locked.
 func (r *Runner) swapChange(forth bool) (cutover.Change, exchange) {
 	c := cutover.Change{Table: r.plan.Table, Expect: r.expectation(forth)}
-	direction, side := dependants.Cutover, r.plan.Pair.After()
-	if !forth {
-		direction, side = dependants.Rollback, r.plan.Pair.Before()
-	}
 	return c, func(ctx context.Context, tx pgx.Tx) error {
 		table, err := catalog.Read(ctx, tx, ref(r.plan.Pair))
 		if err != nil {
 			return err
 		}
-		statements, err := dependants.Swap(ctx, tx, table, direction)
+		statements, err := swapStatements(r.plan.Pair, forth, func(d dependants.Direction) ([]string, error) { return dependants.Swap(ctx, tx, table, d) })
 		if err != nil {
 			return err
 		}
-		for _, s := range append(statements, side.CreateFunction()) {
+		for _, s := range statements {
 			if _, err := tx.Exec(ctx, s); err != nil {
 				return fmt.Errorf("%s: %w", clip(s), err)
 			}
 		}
 		return nil
 	}
+}
+
+// swapStatements returns the statements that give the public name to the other
+// column. The plan shows those for the table as it will be, and the cutover
+// executes those for the locked table.
+func swapStatements(p dualwrite.Pair, forth bool, names func(dependants.Direction) ([]string, error)) ([]string, error) {
+	direction, side := dependants.Cutover, p.After()
+	if !forth {
+		direction, side = dependants.Rollback, p.Before()
+	}
+	statements, err := names(direction)
+	return append(statements, side.CreateFunction()), err
 }
 
 // An exchange makes the part of a change that depends on the locked table.

@@ -1,0 +1,118 @@
+package run_test
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"muniment.dev/muniment/conductor/backfill/run"
+	"muniment.dev/muniment/conductor/backfill/state"
+)
+
+// A recorder records the statements of connections.
+type recorder struct {
+	mu         sync.Mutex // guards statements
+	statements []string
+}
+
+func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.statements = append(r.statements, q.SQL)
+	return ctx
+}
+
+func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// executed reports whether the statements were executed one after another.
+func (r *recorder) executed(list []string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.statements {
+		if rest := r.statements[i:]; len(rest) >= len(list) && slices.Equal(rest[:len(list)], list) {
+			return true
+		}
+	}
+	return false
+}
+
+// others are objects that depend on the column.
+const others = `
+	ALTER TABLE asset ALTER size_kb SET DEFAULT 5, ADD CONSTRAINT small CHECK (size_kb < 1000000);
+	CREATE SEQUENCE sizes OWNED BY asset.size_kb; COMMENT ON COLUMN asset.size_kb IS 'size';
+	CREATE STATISTICS both_sizes ON id, size_kb FROM asset;
+	CREATE VIEW large AS SELECT id, size_kb FROM asset WHERE size_kb > 50; GRANT SELECT ON large TO PUBLIC;
+	CREATE VIEW larger AS SELECT * FROM large WHERE size_kb > 90; COMMENT ON VIEW larger IS 'the largest';
+	CREATE POLICY positive ON asset USING (size_kb >= 0);
+	CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+	CREATE TRIGGER aaa BEFORE UPDATE ON asset FOR EACH ROW WHEN (NEW.size_kb > 10) EXECUTE FUNCTION nothing();
+	CREATE RULE fewer AS ON DELETE TO asset WHERE OLD.size_kb = 3 DO INSTEAD NOTHING;
+	CREATE FUNCTION total() RETURNS bigint LANGUAGE sql BEGIN ATOMIC SELECT sum(size_kb) FROM asset; END;
+	CREATE PUBLICATION sized FOR TABLE asset (id, size_kb) WHERE (size_kb > 1) WITH (publish = 'insert');
+	CREATE UNIQUE INDEX first_size ON asset (id, size_kb) INCLUDE (name)`
+
+// TestPlannedStatements checks that a plan, which is made before anything has
+// changed, contains the statements that are executed until the job has
+// finished.
+func TestPlannedStatements(t *testing.T) {
+	ctx := t.Context()
+	r := newRig(t, 100, right)
+	r.exec(others)
+	r.permit()
+	plan, err := run.Prepare(ctx, r.options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var recorded recorder
+	connect := r.options.Connect
+	r.options.Connect = func(ctx context.Context) (*pgx.Conn, error) {
+		conn, err := connect(ctx)
+		if err != nil {
+			return nil, err
+		}
+		config := conn.Config()
+		_ = conn.Close(ctx)
+		config.Tracer = &recorded
+		return pgx.ConnectConfig(ctx, config)
+	}
+	runner := r.open()
+	steps := []func() error{
+		func() error { return runner.Copy(ctx) },
+		func() error { _, err := runner.Validate(ctx, false); return err },
+		func() error { _, err := runner.Cutover(ctx, false); return err },
+		func() error { return runner.Rollback(ctx, "test", false) },
+		func() error { _, err := runner.Validate(ctx, false); return err },
+		func() error { _, err := runner.Cutover(ctx, false); return err },
+		func() error { return runner.Finish(ctx) },
+	}
+	for i, step := range steps {
+		if err := step(); err != nil {
+			t.Fatalf("step %d: %v: %s", i, err, r.reports())
+		}
+	}
+	if runner.Phase() != state.Finished {
+		t.Errorf("the job is %s", runner.Phase())
+	}
+	for _, phase := range plan.Statements {
+		switch phase.Name {
+		case "prove", "prepare": // each in a transaction of its own
+			for _, s := range phase.Statements {
+				if !recorded.executed([]string{s}) {
+					t.Errorf("%s: not executed: %s", phase.Name, s)
+				}
+			}
+		case "rollback": // the whole backfill, which this job does not
+		default:
+			if !recorded.executed(phase.Statements) {
+				t.Errorf("%s: not executed:\n%s", phase.Name, strings.Join(phase.Statements, "\n"))
+			}
+		}
+	}
+	if n := r.number("SELECT total()"); n != 1024*(99*100/2) {
+		t.Errorf("the total is %d", n)
+	}
+}
