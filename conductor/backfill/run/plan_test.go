@@ -13,28 +13,31 @@ import (
 	"muniment.dev/muniment/conductor/backfill/state"
 )
 
-// A recorder records the statements of connections.
+// A recorder records the statements of each connection.
 type recorder struct {
 	mu         sync.Mutex // guards statements
-	statements []string
+	statements map[*pgx.Conn][]string
 }
 
-func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
+func (r *recorder) TraceQueryStart(ctx context.Context, conn *pgx.Conn, q pgx.TraceQueryStartData) context.Context {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.statements = append(r.statements, q.SQL)
+	r.statements[conn] = append(r.statements[conn], q.SQL)
 	return ctx
 }
 
 func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// executed reports whether the statements were executed one after another.
+// executed reports whether a connection executed the statements one after
+// another.
 func (r *recorder) executed(list []string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for i := range r.statements {
-		if rest := r.statements[i:]; len(rest) >= len(list) && slices.Equal(rest[:len(list)], list) {
-			return true
+	for _, all := range r.statements {
+		for ; len(all) >= len(list); all = all[1:] {
+			if slices.Equal(all[:len(list)], list) {
+				return true
+			}
 		}
 	}
 	return false
@@ -67,7 +70,7 @@ func TestPlannedStatements(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var recorded recorder
+	recorded := &recorder{statements: map[*pgx.Conn][]string{}}
 	connect := r.options.Connect
 	r.options.Connect = func(ctx context.Context) (*pgx.Conn, error) {
 		conn, err := connect(ctx)
@@ -76,7 +79,7 @@ func TestPlannedStatements(t *testing.T) {
 		}
 		config := conn.Config()
 		_ = conn.Close(ctx)
-		config.Tracer = &recorded
+		config.Tracer = recorded
 		return pgx.ConnectConfig(ctx, config)
 	}
 	runner := r.open()
