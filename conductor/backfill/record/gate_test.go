@@ -38,8 +38,8 @@ func TestAsk(t *testing.T) {
 	ask("no controls", "undecided", "muniment control init --template backfill")
 
 	set := fmt.Sprintf(`{"version":"1","stages":["cutover"],"controls":[{"id":"REHEARSED","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control)))
-	for kind, payload := range map[string]string{"control": control, "control-set": set} {
-		if _, err := r.admin.Append(t.Context(), muniment.Submission{Kind: kind, Payload: []byte(payload), IdempotencyKey: kind}); err != nil {
+	for _, e := range [][2]string{{"control", control}, {"control-set", set}} {
+		if _, err := r.admin.Append(t.Context(), muniment.Submission{Kind: e[0], Payload: []byte(e[1]), IdempotencyKey: e[0]}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -378,8 +378,8 @@ func (r *rig) permit() {
 		`"check":{"require":[{"name":"steps","kinds":["backfill-step"],"unsigned":true,"submitters":["token:conductor"]}],` +
 		`"condition":"evidence.size() > 0"},"modes":[{"stage":"cutover","mode":"enforce"}]}`
 	set := fmt.Sprintf(`{"version":"1","stages":["cutover"],"controls":[{"id":"STARTED","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control)))
-	for kind, payload := range map[string]string{"control": control, "control-set": set} {
-		if _, err := admin.Append(r.t.Context(), muniment.Submission{Kind: kind, Payload: []byte(payload), IdempotencyKey: kind}); err != nil {
+	for _, e := range [][2]string{{"control", control}, {"control-set", set}} {
+		if _, err := admin.Append(r.t.Context(), muniment.Submission{Kind: e[0], Payload: []byte(e[1]), IdempotencyKey: e[0]}); err != nil {
 			r.t.Fatal(err)
 		}
 	}
