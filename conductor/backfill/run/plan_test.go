@@ -119,3 +119,44 @@ func TestPlannedStatements(t *testing.T) {
 		t.Errorf("the total is %d", n)
 	}
 }
+
+// TestRollbackDrop removes every trace of a job after its cutover, and keeps
+// what was written since.
+func TestRollbackDrop(t *testing.T) {
+	ctx := t.Context()
+	r := newRig(t, 100, right)
+	r.exec(others)
+	r.permit()
+	before, err := r.db.Schema(ctx, r.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner := r.open()
+	for i, step := range []func() error{
+		func() error { return runner.Copy(ctx) },
+		func() error { _, err := runner.Validate(ctx, false); return err },
+		func() error { _, err := runner.Cutover(ctx, false); return err },
+		func() error { r.exec("UPDATE asset SET size_kb = 7168 WHERE id = 1"); return nil },
+		func() error { return runner.Rollback(ctx, "test", true) },
+	} {
+		if err := step(); err != nil {
+			t.Fatalf("step %d: %v: %s", i, err, r.reports())
+		}
+	}
+	if runner.Phase() != state.RolledBack {
+		t.Errorf("the job is %s", runner.Phase())
+	}
+	if err := runner.Acknowledged(ctx); err != nil {
+		t.Error(err)
+	}
+	if n := r.number("SELECT size_kb FROM asset WHERE id = 1"); n != 7 {
+		t.Errorf("the value is %d", n)
+	}
+	if n := r.number("SELECT count(*) FROM muniment_conductor.outbox WHERE kind = 'backfill-step' AND convert_from(payload, 'UTF8') LIKE '%\"step\":\"rollback\"%'"); n != 2 {
+		t.Errorf("%d entries of the rollback", n)
+	}
+	r.exec("DROP SCHEMA muniment_conductor CASCADE")
+	if after, err := r.db.Schema(ctx, r.name); err != nil || after != before {
+		t.Errorf("the definition after the rollback: %v\n%s\nwant:\n%s", err, after, before)
+	}
+}

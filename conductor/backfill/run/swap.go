@@ -92,13 +92,17 @@ func (r *Runner) swapChange(forth bool) (cutover.Change, exchange) {
 		if err != nil {
 			return err
 		}
-		for _, s := range statements {
-			if _, err := tx.Exec(ctx, s); err != nil {
-				return fmt.Errorf("%s: %w", clip(s), err)
-			}
-		}
-		return nil
+		return execute(ctx, tx, statements)
 	}
+}
+
+func execute(ctx context.Context, tx pgx.Tx, statements []string) error {
+	for _, s := range statements {
+		if _, err := tx.Exec(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", clip(s), err)
+		}
+	}
+	return nil
 }
 
 // swapStatements returns the statements that give the public name to the other
@@ -204,7 +208,7 @@ func (r *Runner) describe(ctx context.Context, tx *state.Tx, action state.Action
 	case state.CutOver:
 		names = []string{p.Column, p.Retired, p.Mark}
 	}
-	if action == state.Rollback && r.row.Phase != state.Cutover {
+	if action == state.DropNew || action == state.Rollback && r.row.Phase != state.Cutover {
 		names = []string{p.Column}
 	}
 	table, columns, err := state.Describe(ctx, tx, r.plan.Table, names...)
@@ -216,7 +220,7 @@ func (r *Runner) describe(ctx context.Context, tx *state.Tx, action state.Action
 
 // Rollback undoes what was done: after cutover it gives the name back to the
 // old column, and before it, or with drop, it removes every trace of the job
-// from the table.
+// from the table. It does this in one transaction.
 func (r *Runner) Rollback(ctx context.Context, reason string, drop bool) error {
 	if r.row.Phase == state.Planned {
 		return r.abandon(ctx, reason)
@@ -225,27 +229,33 @@ func (r *Runner) Rollback(ctx context.Context, reason string, drop bool) error {
 		return err
 	}
 	details := map[string]any{"reason": reason, "phase": r.row.Phase}
+	if drop {
+		details["drop"] = true
+	}
 	intent, err := r.announceRollback(ctx, details)
 	if err != nil {
 		return err
 	}
+	change, do, action := cutover.Change{Table: r.plan.Table, Statements: r.plan.Pair.Collapse(), Expect: cutover.Expectation{OID: r.row.Table}}, exchange(nil), state.Rollback
 	if r.row.Phase == state.Cutover {
-		if err := r.swapBack(ctx, intent, details); err != nil || !drop {
-			return r.failed(ctx, record.Rollback, intent, err)
-		}
-		if intent, err = r.announceRollback(ctx, details); err != nil {
-			return err
+		change, do = r.swapChange(false)
+		if drop {
+			do, action = r.thenCollapse(do), state.DropNew
 		}
 	}
-	c := cutover.Change{Table: r.plan.Table, Statements: r.plan.Pair.Collapse(), Expect: cutover.Expectation{OID: r.row.Table}}
-	_, err = r.perform(ctx, c, nil, state.Rollback, false, r.rolledBack(ctx, intent, details))
+	_, err = r.perform(ctx, change, do, action, false, r.rolledBack(ctx, intent, details))
 	return r.failed(ctx, record.Rollback, intent, err)
 }
 
-func (r *Runner) swapBack(ctx context.Context, intent uint64, details map[string]any) error {
-	change, swap := r.swapChange(false)
-	_, err := r.perform(ctx, change, swap, state.Rollback, false, r.rolledBack(ctx, intent, details))
-	return err
+// thenCollapse removes the objects of the job after an exchange, in the same
+// transaction.
+func (r *Runner) thenCollapse(do exchange) exchange {
+	return func(ctx context.Context, tx pgx.Tx) error {
+		if err := do(ctx, tx); err != nil {
+			return err
+		}
+		return execute(ctx, tx, r.plan.Pair.Collapse())
+	}
 }
 
 func (r *Runner) rolledBack(ctx context.Context, intent uint64, why map[string]any) func(*state.Tx, map[string]any) error {
