@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,6 +63,9 @@ type Options struct {
 	HTTPClient *http.Client // nil: one without an overall timeout; use contexts
 	MaxMessage int          // largest message from the server, in bytes; 0: 128 MiB
 	UserAgent  string
+
+	// Interceptors are called for each RPC, in order, such as those of traces.
+	Interceptors []connect.Interceptor
 }
 
 // A Client calls one ledger as one tenant. It is safe for concurrent use.
@@ -130,7 +134,7 @@ func New(o Options) (*Client, error) {
 	if o.Identity != nil {
 		c.auth.exchange = c.exchanger(o.Identity)
 	}
-	auth := connect.WithClientOptions(connect.WithInterceptors(c.auth), connect.WithReadMaxBytes(cmp.Or(o.MaxMessage, maxMessage)))
+	auth := connect.WithClientOptions(connect.WithInterceptors(append(slices.Clone(o.Interceptors), c.auth)...), connect.WithReadMaxBytes(cmp.Or(o.MaxMessage, maxMessage)))
 	c.LedgerServiceClient = munimentv1connect.NewLedgerServiceClient(c.http, c.server, auth)
 	c.Admin = munimentv1connect.NewAdminServiceClient(c.http, c.server, auth)
 	c.Identity = munimentv1connect.NewIdentityServiceClient(c.http, c.server, auth)

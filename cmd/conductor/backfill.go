@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"os"
@@ -41,6 +42,7 @@ type jobFlags struct {
 // runnerFlags are the flags of commands that take over a job.
 type runnerFlags struct {
 	Wait bool `help:"Wait for another process that runs the job, instead of failing."`
+	exportFlags
 }
 
 type planCmd struct{ jobFlags }
@@ -98,7 +100,8 @@ Exit code: 0 all rows are copied; 1 paused or rolled back; 2 failed.
 
 Examples:
   conductor backfill run JOB.yaml
-  conductor backfill run JOB.yaml --exit-paused --json`
+  conductor backfill run JOB.yaml --exit-paused --json
+  conductor backfill run JOB.yaml --metrics-listen :9481 --traces http://127.0.0.1:4318/v1/traces`
 }
 
 func (c *runCmd) Run(a *term.App) error {
@@ -107,22 +110,27 @@ func (c *runCmd) Run(a *term.App) error {
 		return err
 	}
 	o.Wait, o.ExitPaused = c.Wait, c.ExitPaused
+	x, err := c.export(a, &c.jobFlags, &o, "run")
+	if err != nil {
+		return err
+	}
+	defer x.end()
 	w := newWatcher(a, c.JSON)
 	o.Watch = w
 	defer w.finish()
-	if _, err := run.Prepare(a.Ctx, o); err != nil {
+	if _, err := run.Prepare(x.ctx, o); err != nil {
 		return refusal(err)
 	}
-	r, err := run.Open(a.Ctx, o)
+	r, err := run.Open(x.ctx, o)
 	if err != nil {
 		return refusal(err)
 	}
-	err = r.Copy(a.Ctx)
+	err = r.Copy(x.ctx)
 	phase := r.Phase()
 	err = errors.Join(err, r.Close())
 	w.finish()
 	if err == nil {
-		return c.Print(a, phaseResult{o.Job.Name, phase, "all rows are copied"})
+		err = c.Print(a, phaseResult{o.Job.Name, phase, "all rows are copied"})
 	}
 	return refusal(err)
 }
@@ -256,8 +264,8 @@ Examples:
 
 func (c *validateCmd) Run(a *term.App) error {
 	var result checking.Validation
-	err := c.with(a, c.Wait, func(r *run.Runner) (err error) {
-		result, err = r.Validate(a.Ctx, c.Repair)
+	err := c.with(a, "validate", c.runnerFlags, func(ctx context.Context, r *run.Runner) (err error) {
+		result, err = r.Validate(ctx, c.Repair)
 		return err
 	})
 	if err != nil {
@@ -273,23 +281,28 @@ func (c *validateCmd) Run(a *term.App) error {
 }
 
 // with runs f with the runner of the job.
-func (f *jobFlags) with(a *term.App, wait bool, do func(*run.Runner) error, change ...func(*run.Options)) error {
+func (f *jobFlags) with(a *term.App, command string, flags runnerFlags, do func(context.Context, *run.Runner) error, change ...func(*run.Options)) error {
 	o, err := f.options(a)
 	if err != nil {
 		return err
 	}
-	o.Wait = wait
+	o.Wait = flags.Wait
 	for _, c := range change {
 		c(&o)
 	}
+	x, err := flags.export(a, f, &o, command)
+	if err != nil {
+		return err
+	}
+	defer x.end()
 	w := newWatcher(a, f.JSON)
 	o.Watch = w
 	defer w.finish()
-	r, err := run.Open(a.Ctx, o)
+	r, err := run.Open(x.ctx, o)
 	if err != nil {
 		return refusal(err)
 	}
-	err = do(r)
+	err = do(x.ctx, r)
 	return refusal(errors.Join(err, r.Close()))
 }
 
@@ -312,8 +325,8 @@ Examples:
 
 func (c *cutoverCmd) Run(a *term.App) error {
 	var result cutover.Outcome
-	err := c.with(a, c.Wait, func(r *run.Runner) (err error) {
-		result, err = r.Cutover(a.Ctx, c.Force)
+	err := c.with(a, "cutover", c.runnerFlags, func(ctx context.Context, r *run.Runner) (err error) {
+		result, err = r.Cutover(ctx, c.Force)
 		return err
 	})
 	if err != nil {
@@ -343,8 +356,8 @@ Examples:
 
 func (c *rollbackCmd) Run(a *term.App) error {
 	var done phaseResult
-	err := c.with(a, c.Wait, func(r *run.Runner) error {
-		err := r.Rollback(a.Ctx, c.Reason, c.Drop)
+	err := c.with(a, "rollback", c.runnerFlags, func(ctx context.Context, r *run.Runner) error {
+		err := r.Rollback(ctx, c.Reason, c.Drop)
 		done = phaseResult{r.Job.Name, r.Phase(), "rolled back"}
 		return err
 	}, func(o *run.Options) { o.WithoutLedger = c.WithoutLedger })
@@ -374,8 +387,8 @@ Example:
 
 func (c *finishCmd) Run(a *term.App) error {
 	var done phaseResult
-	err := c.with(a, c.Wait, func(r *run.Runner) error {
-		err := r.Finish(a.Ctx)
+	err := c.with(a, "finish", c.runnerFlags, func(ctx context.Context, r *run.Runner) error {
+		err := r.Finish(ctx)
 		done = phaseResult{r.Job.Name, r.Phase(), "finished: the old column is gone"}
 		return err
 	})
@@ -402,12 +415,12 @@ Example:
 
 func (c *rehearseCmd) Run(a *term.App) error {
 	var result rehearse.Result
-	err := c.with(a, c.Wait, func(r *run.Runner) (err error) {
+	err := c.with(a, "rehearse", c.runnerFlags, func(ctx context.Context, r *run.Runner) (err error) {
 		dsn, clone, err := rehearsalDSNs(r.Job)
 		if err != nil {
 			return err
 		}
-		result, err = r.Rehearse(a.Ctx, dsn, clone)
+		result, err = r.Rehearse(ctx, dsn, clone)
 		return err
 	})
 	if err != nil {

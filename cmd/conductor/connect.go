@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/trace"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/conductor/backfill/job"
@@ -43,15 +44,21 @@ func (f *jobFlags) options(a *term.App) (run.Options, error) {
 		return o, err
 	}
 	o.Connect = func(ctx context.Context) (*pgx.Conn, error) { return pgx.ConnectConfig(ctx, config.Copy()) }
-	o.Ledger = func(outbox record.Outbox, id record.Job) (*record.Sender, error) {
-		options, err := ledgerOptions(j, o.Dir)
+	o.Ledger = ledgerOf(j, o.Dir, nil)
+	o.TrustPolicy, err = bounded.ReadFile(in(o.Dir, j.Ledger.TrustPolicy), maxPolicy)
+	return o, err
+}
+
+// ledgerOf returns the function that opens the sender of a job's evidence. The
+// traces may be nil.
+func ledgerOf(j *job.Job, dir string, traces trace.TracerProvider) func(record.Outbox, record.Job) (*record.Sender, error) {
+	return func(outbox record.Outbox, id record.Job) (*record.Sender, error) {
+		options, err := ledgerOptions(j, dir)
 		if err != nil {
 			return nil, err
 		}
-		return record.New(record.Options{Ledger: options, Outbox: outbox, Job: id, MaxWait: 10 * time.Second})
+		return record.New(record.Options{Ledger: options, Outbox: outbox, Job: id, MaxWait: 10 * time.Second, Traces: traces})
 	}
-	o.TrustPolicy, err = bounded.ReadFile(in(o.Dir, j.Ledger.TrustPolicy), maxPolicy)
-	return o, err
 }
 
 const (

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"strings"
 
 	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
@@ -15,6 +16,7 @@ import (
 // boards has the dashboards by the names of their files. Replicas export what
 // their log does, so each expression counts a series of several servers once.
 var boards = map[string]*board{
+	"backfill": backfill,
 	"coverage": {
 		title:       "Attestation coverage",
 		description: "Attested artifacts among the inventoried ones, the reasons of gaps, and the age of the inventories. A share without a value is undecided.",
@@ -71,6 +73,7 @@ const decided = `and on () (sum(max by (log, tenant, result) (muniment_coverage_
 type board struct {
 	title       string
 	description string
+	period      string // that is shown first; "": 30 days
 	panels      []panel
 }
 
@@ -88,6 +91,7 @@ type look int
 
 const (
 	number  look = iota // the newest value
+	name                // the name of the newest series
 	lines               // over time
 	stacked             // over time, as areas on top of each other
 	bars                // the newest values as bars
@@ -112,7 +116,7 @@ func (b *board) build() (dashboard.Dashboard, error) {
 		Uid("muniment-"+strings.ReplaceAll(strings.ToLower(b.title), " ", "-")).
 		Description(b.description).
 		Tags([]string{"muniment"}).
-		Time("now-30d", "now").
+		Time(cmp.Or(b.period, "now-30d"), "now").
 		Refresh("1m").
 		Timezone("browser").
 		WithVariable(dashboard.NewDatasourceVariableBuilder("source").Label("Data source").Type("prometheus"))
@@ -124,13 +128,16 @@ func (b *board) build() (dashboard.Dashboard, error) {
 
 func (p *panel) build() cog.Builder[dashboard.Panel] {
 	query := prometheus.NewDataqueryBuilder().Expr(p.expr).LegendFormat(p.legend).Datasource(source).RefId("A")
-	unit := p.unit
+	unit, text := p.unit, common.BigValueTextModeAuto
+	if p.look == name {
+		text = common.BigValueTextModeName
+	}
 	if unit == "" {
 		unit = "short"
 	}
 	switch p.look {
-	case number:
-		return stat.NewPanelBuilder().Title(p.title).Datasource(source).Unit(unit).Thresholds(p.good.thresholds()).
+	case number, name:
+		return stat.NewPanelBuilder().Title(p.title).TextMode(text).Datasource(source).Unit(unit).Thresholds(p.good.thresholds()).
 			ColorScheme(byThreshold()).ReduceOptions(newest()).Height(4).Span(4).WithTarget(query.Instant())
 	case bars:
 		return bargauge.NewPanelBuilder().Title(p.title).Datasource(source).Unit(unit).Min(0).Thresholds(p.good.thresholds()).

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -103,19 +104,21 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 func TestWithPrometheus(t *testing.T) {
 	ledger := ledgerrig.Start()
 	t.Cleanup(ledger.Close)
-	record(t, ledger)
+	recordGaps(t, ledger)
+	copying := startBackfill(t, ledger)
 	to := &receiver{alerts: make(chan string, 1024)}
 	hook := httptest.NewServer(to)
 	t.Cleanup(hook.Close)
 	dir := t.TempDir()
 	// the unit tests cover how long a condition must last
 	rules := regexp.MustCompile(`(?m)^ +for: .*\n`).ReplaceAllString(read(t, "rules.yaml"), "")
+	rules = strings.ReplaceAll(rules, "muniment_backfill_progress_timestamp_seconds) > 300", "muniment_backfill_progress_timestamp_seconds) > 1")
 	path := filepath.Join(dir, "rules.yaml")
 	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx := context.Background()
-	rig, err := promrig.Start(ctx, promrig.Config{Dir: dir, Target: strings.TrimPrefix(ledger.URL, "http://"), Token: ledger.Operator, Rules: path, Webhook: hook.URL})
+	rig, err := promrig.Start(ctx, promrig.Config{Dir: dir, Target: strings.TrimPrefix(ledger.URL, "http://"), Token: ledger.Operator, Backfill: copying.address, Rules: path, Webhook: hook.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,6 +129,7 @@ func TestWithPrometheus(t *testing.T) {
 		}
 	}
 	report(t, ledger)
+	fireBackfill(t, rig, copying)
 	if err := rig.Await(ctx, `sum(increase(muniment_verification_reports_total{verdict="not-verified"}[15m])) >= 5`); err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +137,7 @@ func TestWithPrometheus(t *testing.T) {
 	for name, b := range boards {
 		for _, p := range b.panels {
 			panels++
-			if samples, err := rig.Query(ctx, p.expr); err != nil || len(samples) == 0 {
+			if samples, err := rig.Query(ctx, p.expr); err != nil || !hasNumber(samples) {
 				t.Errorf("dashboard %s, panel %q: %v, %v, want a sample", name, p.title, samples, err)
 			}
 		}
@@ -142,6 +146,8 @@ func TestWithPrometheus(t *testing.T) {
 		t.Error("no panels")
 	}
 	wanted := map[string]bool{
+		"firing MunimentBackfillStalled: The backfill asset-size copies no rows":                                                                true,
+		"firing MunimentBackfillBelowThreshold: The latest checkpoint of the backfill asset-size did not pass: its score is 66.67%":             true,
 		"firing MunimentFindingsPastSLA: Findings past their deadline: 1":                                                                       true,
 		"firing MunimentFindingsWithoutEvidence: Only 0% of the findings are closed with linked evidence":                                       true,
 		"firing MunimentMissingAttestation: Artifacts of type image without attestation, which run: 1":                                          true,
@@ -160,9 +166,34 @@ func TestWithPrometheus(t *testing.T) {
 	}
 }
 
-// record records a finding that is past its deadline, and an image that runs
-// and is not attested.
-func record(t *testing.T, ledger *ledgerrig.Server) {
+// hasNumber reports whether a sample is not NaN.
+func hasNumber(samples []promrig.Sample) bool {
+	return slices.ContainsFunc(samples, func(s promrig.Sample) bool { return s.Value[1] != "NaN" })
+}
+
+// fireBackfill waits for the alerts about a backfill: its copy stalls, and then
+// a checkpoint does not pass.
+func fireBackfill(t *testing.T, rig *promrig.Rig, b *backfillRig) {
+	t.Helper()
+	await := func(expression string) {
+		t.Helper()
+		if err := rig.Await(t.Context(), expression); err != nil {
+			t.Fatal(err)
+		}
+	}
+	await(`ALERTS{alertname="MunimentBackfillStalled", alertstate="firing"}`)
+	await(`muniment_backfill_held_seconds_total{reason="query"} > 0`)
+	b.release()
+	await(`muniment_backfill_phase{phase="paused"} == 1`)
+	await(`ALERTS{alertname="MunimentBackfillBelowThreshold", alertstate="firing"}`)
+	b.finish()
+	await("muniment_backfill_differences == 0")
+	await("sum(rate(muniment_backfill_copied_rows_total[1m])) > 0")
+}
+
+// recordGaps records a finding that is past its deadline, and an image that
+// runs and is not attested.
+func recordGaps(t *testing.T, ledger *ledgerrig.Server) {
 	t.Helper()
 	appendTo(t, ledger, kindname.Finding, `{"id":"AUD-1","title":"Charts are not signed","severity":"high","status":"open","source":"audit","detected":"2026-01-05T00:00:00Z","due":"2026-02-05T00:00:00Z","controls":["CHART-SIGNED"]}`)
 	control := `{"id":"SIGNED","title":"Images are built by us","state":"active","severity":"high","check":{"require":[{"name":"provenance","predicateTypes":["https://slsa.dev/provenance/*"],"unsigned":true}]},"modes":[{"stage":"deploy","mode":"enforce"}]}`

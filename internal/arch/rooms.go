@@ -99,7 +99,7 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "deploy/monitoring", Purpose: "writes the dashboards for Grafana, and tests them and the alerts",
-		Tests: []string{"clients/go", "internal"},
+		Tests: []string{"conductor", "clients/go", "ledger/receipt", "proto", "internal"},
 	},
 	{
 		Folder: "api", Purpose: "the server's HTTP side: services, authentication, authorization, limits",

@@ -39,6 +39,9 @@ const (
 	Inconclusive Outcome = "inconclusive"
 )
 
+// Outcomes lists all outcomes.
+var Outcomes = []Outcome{Pass, Fail, Inconclusive}
+
 // A Verdict is the result of an analysis.
 type Verdict string
 
@@ -48,6 +51,9 @@ const (
 	BelowThreshold Verdict = "below-threshold"
 	Blocked        Verdict = "blocked" // a data check failed
 )
+
+// Verdicts lists all verdicts.
+var Verdicts = []Verdict{Passed, BelowThreshold, Blocked}
 
 // A Config states what is measured and required. NewConfig and the functions
 // NewCounter, NewTail and NewErrors return the defaults.

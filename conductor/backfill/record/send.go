@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"connectrpc.com/connect"
+	"connectrpc.com/otelconnect"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/ledger/receipt"
@@ -28,6 +31,8 @@ type Options struct {
 	MaxWait time.Duration
 	// Observe, if not nil, is called after each attempt, one at a time.
 	Observe func(Attempt)
+	// Traces, if not nil, makes a span for each call of the ledger.
+	Traces trace.TracerProvider
 }
 
 // An Attempt is the result of sending an item.
@@ -58,6 +63,13 @@ func New(o Options) (*Sender, error) {
 		return nil, err
 	}
 	o.Ledger.Reconnect = 0 // the sender repeats calls
+	if o.Traces != nil {
+		i, err := otelconnect.NewInterceptor(otelconnect.WithTracerProvider(o.Traces), otelconnect.WithPropagator(propagation.TraceContext{}), otelconnect.WithoutMetrics())
+		if err != nil {
+			return nil, fmt.Errorf("record: traces: %w", err)
+		}
+		o.Ledger.Interceptors = append(o.Ledger.Interceptors, i)
+	}
 	client, err := muniment.New(o.Ledger)
 	if err != nil {
 		return nil, err
@@ -72,6 +84,9 @@ func New(o Options) (*Sender, error) {
 	s.sending <- struct{}{}
 	return s, nil
 }
+
+// Observe replaces Options.Observe. It must be called before anything is sent.
+func (s *Sender) Observe(f func(Attempt)) { s.o.Observe = f }
 
 // A Fault is what keeps an entry from being recorded.
 type Fault string
@@ -88,6 +103,9 @@ const (
 	// that of another entry. Sending ends.
 	NotVerified Fault = "not-verified"
 )
+
+// Faults lists all faults.
+var Faults = []Fault{Unreachable, Refused, NotVerified}
 
 // A SendError is the reason for which an item was not recorded.
 type SendError struct {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/attribute"
 
 	"muniment.dev/muniment/conductor/backfill/aca"
 	"muniment.dev/muniment/conductor/backfill/checking"
@@ -37,7 +38,9 @@ func (p *Plan) side(phase state.Phase) dualwrite.Side {
 
 // checkpoint judges the rows since the previous checkpoint, records the result,
 // and reacts to it. To is the key of the last of the rows; nil for the end.
-func (c *copier) checkpoint(ctx context.Context, percent float64, to []string) error {
+func (c *copier) checkpoint(ctx context.Context, percent float64, to []string) (err error) {
+	ctx, span := c.trace(ctx, "checkpoint", attribute.Float64("percent", percent))
+	defer func() { endSpan(span, err) }()
 	data, err := c.check(ctx, to)
 	if err != nil {
 		return err
@@ -46,6 +49,7 @@ func (c *copier) checkpoint(ctx context.Context, percent float64, to []string) e
 	if err != nil {
 		return err
 	}
+	span.SetAttributes(attribute.Float64("score", report.Score), attribute.String("verdict", string(report.Verdict)))
 	passed := report.Verdict == aca.Passed
 	reaction := c.reaction(report)
 	text, err := report.Marshal()
@@ -75,6 +79,7 @@ func (c *copier) checkpoint(ctx context.Context, percent float64, to []string) e
 	if err != nil {
 		return err
 	}
+	c.Metrics.Judged(report)
 	c.next, c.from, c.counted = c.after(percent), to, 0
 	if err := c.reload(ctx); err != nil {
 		return err
@@ -136,6 +141,7 @@ func (c *copier) constraints(ctx context.Context, conn *pgx.Conn) (list []checki
 // pace waits until the throttle admits a chunk of a comparison.
 func (c *copier) pace(ctx context.Context) error {
 	_, err := c.throttle.Wait(ctx, nil)
+	c.Metrics.Advanced(c.Now())
 	return err
 }
 

@@ -10,6 +10,7 @@ import (
 	"muniment.dev/muniment/conductor/backfill/copying"
 	"muniment.dev/muniment/conductor/backfill/cutover"
 	"muniment.dev/muniment/conductor/backfill/job"
+	"muniment.dev/muniment/conductor/backfill/metrics"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/state"
 	"muniment.dev/muniment/conductor/backfill/throttle"
@@ -17,7 +18,9 @@ import (
 
 // Copy expands the table if that was not done yet, and copies until every row
 // is copied. It returns ErrPaused or ErrRolledBack if it ended before.
-func (r *Runner) Copy(ctx context.Context) error {
+func (r *Runner) Copy(ctx context.Context) (err error) {
+	ctx, span := r.trace(ctx, "copy")
+	defer func() { endSpan(span, err) }()
 	switch r.row.Phase {
 	case state.Planned:
 		if err := r.expand(ctx); err != nil {
@@ -48,6 +51,9 @@ func (r *Runner) Copy(ctx context.Context) error {
 			err = c.last(ctx)
 		}
 	}
+	if err == nil || errors.Is(err, ErrNotPassed) || errors.Is(err, ErrPaused) || errors.Is(err, errRollBack) {
+		err = errors.Join(err, c.saveNow(ctx))
+	}
 	if !errors.Is(err, errRollBack) {
 		return err
 	}
@@ -58,7 +64,9 @@ func (r *Runner) Copy(ctx context.Context) error {
 }
 
 // expand creates the objects in the database.
-func (r *Runner) expand(ctx context.Context) error {
+func (r *Runner) expand(ctx context.Context) (err error) {
+	ctx, span := r.trace(ctx, "expand")
+	defer func() { endSpan(span, err) }()
 	if err := r.recordPlan(ctx); err != nil {
 		return err
 	}
@@ -155,7 +163,6 @@ type copier struct {
 	counted  int64     // rows since the latest checkpoint
 	position state.Position
 	why      string // of a rollback
-	account  account
 }
 
 func (r *Runner) newCopier(ctx context.Context) (*copier, error) {
@@ -185,6 +192,8 @@ func (r *Runner) newCopier(ctx context.Context) (*copier, error) {
 		c.close()
 		return nil, err
 	}
+	r.Metrics.Advanced(r.Now())
+	c.copied(c.progress())
 	return c, nil
 }
 
@@ -212,6 +221,7 @@ func (c *copier) Admit(ctx context.Context) (copying.Admission, error) {
 		if waiting, err := c.reported(ctx); err != nil {
 			return copying.Admission{}, err
 		} else if waiting {
+			c.account.hold(metrics.Ledger)
 			c.show("checkpoints wait for the ledger")
 			if err := c.requests.await(ctx, time.Second); err != nil {
 				return copying.Admission{}, err
@@ -222,7 +232,6 @@ func (c *copier) Admit(ctx context.Context) (copying.Admission, error) {
 			return copying.Admission{}, err
 		}
 		d := c.throttle.Check(ctx)
-		c.account.observe(d, c.Now())
 		if ctx.Err() != nil {
 			return copying.Admission{}, ctx.Err()
 		}
@@ -241,8 +250,19 @@ func (c *copier) Admit(ctx context.Context) (copying.Admission, error) {
 		} else if held {
 			continue
 		}
-		return copying.Admission{Factor: d.Rate * c.limit, Rate: c.rate()}, nil
+		return c.admission(d), nil
 	}
+}
+
+// admission returns the rate at which the copy goes on.
+func (c *copier) admission(d throttle.Decision) copying.Admission {
+	a := copying.Admission{Factor: d.Rate * c.limit, Rate: c.rate()}
+	limit := a.Rate
+	if limit == 0 {
+		limit = float64(c.Job.Copy.MaxRate)
+	}
+	c.Metrics.Limit(limit * a.Factor)
+	return a
 }
 
 // spread is the share of the rows before a checkpoint that are copied in the
@@ -273,12 +293,15 @@ func (c *copier) reported(ctx context.Context) (waiting bool, err error) {
 			n++
 		}
 	}
+	if err == nil {
+		c.Metrics.Outbox(len(steps), n)
+	}
 	return n > c.Job.Checkpoint.MaxUnreported, err
 }
 
 func (c *copier) show(reason string) {
 	c.reason = reason
-	c.Watch.Copied(c.progress())
+	c.copied(c.progress())
 }
 
 func (c *copier) progress() Progress {
@@ -307,11 +330,10 @@ func (c *copier) Progress(ctx context.Context, p copying.Progress) error {
 	c.position, c.visited = p.Position, p.Position.Visited
 	c.written = p.Position.Written
 	c.counted += p.Visited
-	if c.account.counts == nil {
-		c.account.counts = map[string]int64{}
-	}
 	c.account.counts[counterChunks]++
-	c.Watch.Copied(c.progress())
+	c.Metrics.Chunk(p.Written, p.Took)
+	c.Metrics.Advanced(c.Now())
+	c.copied(c.progress())
 	done, err := c.windows.complete(ctx, c.visited)
 	if err != nil || !done || c.position.Pass > 1 || c.share()*100 < c.next {
 		return err
@@ -325,6 +347,7 @@ func (c *copier) Progress(ctx context.Context, p copying.Progress) error {
 
 // Retry implements copying.Hooks.
 func (c *copier) Retry(err error, wait time.Duration) {
+	c.Metrics.Retry()
 	c.Watch.Event("retry", map[string]string{"error": err.Error(), "wait": wait.String()})
 }
 
@@ -349,6 +372,9 @@ func (c *copier) last(ctx context.Context) error {
 	if err := c.checkpoint(ctx, 100, nil); err != nil {
 		return err
 	}
+	if _, err := c.reported(ctx); err != nil {
+		return err
+	}
 	taken, err := state.Checkpoints(ctx, c.conn, c.Job.Name)
 	if err == nil && len(taken) > 0 && !taken[len(taken)-1].Passed {
 		err = ErrNotPassed
@@ -370,13 +396,7 @@ func (r *Runner) newThrottle(ctx context.Context, db throttle.DB) (*throttle.Thr
 	for i, w := range r.Job.Windows {
 		windows[i] = throttle.Window{Days: w.Days, From: w.From, To: w.To, Zone: w.Zone}
 	}
-	return throttle.New(throttle.Config{Gauge: meter, Windows: windows, Limits: limits, Now: r.Now, Observe: r.observe}), nil
-}
-
-func (r *Runner) observe(d throttle.Decision) {
-	if d.Rate < 1 {
-		r.Watch.Event("slowed", d)
-	}
+	return throttle.New(throttle.Config{Gauge: meter, Windows: windows, Limits: limits, Now: r.Now, Observe: r.account.decided}), nil
 }
 
 // limits returns the limits in force.

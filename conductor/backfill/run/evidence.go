@@ -34,6 +34,7 @@ func (r *Runner) startSender(ctx context.Context) error {
 	if r.sender, err = r.Ledger(box, j); err != nil {
 		return err
 	}
+	r.sender.Observe(r.sent)
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	ended := make(chan error, 1)
 	go func() {

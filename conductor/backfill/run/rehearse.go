@@ -16,6 +16,8 @@ import (
 // records the result. DSN is the connection string of the target database, and
 // cloneDSN that of a clone; empty for one that is made here.
 func (r *Runner) Rehearse(ctx context.Context, dsn, cloneDSN string) (result rehearse.Result, err error) {
+	ctx, span := r.trace(ctx, "rehearsal")
+	defer func() { endSpan(span, err) }()
 	if r.row.Phase != state.Copied {
 		return result, &state.TransitionError{Phase: r.row.Phase, Action: "rehearsal"}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"muniment.dev/muniment/conductor/backfill/metrics"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/state"
 	"muniment.dev/muniment/conductor/backfill/throttle"
@@ -66,6 +67,7 @@ func (c *copier) handle(ctx context.Context) error {
 		if c.ExitPaused {
 			return ErrPaused
 		}
+		c.account.hold(metrics.Paused)
 		c.show("paused")
 		if err := c.requests.await(ctx, 2*time.Second); err != nil {
 			return err

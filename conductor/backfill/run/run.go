@@ -14,8 +14,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"muniment.dev/muniment/conductor/backfill/job"
+	"muniment.dev/muniment/conductor/backfill/metrics"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/state"
 )
@@ -44,8 +47,10 @@ type Options struct {
 	// WithoutLedger permits a rollback whose intent is not acknowledged.
 	WithoutLedger bool
 
-	Watch Watcher          // may be nil
-	Now   func() time.Time // time.Now
+	Watch   Watcher              // may be nil
+	Metrics *metrics.Metrics     // may be nil
+	Traces  trace.TracerProvider // may be nil
+	Now     func() time.Time     // time.Now
 }
 
 // A Watcher is informed about the progress of a job. Its methods must return
@@ -79,6 +84,9 @@ var ErrNotPassed = errors.New("all rows are copied, but the checkpoint at 100% d
 // ErrRolledBack is the error of a copy that was rolled back.
 var ErrRolledBack = errors.New("the job was rolled back")
 
+// tracerName is the name of the tracer of the package.
+const tracerName = "muniment.dev/muniment/conductor/backfill"
+
 // A Runner executes one job. It is not safe for concurrent use.
 type Runner struct {
 	Options
@@ -90,12 +98,18 @@ type Runner struct {
 	sender   *record.Sender
 	wake     chan struct{} // a new entry is in the outbox
 	stop     func() error  // ends the sender
+	account  *account      // of slowdowns
+
+	tracer trace.Tracer
+	parent trace.Span // of the process
+	phase  trace.Span // of the phase; nil before the first
 }
 
 // Open takes the hold of a planned job. The caller must close the runner.
 func Open(ctx context.Context, o Options) (_ *Runner, err error) {
 	r := &Runner{Options: o, wake: make(chan struct{}, 1)}
 	r.defaults()
+	r.account, r.tracer, r.parent = newAccount(r), r.Traces.Tracer(tracerName), trace.SpanFromContext(ctx)
 	if r.conn, err = o.Connect(ctx); err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
@@ -108,11 +122,16 @@ func Open(ctx context.Context, o Options) (_ *Runner, err error) {
 		return nil, err
 	}
 	host, _ := os.Hostname()
-	r.hold, r.row, err = state.Acquire(ctx, r.conn, state.Claim{
+	hold, row, err := state.Acquire(ctx, r.conn, state.Claim{
 		Job: o.Job.Name, Digest: o.Job.SHA256, Wait: o.Wait, Waiting: r.Watch.Waiting,
 		Holder: state.Holder{Host: host, PID: os.Getpid(), Started: r.Now()},
 	})
 	if err != nil {
+		return nil, err
+	}
+	r.hold = hold
+	r.setRow(row)
+	if err := r.restore(ctx); err != nil {
 		return nil, err
 	}
 	if r.plan, err = decodePlan(r.row.Plan); err != nil {
@@ -134,6 +153,12 @@ func (o *Options) defaults() {
 	if o.Watch == nil {
 		o.Watch = quiet{}
 	}
+	if o.Metrics == nil {
+		o.Metrics = metrics.New(o.Job.Name, "")
+	}
+	if o.Traces == nil {
+		o.Traces = noop.NewTracerProvider()
+	}
 }
 
 // Close releases the job. Entries that are not acknowledged stay in the outbox.
@@ -154,6 +179,7 @@ func (r *Runner) Close() error {
 		_ = r.conn.Close(ctx)
 		r.conn = nil
 	}
+	r.endPhase()
 	return errors.Join(all...)
 }
 
@@ -176,8 +202,11 @@ func (r *Runner) within(ctx context.Context, f func(*state.Tx) error) error {
 
 // reload reads the row of the job again.
 func (r *Runner) reload(ctx context.Context) error {
-	return r.within(ctx, func(tx *state.Tx) (err error) {
-		r.row, err = tx.Load(ctx)
+	return r.within(ctx, func(tx *state.Tx) error {
+		row, err := tx.Load(ctx)
+		if err == nil {
+			r.setRow(row)
+		}
 		return err
 	})
 }

@@ -13,6 +13,7 @@ import (
 	"muniment.dev/muniment/conductor/backfill/aca"
 	"muniment.dev/muniment/conductor/backfill/aca/measure"
 	"muniment.dev/muniment/conductor/backfill/job"
+	"muniment.dev/muniment/conductor/backfill/metrics"
 	"muniment.dev/muniment/conductor/backfill/state"
 	"muniment.dev/muniment/internal/crash"
 )
@@ -142,7 +143,9 @@ func (s *schedule) hold(ctx context.Context, visited int64) (held bool, err erro
 		s.start(ctx, visited)
 		return false, nil
 	}
+	s.runner.account.hold(metrics.Analysis)
 	w, warned, err := measure.Window(ctx, s.planned[0], s.runner.Now, s.sources, s.sleep)
+	s.runner.Metrics.Advanced(s.runner.Now())
 	if err != nil {
 		return false, err
 	}

@@ -25,7 +25,9 @@ func (e *NotReadyError) Error() string {
 // Cutover gives the public name to the new column. It requires a validation
 // without differences, a receipt of its intent, and a pass of the ledger's
 // gate. With force, it ends the sessions that block it by the job's policy.
-func (r *Runner) Cutover(ctx context.Context, force bool) (cutover.Outcome, error) {
+func (r *Runner) Cutover(ctx context.Context, force bool) (done cutover.Outcome, err error) {
+	ctx, span := r.trace(ctx, "cutover")
+	defer func() { endSpan(span, err) }()
 	if _, err := r.row.Phase.After(state.CutOver); err != nil {
 		return cutover.Outcome{}, err
 	}
@@ -221,7 +223,9 @@ func (r *Runner) describe(ctx context.Context, tx *state.Tx, action state.Action
 // Rollback undoes what was done: after cutover it gives the name back to the
 // old column, and before it, or with drop, it removes every trace of the job
 // from the table. It does this in one transaction.
-func (r *Runner) Rollback(ctx context.Context, reason string, drop bool) error {
+func (r *Runner) Rollback(ctx context.Context, reason string, drop bool) (err error) {
+	ctx, span := r.trace(ctx, "rollback")
+	defer func() { endSpan(span, err) }()
 	if r.row.Phase == state.Planned {
 		return r.abandon(ctx, reason)
 	}
@@ -291,7 +295,9 @@ func (r *Runner) abandon(ctx context.Context, reason string) error {
 }
 
 // Finish drops the old column. It can't be undone.
-func (r *Runner) Finish(ctx context.Context) error {
+func (r *Runner) Finish(ctx context.Context) (err error) {
+	ctx, span := r.trace(ctx, "finish")
+	defer func() { endSpan(span, err) }()
 	if _, err := r.row.Phase.After(state.Finish); err != nil {
 		return err
 	}

@@ -14,15 +14,16 @@ import (
 
 // Validate compares both columns of every row, and repairs rows that do not
 // agree if repair is set.
-func (r *Runner) Validate(ctx context.Context, repair bool) (checking.Validation, error) {
-	var result checking.Validation
+func (r *Runner) Validate(ctx context.Context, repair bool) (result checking.Validation, err error) {
+	ctx, span := r.trace(ctx, "validation")
+	defer func() { endSpan(span, err) }()
 	if r.row.Phase != state.Copied && r.row.Phase != state.Cutover {
 		return result, fmt.Errorf("the job is %s: rows are validated when all of them are copied", r.row.Phase)
 	}
 	details := map[string]any{"repair": repair}
 	var intent uint64
 	var v state.Validation
-	err := r.within(ctx, func(tx *state.Tx) (err error) {
+	err = r.within(ctx, func(tx *state.Tx) (err error) {
 		if intent, err = r.intent(ctx, tx, record.Validation, details); err != nil {
 			return err
 		}
@@ -49,11 +50,18 @@ func (r *Runner) Validate(ctx context.Context, repair bool) (checking.Validation
 		if err := r.note(ctx, tx, "validation", result); err != nil {
 			return err
 		}
+		if err := r.account.write(ctx, tx); err != nil {
+			return err
+		}
 		differences := uint64(result.Differences)
 		_, err := r.outcome(ctx, tx, record.Outcome{Result: record.Succeeded, Intent: intent, Differences: &differences, Step: record.Step{Name: record.Validation}},
 			map[string]any{"rows": result.Rows, "differences": result.Differences, "repaired": result.Repaired, "repair": repair})
 		return err
 	})
+	if err == nil {
+		r.account.written()
+		r.Metrics.Validated(result.Differences)
+	}
 	return result, err
 }
 
@@ -81,6 +89,7 @@ func (r *Runner) compare(ctx context.Context, repair bool) (checking.Validation,
 		},
 		Done: func(_ context.Context, _ time.Duration, rows int64) error {
 			seen += rows
+			r.Metrics.Advanced(r.Now())
 			r.Watch.Copied(Progress{Visited: seen, Estimate: max(seen, r.plan.Estimates.Rows), Share: share(seen, r.plan.Estimates.Rows)})
 			return nil
 		},

@@ -19,6 +19,9 @@ const (
 	Finished   Phase = "finished"
 )
 
+// Phases lists all phases.
+var Phases = []Phase{Planned, Copying, Paused, Copied, Cutover, RolledBack, Finished}
+
 // An Action moves a job from one phase to another.
 type Action string
 

@@ -128,6 +128,13 @@ func (t *Tx) Add(ctx context.Context, counter string, n int64) error {
 	return err
 }
 
+// Raise raises a counter to a number, if it is lower.
+func (t *Tx) Raise(ctx context.Context, counter string, n int64) error {
+	_, err := t.Exec(ctx, `INSERT INTO muniment_conductor.counter AS c (job, name, value) VALUES ($1, $2, $3)
+		ON CONFLICT (job, name) DO UPDATE SET value = greatest(c.value, $3)`, t.hold.Job, counter, n)
+	return err
+}
+
 // Counters returns all counters by name.
 func Counters(ctx context.Context, db Querier, job string) (map[string]int64, error) {
 	rows, err := db.Query(ctx, "SELECT name, value FROM muniment_conductor.counter WHERE job = $1", job)

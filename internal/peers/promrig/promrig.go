@@ -27,6 +27,10 @@ type Config struct {
 	Target string
 	Token  string
 
+	// Backfill, if not empty, is the host and port of a process that runs a
+	// backfill. It is scraped every second as the job muniment-backfill.
+	Backfill string
+
 	Rules   string // path of a file with alerts
 	Webhook string // URL that receives the alerts
 }
@@ -87,6 +91,11 @@ func (c *Config) write(manager string) error {
 	scrape := targets(c.Target)
 	scrape[0]["job_name"] = "muniment"
 	scrape[0]["authorization"] = object{"credentials": c.Token}
+	if c.Backfill != "" {
+		more := targets(c.Backfill)
+		more[0]["job_name"] = "muniment-backfill"
+		scrape = append(scrape, more...)
+	}
 	for name, config := range map[string]object{
 		"prometheus.yaml": {
 			"global":         object{"scrape_interval": "1s", "evaluation_interval": "1s"},
