@@ -28,8 +28,9 @@ type Meter struct {
 	query string // SQL; empty for none
 	now   func() time.Time
 
-	limit time.Duration // of each query
-	wal   history
+	limit   time.Duration // of each query
+	fewDead int64         // dead rows that do not count
+	wal     history
 }
 
 // MeterConfig contains what a Meter needs.
@@ -51,7 +52,7 @@ func NewMeter(c MeterConfig) *Meter {
 	if c.Timeout <= 0 {
 		c.Timeout = time.Second
 	}
-	return &Meter{db: c.DB, table: c.Table, probe: c.Probe, query: c.Query, now: c.Now, limit: c.Timeout}
+	return &Meter{db: c.DB, table: c.Table, probe: c.Probe, query: c.Query, now: c.Now, limit: c.Timeout, fewDead: fewDead}
 }
 
 // Measure implements Gauge. Each input is measured in a transaction of its own,
@@ -80,6 +81,8 @@ func (m *Meter) Measure(ctx context.Context, limits Limits) (readings []Reading)
 			r.Value, r.Err = m.runProbe(ctx, limit)
 		case Query:
 			r.Value, r.Err = m.runQuery(ctx)
+		case DeadTuples:
+			r.Value, r.Err = m.number(ctx, deadTuples, m.table, m.fewDead)
 		default:
 			r.Value, r.Err = m.number(ctx, queries[input], m.table)
 		}
@@ -88,14 +91,20 @@ func (m *Meter) Measure(ctx context.Context, limits Limits) (readings []Reading)
 	return readings
 }
 
+// fewDead is a number of dead rows that is not worth a wait. Like the threshold
+// of autovacuum, it is independent of the size of the table. Without it, a
+// small table would wait for a vacuum that does not come.
+const fewDead = 50_000
+
+// deadTuples counts the partitions of a table with it.
+const deadTuples = family + `
+	SELECT coalesce(greatest(sum(pg_stat_get_dead_tuples(oid)) - $2::int8, 0)::float8
+		/ nullif(sum(pg_stat_get_live_tuples(oid) + pg_stat_get_dead_tuples(oid)), 0)::float8, 0), NULL
+	FROM family`
+
 // queries are those whose only result is the value. Their argument is the OID
 // of the table.
 var queries = map[Input]string{
-	// The partitions of a table are counted with it.
-	DeadTuples: family + `
-		SELECT coalesce(sum(pg_stat_get_dead_tuples(oid))::float8
-			/ nullif(sum(pg_stat_get_live_tuples(oid) + pg_stat_get_dead_tuples(oid)), 0)::float8, 0), NULL
-		FROM family`,
 	// The activity of an autovacuum worker is visible to members of
 	// pg_read_all_stats only.
 	Vacuum: family + `

@@ -192,7 +192,12 @@ func TestDeadTuples(t *testing.T) {
 	}
 	d.exec("UPDATE t SET v = ''", "UPDATE parts SET id = id + 100 WHERE id < 100")
 	for _, m := range []*Meter{m, whole} {
+		m.fewDead = 0
 		eventually(t, m, DeadTuples, func(v float64) bool { return v > 0.49 && v < 0.51 })
+		m.fewDead = 80
+		eventually(t, m, DeadTuples, func(v float64) bool { return v > 0.09 && v < 0.11 })
+		m.fewDead = fewDead // a small table does not wait
+		eventually(t, m, DeadTuples, func(v float64) bool { return v == 0 })
 	}
 }
 
