@@ -248,7 +248,7 @@ func (c *copier) chunk(ctx context.Context) (Progress, error) {
 }
 
 // prepare fixes the settings of a transaction.
-func (c *copier) prepare(ctx context.Context, tx *state.Tx) error {
+func (c *copier) prepare(ctx context.Context, tx pgx.Tx) error {
 	if _, err := tx.Exec(ctx, rowkey.Settings); err != nil {
 		return err
 	}
