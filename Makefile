@@ -41,7 +41,7 @@ generate: $(TOOLS)/buf ## write the generated code anew
 lint: $(TOOLS)/buf $(TOOLS)/staticcheck lint-python lint-ts lint-portal ## formats, vet, staticcheck, prose, proto rules, generated code
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
 	@echo "== go vet"; go vet ./...
-	@$(MAKE) --no-print-directory other-systems SYSTEMS=windows/amd64
+	@echo "== types on Windows"; go run ./internal/typecheck windows/amd64 ./cmd/...
 	@echo "== staticcheck"; $(TOOLS)/staticcheck ./...
 	@echo "== prose"; go run ./internal/textcheck
 	@echo "== buf lint, breaking"; .ci/generate lint; .ci/generate breaking
@@ -54,8 +54,8 @@ other-systems: ## build the command for systems other than Linux (SYSTEMS=…)
 	@echo "== other systems"; for s in $(SYSTEMS); do \
 	  GOOS=$${s%/*} GOARCH=$${s#*/} go build ./cmd/muniment/... || { echo "$$s does not build"; exit 1; }; done
 
-test-go: $(TOOLS)/gotestsum ## Go tests: with the race detector, and without it those that have no concurrency
-	@echo "== go test -race"; GORACE=atexit_sleep_ms=0 .ci/gotest -race -vet=off -timeout 40m ./...
+test-go: $(TOOLS)/gotestsum ## Go tests: those of packages with concurrency under the race detector, the others without it
+	@echo "== go test -race"; GORACE=atexit_sleep_ms=0 .ci/gotest race -vet=off -timeout 40m
 	@echo "== go test, without concurrency"; .ci/gotest without-race -vet=off -timeout 40m
 
 test-backfill: build ## the demo of backfills with a smaller table
