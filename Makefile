@@ -8,16 +8,19 @@ TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
 
+# One set of build flags: with another, Go compiles every dependency again.
+export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -trimpath)
+
 .PHONY: demo-backfill test-backfill portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 build: ## build bin/muniment and bin/conductor
-	@go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/muniment ./cmd/conductor
+	@go build -ldflags "-X main.version=$(VERSION)" -o bin/ ./cmd/muniment ./cmd/conductor
 
 demo: build ## record real evidence, gate a chart, verify everything offline (KEEP=1 leaves the server and its portal up)
-	@go build -trimpath -o bin/ ./internal/peers/issuer ./cmd/muniment/internal/demo && deploy/demo.sh
+	@go build -o bin/ ./internal/peers/issuer ./cmd/muniment/internal/demo && deploy/demo.sh
 
 demo-backfill: build ## change a column of 400,000 rows under load, with evidence of each step (KEEP=1 leaves the database up)
 	@deploy/demo-backfill.sh
@@ -81,7 +84,7 @@ portal: clients/portal/node_modules/.installed ## build the portal's page into c
 
 test-portal: build clients/portal/node_modules/.installed ## the tests of the portal: its pieces, its size, and in Chromium
 	@echo "== portal"; cd clients/portal; npm test --silent
-	@go build -trimpath -o bin/provider ./internal/peers/provider
+	@go build -o bin/provider ./internal/peers/provider
 	@echo "== portal, in the browser"; cd clients/portal; npm run --silent test:e2e; echo "the browser tests took $$SECONDS s"
 
 reference: $(VENV)/ok clients/ts/node_modules/.installed ## write the API references of the three SDKs to bin/reference
