@@ -117,7 +117,7 @@ func goesOn(command string) bool {
 type docRules struct {
 	hosts   []string
 	peers   []string          // real programs that the page uses
-	own     []string          // programs of internal/peers that the page uses
+	own     []string          // programs of this repository that the page uses
 	release bool              // the page uses a release, see releaseFolder
 	other   []string          // YAML blocks of other programs, by their first line
 	skip    []string          // commands that cannot run here
@@ -129,10 +129,11 @@ type docRules struct {
 }
 
 // parseRules parses directives, one per line: hosts NAME…; peers PROGRAM…; own
-// PROGRAM…; release; skip COMMAND # REASON; serve COMMAND; stop COMMAND; exit N
-// COMMAND; before COMMAND => SHELL; and other LINE # PROGRAM, for a YAML block
-// of another program that starts with that line. A command is named by a
-// prefix. @2 before the prefix selects the second match.
+// FOLDER…, which contain programs; release; skip COMMAND # REASON; serve
+// COMMAND; stop COMMAND; exit N COMMAND; before COMMAND => SHELL; and other
+// LINE # PROGRAM, for a YAML block of another program that starts with that
+// line. A command is named by a prefix. @2 before the prefix selects the second
+// match.
 func parseRules(t *testing.T, comment string) *docRules {
 	r := &docRules{exit: map[string]int{}, before: map[string]string{}, used: map[string]bool{}}
 	for line := range strings.SplitSeq(comment, "\n") {
@@ -258,7 +259,7 @@ func runDocs(t *testing.T, page string, commands []docCommand, companion *txtar.
 	}
 	ownDir := t.TempDir()
 	for _, name := range rules.own {
-		if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", ownDir+"/", "../../internal/peers/"+name).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", ownDir+"/", "../../"+name).CombinedOutput(); err != nil {
 			t.Fatalf("build %s: %v\n%s", name, err, out)
 		}
 	}

@@ -70,8 +70,9 @@ func TestEveryPageRuns(t *testing.T) {
 }
 
 var (
-	indentedCommand = regexp.MustCompile(`^(?: {4,}|\t)(?:\$ |(?:muniment|npm|npx|node|make|go|pip|python3?|docker|curl) )`)
-	blockCommand    = regexp.MustCompile(`^\s*(?:\$ |muniment [^"])`) // an import in Go has a quote
+	indentedCommand = regexp.MustCompile(`^(?: {4,}|\t)(?:\$ |(?:muniment|conductor|npm|npx|node|make|go|pip|python3?|docker|curl) )`)
+	// An import in Go has a quote.
+	blockCommand = regexp.MustCompile(`^\s*(?:\$ |(?:muniment|conductor) [^"])`)
 )
 
 // hiddenCommands returns the places of a page where commands escape
@@ -112,6 +113,7 @@ func TestHiddenCommands(t *testing.T) {
 		"```go\n\tmuniment \"m.dev/go\"\n```\n":    0,
 		"```\nx\n```\n":                            0,
 		"```\nmuniment list\n```\n":                1,
+		"```text\nconductor backfill plan\n```\n":  1,
 		"```bash\nmuniment list\n```\n":            2,
 		"text\n\n    muniment list\n":              1,
 		"text\n\n    $ ls\n    npm ci\n":           2,
