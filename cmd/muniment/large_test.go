@@ -126,22 +126,34 @@ func killServerScript(ts *testscript.TestScript, neg bool, args []string) {
 	_ = v.(*process).stop(os.Kill) // "signal: killed"
 }
 
-// metric LINE: waits until the server's metrics have the line.
+// metric LINE [URL]: waits until the metrics of the server, or of the process
+// at the URL, have the line.
 func metricScript(ts *testscript.TestScript, neg bool, args []string) {
-	for deadline := time.Now().Add(soak.Patience); ; {
-		req, err := http.NewRequest(http.MethodGet, ts.Getenv("MUNIMENT_SERVER")+"/metrics", nil)
-		ts.Check(err)
-		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(ts.ReadFile("data/operators/operator.token")))
-		res, err := http.DefaultClient.Do(req)
-		ts.Check(err)
-		body, err := io.ReadAll(res.Body)
-		res.Body.Close()
-		ts.Check(err)
+	again := time.NewTicker(20 * time.Millisecond)
+	defer again.Stop()
+	for deadline := time.Now().Add(soak.Patience); ; <-again.C {
+		body, err := readMetrics(ts, args[1:])
 		if strings.Contains(string(body), "\n"+args[0]+"\n") {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("the metrics lack the line %s", args[0])
+			ts.Fatalf("the metrics lack the line %s: %v\n%s", args[0], err, body)
 		}
 	}
+}
+
+// readMetrics reads the metrics of a URL, or those of the server.
+func readMetrics(ts *testscript.TestScript, of []string) ([]byte, error) {
+	server := append(of, ts.Getenv("MUNIMENT_SERVER"))[0]
+	req, err := http.NewRequest(http.MethodGet, server+"/metrics", nil)
+	ts.Check(err)
+	if len(of) == 0 {
+		req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(ts.ReadFile("data/operators/operator.token")))
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err // it may have not started yet
+	}
+	defer res.Body.Close()
+	return io.ReadAll(res.Body)
 }

@@ -72,9 +72,10 @@ type Metrics struct {
 	attempts    *prometheus.CounterVec
 	differences prometheus.Gauge
 
-	mu   sync.Mutex    // guards the rest
-	last time.Time     // of the latest reading
-	read chan struct{} // closed at the next reading
+	mu     sync.Mutex    // guards the rest
+	unread bool          // a step was not read yet
+	last   time.Time     // of the latest reading
+	read   chan struct{} // closed at the next reading
 }
 
 // New returns the metrics of a job by its name. Every series whose labels are
@@ -172,12 +173,20 @@ func (r maker) counters(name, help string, labels ...string) *prometheus.Counter
 
 // Phase sets the phase of the job.
 func (m *Metrics) Phase(p state.Phase) {
+	defer m.stepped()
 	set(m.phase, state.Phases, p)
 	switch p {
 	case state.Copied, state.Cutover, state.Finished:
 		m.progress.Set(1)
 		m.remaining.Set(0)
 	}
+}
+
+// stepped notes that a value has changed that a process must not end with.
+func (m *Metrics) stepped() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.unread = true
 }
 
 // set sets the series of one value to 1, and the others to 0.
@@ -249,6 +258,7 @@ func (m *Metrics) Judged(r *aca.Report) {
 
 // Latest shows the latest checkpoint.
 func (m *Metrics) Latest(r *aca.Report) {
+	defer m.stepped()
 	m.score.Set(r.Score)
 	set(m.verdict, aca.Verdicts, r.Verdict)
 	counts := map[aca.Outcome]int{}
@@ -280,7 +290,10 @@ func (m *Metrics) Sent(fault record.Fault) {
 }
 
 // Validated sets the number of rows that differed in the latest validation.
-func (m *Metrics) Validated(differences int64) { m.differences.Set(float64(differences)) }
+func (m *Metrics) Validated(differences int64) {
+	defer m.stepped()
+	m.differences.Set(float64(differences))
+}
 
 // maxReaders is the number of readings at a time.
 const maxReaders = 4
@@ -289,6 +302,9 @@ const maxReaders = 4
 func (m *Metrics) Handler() http.Handler {
 	h := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxReaders})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		m.mu.Lock()
+		m.unread = false
+		m.mu.Unlock()
 		h.ServeHTTP(w, r)
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -302,21 +318,22 @@ func (m *Metrics) Handler() http.Handler {
 // two readings of Prometheus.
 const lastReading = time.Minute
 
-// AwaitReading waits until the final values of a process that ends were read.
-// It returns at once if nothing has read them for a minute, and after a minute
-// in any case.
+// AwaitReading waits until the final phase and results of a process that ends
+// were read. It returns at once if nothing has read metrics for a minute, and
+// after a minute in any case.
 func (m *Metrics) AwaitReading(ctx context.Context) {
-	m.mu.Lock()
-	last, read := m.last, m.read
-	m.mu.Unlock()
-	if last.IsZero() || time.Since(last) > lastReading {
-		return
-	}
-	timer := time.NewTimer(lastReading)
-	defer timer.Stop()
-	select {
-	case <-read:
-	case <-timer.C:
-	case <-ctx.Done():
+	ctx, cancel := context.WithTimeout(ctx, lastReading)
+	defer cancel()
+	for ctx.Err() == nil {
+		m.mu.Lock()
+		unread, last, read := m.unread, m.last, m.read
+		m.mu.Unlock()
+		if !unread || last.IsZero() || time.Since(last) > lastReading {
+			return
+		}
+		select {
+		case <-read:
+		case <-ctx.Done():
+		}
 	}
 }

@@ -89,7 +89,9 @@ func TestAwaitReading(t *testing.T) {
 	m := metrics.New("asset", "v1")
 	m.AwaitReading(t.Context()) // nothing reads them
 	read(t, m)
+	m.AwaitReading(t.Context()) // everything was read
 	m.Progress(1, 2, 0.5, 0)
+	m.Phase(state.Paused)
 	ended := make(chan struct{})
 	go func() {
 		m.AwaitReading(t.Context())
@@ -105,6 +107,7 @@ func TestAwaitReading(t *testing.T) {
 	}
 	canceled, cancel := context.WithCancel(t.Context())
 	cancel()
+	m.Phase(state.RolledBack)
 	m.AwaitReading(canceled)
 	if text := read(t, m); !strings.Contains(text, "muniment_backfill_remaining_seconds{backfill=\"asset\"} NaN") {
 		t.Errorf("an unknown time is not %v", math.NaN())

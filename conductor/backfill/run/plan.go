@@ -168,12 +168,18 @@ func otherTriggers(table *catalog.Table) bool {
 	return false
 }
 
+// smallTable is the number of rows up to which a sample reads the whole table:
+// pages of a small one are too few to be drawn.
+const smallTable = 1_000_000
+
 // try evaluates both expressions for a random sample of rows.
 func try(ctx context.Context, conn *pgx.Conn, p dualwrite.Pair, sample int) (t Trial, err error) {
 	before := p.Before()
-	sql := fmt.Sprintf(`SELECT count(*), count(*) FILTER (WHERE record_image_ne(ROW(y.%[1]s), ROW(%[4]s))), count(*) FILTER (WHERE y.%[2]s IS NULL AND y.%[1]s IS NOT NULL)
-		FROM (SELECT x.*, %[3]s AS %[2]s FROM %[5]s AS x TABLESAMPLE SYSTEM (least(100, 100.0 * $1 / greatest($2::float8, 1))) LIMIT $1) AS y`,
-		before.Primary, before.Secondary, before.Forward("x"), before.Backward("y"), p.Relation())
+	sql := func(method string) string {
+		return fmt.Sprintf(`SELECT count(*), count(*) FILTER (WHERE record_image_ne(ROW(y.%[1]s), ROW(%[4]s))), count(*) FILTER (WHERE y.%[2]s IS NULL AND y.%[1]s IS NOT NULL)
+		FROM (SELECT x.*, %[3]s AS %[2]s FROM %[5]s AS x TABLESAMPLE %[6]s (least(100, 110.0 * $1 / greatest($2::float8, 1))) LIMIT $1) AS y`,
+			before.Primary, before.Secondary, before.Forward("x"), before.Backward("y"), p.Relation(), method)
+	}
 	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		var rows float64
 		if _, err := tx.Exec(ctx, rowkey.Settings); err != nil {
@@ -182,7 +188,11 @@ func try(ctx context.Context, conn *pgx.Conn, p dualwrite.Pair, sample int) (t T
 		if err := tx.QueryRow(ctx, "SELECT greatest(reltuples, 0) FROM pg_class WHERE oid = $1::text::regclass", p.Relation()).Scan(&rows); err != nil {
 			return err
 		}
-		return tx.QueryRow(ctx, sql, max(sample, 1), rows).Scan(&t.Rows, &t.Unequal, &t.Nulls)
+		method := "SYSTEM"
+		if rows <= smallTable {
+			method = "BERNOULLI"
+		}
+		return tx.QueryRow(ctx, sql(method), max(sample, 1), rows).Scan(&t.Rows, &t.Unequal, &t.Nulls)
 	})
 	return t, err
 }

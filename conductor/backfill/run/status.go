@@ -80,11 +80,13 @@ func ReadStatus(ctx context.Context, o Options) (*Status, error) {
 		Job: row.Name, SHA256: row.Digest, Phase: row.Phase, Holder: row.Holder, Visited: position.Visited, Written: position.Written,
 		Estimate: max(plan.Estimates.Rows, position.Visited), Unacknowledged: len(open), Next: next[row.Phase],
 	}
-	if s.Share = min(0.99, share(s.Visited, s.Estimate)); row.Phase != state.Copying && row.Phase != state.Paused && row.Phase != state.Planned {
+	switch row.Phase {
+	case state.Copied, state.Cutover, state.Finished:
 		s.Share = 1
-	}
-	if s.Visited == 0 && s.Share < 1 {
-		s.Share = 0
+	default:
+		if s.Visited > 0 {
+			s.Share = min(0.99, share(s.Visited, s.Estimate))
+		}
 	}
 	return s, s.read(ctx, conn, o.Job.Name)
 }
