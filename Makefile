@@ -73,7 +73,7 @@ lint-python: $(VENV)/ok
 
 lint-ts: clients/ts/node_modules/.installed
 	@echo "== eslint, prettier, tsc"; cd clients/ts; npm run --silent build --workspace @muniment/verify; npm run --silent lint; npm run --silent types
-	@echo "== every public symbol of the TypeScript packages is documented"; cd clients/ts; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client -- --emit none --logLevel Warn
+	@echo "== every public symbol of the TypeScript packages is documented"; cd clients/ts; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client --workspace @muniment/adaptive-cache -- --emit none --logLevel Warn
 
 lint-portal: clients/portal/node_modules/.installed
 	@echo "== eslint, prettier, tsc of the portal"; cd clients/portal; npm run --silent lint; npm run --silent types
@@ -88,7 +88,7 @@ test-portal: build clients/portal/node_modules/.installed ## the tests of the po
 	@echo "== portal, in the browser"; cd clients/portal; npm run --silent test:e2e; echo "the browser tests took $$SECONDS s"
 
 reference: $(VENV)/ok clients/ts/node_modules/.installed ## write the API references of the three SDKs to bin/reference
-	@cd clients/ts; npm run --silent build; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client
+	@cd clients/ts; npm run --silent build; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client --workspace @muniment/adaptive-cache
 	@cd clients/python; PYTHONPATH=src PYTHONDONTWRITEBYTECODE=1 $(CURDIR)/$(VENV)/bin/pdoc -o $(CURDIR)/bin/reference/python \
 	  muniment muniment.bundle muniment.client muniment.configuration muniment.export muniment.report muniment.sigstore
 	@mkdir -p bin/reference/go; for p in go $$(cd clients/go; ls -d */ | tr -d /); do (cd clients/go; [ $$p = go ] || cd $$p; go doc -all) >bin/reference/go/$$p.txt; done

@@ -2,7 +2,12 @@ import { strict } from './eslint.shared.js';
 
 export default [
   { ignores: ['**/dist', '**/node_modules', '**/gen'] },
-  ...strict(import.meta.dirname, ['eslint.config.js', 'eslint.shared.js', 'packages/verify/scripts/publicgood.js']),
+  ...strict(import.meta.dirname, [
+    'eslint.config.js',
+    'eslint.shared.js',
+    'packages/adaptive-cache/scripts/bench.js',
+    'packages/verify/scripts/publicgood.js',
+  ]),
   {
     // The libraries run in browsers.
     files: ['packages/*/src/**/*.ts'],
