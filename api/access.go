@@ -36,6 +36,7 @@ type capability int
 const (
 	appendEntries capability = iota + 1
 	readEntries
+	getReceipts
 	readStreamHead
 	readLog
 	readPublicLog
@@ -62,7 +63,8 @@ const (
 var access = map[capability]auth.Roles{
 	appendEntries:  {appender, approver, admin}, // see kindRoles for the kinds
 	readEntries:    {reader, approver, admin},
-	readStreamHead: {reader, approver, auditor, admin}, // hashes and a count
+	getReceipts:    {appender, reader, approver, admin}, // see receiptOf for an appender
+	readStreamHead: {reader, approver, auditor, admin},  // hashes and a count
 	// proofs, checkpoints, and the public log where it is not public
 	readLog: everyRole,
 	// public by design, or by the setting public_tlog
@@ -97,7 +99,7 @@ var apiRoutes = map[string]capability{
 	rpc.LedgerServiceGetPayloadProcedure:    readEntries,
 	rpc.LedgerServiceListEntriesProcedure:   readEntries,
 	rpc.LedgerServiceWatchEntriesProcedure:  readEntries,
-	rpc.LedgerServiceGetReceiptProcedure:    readEntries,
+	rpc.LedgerServiceGetReceiptProcedure:    getReceipts,
 	rpc.LedgerServiceGetStreamHeadProcedure: readStreamHead,
 
 	rpc.LedgerServiceGetInclusionProofProcedure:   readLog,

@@ -185,3 +185,40 @@ func TestGateReadsFacts(t *testing.T) {
 	}
 	g.want("without facts", "undecided @5", nil, "a")
 }
+
+// TestGateReceipt checks that an appender gets the receipts of the decisions
+// that it asked for, and of no other entry.
+func TestGateReceipt(t *testing.T) {
+	ts := newServer(t)
+	tokens := map[string]string{}
+	for _, name := range []string{"mine", "theirs"} {
+		token, err := ts.issue(&munimentv1.Grant{Id: name, Role: munimentv1.Role_ROLE_APPENDER})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens[name] = token
+	}
+	ask := func(token, digit string) uint64 {
+		t.Helper()
+		g := &gateTest{ts, t, token}
+		res, err := g.client().Decide(t.Context(), connect.NewRequest(&munimentv1.DecideRequest{Tenant: "acme", Stage: "deploy", Subjects: []*munimentv1.GateSubject{imageOf(digit)}}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.Msg.Decisions[0].GetIndex()
+	}
+	own, other := ask(tokens["mine"], "a"), ask(tokens["theirs"], "b")
+	statement := `{"_type":"https://in-toto.io/Statement/v1","subject":[{"name":"x","digest":{"sha256":"` + strings.Repeat("a", 64) + `"}}],"predicateType":"https://example.com/scan/v1","predicate":{}}`
+	appended, err := ts.client(tokens["mine"]).Append(t.Context(), connect.NewRequest(&munimentv1.AppendRequest{Tenant: "acme", Submission: &munimentv1.Submission{Kind: "attestation", Payload: []byte(statement)}}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for index, want := range map[uint64]connect.Code{own: 0, other: connect.CodeNotFound, appended.Msg.Appended.Index: connect.CodeNotFound, 0: connect.CodeNotFound} {
+		for _, payload := range []bool{false, true} {
+			_, err := ts.client(tokens["mine"]).GetReceipt(t.Context(), connect.NewRequest(&munimentv1.GetReceiptRequest{Tenant: "acme", Index: index, IncludePayload: payload}))
+			if err == nil && want != 0 || err != nil && connect.CodeOf(err) != want {
+				t.Errorf("entry %d: %v, want %v", index, err, want)
+			}
+		}
+	}
+}

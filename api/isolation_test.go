@@ -154,7 +154,7 @@ var may = map[protoreflect.FullName]string{
 	"muniment.v1.LedgerService.GetPayload":          "reader approver admin",
 	"muniment.v1.LedgerService.ListEntries":         "reader approver admin",
 	"muniment.v1.LedgerService.WatchEntries":        "reader approver admin",
-	"muniment.v1.LedgerService.GetReceipt":          "reader approver admin",
+	"muniment.v1.LedgerService.GetReceipt":          "appender reader approver admin",
 	"muniment.v1.LedgerService.GetStreamHead":       "reader approver auditor admin",
 	"muniment.v1.LedgerService.GetInclusionProof":   "appender reader approver auditor admin",
 	"muniment.v1.LedgerService.GetConsistencyProof": "appender reader approver auditor admin",

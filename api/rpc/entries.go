@@ -9,6 +9,7 @@ import (
 
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -79,9 +80,12 @@ func (s *Entries) GetReceipt(ctx context.Context, req *connect.Request[munimentv
 	if err != nil {
 		return nil, err
 	}
-	if req.Msg.IncludePayload {
+	if req.Msg.IncludePayload || id.Role == munimentv1.Role_ROLE_APPENDER {
 		e, err := s.Ledger.Entry(ctx, id.Tenant.Stream, req.Msg.Index)
 		if err == nil {
+			err = receiptOf(id, e)
+		}
+		if err == nil && req.Msg.IncludePayload {
 			err = s.Limits.HoldPayload(ctx, s.Ledger, e)
 		}
 		if err != nil {
@@ -95,6 +99,17 @@ func (s *Entries) GetReceipt(ctx context.Context, req *connect.Request[munimentv
 		return nil, s.Public(err)
 	}
 	return connect.NewResponse(&munimentv1.GetReceiptResponse{Receipt: r}), nil
+}
+
+// receiptOf returns an error if the caller may not get the receipt of an entry.
+// An appender may get those of the decisions that it has asked for: Decide has
+// returned their content to it. For it, no other entry exists.
+func receiptOf(id *auth.Identity, e *ledger.Entry) error {
+	own := e.Header != nil && e.Header.Kind == kindname.GateDecision && e.Header.Submitter == id.Name
+	if id.Role == munimentv1.Role_ROLE_APPENDER && !own {
+		return ledger.WrongField(ledger.FieldIndex, "%w as %d in this tenant's stream", ledger.ErrNotFound, e.Index)
+	}
+	return nil
 }
 
 func (s *Entries) GetPayload(ctx context.Context, req *connect.Request[munimentv1.GetPayloadRequest], stream *connect.ServerStream[munimentv1.GetPayloadResponse]) error {

@@ -17,10 +17,11 @@ import (
 type Decision struct {
 	Stage       string    `json:"stage"`
 	Environment string    `json:"environment,omitempty"`
-	Decision    string    `json:"decision"`         // pass, blocked or undecided
-	Reason      string    `json:"reason,omitempty"` // of a decision without results
-	Entry       uint64    `json:"entry,string"`     // that records the decision
-	TreeSize    uint64    `json:"treeSize,string"`  // that it was made from
+	Decision    string    `json:"decision"`           // pass, blocked or undecided
+	Reason      string    `json:"reason,omitempty"`   // of a decision without results
+	Entry       uint64    `json:"entry,string"`       // that records the decision
+	LeafHash    string    `json:"leafHash,omitempty"` // of the entry, by its receipt; of a pass
+	TreeSize    uint64    `json:"treeSize,string"`    // that it was made from
 	Decided     time.Time `json:"decided"`
 	ValidUntil  time.Time `json:"validUntil"`
 	Results     []Control `json:"results,omitempty"`
@@ -94,7 +95,8 @@ func (d *Decision) remedy() string {
 }
 
 // Ask asks the ledger's gate whether the job may pass a stage. The environment
-// can be empty. The ledger records its decision.
+// can be empty. The ledger records its decision. A pass is returned only if the
+// receipt of this entry verifies.
 func (s *Sender) Ask(ctx context.Context, stage, environment string) (*Decision, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.Timeout)
 	defer cancel()
@@ -110,6 +112,11 @@ func (s *Sender) Ask(ctx context.Context, stage, environment string) (*Decision,
 	d, err := decision(res.Msg, stage, environment, digest)
 	if err != nil {
 		return nil, fmt.Errorf("ask the gate of the ledger about %s: %w", s.o.Job.File, err)
+	}
+	if d.Passed() {
+		if err := s.prove(ctx, d, digest); err != nil {
+			return nil, fmt.Errorf("receipt of the gate's decision about %s: %w", s.o.Job.File, err)
+		}
 	}
 	return d, nil
 }

@@ -37,12 +37,7 @@ func TestAsk(t *testing.T) {
 	}
 	ask("no controls", "undecided", "muniment control init --template backfill")
 
-	set := fmt.Sprintf(`{"version":"1","stages":["cutover"],"controls":[{"id":"REHEARSED","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control)))
-	for _, e := range [][2]string{{"control", control}, {"control-set", set}} {
-		if _, err := r.admin.Append(t.Context(), muniment.Submission{Kind: e[0], Payload: []byte(e[1]), IdempotencyKey: e[0]}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	r.control(control)
 	ask("no evidence", "blocked", "REHEARSED: It was rehearsed (missing-evidence")
 	fill(t, o)
 	if err := s.Await(patient(t)); err != nil {
@@ -52,19 +47,13 @@ func TestAsk(t *testing.T) {
 	if len(d.Results) != 1 || d.Results[0].Owner != "dba@acme.example" || d.Results[0].Result != "not-satisfied" || d.Entry == 0 || d.TreeSize == 0 || d.Decided.IsZero() {
 		t.Errorf("decision: %+v", d)
 	}
-	put := func(draft record.Draft, err error) uint64 {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return o.put(draft)
-	}
-	intent := put(job.Intent(step(record.Rehearsal)))
-	put(job.Outcome(record.Outcome{Step: step(record.Rehearsal), Result: record.Failed, Intent: intent}))
+	rehearse(t, o)
 	if err := s.Await(patient(t)); err != nil {
 		t.Fatal(err)
 	}
-	ask("a rehearsal", "pass", "")
+	if d := ask("a rehearsal", "pass", ""); len(d.LeafHash) != 64 {
+		t.Errorf("the leaf hash is %q", d.LeafHash)
+	}
 
 	other := r.options(newOutbox())
 	other.Job.SHA256[0]++
@@ -76,4 +65,29 @@ func TestAsk(t *testing.T) {
 	if _, err := s.Ask(t.Context(), "cutover", ""); err == nil || !strings.Contains(err.Error(), "ask the gate of the ledger about asset-price.yaml") {
 		t.Errorf("without the ledger: %v", err)
 	}
+}
+
+// control puts a control in force for the stage cutover.
+func (r *rig) control(control string) {
+	r.t.Helper()
+	set := fmt.Sprintf(`{"version":"1","stages":["cutover"],"controls":[{"id":"REHEARSED","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control)))
+	for _, e := range [][2]string{{"control", control}, {"control-set", set}} {
+		if _, err := r.admin.Append(r.t.Context(), muniment.Submission{Kind: e[0], Payload: []byte(e[1]), IdempotencyKey: e[0]}); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// rehearse puts a rehearsal into the outbox.
+func rehearse(t *testing.T, o *outbox) {
+	t.Helper()
+	put := func(draft record.Draft, err error) uint64 {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o.put(draft)
+	}
+	intent := put(job.Intent(step(record.Rehearsal)))
+	put(job.Outcome(record.Outcome{Step: step(record.Rehearsal), Result: record.Failed, Intent: intent}))
 }
