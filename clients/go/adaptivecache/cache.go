@@ -88,6 +88,9 @@ func New[K comparable, V any](member *Member, o Options[K, V]) (*Cache[K, V], er
 	}
 	c.store, err = otter.New(&otter.Options[K, *entry[K, V]]{
 		MaximumWeight: o.MaxWeight,
+		// Otherwise the policy grows with the first entries, and forgets how
+		// often keys were used each time.
+		InitialCapacity: o.Entries,
 		Weigher: func(_ K, e *entry[K, V]) uint32 {
 			if e.hot.Load() {
 				return 0 // never evicted; hot keys reduce the maximum instead

@@ -30,6 +30,12 @@ type Options[K comparable, V any] struct {
 	MaxWeight uint64
 	Weigh     func(K, V) uint32
 
+	// Entries is how many entries the cache is expected to hold, for which the
+	// eviction policy reserves 16 bytes each. With more of them, the policy
+	// grows and forgets how often keys were used. By default it is MaxWeight
+	// without Weigh, but at most 131,072, and otherwise 1,024.
+	Entries int
+
 	// Change returns how much two values differ, from 0 (equal) to 65536.
 	// [Changed] does so for comparable types. Without it, lifetimes depend on
 	// the duration of loads only.
@@ -94,6 +100,7 @@ const (
 	maxLease     = time.Minute
 	day          = 24 * time.Hour
 	maxSlots     = 1 << 24
+	maxReserved  = 1 << 17 // entries, without a choice of the caller
 )
 
 // withDefaults returns the options with defaults in place of zero values, and
@@ -111,8 +118,10 @@ func (o Options[K, V]) withDefaults() (Options[K, V], error) {
 	o.MaxName, o.MaxHot, o.SketchWidth = orElse(o.MaxName, 4096), orElse(o.MaxHot, 64), orElse(o.SketchWidth, 16384)
 	o.NegativeTTL, o.Beta, o.MaxHot = max(o.NegativeTTL, 0), max(o.Beta, 0), max(o.MaxHot, 0)
 	if o.Weigh == nil {
+		o.Entries = orElse(o.Entries, int(min(o.MaxWeight, maxReserved)))
 		o.Weigh = func(K, V) uint32 { return 1 }
 	}
+	o.Entries = orElse(o.Entries, 1024)
 	if o.Random == nil {
 		o.Random = rand.Uint32
 	}
@@ -121,6 +130,7 @@ func (o Options[K, V]) withDefaults() (Options[K, V], error) {
 	}
 	return o, errors.Join(
 		within("MaxWeight", o.MaxWeight, 16, 1<<52),
+		within("Entries", o.Entries, 1, maxSlots),
 		within("MinTTL", o.MinTTL, time.Millisecond, day),
 		within("InitialTTL", o.InitialTTL, o.MinTTL, o.MaxTTL),
 		within("MaxTTL", o.MaxTTL, o.MinTTL, day),
