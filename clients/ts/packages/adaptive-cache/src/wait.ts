@@ -2,10 +2,13 @@
 
 /** Waits until something happens, for the time in milliseconds at most. */
 export class Bell {
+  /** How often it has rung. */
+  rings = 0;
   readonly #waiting = new Set<() => void>();
 
   /** Ends all waits. */
   ring(): void {
+    this.rings++;
     for (const end of [...this.#waiting]) end();
   }
 
