@@ -75,3 +75,31 @@ func TestNoSecrets(t *testing.T) {
 		}
 	}
 }
+
+// TestExportFlags checks the addresses of metrics and traces, which appear in
+// no message if they contain a secret.
+func TestExportFlags(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "job.yaml")
+	text := "version: 1\nname: a\nentity: A\ndatabase: {dsn: 'postgres://u@127.0.0.1:1/d'}\ntable: public.a\ncolumn: c\ntype: bigint\nup: c\ndown: c\n" +
+		"ledger: {url: 'http://127.0.0.1:1', tenant: acme, trust_policy: job.yaml}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		flags []string
+		want  string
+	}{
+		{[]string{"--metrics-listen", "9481"}, "--metrics-listen: must be HOST:PORT, or :PORT for 127.0.0.1"},
+		{[]string{"--metrics-listen", ":0"}, "metrics on http://127.0.0.1:"},
+		{[]string{"--traces", "127.0.0.1:4318"}, "--traces: must be an http or https URL"},
+		{[]string{"--traces", "http://u:hunter2@127.0.0.1:4318"}, "--traces: must not contain credentials"},
+		{[]string{"--traces", "http://127.0.0.1:1/v1/traces", "--traces-sample", "2"}, "--traces-sample: must be from 0 to 1"},
+	} {
+		for _, command := range []string{"run", "validate"} {
+			code, _, messages := conductor(t, append([]string{"backfill", command, file}, c.flags...)...)
+			if code != term.ExitFailed || !strings.Contains(messages, c.want) || strings.Contains(messages, "hunter2") {
+				t.Errorf("%s %q: exit code %d: %s", command, c.flags, code, messages)
+			}
+		}
+	}
+}

@@ -19,6 +19,14 @@ import (
 // restore shows what earlier processes have done.
 func (r *Runner) restore(ctx context.Context) error {
 	r.Metrics.Threshold(r.Job.ACA.Threshold)
+	position, err := state.LoadPosition(ctx, r.conn, r.Job.Name)
+	var corrupt *state.CorruptError
+	if err != nil && !errors.As(err, &corrupt) {
+		return err
+	}
+	estimate := max(r.plan.Estimates.Rows, position.Visited)
+	r.Metrics.Progress(position.Visited, estimate, min(0.99, float64(position.Visited)/float64(max(1, estimate))), 0)
+	r.Metrics.Phase(r.row.Phase)
 	taken, err := state.Checkpoints(ctx, r.conn, r.Job.Name)
 	if err != nil {
 		return err

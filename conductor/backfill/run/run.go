@@ -131,10 +131,10 @@ func Open(ctx context.Context, o Options) (_ *Runner, err error) {
 	}
 	r.hold = hold
 	r.setRow(row)
-	if err := r.restore(ctx); err != nil {
+	if r.plan, err = decodePlan(r.row.Plan); err != nil {
 		return nil, err
 	}
-	if r.plan, err = decodePlan(r.row.Plan); err != nil {
+	if err := r.restore(ctx); err != nil {
 		return nil, err
 	}
 	if err := r.row.Verify(ctx, r.conn); err != nil && !r.row.Phase.Ended() {
