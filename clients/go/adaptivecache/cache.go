@@ -51,7 +51,8 @@ type Cache[K comparable, V any] struct {
 	grace    int64
 	timeout  int64
 	beta     int64
-	tag      string // of the resolver
+	tag      string        // of the resolver
+	era      atomic.Uint64 // grows with each switch; odd while the cache is off
 
 	mu        sync.Mutex // guards flights and loads
 	flights   map[K]*flight[K, V]
@@ -64,6 +65,7 @@ type Cache[K comparable, V any] struct {
 	latencies histogram
 	changes   record
 	lastTTL   int64
+	ttls      ttlChanges
 
 	counters counters
 }
@@ -133,9 +135,16 @@ func (c *Cache[K, V]) usable(e *entry[K, V], now int64) bool {
 // Get returns the value of a key, from memory or from the loader. It returns an
 // error that wraps [ErrNotFound] if there is none.
 func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
+	if !c.Enabled() {
+		return c.bypass(ctx, key)
+	}
 	now := c.member.micros()
 	e, ok := c.store.GetIfPresent(key)
-	if !ok || !c.usable(e, now) {
+	if !ok {
+		return c.miss(ctx, key, now)
+	}
+	if !c.usable(e, now) {
+		c.counters.refused.Add(1)
 		return c.miss(ctx, key, now)
 	}
 	if now >= e.expires {
@@ -174,8 +183,10 @@ func (c *Cache[K, V]) mayRetry(e *entry[K, V], now int64) bool {
 // miss loads a key, together with other reads of it.
 func (c *Cache[K, V]) miss(ctx context.Context, key K, now int64) (V, error) {
 	c.counters.misses.Add(1)
-	name := c.o.Key(key)
-	if name == "" || len(name) > c.o.MaxName {
+	began := now
+	defer func() { c.counters.waits.add(c.member.micros() - began) }()
+	name := c.name(key)
+	if name == "" {
 		c.counters.uncacheable.Add(1)
 		return c.await(ctx, c.solo(ctx, key, ""))
 	}
@@ -194,6 +205,17 @@ func (c *Cache[K, V]) miss(ctx context.Context, key K, now int64) (V, error) {
 	}
 	return c.await(ctx, c.solo(ctx, key, name))
 }
+
+// name returns the name of a key, or "" if it must not be cached.
+func (c *Cache[K, V]) name(key K) string {
+	// A key that differs from itself, such as NaN, would never be found again.
+	if name := c.o.Key(key); len(name) <= c.o.MaxName && equal(key, key) {
+		return name
+	}
+	return ""
+}
+
+func equal[K comparable](a, b K) bool { return a == b }
 
 // count adds a use of a name to the sketch, under c.learning.
 func (c *Cache[K, V]) count(h uint32) {
@@ -241,6 +263,11 @@ func (c *Cache[K, V]) heat(key K, hot bool) {
 
 // prefetch loads the edges of a hot entry that are not in the cache.
 func (c *Cache[K, V]) prefetch(e *entry[K, V], now int64) {
+	defer func() {
+		if recover() != nil {
+			c.counters.failed.Add(1) // an edge that Key or the hash of K cannot take
+		}
+	}()
 	for _, key := range e.edges {
 		if old, ok := c.store.GetEntryQuietly(key); ok && now < old.Value.expires && c.usable(old.Value, now) {
 			continue

@@ -25,6 +25,7 @@ type flight[K comparable, V any] struct {
 	name    string // empty: the result is not stored
 	kind    kind
 	token   uint64
+	era     uint64
 	started int64
 	own     [2]uint32    // slots of the name and the resolver
 	old     *entry[K, V] // of a refresh
@@ -59,7 +60,7 @@ func (c *Cache[K, V]) await(ctx context.Context, f *flight[K, V]) (V, error) {
 func (c *Cache[K, V]) join(ctx context.Context, key K, name string, now int64) (f *flight[K, V], mine bool) {
 	c.mu.Lock()
 	f = c.flights[key]
-	if f != nil && c.gen.live(f.token, f.own[:]) && c.member.allows(now, f.started) {
+	if f != nil && c.stores(f.era) && c.gen.live(f.token, f.own[:]) && c.member.allows(now, f.started) {
 		c.mu.Unlock()
 		c.counters.joined.Add(1)
 		return f, false
@@ -81,8 +82,8 @@ func (c *Cache[K, V]) solo(ctx context.Context, key K, name string) *flight[K, V
 
 // background starts a refresh or prefetch, unless the cache is busy.
 func (c *Cache[K, V]) background(key K, why kind, old *entry[K, V]) {
-	name := c.o.Key(key)
-	if name == "" || len(name) > c.o.MaxName {
+	name := c.name(key)
+	if name == "" {
 		return
 	}
 	c.mu.Lock()
@@ -111,6 +112,7 @@ func (c *Cache[K, V]) begin(key K, name string, why kind) *flight[K, V] {
 		close(f.done)
 		return f
 	}
+	f.era = c.era.Load()
 	f.token = c.gen.token()
 	f.started = c.member.micros()
 	f.own = [2]uint32{c.gen.slot(shortTag(name)), c.gen.slot(c.tag)}
@@ -249,7 +251,12 @@ func (c *Cache[K, V]) compare(e *entry[K, V], key K) (age, change int64, observe
 	if !ok || old.Value.absent || !c.gen.live(old.Value.stamp, old.Value.slots) {
 		return 0, 0, false
 	}
-	return e.started - old.Value.started, int64(c.o.Change(old.Value.value, e.value)), true
+	change = int64(c.o.Change(old.Value.value, e.value))
+	c.counters.compared.Add(1)
+	if change > 0 {
+		c.counters.differed.Add(1)
+	}
+	return e.started - old.Value.started, change, true
 }
 
 // schedule sets the lifetime of an entry, under c.learning.
@@ -259,7 +266,9 @@ func (c *Cache[K, V]) schedule(e *entry[K, V], name string, now, took int64) {
 		return
 	}
 	p95 := c.latencies.quantile(95)
-	c.lastTTL = c.lifetime.ttl(c.changes, p95, c.o.Random())
+	base := c.lifetime.base(c.changes, p95)
+	c.ttls.observe(base)
+	c.lastTTL = shortened(base, c.o.Random())
 	e.expires = now + c.lastTTL
 	e.delta = min(maxDelta, max(took, p95))
 	e.early = e.expires - e.delta*c.beta>>8*largestExp>>16
@@ -271,7 +280,7 @@ func (c *Cache[K, V]) schedule(e *entry[K, V], name string, now, took int64) {
 // keep stores the entry of a load, under c.learning, and reports whether its
 // key is hot. What cannot be stored replaces the older entry of its key, too.
 func (c *Cache[K, V]) keep(e *entry[K, V], f *flight[K, V], fits bool) (hot bool) {
-	if !c.gen.live(e.stamp, e.slots) {
+	if !c.stores(f.era) || !c.gen.live(e.stamp, e.slots) {
 		c.counters.rejected.Add(1)
 		return false
 	}

@@ -129,14 +129,34 @@ type lifetime struct {
 	least, initial, most, risk int64
 }
 
-// ttl returns the lifetime of a value loaded now.
-func (l lifetime) ttl(r record, p95 int64, draw uint32) int64 {
+// base returns the lifetime of a value loaded now, before it is shortened.
+func (l lifetime) base(r record, p95 int64) int64 {
 	ttl := l.initial
 	if r.n >= 8 {
 		variance := max(0, r.d-r.c*r.c/(one*r.n))
 		changes := r.c + isqrt(one*variance) + one
 		ttl = 1000 * (one * (r.a * l.risk / 1000) / changes)
 	}
-	ttl = min(max(ttl, 20*p95, l.least), l.most)
-	return ttl - ttl*int64(draw>>19)>>16
+	return min(max(ttl, 20*p95, l.least), l.most)
+}
+
+// shortened returns a lifetime reduced by at most an eighth, so that entries
+// that were loaded together don't expire together.
+func shortened(ttl int64, draw uint32) int64 { return ttl - ttl*int64(draw>>19)>>16 }
+
+// ttlChanges counts how often lifetimes, before they are shortened, became
+// longer or shorter.
+type ttlChanges struct {
+	last            int64
+	raised, lowered uint64
+}
+
+func (t *ttlChanges) observe(base int64) {
+	switch {
+	case t.last > 0 && base > t.last:
+		t.raised++
+	case base < t.last:
+		t.lowered++
+	}
+	t.last = base
 }

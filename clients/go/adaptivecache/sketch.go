@@ -117,6 +117,13 @@ func (h *hotSet[K]) demote(k *hotKey[K]) {
 	h.dropped++
 }
 
+// clear demotes all keys.
+func (h *hotSet[K]) clear() {
+	h.dropped += uint64(len(h.keys))
+	clear(h.keys)
+	h.weight, h.least = 0, 0
+}
+
 // coldest returns the hot key with the least estimate, and of several the one
 // with the least name.
 func (h *hotSet[K]) coldest(s *sketch) (coldest *hotKey[K]) {

@@ -170,7 +170,7 @@ func TestNumberVectors(t *testing.T) {
 			l.Observations = append(l.Observations, o)
 			r.observe(o.Age, o.Change)
 		}
-		l.TTL = lifetime{l.Least, l.Initial, l.Most, l.Risk}.ttl(r, l.P95, l.Draw)
+		l.TTL = shortened(lifetime{l.Least, l.Initial, l.Most, l.Risk}.base(r, l.P95), l.Draw)
 		v.Lifetimes = append(v.Lifetimes, l)
 	}
 	compareVectors(t, "numbers.json", v)
