@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,12 +82,7 @@ func TestNoSecrets(t *testing.T) {
 // TestExportFlags checks the addresses of metrics and traces, which appear in
 // no message if they contain a secret.
 func TestExportFlags(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "job.yaml")
-	text := "version: 1\nname: a\nentity: A\ndatabase: {dsn: 'postgres://u@127.0.0.1:1/d'}\ntable: public.a\ncolumn: c\ntype: bigint\nup: c\ndown: c\n" +
-		"ledger: {url: 'http://127.0.0.1:1', tenant: acme, trust_policy: job.yaml}\n"
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	file := unreachable(t)
 	for _, c := range []struct {
 		flags []string
 		want  string
@@ -102,4 +100,42 @@ func TestExportFlags(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestTraces checks that the span of a command reaches the collector, also if
+// the command fails, and without the message of the database.
+func TestTraces(t *testing.T) {
+	sent := make(chan string, 1)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+		if err != nil || r.URL.Path != "/v1/traces" {
+			t.Errorf("%s: not an export of spans: %v", r.URL.Path, err)
+		}
+		sent <- string(body)
+	}))
+	t.Cleanup(collector.Close)
+	code, _, messages := conductor(t, "backfill", "cutover", unreachable(t), "--traces", collector.URL+"/v1/traces")
+	if code != term.ExitFailed {
+		t.Fatalf("exit code %d: %s", code, messages)
+	}
+	select {
+	case spans := <-sent:
+		if !strings.Contains(spans, "conductor backfill cutover") || !strings.Contains(spans, "muniment-conductor") || strings.Contains(spans, "127.0.0.1:1") {
+			t.Errorf("spans: %q", spans)
+		}
+	default:
+		t.Errorf("no span was sent: %s", messages)
+	}
+}
+
+// unreachable returns the path of a job whose database does not answer.
+func unreachable(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "job.yaml")
+	text := "version: 1\nname: a\nentity: A\ndatabase: {dsn: 'postgres://u@127.0.0.1:1/d'}\ntable: public.a\ncolumn: c\ntype: bigint\nup: c\ndown: c\n" +
+		"ledger: {url: 'http://127.0.0.1:1', tenant: acme, trust_policy: job.yaml}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
