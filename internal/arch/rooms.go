@@ -118,7 +118,7 @@ var Rooms = []Room{
 	{
 		Folder: "clients/go", Purpose: "the Go client, with its auditor, mirror and monitor",
 		Imports: []string{"proto", "ledger/entry", "ledger/receipt", "internal"},
-		Tests:   []string{"api/tiles", "ledger"},
+		Tests:   []string{"api/tiles", "ledger", "clients/go/adaptivecache/cachereport"},
 	},
 	{
 		Folder: "clients/portal", Purpose: "the portal's page, as it was built",
@@ -129,6 +129,11 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "clients/go/adaptivecache", Purpose: "a cache that any room may use",
+	},
+	{
+		Folder: "clients/go/adaptivecache/cachereport", Purpose: "records what caches do in a ledger",
+		Imports: []string{"clients/go", "internal"},
+		ByName:  true,
 	},
 	{
 		Folder: "verifiers", Purpose: "one package per evidence format, and `format`, their registry",
