@@ -7,15 +7,24 @@ import (
 	"muniment.dev/muniment/conductor/backfill/catalog"
 )
 
-// columnDefault prepares the default of the shadow column: the up expression,
-// with the old default in place of the column.
-func (p *preparation) columnDefault() error {
-	c := p.t.Column
+// newDefault returns the default of the new column: the up expression with the
+// old default in place of the column. It also returns how often it contains the
+// old default.
+func newDefault(c catalog.Column, target Target) (text string, n int) {
 	value := fmt.Sprintf("(%s)::%s", *c.Default, c.Type)
 	if strings.HasPrefix(*c.Default, "nextval(") {
 		value = *c.Default // a larger type is often the reason for the backfill
 	}
-	text, n := substitute(p.target.Up, c.Name, value)
+	text, n = substitute(target.Up, c.Name, value)
+	return fmt.Sprintf("(%s)::%s", text, target.Type), n
+}
+
+// columnDefault tries the default of the new column. It is set by the swap:
+// with a default, the trigger could not distinguish an INSERT that supplies the
+// secondary column from one that supplies NULL for the primary one.
+func (p *preparation) columnDefault() error {
+	c := p.t.Column
+	text, n := newDefault(c, p.target)
 	refuse := func(why string) {
 		p.plan.Findings = append(p.plan.Findings, catalog.Finding{
 			Level: catalog.Blocks, Code: "default", Object: c.Name,
@@ -28,20 +37,28 @@ func (p *preparation) columnDefault() error {
 		return nil
 	}
 	before := len(p.plan.Findings)
-	text = fmt.Sprintf("(%s)::%s", text, p.target.Type)
-	got, err := p.try("default", c.Name, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s", p.stage, ident(c.Name), text),
-		"SELECT pg_get_expr(adbin, adrelid) FROM pg_attrdef WHERE adrelid = $1::regclass", p.stage)
-	if err != nil {
-		return err
-	}
-	if got == "" {
+	got, err := p.try("default", c.Name, fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s", p.stage, ident(c.Name), text), accepted)
+	if err == nil && got == "" {
 		why := p.plan.Findings[before].Text
 		p.plan.Findings = p.plan.Findings[:before]
 		refuse(why)
-		return nil
 	}
-	p.step(Step{SQL: fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s SET DEFAULT %s", p.t.Ref.Relation(), ident(p.t.Ref.Shadow), got)})
-	return nil
+	return err
+}
+
+// nullable refuses a column whose domain does not accept NULL. After cutover,
+// every INSERT that does not name the old column would fail before the trigger
+// could set it.
+func (p *preparation) nullable() error {
+	c := p.t.Column
+	before := len(p.plan.Findings)
+	got, err := p.try("domain", c.Name, fmt.Sprintf("SELECT NULL::%s", c.Type), accepted)
+	if err == nil && got == "" {
+		f := &p.plan.Findings[before]
+		f.Text = fmt.Sprintf("its type %s does not accept NULL, so each INSERT would fail after cutover", c.Type)
+		f.Remedy = "change the type of the column to the base type of the domain, with a constraint of the table"
+	}
+	return err
 }
 
 // substitute replaces a column in an SQL expression by a value, and returns the

@@ -83,7 +83,7 @@ func quote(name string) string { return pgx.Identifier{name}.Sanitize() }
 func (j *job) expand() {
 	j.t.Helper()
 	table, shadow := j.ref.Relation(), quote(j.ref.Shadow)
-	j.exec("ALTER TABLE %s ADD COLUMN %s %s, ADD COLUMN %s boolean", table, shadow, j.target.Type, quote(j.ref.Mark))
+	j.exec("ALTER TABLE %s ADD COLUMN %s %s DEFAULT NULL, ADD COLUMN %s boolean", table, shadow, j.target.Type, quote(j.ref.Mark))
 	j.exec("CREATE SCHEMA muniment_conductor; CREATE FUNCTION muniment_conductor.job() RETURNS trigger LANGUAGE plpgsql AS $x$BEGIN NEW.%s := (SELECT (%s) FROM (SELECT NEW.*) x); RETURN NEW; END$x$",
 		shadow, j.target.Up)
 	j.exec("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION muniment_conductor.job()", quote(j.ref.Trigger()), table)
@@ -142,7 +142,7 @@ func (j *job) prepare() {
 func (j *job) swap(d dependants.Direction) {
 	j.t.Helper()
 	j.within(func(ctx context.Context, tx pgx.Tx, table *catalog.Table) error {
-		statements, err := dependants.Swap(ctx, tx, table, d)
+		statements, err := dependants.Swap(ctx, tx, table, j.target, d)
 		if err != nil {
 			return err
 		}

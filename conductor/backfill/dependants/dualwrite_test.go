@@ -1,6 +1,7 @@
 package dependants_test
 
 import (
+	"fmt"
 	"testing"
 
 	"muniment.dev/muniment/conductor/backfill/catalog"
@@ -51,4 +52,52 @@ func TestWithDualWrite(t *testing.T) {
 	all(pair.Collapse()...)
 	all("DROP SCHEMA muniment_conductor CASCADE")
 	j.equal("after the rollback with all objects", j.dump(), start)
+}
+
+// TestNullInsteadOfDefault checks that an explicit NULL of an INSERT is not
+// replaced by a default, of a column or of a domain, in any phase.
+func TestNullInsteadOfDefault(t *testing.T) {
+	j := newJob(t, `CREATE DOMAIN size AS bigint DEFAULT 9; CREATE DOMAIN old AS integer DEFAULT 8;
+		CREATE TABLE t (id int PRIMARY KEY, v old DEFAULT 7)`, catalog.Ref{Schema: "public", Table: "t", Column: "v"}, dependants.Target{})
+	start := j.dump()
+	pair := dualwrite.Pair{Schema: "public", Table: "t", Column: "v", Shadow: j.ref.Shadow, Retired: j.ref.Retired, Mark: j.ref.Mark, Job: "defaults"}
+	var err error
+	if pair.Expressions, err = dualwrite.Normalize(t.Context(), j.conn, pair, "size", "v::bigint * 10", "(v / 10)::integer"); err != nil {
+		t.Fatal(err)
+	}
+	j.target = dependants.Target{Type: pair.Expressions.NewType, Up: pair.Expressions.Up}
+	j.exec("CREATE SCHEMA muniment_conductor")
+	next := 0
+	insert := func(phase, other, want string) {
+		t.Helper()
+		next += 4
+		j.exec("INSERT INTO t (id, v) VALUES (%d, NULL), (%d, DEFAULT)", next, next+1)
+		j.exec("INSERT INTO t (id) VALUES (%d)", next+2)
+		j.exec("INSERT INTO t (id, %s) VALUES (%d, 30)", other, next+3)
+		var got string
+		if err := j.conn.QueryRow(t.Context(), fmt.Sprintf("SELECT string_agg(coalesce(v::text, '-') || '=' || coalesce(%s::text, '-'), ' ' ORDER BY id) FROM t WHERE id >= %d", quote(other), next)).Scan(&got); err != nil || got != want {
+			t.Errorf("%s: %s, want %s: %v", phase, got, want, err)
+		}
+	}
+	for _, sql := range pair.Expand() {
+		j.exec("%s", sql)
+	}
+	insert("expanded", j.ref.Shadow, "-=- 7=70 7=70 7=70")
+	j.prepare()
+	insert("prepared", j.ref.Shadow, "-=- 7=70 7=70 7=70")
+	prepared := j.dump()
+	for range 2 {
+		j.swap(dependants.Cutover)
+		j.exec("%s", pair.After().CreateFunction())
+		insert("cut over", j.ref.Retired, "-=- 70=7 70=7 70=7")
+		j.swap(dependants.Rollback)
+		j.exec("%s", pair.Before().CreateFunction())
+		j.equal("after the rollback", j.dump(), prepared)
+		insert("rolled back", j.ref.Shadow, "-=- 7=70 7=70 7=70")
+	}
+	for _, sql := range pair.Collapse() {
+		j.exec("%s", sql)
+	}
+	j.exec("DROP SCHEMA muniment_conductor CASCADE")
+	j.equal("after the end", j.dump(), start)
 }

@@ -175,7 +175,7 @@ func TestMissing(t *testing.T) {
 	j.prepare()
 	j.exec("CREATE INDEX late ON t (v, id)")
 	j.within(func(ctx context.Context, tx pgx.Tx, table *catalog.Table) error {
-		if _, err := dependants.Swap(ctx, tx, table, dependants.Cutover); err == nil || !strings.Contains(err.Error(), `no counterpart of index "late"`) {
+		if _, err := dependants.Swap(ctx, tx, table, j.target, dependants.Cutover); err == nil || !strings.Contains(err.Error(), `no counterpart of index "late"`) {
 			t.Errorf("with an index that was created later: %v", err)
 		}
 		return nil

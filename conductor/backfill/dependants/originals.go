@@ -20,6 +20,9 @@ import (
 type originals struct {
 	Before map[string]string `json:"before"` // text before the cutover
 	After  map[string]string `json:"after"`  // MD5 of the text after it
+
+	// Default is that of the column before the cutover.
+	Default *string `json:"default,omitempty"`
 }
 
 // A definition is a text that PostgreSQL prints anew for another type.
@@ -89,31 +92,38 @@ func (s *swap) keep() error {
 		before[d.key] = *d.text
 		values = append(values, fmt.Sprintf("(%s, %s)", literal(d.key), d.sql))
 	}
-	if len(values) == 0 {
+	if len(values) == 0 && s.t.Column.Default == nil {
 		return nil
+	}
+	if len(values) == 0 {
+		values = []string{"(NULL, NULL)"}
 	}
 	text, err := json.Marshal(before)
 	if err != nil {
 		return err
 	}
+	original := "NULL"
+	if s.t.Column.Default != nil {
+		original = literal(*s.t.Column.Default)
+	}
 	body := fmt.Sprintf(`BEGIN EXECUTE format('COMMENT ON COLUMN %%s IS %%L', %s, jsonb_build_object('before', %s::jsonb, 'after',
-		(SELECT jsonb_object_agg(k, md5(d)) FROM (VALUES %s) x(k, d)))::text); END`,
-		literal(s.mark()), literal(string(text)), strings.Join(values, ", "))
+		(SELECT jsonb_object_agg(k, md5(d)) FROM (VALUES %s) x(k, d) WHERE k IS NOT NULL), 'default', %s::text)::text); END`,
+		literal(s.mark()), literal(string(text)), strings.Join(values, ", "), original)
 	s.add("%s", "DO "+literal(body))
 	return nil
 }
 
 func (s *swap) mark() string { return s.t.Ref.Relation() + "." + ident(s.t.Ref.Mark) }
 
-// restore replaces the definitions of the table by those that were kept.
-func (s *swap) restore() error {
+// restore replaces the definitions of the table by those that were kept, and
+// returns them.
+func (s *swap) restore() (kept originals, err error) {
 	for _, c := range s.t.Columns {
 		if c.Name != s.t.Ref.Mark || c.Comment == nil {
 			continue
 		}
-		var kept originals
 		if err := json.Unmarshal([]byte(*c.Comment), &kept); err != nil {
-			return fmt.Errorf("read the definitions before the cutover from the comment on %s: %w", s.mark(), err)
+			return kept, fmt.Errorf("read the definitions before the cutover from the comment on %s: %w", s.mark(), err)
 		}
 		for _, d := range definitions(s.t) {
 			sum := md5.Sum([]byte(*d.text))
@@ -123,5 +133,5 @@ func (s *swap) restore() error {
 		}
 		s.add("COMMENT ON COLUMN %s IS NULL", s.mark())
 	}
-	return nil
+	return kept, nil
 }

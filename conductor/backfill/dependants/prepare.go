@@ -152,6 +152,9 @@ func (p *preparation) try(code, object, statement, read string, args ...any) (de
 // column prepares the properties of the shadow column itself.
 func (p *preparation) column() error {
 	c, table, shadow := p.t.Column, p.t.Ref.Relation(), ident(p.t.Ref.Shadow)
+	if err := p.nullable(); err != nil {
+		return err
+	}
 	if c.Default != nil {
 		if err := p.columnDefault(); err != nil {
 			return err

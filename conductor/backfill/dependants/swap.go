@@ -2,6 +2,7 @@ package dependants
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -16,8 +17,8 @@ import (
 // after the table was locked: so nothing can change in between. They set
 // search_path for the rest of the transaction. The original definitions are
 // kept in the comment on the mark column until a rollback.
-func Swap(ctx context.Context, tx pgx.Tx, t *catalog.Table, d Direction) ([]string, error) {
-	return statements(t, d, func(schema, name string) (found bool, err error) {
+func Swap(ctx context.Context, tx pgx.Tx, t *catalog.Table, target Target, d Direction) ([]string, error) {
+	return statements(t, target, d, func(schema, name string) (found bool, err error) {
 		err = tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_catalog.pg_statistic_ext s JOIN pg_catalog.pg_namespace n ON n.oid = s.stxnamespace
 			WHERE n.nspname = $1 AND s.stxname = $2)`, schema, name).Scan(&found)
 		return found, err
@@ -26,7 +27,7 @@ func Swap(ctx context.Context, tx pgx.Tx, t *catalog.Table, d Direction) ([]stri
 
 // Preview returns the statements of Swap as they will be when everything is
 // prepared. The table is that before expand.
-func Preview(t *catalog.Table, d Direction) ([]string, error) {
+func Preview(t *catalog.Table, target Target, d Direction) ([]string, error) {
 	ready := *t
 	secondary, _ := d.columns(t.Ref)
 	ready.Columns = append(slices.Clone(t.Columns), catalog.Column{Name: secondary})
@@ -37,30 +38,41 @@ func Preview(t *catalog.Table, d Direction) ([]string, error) {
 	for _, k := range t.Constraints {
 		ready.Constraints = append(ready.Constraints, catalog.Constraint{Table: k.Table, Name: hidden(k.Name, suffix)})
 	}
-	if d == Rollback && len(definitions(t)) > 0 {
-		kept := "{}" // a rollback restores the definitions as they are now
-		ready.Columns = append(ready.Columns, catalog.Column{Name: t.Ref.Mark, Comment: &kept})
+	if d == Rollback && (t.Column.Default != nil || len(definitions(t)) > 0) {
+		// A rollback restores the definitions as they are now.
+		text, err := json.Marshal(originals{Default: t.Column.Default})
+		if err != nil {
+			return nil, err
+		}
+		ready.Columns = append(ready.Columns, catalog.Column{Name: t.Ref.Mark, Comment: new(string(text))})
 	}
-	return statements(&ready, d, func(string, string) (bool, error) { return true, nil })
+	return statements(&ready, target, d, func(string, string) (bool, error) { return true, nil })
 }
 
 // statements returns those of a swap. Statistics reports whether extended
 // statistics exist.
-func statements(t *catalog.Table, d Direction, statistics func(schema, name string) (bool, error)) ([]string, error) {
+func statements(t *catalog.Table, target Target, d Direction, statistics func(schema, name string) (bool, error)) ([]string, error) {
 	s := swap{t: t, d: d}
 	secondary, retired := d.columns(t.Ref)
 	if !slices.ContainsFunc(t.Columns, func(c catalog.Column) bool { return c.Name == secondary }) {
 		return nil, fmt.Errorf("swap the columns of %s: no column %q: the backfill is in another phase", t.Ref.Relation(), secondary)
 	}
 	s.add(settings)
+	var value *string // of the default
 	if d == Rollback {
-		if err := s.restore(); err != nil {
+		kept, err := s.restore()
+		if err != nil {
 			return nil, err
 		}
+		value = kept.Default
+	} else if t.Column.Default != nil {
+		text, _ := newDefault(t.Column, target)
+		value = &text
 	}
 	s.drop()
 	s.add("ALTER TABLE %s RENAME COLUMN %s TO %s", t.Ref.Relation(), ident(t.Ref.Column), ident(retired))
 	s.add("ALTER TABLE %s RENAME COLUMN %s TO %s", t.Ref.Relation(), ident(secondary), ident(t.Ref.Column))
+	s.defaults(retired, value)
 	if err := s.names(statistics); err != nil {
 		return nil, err
 	}
@@ -112,6 +124,17 @@ func (s *swap) drop() {
 	for _, p := range s.publications() {
 		s.add("ALTER PUBLICATION %s DROP TABLE %s", ident(p.Name), p.Relation)
 	}
+}
+
+// defaults sets the default of the public column, and removes that of the other
+// one, which is then only written by the trigger. NULL overrides the default of
+// a domain.
+func (s *swap) defaults(retired string, value *string) {
+	action := "DROP DEFAULT"
+	if value != nil {
+		action = "SET DEFAULT " + *value
+	}
+	s.add("ALTER TABLE %s ALTER COLUMN %s %s, ALTER COLUMN %s SET DEFAULT NULL", s.t.Ref.Relation(), ident(s.t.Ref.Column), action, ident(retired))
 }
 
 // names exchanges the names of indexes, constraints and statistics. What has

@@ -216,11 +216,11 @@ func list(row string, names []string) string {
 // them in one transaction with a lock_timeout. They rewrite no rows.
 func (p Pair) Expand() []string {
 	table, mark := p.Relation(), quote(p.Mark)
-	// DEFAULT NULL overrides the default of a domain.
+	// DEFAULT NULL overrides the default of a domain, until cutover.
 	shadow := strings.TrimRight(fmt.Sprintf("%s %s %s", quote(p.Shadow), p.Expressions.NewType, p.Expressions.NewCollation), " ")
 	return []string{
 		fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s DEFAULT NULL, ADD COLUMN %s boolean DEFAULT true", table, shadow, mark),
-		fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP DEFAULT, ALTER COLUMN %s DROP DEFAULT", table, quote(p.Shadow), mark),
+		fmt.Sprintf("ALTER TABLE %s ALTER COLUMN %s DROP DEFAULT", table, mark),
 		p.Before().CreateFunction(),
 		fmt.Sprintf("CREATE TRIGGER %s BEFORE INSERT OR UPDATE ON %s FOR EACH ROW EXECUTE FUNCTION %s()", quote(p.Trigger()), table, p.function()),
 	}

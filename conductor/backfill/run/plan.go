@@ -93,7 +93,7 @@ func MakePlan(ctx context.Context, conn *pgx.Conn, j *job.Job) (*Plan, error) {
 	if p.Pair.Expressions, err = dualwrite.Normalize(ctx, conn, p.Pair, j.Type, j.Up, j.Down); err != nil {
 		return p, err
 	}
-	moved, err := dependantsPlan(ctx, conn, table, dependants.Target{Type: p.Pair.Expressions.NewType, Up: p.Pair.Expressions.Up})
+	moved, err := dependantsPlan(ctx, conn, table, target(p.Pair))
 	if err != nil {
 		return p, err
 	}
@@ -115,7 +115,7 @@ func MakePlan(ctx context.Context, conn *pgx.Conn, j *job.Job) (*Plan, error) {
 
 // phases returns the statements of each phase.
 func phases(p dualwrite.Pair, table *catalog.Table, moved *dependants.Plan) ([]Phase, error) {
-	preview := func(d dependants.Direction) ([]string, error) { return dependants.Preview(table, d) }
+	preview := func(d dependants.Direction) ([]string, error) { return dependants.Preview(table, target(p), d) }
 	forth, err := swapStatements(p, true, preview)
 	if err != nil {
 		return nil, err

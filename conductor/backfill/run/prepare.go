@@ -8,6 +8,7 @@ import (
 
 	"muniment.dev/muniment/conductor/backfill/catalog"
 	"muniment.dev/muniment/conductor/backfill/dependants"
+	"muniment.dev/muniment/conductor/backfill/dualwrite"
 )
 
 // prepare creates what the new column needs before it takes the name, such as
@@ -41,8 +42,11 @@ func (r *Runner) dependants(ctx context.Context, conn *pgx.Conn) (*dependants.Pl
 	return dependantsPlan(ctx, conn, table, r.target())
 }
 
-func (r *Runner) target() dependants.Target {
-	return dependants.Target{Type: r.plan.Pair.Expressions.NewType, Up: r.plan.Pair.Expressions.Up}
+func (r *Runner) target() dependants.Target { return target(r.plan.Pair) }
+
+// target describes the new column to the package of dependants.
+func target(p dualwrite.Pair) dependants.Target {
+	return dependants.Target{Type: p.Expressions.NewType, Up: p.Expressions.Up}
 }
 
 func dependantsPlan(ctx context.Context, conn *pgx.Conn, table *catalog.Table, target dependants.Target) (plan *dependants.Plan, err error) {

@@ -90,7 +90,7 @@ func (r *Runner) swapChange(forth bool) (cutover.Change, exchange) {
 		if err != nil {
 			return err
 		}
-		statements, err := swapStatements(r.plan.Pair, forth, func(d dependants.Direction) ([]string, error) { return dependants.Swap(ctx, tx, table, d) })
+		statements, err := swapStatements(r.plan.Pair, forth, func(d dependants.Direction) ([]string, error) { return dependants.Swap(ctx, tx, table, r.target(), d) })
 		if err != nil {
 			return err
 		}
