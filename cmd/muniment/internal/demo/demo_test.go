@@ -197,12 +197,41 @@ func (s *seeded) checkContents() {
 			s.Errorf("budget %s: %d spends, claimed %s, checked %s", b.Name, b.SpendCount, b.Claimed, b.Checked)
 		}
 	}
+	s.checkBackfills(o.Backfills.Backfills)
 	first := s.entries()[0]
-	if age := s.now.Sub(first.Time.AsTime()); age < days*24*time.Hour {
-		s.Errorf("the first entry is %s old, want %d days", age, days)
+	if began := first.Time.AsTime(); !midnight(began).Equal(midnight(s.now).AddDate(0, 0, -days)) {
+		s.Errorf("the first entry is of %s, want %d days before %s", began, days, s.now)
 	}
 	if deviating := ask(s, s.client.ListEntries, &munimentv1.ListEntriesRequest{Tenant: tenant, Filter: &munimentv1.Filter{Attribute: "conformance=deviating"}}).Entries; len(deviating) > 0 {
 		s.Errorf("%d statements deviate from their definitions", len(deviating))
+	}
+}
+
+// checkBackfills checks that one backfill was stopped by the canary analysis
+// and rolled back, and that the other one was finished after the gate's pass.
+func (s *seeded) checkBackfills(all []*munimentv1.Backfill) {
+	s.Helper()
+	want := map[string]struct{ done, last, gate string }{
+		"Customer": {"10%", "rollback", ""},
+		"Order":    {"100%", "finish", "blocked pass"},
+	}
+	if len(all) != len(want) {
+		s.Errorf("%d backfills, want %d", len(all), len(want))
+	}
+	for _, b := range all {
+		w := want[b.Entity]
+		about := ask(s, s.portal.GetArtifact, &munimentv1.GetArtifactRequest{Tenant: tenant, Digest: "sha256:" + b.Job.Digest["sha256"]})
+		var gate []string
+		for _, d := range about.Decisions {
+			gate = append([]string{d.Decision}, gate...)
+		}
+		if done := fmt.Sprintf("%g%%", b.Percent); done != w.done || b.Steps[0].Step != w.last || b.Steps[0].Result != "succeeded" || strings.Join(gate, " ") != w.gate {
+			s.Errorf("backfill of %s: %s done, last step %s %s, decisions %q, want %v", b.Entity, done, b.Steps[0].Step, b.Steps[0].Result, gate, w)
+		}
+		file, err := jobs.ReadFile("backfills/" + b.Job.Name)
+		if err != nil || digest(string(file)) != b.Job.Digest["sha256"] {
+			s.Errorf("backfill of %s: %s is not the file of the job: %v", b.Entity, b.Job.Name, err)
+		}
 	}
 }
 

@@ -44,6 +44,7 @@ func (c *company) story(now time.Time) []step {
 	steps = append(steps, c.findings(day, ago)...)
 	steps = append(steps, c.exceptions(day, ago)...)
 	steps = append(steps, c.exports(day)...)
+	steps = append(steps, c.backfills(day)...)
 	return inOrder(steps)
 }
 
