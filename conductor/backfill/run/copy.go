@@ -286,17 +286,11 @@ func (c *copier) rate() float64 {
 
 // reported reports whether too many checkpoints are not in the ledger yet.
 func (c *copier) reported(ctx context.Context) (waiting bool, err error) {
-	steps, err := state.Unacknowledged(ctx, c.requests.conn, c.Job.Name, 1000)
-	n := 0
-	for _, s := range steps {
-		if s.Kind == record.KindCheckpoint {
-			n++
-		}
-	}
+	all, checkpoints, err := state.CountUnacknowledged(ctx, c.requests.conn, c.Job.Name, record.KindCheckpoint)
 	if err == nil {
-		c.Metrics.Outbox(len(steps), n)
+		c.Metrics.Outbox(all, checkpoints)
 	}
-	return n > c.Job.Checkpoint.MaxUnreported, err
+	return checkpoints > c.Job.Checkpoint.MaxUnreported, err
 }
 
 func (c *copier) show(reason string) {

@@ -46,9 +46,6 @@ type StatusValidation struct {
 	Differences int64     `json:"differences"`
 }
 
-// maxUnacknowledged bounds the number of entries that a status counts.
-const maxUnacknowledged = 10_000
-
 // ReadStatus reads the state of a job. It does not need the hold of the job.
 func ReadStatus(ctx context.Context, o Options) (*Status, error) {
 	conn, err := o.Connect(ctx)
@@ -72,13 +69,13 @@ func ReadStatus(ctx context.Context, o Options) (*Status, error) {
 	if err != nil && !errors.As(err, &corrupt) {
 		return nil, err
 	}
-	open, err := state.Unacknowledged(ctx, conn, o.Job.Name, maxUnacknowledged)
+	open, _, err := state.CountUnacknowledged(ctx, conn, o.Job.Name, record.KindCheckpoint)
 	if err != nil {
 		return nil, err
 	}
 	s := &Status{
 		Job: row.Name, SHA256: row.Digest, Phase: row.Phase, Holder: row.Holder, Visited: position.Visited, Written: position.Written,
-		Estimate: max(plan.Estimates.Rows, position.Visited), Unacknowledged: len(open), Next: next[row.Phase],
+		Estimate: max(plan.Estimates.Rows, position.Visited), Unacknowledged: open, Next: next[row.Phase],
 	}
 	switch row.Phase {
 	case state.Copied, state.Cutover, state.Finished:

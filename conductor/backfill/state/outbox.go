@@ -86,6 +86,14 @@ func Unacknowledged(ctx context.Context, db Querier, job string, limit int) ([]S
 	return steps(ctx, db, "SELECT "+stepColumns+" FROM muniment_conductor.outbox WHERE job = $1 AND acknowledged IS NULL ORDER BY seq LIMIT $2", job, limit)
 }
 
+// CountUnacknowledged counts the entries without an acknowledgement, and those
+// of them that are of a kind.
+func CountUnacknowledged(ctx context.Context, db Querier, job, kind string) (all, ofKind int, err error) {
+	err = db.QueryRow(ctx, "SELECT count(*), count(*) FILTER (WHERE kind = $2) FROM muniment_conductor.outbox WHERE job = $1 AND acknowledged IS NULL",
+		job, kind).Scan(&all, &ofKind)
+	return all, ofKind, err
+}
+
 // Steps returns the entries after a sequence number, at most limit.
 func Steps(ctx context.Context, db Querier, job string, after int64, limit int) ([]Step, error) {
 	return steps(ctx, db, "SELECT "+stepColumns+" FROM muniment_conductor.outbox WHERE job = $1 AND seq > $3 ORDER BY seq LIMIT $2", job, limit, after)

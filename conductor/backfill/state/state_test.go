@@ -411,6 +411,9 @@ func TestOutbox(t *testing.T) {
 	if len(open) != 2 || open[0].Seq != 2 || string(open[0].Payload) != "revised" || open[0].Sent == nil || open[1].Sent != nil {
 		t.Errorf("unacknowledged: %+v", open)
 	}
+	if all, of, err := state.CountUnacknowledged(ctx, conn, "asset", open[0].Kind); err != nil || all != 2 || of < 1 {
+		t.Errorf("%d unacknowledged, %d of kind %s: %v", all, of, open[0].Kind, err)
+	}
 	all, err := state.Steps(ctx, conn, "asset", 0, 10)
 	must(t, err)
 	if len(all) != 3 || *all[0].Index != 40 || string(all[0].Receipt) != "r" || string(all[0].LeafHash) != "h" || all[0].Acknowledged == nil {
