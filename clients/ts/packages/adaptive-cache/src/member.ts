@@ -6,7 +6,7 @@ import { DEFAULT_LEASE } from './bus.js';
 import { CacheError, powerOfTwo, within } from './errors.js';
 import { Generations } from './generations.js';
 import { shortTags } from './name.js';
-import { limited, pause } from './wait.js';
+import { abortable, limited, pause } from './wait.js';
 
 /** The configuration of a member. Durations are in milliseconds. */
 export interface MemberOptions {
@@ -180,7 +180,7 @@ export class Member {
     if (this.#bus === undefined) return;
     for (let i = 0; i < short.length; i += MAX_MESSAGE_TAGS) {
       try {
-        await this.#bus.invalidate(short.slice(i, i + MAX_MESSAGE_TAGS), signal);
+        await abortable(signal, this.#bus.invalidate(short.slice(i, i + MAX_MESSAGE_TAGS), signal));
       } catch (cause) {
         const message = `invalidate ${short.length} tags: not confirmed by the bus: repeat it`;
         throw new CacheError('not-confirmed', message, { cause });

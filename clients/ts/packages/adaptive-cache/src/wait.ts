@@ -64,3 +64,18 @@ export async function limited<T>(
     control.signal.addEventListener('abort', settled, { once: true });
   });
 }
+
+/** Returns the result of a call, or throws when the signal is aborted. */
+export async function abortable<T>(signal: AbortSignal | undefined, call: Promise<T>): Promise<T> {
+  if (signal === undefined) return await call;
+  return await new Promise<T>((resolve, reject) => {
+    const aborted = () => {
+      reject(new Error('the call was cancelled', { cause: signal.reason }));
+    };
+    if (signal.aborted) aborted();
+    signal.addEventListener('abort', aborted, { once: true });
+    void call.then(resolve, reject).finally(() => {
+      signal.removeEventListener('abort', aborted);
+    });
+  });
+}
