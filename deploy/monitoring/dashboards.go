@@ -17,6 +17,7 @@ import (
 // their log does, so each expression counts a series of several servers once.
 var boards = map[string]*board{
 	"backfill": backfill,
+	"cache":    cache,
 	"coverage": {
 		title:       "Attestation coverage",
 		description: "Attested artifacts among the inventoried ones, the reasons of gaps, and the age of the inventories. A share without a value is undecided.",

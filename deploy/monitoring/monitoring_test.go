@@ -106,6 +106,7 @@ func TestWithPrometheus(t *testing.T) {
 	t.Cleanup(ledger.Close)
 	recordGaps(t, ledger)
 	copying := startBackfill(t, ledger)
+	cached := startCache(t)
 	to := &receiver{alerts: make(chan string, 1024)}
 	hook := httptest.NewServer(to)
 	t.Cleanup(hook.Close)
@@ -113,12 +114,13 @@ func TestWithPrometheus(t *testing.T) {
 	// the unit tests cover how long a condition must last
 	rules := regexp.MustCompile(`(?m)^ +for: .*\n`).ReplaceAllString(read(t, "rules.yaml"), "")
 	rules = strings.ReplaceAll(rules, "muniment_backfill_progress_timestamp_seconds) > 300", "muniment_backfill_progress_timestamp_seconds) > 1")
+	rules = strings.NewReplacer("wait_seconds_bucket[15m]", "wait_seconds_bucket[5s]", "wait_seconds_count[15m])) >= 100", "wait_seconds_count[5s])) >= 10").Replace(rules)
 	path := filepath.Join(dir, "rules.yaml")
 	if err := os.WriteFile(path, []byte(rules), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx := context.Background()
-	rig, err := promrig.Start(ctx, promrig.Config{Dir: dir, Target: strings.TrimPrefix(ledger.URL, "http://"), Token: ledger.Operator, Backfill: copying.address, Rules: path, Webhook: hook.URL})
+	rig, err := promrig.Start(ctx, promrig.Config{Dir: dir, Target: strings.TrimPrefix(ledger.URL, "http://"), Token: ledger.Operator, Backfill: copying.address, Cache: cached.address, Rules: path, Webhook: hook.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -130,6 +132,7 @@ func TestWithPrometheus(t *testing.T) {
 	}
 	report(t, ledger)
 	fireBackfill(t, rig, copying)
+	cached.regress(t, rig)
 	if err := rig.Await(ctx, `sum(increase(muniment_verification_reports_total{verdict="not-verified"}[15m])) >= 5`); err != nil {
 		t.Fatal(err)
 	}
@@ -146,6 +149,7 @@ func TestWithPrometheus(t *testing.T) {
 		t.Error("no panels")
 	}
 	wanted := map[string]bool{
+		"firing MunimentCacheP99Regression: Reads of product wait longer for the origin than in the last day":                                   true,
 		"firing MunimentBackfillStalled: The backfill asset-size copies no rows":                                                                true,
 		"firing MunimentBackfillBelowThreshold: The latest checkpoint of the backfill asset-size did not pass: its score is 66.67%":             true,
 		"firing MunimentFindingsPastSLA: Findings past their deadline: 1":                                                                       true,

@@ -31,6 +31,10 @@ type Config struct {
 	// backfill. It is scraped every second as the job muniment-backfill.
 	Backfill string
 
+	// Cache, if not empty, is the host and port of a service with an adaptive
+	// cache. It is scraped every second as the job cache.
+	Cache string
+
 	Rules   string // path of a file with alerts
 	Webhook string // URL that receives the alerts
 }
@@ -91,10 +95,12 @@ func (c *Config) write(manager string) error {
 	scrape := targets(c.Target)
 	scrape[0]["job_name"] = "muniment"
 	scrape[0]["authorization"] = object{"credentials": c.Token}
-	if c.Backfill != "" {
-		more := targets(c.Backfill)
-		more[0]["job_name"] = "muniment-backfill"
-		scrape = append(scrape, more...)
+	for job, host := range map[string]string{"muniment-backfill": c.Backfill, "cache": c.Cache} {
+		if host != "" {
+			more := targets(host)
+			more[0]["job_name"] = job
+			scrape = append(scrape, more...)
+		}
 	}
 	for name, config := range map[string]object{
 		"prometheus.yaml": {

@@ -50,6 +50,13 @@ var metrics = []metric{
 	counter("prefetches_total", "Loads of edges.", func(s adaptivecache.Stats) uint64 { return s.Prefetches }),
 	counter("omitted_total", "Refreshes and prefetches that had no place.", func(s adaptivecache.Stats) uint64 { return s.Omitted }),
 	counter("rejected_total", "Results not stored because of an invalidation.", func(s adaptivecache.Stats) uint64 { return s.Rejected }),
+	counter("bypassed_total", "Misses while the cache was switched off.", func(s adaptivecache.Stats) uint64 { return s.Bypassed }),
+	counter("refused_total", "Misses that found an entry which they were not allowed to use.", func(s adaptivecache.Stats) uint64 { return s.Refused }),
+	counter("compared_total", "Loaded values that were compared with the entry in memory.", func(s adaptivecache.Stats) uint64 { return s.Compared }),
+	counter("differed_total", "Of these, values that had changed without an invalidation.", func(s adaptivecache.Stats) uint64 { return s.Differed }),
+	counter("ttl_raised_total", "Times lifetimes became longer.", func(s adaptivecache.Stats) uint64 { return s.TTLRaised }),
+	counter("ttl_lowered_total", "Times lifetimes became shorter.", func(s adaptivecache.Stats) uint64 { return s.TTLLowered }),
+	gauge("enabled", "Whether the cache is switched on.", func(s adaptivecache.Stats) float64 { return truth(s.Enabled) }),
 	gauge("entries", "Entries in memory.", func(s adaptivecache.Stats) float64 { return float64(s.Entries) }),
 	gauge("weight", "Weight of the entries in memory.", func(s adaptivecache.Stats) float64 { return float64(s.Weight + s.HotWeight) }),
 	gauge("hot_keys", "Keys whose entries are not evicted.", func(s adaptivecache.Stats) float64 { return float64(s.Hot) }),
@@ -59,7 +66,15 @@ var metrics = []metric{
 	gauge("load_p99_seconds", "99 % quantile of the duration of recent loads.", func(s adaptivecache.Stats) float64 { return seconds(s.P99Micros) }),
 }
 
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 var (
+	waits    = prometheus.NewDesc(namespace+"wait_seconds", "How long reads waited for the origin, 0 for hits.", []string{"resolver"}, nil)
 	attached = prometheus.NewDesc(namespace+"attached", "Whether the member of the bus holds a lease.", nil, nil)
 	flushes  = prometheus.NewDesc(namespace+"flushes_total", "Times the member dropped everything.", nil, nil)
 	applied  = prometheus.NewDesc(namespace+"invalidations_total", "Invalidations that the member has applied.", nil, nil)
@@ -81,6 +96,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 	out <- attached
 	out <- flushes
 	out <- applied
+	out <- waits
 	for _, m := range metrics {
 		out <- m.desc
 	}
@@ -89,11 +105,7 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) {
 // Collect implements [prometheus.Collector].
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	s := c.member.Stats()
-	up := 0.0
-	if s.Attached {
-		up = 1
-	}
-	out <- prometheus.MustNewConstMetric(attached, prometheus.GaugeValue, up)
+	out <- prometheus.MustNewConstMetric(attached, prometheus.GaugeValue, truth(s.Attached))
 	out <- prometheus.MustNewConstMetric(flushes, prometheus.CounterValue, float64(s.Flushes))
 	out <- prometheus.MustNewConstMetric(applied, prometheus.CounterValue, float64(s.Invalidations))
 	for resolver, cache := range c.caches {
@@ -101,5 +113,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		for _, m := range metrics {
 			out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.of(stats), resolver)
 		}
+		buckets := map[float64]uint64{}
+		for limit, n := range stats.Waits.Cumulative() {
+			buckets[limit.Seconds()] = n
+		}
+		out <- prometheus.MustNewConstHistogram(waits, stats.Waits.Reads(), stats.Waits.Sum().Seconds(), buckets, resolver)
 	}
 }

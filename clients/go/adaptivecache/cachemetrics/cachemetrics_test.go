@@ -32,16 +32,16 @@ func TestCollector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]float64{"adaptive_cache_attached": 1, "adaptive_cache_hits_total": 9, "adaptive_cache_loads_total": 1, "adaptive_cache_entries": 1}
+	want := map[string]float64{"adaptive_cache_attached": 1, "adaptive_cache_hits_total": 9, "adaptive_cache_loads_total": 1, "adaptive_cache_entries": 1, "adaptive_cache_wait_seconds": 10}
 	for _, family := range families {
 		m := family.GetMetric()[0]
-		value := m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		value := m.GetGauge().GetValue() + m.GetCounter().GetValue() + float64(m.GetHistogram().GetSampleCount())
 		if w, ok := want[family.GetName()]; ok && w != value {
 			t.Errorf("%s is %v, want %v", family.GetName(), value, w)
 		}
 		delete(want, family.GetName())
 	}
-	if len(want) > 0 || len(families) != len(metrics)+3 {
+	if len(want) > 0 || len(families) != len(metrics)+4 {
 		t.Errorf("%d families, without %v", len(families), want)
 	}
 }
