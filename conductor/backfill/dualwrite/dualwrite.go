@@ -162,7 +162,7 @@ func (s Side) CreateFunction() string {
 		"{P}", s.Primary, "{S}", s.Secondary, "{M}", mark,
 		"{P changed}", differ("OLD."+s.Primary, "NEW."+s.Primary),
 		"{S changed}", differ("OLD."+s.Secondary, "NEW."+s.Secondary),
-		"{no input changed}", inputs,
+		"{no input changed}", inputs, "{agree}", s.Agrees("NEW"),
 		"{forward}", s.Forward("NEW"), "{backward}", s.Backward("NEW"),
 	).Replace(function)
 	tag := "$muniment$"
@@ -183,7 +183,7 @@ BEGIN
     IF OLD.{M} AND NEW.{M} IS NULL THEN
       RETURN NEW; -- the copy
     END IF;
-    IF {S changed} THEN
+    IF {S changed} AND (OLD.{M} OR NEW.{M} IS NOT TRUE) THEN
       NEW.{P} := {backward};
       NEW.{M} := NULL;
       RETURN NEW;
@@ -192,10 +192,16 @@ BEGIN
       NEW.{M} := NULL;
       RETURN NEW;
     END IF;
-  ELSIF TG_OP = 'INSERT' AND NEW.{P} IS NULL AND NEW.{S} IS NOT NULL THEN
-    NEW.{P} := {backward};
-    NEW.{M} := NULL;
-    RETURN NEW;
+  ELSIF TG_OP = 'INSERT' AND NEW.{S} IS NOT NULL THEN
+    IF {agree} THEN
+      NEW.{M} := NULL; -- such as a row that moves to another partition
+      RETURN NEW;
+    END IF;
+    IF NEW.{P} IS NULL THEN
+      NEW.{P} := {backward};
+      NEW.{M} := NULL;
+      RETURN NEW;
+    END IF;
   END IF;
   NEW.{S} := {forward};
   NEW.{M} := NULL;

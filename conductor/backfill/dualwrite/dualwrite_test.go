@@ -179,6 +179,7 @@ func TestUpdate(t *testing.T) {
 		{"nothing", "UPDATE t SET v = v WHERE id = 2", "2|20|20|-|-", "2|20|20|-|-"},
 		{"mark false", "UPDATE t SET v__todo = false WHERE id = 2", "2|20|20|-|-", "2|20|20|-|-"},
 		{"mark", "UPDATE t SET v__todo = true WHERE id = 2", "2|20|20|-|-", "2|20| 20|-|-"},
+		{"all columns as they were before the copy", "UPDATE t SET v = v, {S} = NULL, v__todo = true, other = 'x' WHERE id = 2", "2|20|20|-|x", "2|20| 20|-|x"},
 		{"marked, primary", "UPDATE t SET v = '5' WHERE id = 1", "1|5|5|-|-", ""},
 		{"marked, primary and mark", "UPDATE t SET v = '5', v__todo = NULL WHERE id = 1", "1|5|5|-|-", ""},
 		{"marked, copy", "UPDATE t SET {S} = 10, v__todo = NULL WHERE id = 1", "1|10|10|-|-", ""},

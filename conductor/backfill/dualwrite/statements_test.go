@@ -71,6 +71,24 @@ func TestPartitions(t *testing.T) {
 	d.want("SELECT string_agg(v, ' ' ORDER BY id) FROM t", "2 4 60 8 100 12 14 8")
 }
 
+// TestMovedRows checks that rows keep both values when they move to another
+// partition, which is an INSERT there: NULL with a transformation that replaces
+// it, and a value that was written to the secondary column.
+func TestMovedRows(t *testing.T) {
+	d := newDatabase(t, `CREATE TABLE t (id int, part int, v int, PRIMARY KEY (part, id)) PARTITION BY LIST (part);
+		CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1); CREATE TABLE t2 PARTITION OF t FOR VALUES IN (2);
+		INSERT INTO t VALUES (1, 1, NULL), (2, 1, 5), (3, 1, 6), (4, 1, 7)`)
+	p := d.normalized(pair(), "bigint", "coalesce(v, 0) * 100", "(v / 100)::int")
+	d.transaction(p.Expand())
+	d.copyAll(p)
+	d.exec("UPDATE t SET v__new = 555 WHERE id = 2")
+	d.exec("UPDATE t SET part = 2 WHERE id < 3", "UPDATE t SET part = 2, v = NULL WHERE id = 3", "UPDATE t SET part = 2, v__new = 777 WHERE id = 4")
+	d.want("SELECT id, v, v__new, v__todo FROM t ORDER BY id", "1|-|0|-\n2|5|555|-\n3|-|0|-\n4|7|777|-")
+	d.transaction(swap(p))
+	d.exec("UPDATE t SET part = 1") // a secondary NULL looks like that of any INSERT
+	d.want("SELECT id, v__old, v, v__todo FROM t ORDER BY id", "1|0|0|-\n2|5|555|-\n3|0|0|-\n4|7|777|-")
+}
+
 // TestHostileSession writes from a session without rights to the schema of the
 // functions, whose search path replaces operators and functions.
 func TestHostileSession(t *testing.T) {
