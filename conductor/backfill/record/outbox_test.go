@@ -17,6 +17,8 @@ type outbox struct {
 	receipts map[uint64]record.Receipt
 	sealed   map[uint64][]byte
 	fails    error // of the next Acknowledge
+	lost     int   // calls of Next that fail, as while a database fails over
+	over     error // of every call of Next
 }
 
 func newOutbox() *outbox {
@@ -36,6 +38,13 @@ func (o *outbox) put(drafts ...record.Draft) uint64 {
 func (o *outbox) Next(context.Context) (record.Item, bool, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.over != nil {
+		return record.Item{}, false, o.over
+	}
+	if o.lost > 0 {
+		o.lost--
+		return record.Item{}, false, errors.New("the connection was lost")
+	}
 	for _, item := range o.items {
 		if _, ok := o.receipts[item.Seq]; ok {
 			continue

@@ -12,6 +12,7 @@ import (
 	"context"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 
@@ -62,6 +63,10 @@ type Receipt struct {
 	Payload  []byte // as it was sent, with its references
 	Receipt  []byte // in the detached form
 }
+
+// ErrTakenOver is wrapped by the errors of an Outbox that belongs to another
+// process now.
+var ErrTakenOver = errors.New("another process sends the entries of the job")
 
 // An Outbox keeps the entries of one run. Its methods are called by one
 // goroutine at a time.

@@ -195,8 +195,9 @@ func (s *Sender) Await(ctx context.Context) error {
 }
 
 // Run sends the items of the outbox as they come, until the context ends. A
-// value from wake starts it at once. It returns an error only if the outbox
-// fails, or a receipt is not verified.
+// value from wake starts it at once. It returns an error only if another
+// process has taken over the outbox, or a receipt is not verified. Other
+// failures of the outbox are repeated, because its database can fail over.
 func (s *Sender) Run(ctx context.Context, wake <-chan struct{}) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -218,7 +219,7 @@ func (s *Sender) Run(ctx context.Context, wake <-chan struct{}) error {
 			continue
 		case fault == Refused:
 			wait = s.o.MaxWait
-		case fault != Unreachable:
+		case fault == NotVerified || errors.Is(err, ErrTakenOver):
 			return err
 		case n > 0:
 			wait = firstWait

@@ -223,6 +223,25 @@ func (l *losing) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, err
 }
 
+// TestLostOutbox checks that entries are sent after the database of the outbox
+// was unreachable, and no longer after another process has taken over.
+func TestLostOutbox(t *testing.T) {
+	r, o := newRig(t), newOutbox()
+	fill(t, o)
+	o.lost = 3
+	options := r.options(o)
+	sent := 0
+	options.Observe = func(record.Attempt) {
+		sent++
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.over = fmt.Errorf("next: %w", record.ErrTakenOver)
+	}
+	if err := r.sender(options).Run(patient(t), nil); !errors.Is(err, record.ErrTakenOver) || sent != 1 {
+		t.Errorf("the sender ended with %v after %d entries, want 1", err, sent)
+	}
+}
+
 // TestLostAnswers loses every other answer of the ledger, and the first receipt
 // on its way into the outbox.
 func TestLostAnswers(t *testing.T) {

@@ -171,7 +171,11 @@ func (o *outbox) use(ctx context.Context, f func(*pgx.Conn) error) error {
 		}
 		o.conn = conn
 	}
-	return f(o.conn)
+	err := f(o.conn)
+	if errors.Is(err, state.ErrFenced) {
+		return fmt.Errorf("%w: %w", record.ErrTakenOver, err)
+	}
+	return err
 }
 
 // Next implements record.Outbox.
