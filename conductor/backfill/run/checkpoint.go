@@ -80,7 +80,10 @@ func (c *copier) checkpoint(ctx context.Context, percent float64, to []string) (
 		return err
 	}
 	c.Metrics.Judged(report)
-	c.next, c.from, c.counted = c.after(percent), to, 0
+	c.next = c.after(percent)
+	if proven(report) {
+		c.from, c.counted = to, 0
+	}
 	if err := c.reload(ctx); err != nil {
 		return err
 	}

@@ -2,11 +2,14 @@ package run
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
+	"muniment.dev/muniment/conductor/backfill/aca"
 	"muniment.dev/muniment/conductor/backfill/copying"
 	"muniment.dev/muniment/conductor/backfill/cutover"
 	"muniment.dev/muniment/conductor/backfill/job"
@@ -31,7 +34,11 @@ func (r *Runner) Copy(ctx context.Context) (err error) {
 		if r.ExitPaused {
 			return ErrPaused
 		}
-	case state.Copied, state.Cutover:
+	case state.Copied:
+		if done, err := r.judged(ctx); done || err != nil {
+			return err
+		}
+	case state.Cutover:
 		return nil
 	default:
 		return &state.TransitionError{Phase: r.row.Phase, Action: state.Complete}
@@ -41,6 +48,9 @@ func (r *Runner) Copy(ctx context.Context) (err error) {
 		return err
 	}
 	defer c.close()
+	if r.row.Phase == state.Copied {
+		return c.ended(ctx, c.last(ctx))
+	}
 	err = copying.Run(ctx, copying.Config{
 		Pair: r.plan.Pair, Key: r.plan.Key, Table: r.row.Table, Replica: r.plan.Replica,
 		Target: r.Job.Copy.Target, First: r.Job.Copy.Chunk, Most: r.Job.Copy.Most, Rate: float64(r.Job.Copy.MaxRate),
@@ -51,16 +61,35 @@ func (r *Runner) Copy(ctx context.Context) (err error) {
 			err = c.last(ctx)
 		}
 	}
+	return c.ended(ctx, err)
+}
+
+// ended saves the account of a copy that has ended, and rolls back if that is
+// its result.
+func (c *copier) ended(ctx context.Context, err error) error {
 	if err == nil || errors.Is(err, ErrNotPassed) || errors.Is(err, ErrPaused) || errors.Is(err, errRollBack) {
 		err = errors.Join(err, c.saveNow(ctx))
 	}
 	if !errors.Is(err, errRollBack) {
 		return err
 	}
-	if err := r.Rollback(ctx, c.why, false); err != nil {
+	if err := c.Rollback(ctx, c.why, false); err != nil {
 		return err
 	}
 	return ErrRolledBack
+}
+
+// judged reports whether the checkpoint at 100 % was taken. A process can end
+// after the last row was copied, and before this checkpoint. The error is
+// ErrNotPassed if it did not pass.
+func (r *Runner) judged(ctx context.Context) (bool, error) {
+	taken, err := state.Checkpoints(ctx, r.conn, r.Job.Name)
+	if n := len(taken); err != nil || n == 0 || taken[n-1].Percent < 100 {
+		return false, err
+	} else if !taken[n-1].Passed {
+		return true, ErrNotPassed
+	}
+	return true, nil
 }
 
 // expand creates the objects in the database.
@@ -159,8 +188,8 @@ type copier struct {
 	limit    float64   // share of the rate after a checkpoint below the threshold
 	reason   string    // of the latest slowdown
 	next     float64   // percent of the next checkpoint
-	from     []string  // key of the latest checkpoint
-	counted  int64     // rows since the latest checkpoint
+	from     []string  // key of the latest checkpoint whose data checks have passed
+	counted  int64     // rows since then
 	position state.Position
 	why      string // of a rollback
 }
@@ -178,8 +207,10 @@ func (r *Runner) newCopier(ctx context.Context) (*copier, error) {
 		return nil, err
 	}
 	if n := len(taken); n > 0 {
-		c.next, c.from = c.after(taken[n-1].Percent), taken[n-1].To
-		c.counted = position.Visited - taken[n-1].Visited
+		c.next = c.after(taken[n-1].Percent)
+	}
+	if err := c.since(taken); err != nil {
+		return nil, err
 	}
 	if c.requests, err = r.newRequests(ctx); err != nil {
 		return nil, err
@@ -204,6 +235,33 @@ func (c *copier) close() {
 	if c.requests != nil {
 		c.requests.close()
 	}
+}
+
+// since finds the range of the next checkpoint. It begins after the latest
+// checkpoint whose data checks have passed, so that a range which failed is
+// checked again.
+func (c *copier) since(taken []state.Checkpoint) error {
+	c.from, c.counted = nil, c.position.Visited
+	for _, t := range slices.Backward(taken) {
+		var report aca.Report
+		if err := json.Unmarshal(t.Report, &report); err != nil {
+			return fmt.Errorf("read checkpoint %d in the state: %w", t.Number, err)
+		}
+		if proven(&report) && len(t.To) > 0 {
+			c.from, c.counted = t.To, max(0, c.position.Visited-t.Visited)
+			break
+		}
+	}
+	if c.position.Pass > 1 {
+		// Rows behind the earlier checkpoints were marked when these were taken.
+		c.from, c.counted = nil, 0
+	}
+	return nil
+}
+
+// proven reports whether all data checks of a report have passed.
+func proven(r *aca.Report) bool {
+	return !slices.ContainsFunc(r.Results, func(x aca.Result) bool { return x.Kind == aca.Data && x.Result != aca.Pass })
 }
 
 // after returns the percentage of the checkpoint after one.
@@ -363,16 +421,16 @@ func (c *copier) last(ctx context.Context) error {
 		return err
 	}
 	c.windows.abandon()
+	if c.position.Pass > 1 {
+		c.from, c.counted = nil, 0 // see since
+	}
 	if err := c.checkpoint(ctx, 100, nil); err != nil {
 		return err
 	}
 	if _, err := c.reported(ctx); err != nil {
 		return err
 	}
-	taken, err := state.Checkpoints(ctx, c.conn, c.Job.Name)
-	if err == nil && len(taken) > 0 && !taken[len(taken)-1].Passed {
-		err = ErrNotPassed
-	}
+	_, err := c.judged(ctx)
 	return err
 }
 

@@ -2,6 +2,8 @@ package run_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -88,6 +90,13 @@ func TestPlannedStatements(t *testing.T) {
 		func() error { _, err := runner.Validate(ctx, false); return err },
 		func() error { _, err := runner.Cutover(ctx, false); return err },
 		func() error { return runner.Rollback(ctx, "test", false) },
+		func() error {
+			var missing *run.NotReadyError
+			if _, err := runner.Cutover(ctx, false); !errors.As(err, &missing) {
+				return fmt.Errorf("cutover with the validation before the rollback: %v", err)
+			}
+			return nil
+		},
 		func() error { _, err := runner.Validate(ctx, false); return err },
 		func() error { _, err := runner.Cutover(ctx, false); return err },
 		func() error { return runner.Finish(ctx) },

@@ -19,11 +19,17 @@ func (r *Runner) prepare(ctx context.Context) error {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	plan, err := r.dependants(ctx, conn)
+	table, err := readTable(ctx, conn, r.plan.Pair)
 	if err != nil {
 		return err
 	}
-	if blocked := catalog.Blocked(plan.Findings); len(blocked) > 0 {
+	plan, err := dependantsPlan(ctx, conn, table, r.target())
+	if err != nil {
+		return err
+	}
+	// The table can have changed since the plan, such as by a trigger that
+	// fires after that of the dual write.
+	if blocked := catalog.Blocked(append(table.Findings(), plan.Findings...)); len(blocked) > 0 {
 		return &BlockedError{blocked}
 	}
 	patience := dependants.Patience{LockTimeout: r.Job.Cutover.LockTimeout, Attempts: r.Job.Cutover.Attempts}

@@ -143,6 +143,9 @@ func (r *Runner) throttled(ctx context.Context, tx *state.Tx, q state.Request) e
 	if err := json.Unmarshal(q.Details, &details); err != nil {
 		return err
 	}
+	if details == nil { // null
+		details = map[string]any{}
+	}
 	details["by"] = q.By
 	intent, err := r.intent(ctx, tx, record.Throttle, details)
 	if err != nil {
@@ -177,10 +180,10 @@ func Request(ctx context.Context, o Options, action string, thresholds map[throt
 	if action == AskRollback {
 		return r.Rollback(ctx, "requested by "+o.Actor, false)
 	}
-	if err := r.setThresholds(ctx, r.conn, thresholds); err != nil {
-		return err
-	}
 	err = r.within(ctx, func(tx *state.Tx) error {
+		if err := r.setThresholds(ctx, tx, thresholds); err != nil {
+			return err
+		}
 		switch action {
 		case AskPause:
 			return r.move(ctx, tx, state.Pause, record.Pause, r.Actor, nil)
@@ -223,10 +226,15 @@ func ask(ctx context.Context, o Options, action string, thresholds map[throttle.
 	if err := state.Listen(ctx, conn); err != nil {
 		return err
 	}
-	if err := o.setThresholds(ctx, conn, thresholds); err != nil {
+	var id int64
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
+		// In one transaction, so that no limit is in force without its entry.
+		if err := o.setThresholds(ctx, tx, thresholds); err != nil {
+			return err
+		}
+		id, err = state.Ask(ctx, tx, o.Job.Name, action, o.Actor, thresholds)
 		return err
-	}
-	id, err := state.Ask(ctx, conn, o.Job.Name, action, o.Actor, thresholds)
+	})
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -51,6 +52,9 @@ func (r *Runner) Cutover(ctx context.Context, force bool) (done cutover.Outcome,
 	r.Watch.Event("gate", decision)
 	change, swap := r.swapChange(true)
 	outcome, err := r.perform(ctx, change, swap, state.CutOver, force, func(tx *state.Tx, details map[string]any) error {
+		if now := r.Now(); !now.Before(decision.ValidUntil) {
+			return fmt.Errorf("the decision of the gate was valid until %s, and the table was not locked before: repeat the cutover", decision.ValidUntil.UTC().Format(time.RFC3339))
+		}
 		details["gate"] = decision
 		_, err := r.outcome(ctx, tx, record.Outcome{Result: record.Succeeded, Intent: intent, Step: record.Step{Name: record.Cutover}}, details)
 		return err
@@ -66,6 +70,11 @@ func (r *Runner) ready(ctx context.Context) error {
 	}
 	if len(all) == 0 || all[len(all)-1].Ended == nil {
 		return &NotReadyError{"the rows were not validated since they were copied", "run conductor backfill validate"}
+	}
+	if at, err := state.Latest(ctx, r.conn, r.Job.Name, string(state.Rollback)); err != nil {
+		return err
+	} else if at != nil && !all[len(all)-1].Began.After(at.At) {
+		return &NotReadyError{"the rows were not validated since the rollback", "run conductor backfill validate"}
 	}
 	if n := all[len(all)-1].Differences; n > 0 {
 		return &NotReadyError{fmt.Sprintf("the latest validation found %d differences", n), "run conductor backfill validate --repair"}

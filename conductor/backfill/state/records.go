@@ -171,6 +171,15 @@ func Events(ctx context.Context, db Querier, job string, after int64, limit int)
 	return collect[Event](ctx, db, "SELECT id, at, what, details FROM muniment_conductor.event WHERE job = $1 AND id > $2 ORDER BY id LIMIT $3", job, after, limit)
 }
 
+// Latest returns the newest event of a name, or nil if there is none.
+func Latest(ctx context.Context, db Querier, job, what string) (*Event, error) {
+	all, err := collect[Event](ctx, db, "SELECT id, at, what, details FROM muniment_conductor.event WHERE job = $1 AND what = $2 ORDER BY id DESC LIMIT 1", job, what)
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return &all[0], nil
+}
+
 func collect[T any](ctx context.Context, db Querier, sql string, args ...any) ([]T, error) {
 	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {

@@ -1,0 +1,104 @@
+package run_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"muniment.dev/muniment/conductor/backfill/record"
+	"muniment.dev/muniment/conductor/backfill/run"
+	"muniment.dev/muniment/conductor/backfill/state"
+)
+
+// TestEndBeforeLastCheckpoint ends a runner between the copy of the last row
+// and the checkpoint at 100 %. The next one takes this checkpoint.
+func TestEndBeforeLastCheckpoint(t *testing.T) {
+	r := newRig(t, 1000, right)
+	ctx, cancel := context.WithCancel(t.Context())
+	r.options.Watch = &ending{what: "copied", end: cancel}
+	runner := r.open()
+	if err := runner.Copy(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("copy: %v, want canceled", err)
+	}
+	if err := runner.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.options.Watch = nil
+	runner = r.open()
+	if err := runner.Copy(t.Context()); err != nil || runner.Phase() != state.Copied {
+		t.Fatalf("copy: phase %s, %v", runner.Phase(), err)
+	}
+	if all := r.reports(); len(all) == 0 || !strings.HasPrefix(all[len(all)-1], "100%") {
+		t.Errorf("checkpoints %q, want one at 100%%", all)
+	}
+	n := len(r.reports())
+	if err := runner.Copy(t.Context()); err != nil || len(r.reports()) != n {
+		t.Errorf("copy again: %v, %d checkpoints, want %d", err, len(r.reports()), n)
+	}
+}
+
+// An ending watcher ends the runner at the first event of a name.
+type ending struct {
+	what string
+	end  func()
+}
+
+func (e *ending) Event(what string, _ any) {
+	if what == e.what {
+		e.end()
+	}
+}
+func (*ending) Copied(run.Progress)  {}
+func (*ending) Sent(record.Attempt)  {}
+func (*ending) Waiting(state.Holder) {}
+
+// TestFailedRange checks that a range whose data checks have failed is checked
+// again, until its rows are correct, although the job was resumed.
+func TestFailedRange(t *testing.T) {
+	r := newRig(t, 2000, transformation{"nullif(size_kb::bigint, 7) * 1024", "(size_kb / 1024)::integer"})
+	r.exec("UPDATE asset SET size_kb = 1 WHERE id > 300 AND size_kb = 7")
+	runner := r.open()
+	paused := func(checkpoints int) {
+		t.Helper()
+		if err := runner.Copy(t.Context()); !errors.Is(err, run.ErrPaused) || len(r.reports()) != checkpoints {
+			t.Fatalf("copy: %v, want paused after %d checkpoints: %q", err, checkpoints, r.reports())
+		}
+		if err := runner.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := run.Request(t.Context(), r.options, run.AskResume, nil); err != nil {
+			t.Fatal(err)
+		}
+		runner = r.open()
+	}
+	paused(1)
+	paused(2)
+	r.exec("UPDATE asset SET size_kb = 1 WHERE size_kb = 7")
+	if err := runner.Copy(t.Context()); err != nil || runner.Phase() != state.Copied {
+		t.Errorf("copy: phase %s, %v: %q", runner.Phase(), err, r.reports())
+	}
+}
+
+// TestLateTrigger checks that the table is examined again before a cutover.
+func TestLateTrigger(t *testing.T) {
+	r := newRig(t, 100, right)
+	r.permit()
+	runner := r.open()
+	if err := runner.Copy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runner.Validate(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	r.exec(`CREATE FUNCTION late() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.size_kb := 0; RETURN NEW; END';
+		CREATE TRIGGER zzzz BEFORE UPDATE ON asset FOR EACH ROW EXECUTE FUNCTION late()`)
+	var blocked *run.BlockedError
+	if _, err := runner.Cutover(t.Context(), false); !errors.As(err, &blocked) || blocked.Findings[0].Code != "late-trigger" {
+		t.Errorf("cutover with a later trigger: %v", err)
+	}
+	r.exec("DROP TRIGGER zzzz ON asset")
+	if _, err := runner.Cutover(t.Context(), false); err != nil {
+		t.Error(err)
+	}
+}
