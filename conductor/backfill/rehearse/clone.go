@@ -28,7 +28,7 @@ func makeClone(ctx context.Context, c Config) (_ *Clone, err error) {
 	}
 	config, err := pgx.ParseConfig(c.DSN)
 	if err != nil {
-		return nil, err
+		return nil, errDSN
 	}
 	who, err := findUser(c.User)
 	if err != nil {
@@ -102,7 +102,7 @@ func inspect(ctx context.Context, config *pgx.ConnConfig, dir string) (*source, 
 	}
 	var name, value string
 	if _, err = pgx.ForEachRow(rows, []any{&name, &value}, func() error {
-		s.settings = append(s.settings, fmt.Sprintf("%s = '%s'", name, strings.ReplaceAll(value, "'", "''")))
+		s.settings = append(s.settings, fmt.Sprintf("%s = '%s'", name, strings.NewReplacer("'", "''", `\`, `\\`).Replace(value)))
 		return nil
 	}); err != nil {
 		return nil, fmt.Errorf("settings of the primary: %w", err)

@@ -221,6 +221,8 @@ func (c *Clone) Connect(ctx context.Context) (*pgx.Conn, error) {
 	return pgx.ConnectConfig(ctx, c.config.Copy())
 }
 
+var errDSN = errors.New("the connection string is invalid: it must be a URL such as postgres://user@host/database, or have the form key=value")
+
 // open makes the clone, or checks the one that is named.
 func open(ctx context.Context, c Config) (*Clone, error) {
 	if c.CloneDSN == "" {
@@ -228,7 +230,7 @@ func open(ctx context.Context, c Config) (*Clone, error) {
 	}
 	config, err := pgx.ParseConfig(c.CloneDSN)
 	if err != nil {
-		return nil, fmt.Errorf("DSN of the clone: %w", err)
+		return nil, errDSN // the error could quote a password
 	}
 	clone := &Clone{config: config, kind: Named, bin: c.Bin, ssl: tlsSettings(c.CloneDSN), remove: func() error { return nil }}
 	if err := clone.checkSeparate(ctx, c.DSN); err != nil {

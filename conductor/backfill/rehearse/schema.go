@@ -101,7 +101,7 @@ func command(ctx context.Context, bin, program string, prepare func(*exec.Cmd), 
 		}
 	}
 	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Env = append(os.Environ(), env...)
+	cmd.Env = append(plain(), env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &limited{b: &stderr}
 	stdout, err := cmd.StdoutPipe()
@@ -136,6 +136,19 @@ type limited struct{ b *bytes.Buffer }
 func (l *limited) Write(p []byte) (int, error) {
 	l.b.Write(p[:min(len(p), max(64<<10-l.b.Len(), 0))])
 	return len(p), nil
+}
+
+// inherited lists the variables of this process that programs of PostgreSQL
+// get. The others can contain secrets, such as the token of the ledger, and the
+// programs run as another user.
+var inherited = []string{"PATH", "HOME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "PGSSLMODE", "PGSSLROOTCERT", "PGSSLCERT", "PGSSLKEY", "PGKRBSRVNAME"}
+
+// plain returns these variables.
+func plain() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return !strings.HasPrefix(name, "LC_") && !slices.Contains(inherited, name)
+	})
 }
 
 // environment returns the variables that connect PostgreSQL's programs. No

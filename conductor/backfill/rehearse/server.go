@@ -4,6 +4,7 @@ package rehearse
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,7 +19,10 @@ import (
 
 // An account is the system user that runs a clone. Without a credential it is
 // that of this process.
-type account struct{ credential *syscall.Credential }
+type account struct {
+	credential *syscall.Credential
+	lock       *os.File // of the folder; nil before it is created
+}
 
 // findUser returns the account of a name.
 func findUser(name string) (*account, error) {
@@ -43,7 +47,7 @@ func findUser(name string) (*account, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &account{&syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
+	return &account{credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
 }
 
 // own gives a file to the account.
@@ -57,11 +61,16 @@ func (a *account) own(path string) error {
 // maxSocket is the greatest length of the path of a socket.
 const maxSocket = 107
 
-// folder creates a private folder of the account below dir.
+// folder creates a private folder of the account below dir. It removes those of
+// processes that were killed, which contain data of the primary.
 func (a *account) folder(dir string) (string, error) {
-	path, err := os.MkdirTemp(dir, "muniment-clone-*")
+	a.sweep(cmp.Or(dir, os.TempDir()))
+	path, err := os.MkdirTemp(dir, folders)
 	if err != nil {
 		return "", err
+	}
+	if a.lock, err = lockFolder(path); err != nil {
+		return "", errors.Join(err, os.RemoveAll(path))
 	}
 	if err = a.own(path); err == nil && len(filepath.Join(path, fmt.Sprintf(".s.PGSQL.%d", socketPort))) > maxSocket {
 		err = fmt.Errorf("the path of the clone's socket is too long: %s: specify another folder", path)
@@ -70,6 +79,52 @@ func (a *account) folder(dir string) (string, error) {
 		return "", errors.Join(err, os.RemoveAll(path))
 	}
 	return path, nil
+}
+
+// folders is the pattern of the names of folders, and lockName the file that the
+// process of a folder has locked. The lock ends with the process.
+const (
+	folders  = "muniment-clone-*"
+	lockName = "lock"
+)
+
+// lockFolder locks a new folder. The file gets its name after it is locked.
+func lockFolder(path string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(path, lockName+".new"), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		err = os.Rename(f.Name(), filepath.Join(path, lockName))
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// sweep removes the folders of the account whose process has ended.
+func (a *account) sweep(dir string) {
+	uid := os.Geteuid()
+	if a.credential != nil {
+		uid = int(a.credential.Uid)
+	}
+	list, _ := filepath.Glob(filepath.Join(dir, folders)) // the pattern is valid
+	for _, path := range list {
+		info, err := os.Lstat(path)
+		if err != nil || !info.IsDir() || int(info.Sys().(*syscall.Stat_t).Uid) != uid {
+			continue
+		}
+		f, err := os.OpenFile(filepath.Join(path, lockName), os.O_RDONLY|syscall.O_NOFOLLOW, 0)
+		if err != nil {
+			continue
+		}
+		if syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			_ = os.RemoveAll(path) // the next rehearsal tries again
+		}
+		_ = f.Close()
+	}
 }
 
 // run makes a command run as the account, and end with this process.
@@ -102,6 +157,7 @@ func (s *server) start() error {
 	}
 	defer log.Close() // the server has its own descriptor
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), s.arguments()...)
+	cmd.Env = plain()
 	s.who.run(cmd)
 	// On SIGQUIT, the server ends its children, which SIGKILL would leave
 	// behind.
@@ -128,7 +184,11 @@ func (s *server) remove() error {
 			<-s.ended
 		}
 	}
-	return os.RemoveAll(s.dir)
+	err := os.RemoveAll(s.dir)
+	if s.who.lock != nil {
+		_ = s.who.lock.Close()
+	}
+	return err
 }
 
 func (s *server) log() string { return filepath.Join(s.dir, "log") }
