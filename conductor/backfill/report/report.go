@@ -137,7 +137,12 @@ func Make(in Input) (*Report, error) {
 		Format: Format, Made: in.Made.UTC(), Tenant: in.Tenant, Job: in.Job, Copy: in.Copy, Policy: string(in.Policy),
 		Rate: thin(in.Rate), Throttle: slices.Clone(in.Throttle),
 	}
+	before := uint64(0)
 	for i := range in.Entries {
+		if seq := in.Entries[i].Seq; seq != before+1 {
+			r.fault("entry %d follows entry %d: what is between them is missing", seq, before)
+		}
+		before = in.Entries[i].Seq
 		r.verify(&in.Entries[i], policy)
 	}
 	if err := r.read(); err != nil {

@@ -344,6 +344,7 @@ func TestFaults(t *testing.T) {
 		}},
 		{"another number", "the receipt is for an entry with the key", func(in *Input) { in.Entries = in.Entries[1:]; in.Entries[0].Seq = 1 }},
 		{"an outcome without its intent", "an outcome of plan without an intent", func(in *Input) { in.Entries = in.Entries[1:] }},
+		{"a missing entry", "entry 3 follows entry 1", func(in *Input) { in.Entries = append(in.Entries[:1:1], in.Entries[2:]...) }},
 		{"another job file", "about another job or run", func(in *Input) { in.Job.SHA256 = strings.Repeat("0", 64) }},
 		{"another tenant", "not verified", func(in *Input) { in.Tenant = "globex" }},
 	} {

@@ -23,6 +23,7 @@ type Step struct {
 	Differences *uint64         `json:"differences,omitempty,string"`
 	Expires     *time.Time      `json:"expires,omitempty"`
 	Details     json.RawMessage `json:"details,omitempty"`
+	Pending     bool            `json:"pending,omitempty"`  // an entry of it has no receipt
 	Intent      uint64          `json:"intentEntry,string"` // its number in Entries
 	Outcome     *uint64         `json:"outcomeEntry,omitempty,string"`
 }
@@ -129,7 +130,7 @@ func (r *reader) step(e *Recorded) error {
 	}
 	if d.Phase == "intent" {
 		r.steps[d.Step] = len(r.Steps)
-		r.Steps = append(r.Steps, Step{Name: d.Step, Actor: d.Actor, Intended: d.TS, Checkpoint: d.Checkpoint, Details: d.Details, Intent: e.Seq})
+		r.Steps = append(r.Steps, Step{Name: d.Step, Actor: d.Actor, Intended: d.TS, Checkpoint: d.Checkpoint, Details: d.Details, Intent: e.Seq, Pending: e.Status == Pending})
 		return nil
 	}
 	i, ok := r.steps[d.Step]
@@ -139,6 +140,7 @@ func (r *reader) step(e *Recorded) error {
 	}
 	delete(r.steps, d.Step)
 	s := &r.Steps[i]
+	s.Pending = s.Pending || e.Status == Pending
 	s.Ended, s.Result, s.Score, s.Verdict, s.Differences, s.Expires, s.Outcome = &d.TS, d.Result, d.Score, d.Verdict, d.Differences, d.Expires, &e.Seq
 	if len(d.Details) > 0 {
 		s.Details = d.Details
