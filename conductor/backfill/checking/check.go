@@ -27,6 +27,9 @@ const (
 	Rows         = "rows"
 )
 
+// Names lists all data checks.
+var Names = []string{ChecksumUp, ChecksumDown, Sample, Nulls, Constraints, Rows}
+
 // A Result is the result of a data check.
 type Result struct {
 	Name     string  `json:"name"`
@@ -81,7 +84,7 @@ type Report struct {
 	LostValues int64    `json:"lostValues"` // rows where S is NULL and P is not
 	Sampled    int      `json:"sampled"`
 
-	// Listed are the sampled rows that do not agree.
+	// Listed are the first sampled rows that do not agree.
 	Listed []Difference `json:"listed,omitempty"`
 }
 
@@ -108,7 +111,7 @@ func (s *Source) Check(ctx context.Context, db DB, plan Plan, pace Pace) (Report
 	err = t.collect(ctx, s, db, pace)
 	if isData(err) {
 		// No checksum exists, so nothing has passed.
-		for _, name := range []string{ChecksumUp, ChecksumDown, Sample, Nulls, Constraints, Rows} {
+		for _, name := range Names {
 			report.add(name, name != ChecksumDown || !plan.Lossy, Inconclusive, "a checksum cannot be computed")
 		}
 		report.Results[0].Outcome, report.Results[0].Detail = Fail, message(err)

@@ -113,7 +113,7 @@ func (r *parser) throttle(n *yaml.Node, field string) {
 func (r *parser) checkpoints(n *yaml.Node, field string) {
 	c := &r.job.Checkpoint
 	r.Members(n, field, map[string]reader{
-		"every": r.float(&c.Every, 0.01, 100), "sample": r.number(&c.Sample, 0, 100_000),
+		"every": r.float(&c.Every, 0.01, 100), "sample": r.number(&c.Sample, 0, 10_000),
 		"max_null_ratio": r.share(&c.MaxNullRatio), "max_unreported": r.number(&c.MaxUnreported, 0, 1000),
 	})
 }

@@ -128,8 +128,8 @@ func (r *Runner) recordPlan(ctx context.Context) error {
 			Up         string    `json:"up"`
 			Down       string    `json:"down"`
 			Estimates  Estimates `json:"estimates"`
-			Statements []Phase   `json:"statements"`
-		}{r.plan.Table, r.Job.Column, r.plan.Pair.Expressions.NewType, r.plan.Pair.Expressions.Up, r.plan.Pair.Expressions.Down, r.plan.Estimates, r.plan.Statements}
+			Statements any       `json:"statements"`
+		}{r.plan.Table, r.Job.Column, r.plan.Pair.Expressions.NewType, r.plan.Pair.Expressions.Up, r.plan.Pair.Expressions.Down, r.plan.Estimates, r.plan.recorded()}
 		intent, err := r.intent(ctx, tx, record.Plan, details)
 		if err != nil {
 			return err
@@ -253,7 +253,7 @@ func (c *copier) since(taken []state.Checkpoint) error {
 		}
 	}
 	if c.position.Pass > 1 {
-		// Rows behind the earlier checkpoints were marked when these were taken.
+		// Rows behind earlier checkpoints were still marked at that time.
 		c.from, c.counted = nil, 0
 	}
 	return nil

@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -79,7 +80,7 @@ func MakePlan(ctx context.Context, conn *pgx.Conn, j *job.Job) (*Plan, error) {
 		Schema: j.Schema, Table: j.Table, Column: j.Column, Shadow: j.Names.Shadow, Retired: j.Names.Retired, Mark: j.Names.Mark, Job: j.Name,
 	}}
 	p.Table = p.Pair.Relation()
-	if err := p.Pair.Check(); err != nil {
+	if err := errors.Join(p.Pair.Check(), checkAnalysis(j)); err != nil {
 		return nil, err
 	}
 	table, err := readTable(ctx, conn, p.Pair)
@@ -132,6 +133,23 @@ func phases(p dualwrite.Pair, table *catalog.Table, moved *dependants.Plan) ([]P
 	}, err
 }
 
+// maxRecorded is the size of the statements that the entry of a plan contains.
+const maxRecorded = 512 << 10
+
+// recorded returns the statements for the entry of the plan. Those of a table
+// with thousands of partitions do not fit, and are identified by a digest.
+func (p *Plan) recorded() any {
+	text, err := json.Marshal(p.Statements)
+	if err == nil && len(text) <= maxRecorded {
+		return p.Statements
+	}
+	n := 0
+	for _, phase := range p.Statements {
+		n += len(phase.Statements)
+	}
+	return map[string]any{"count": n, "sha256": fmt.Sprintf("%x", sha256.Sum256(text))}
+}
+
 // steps returns the statements that precede a cutover.
 func steps(p *dependants.Plan) []string {
 	list := make([]string, len(p.Steps))
@@ -161,7 +179,7 @@ func ref(p dualwrite.Pair) catalog.Ref {
 // table.
 func otherTriggers(table *catalog.Table) bool {
 	for _, t := range table.Triggers {
-		if t.Row && t.Update && t.Enabled == "O" && t.Name != table.Ref.Trigger() {
+		if t.Update && t.Enabled == "O" && t.Name != table.Ref.Trigger() {
 			return true
 		}
 	}

@@ -3,9 +3,16 @@ package run_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
+	"muniment.dev/muniment/conductor/backfill/job"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/run"
 	"muniment.dev/muniment/conductor/backfill/state"
@@ -15,15 +22,34 @@ import (
 // and the checkpoint at 100 %. The next one takes this checkpoint.
 func TestEndBeforeLastCheckpoint(t *testing.T) {
 	r := newRig(t, 1000, right)
-	ctx, cancel := context.WithCancel(t.Context())
-	r.options.Watch = &ending{what: "copied", end: cancel}
+	prometheus := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"status":"success","data":{"resultType":"scalar","result":[0,"5"]}}`)
+	}))
+	defer prometheus.Close()
+	// Without the windows of the first runner, the checkpoint would not pass.
+	text := strings.NewReplacer("aca: {pairs: 0}", `aca: {pairs: 2, min_pairs: 2, window: 100ms, prometheus: "`+prometheus.URL+`", checks: [{name: work, kind: counter, query: a, per: b}]}`,
+		"every: 20", "every: 100").Replace(string(r.options.Job.Text))
+	var err error
+	if r.options.Job, err = job.Parse([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	var ended atomic.Bool
+	connect := r.options.Connect
+	r.options.Connect = func(ctx context.Context) (*pgx.Conn, error) {
+		if ended.Load() { // the checkpoint opens a connection
+			return nil, context.Canceled
+		}
+		return connect(ctx)
+	}
+	r.options.Watch = &ending{what: "copied", end: func() { ended.Store(true) }}
 	runner := r.open()
-	if err := runner.Copy(ctx); !errors.Is(err, context.Canceled) {
-		t.Fatalf("copy: %v, want canceled", err)
+	if err := runner.Copy(t.Context()); !errors.Is(err, context.Canceled) || runner.Phase() != state.Copied {
+		t.Fatalf("copy: phase %s, %v, want canceled", runner.Phase(), err)
 	}
 	if err := runner.Close(); err != nil {
 		t.Fatal(err)
 	}
+	ended.Store(false)
 	r.options.Watch = nil
 	runner = r.open()
 	if err := runner.Copy(t.Context()); err != nil || runner.Phase() != state.Copied {
@@ -38,7 +64,7 @@ func TestEndBeforeLastCheckpoint(t *testing.T) {
 	}
 }
 
-// An ending watcher ends the runner at the first event of a name.
+// An ending watcher calls a function at an event of a name.
 type ending struct {
 	what string
 	end  func()

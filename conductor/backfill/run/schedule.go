@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"muniment.dev/muniment/conductor/backfill/aca"
 	"muniment.dev/muniment/conductor/backfill/aca/measure"
+	"muniment.dev/muniment/conductor/backfill/checking"
 	"muniment.dev/muniment/conductor/backfill/job"
 	"muniment.dev/muniment/conductor/backfill/metrics"
 	"muniment.dev/muniment/conductor/backfill/state"
@@ -47,18 +49,14 @@ const metricsTimeout = 10 * time.Second
 // newSchedule returns the windows before a checkpoint, by its number.
 func (r *Runner) newSchedule(ctx context.Context, checkpoint int) (*schedule, error) {
 	a := r.Job.ACA
-	s := &schedule{runner: r, checkpoint: checkpoint}
-	s.config = aca.NewConfig("", a.Pairs)
-	s.config.MinPairs, s.config.Threshold = a.MinPairs, a.Threshold
+	s := &schedule{runner: r, checkpoint: checkpoint, config: analysis(r.Job)}
 	if a.Pairs == 0 {
 		return s, s.draw(ctx)
 	}
 	if len(a.Checks) > 0 {
 		p := &measure.Prometheus{URL: a.Prometheus, Client: &http.Client{Timeout: metricsTimeout}}
 		for _, c := range a.Checks {
-			check := metricCheck(c)
-			s.config.Checks = append(s.config.Checks, check)
-			p.Metrics = append(p.Metrics, measure.Metric{Check: c.Name, Kind: check.Kind, Value: c.Query, Per: c.Per})
+			p.Metrics = append(p.Metrics, measure.Metric{Check: c.Name, Kind: metricCheck(c).Kind, Value: c.Query, Per: c.Per})
 		}
 		s.sources = append(s.sources, p)
 	}
@@ -73,10 +71,91 @@ func (r *Runner) newSchedule(ctx context.Context, checkpoint int) (*schedule, er
 			s.close()
 			return nil, err
 		}
-		s.config.Checks = append(s.config.Checks, measure.DatabaseChecks()...)
 		s.sources = append(s.sources, source)
 	}
+	if resumed, err := s.resume(ctx); resumed || err != nil {
+		return s, err
+	}
 	return s, s.draw(ctx)
+}
+
+// resume continues the windows of a process that has ended, with their seed. So
+// the checkpoint does not lose them, and no restart chooses another order. A
+// pair of which one window is missing is measured again. It reports false if
+// there are none, or if their times do not precede the present by this clock.
+func (s *schedule) resume(ctx context.Context) (bool, error) {
+	event, err := state.Latest(ctx, s.runner.conn, s.runner.Job.Name, eventWindows)
+	if err != nil || event == nil || len(s.sources) == 0 {
+		return false, err
+	}
+	var drawn draw
+	if err := json.Unmarshal(event.Details, &drawn); err != nil || drawn.Checkpoint != s.checkpoint || drawn.Pairs != s.config.Pairs {
+		return false, err
+	}
+	rows, err := state.Windows(ctx, s.runner.conn, s.runner.Job.Name, s.checkpoint)
+	if err != nil {
+		return false, err
+	}
+	type place struct {
+		pair int
+		copy bool
+	}
+	latest := map[place]aca.Window{}
+	for _, row := range rows {
+		var w aca.Window
+		if err := json.Unmarshal(row.Measurements, &w); err != nil {
+			return false, fmt.Errorf("read window %d in the state: %w", row.Number, err)
+		}
+		latest[place{w.Pair, w.Copy}] = w
+	}
+	s.config.Seed, s.planned, s.measured = drawn.Seed, aca.Order(drawn.Seed, drawn.Pairs), nil
+	var end time.Time
+	for len(s.planned) >= 2 {
+		a, b := latest[place{s.planned[0].Pair, s.planned[0].Copy}], latest[place{s.planned[1].Pair, s.planned[1].Copy}]
+		if a.End.IsZero() || a.Start.Before(end) || b.Start.Before(a.End) {
+			break
+		}
+		s.planned, s.measured, end = s.planned[2:], append(s.measured, a, b), b.End
+	}
+	return end.Before(s.runner.Now()), nil
+}
+
+// eventWindows is the event that records a draw.
+const eventWindows = "windows"
+
+// A draw is the order of the windows of a checkpoint.
+type draw struct {
+	Seed       string `json:"seed"`
+	Pairs      int    `json:"pairs"`
+	Checkpoint int    `json:"checkpoint"`
+}
+
+// analysis returns the configuration of the canary analysis of a job, without
+// the seed and the data checks.
+func analysis(j *job.Job) aca.Config {
+	a := j.ACA
+	c := aca.NewConfig("", a.Pairs)
+	c.MinPairs, c.Threshold = a.MinPairs, a.Threshold
+	if a.Pairs == 0 {
+		return c
+	}
+	for _, check := range a.Checks {
+		c.Checks = append(c.Checks, metricCheck(check))
+	}
+	if a.Database {
+		c.Checks = append(c.Checks, measure.DatabaseChecks()...)
+	}
+	return c
+}
+
+// checkAnalysis returns the error that the first checkpoint would have.
+func checkAnalysis(j *job.Job) error {
+	c := analysis(j)
+	c.Seed, c.DataChecks = strings.Repeat("0", 32), checking.Names
+	if err := c.Validate(); err != nil {
+		return fmt.Errorf("aca: %w", err)
+	}
+	return nil
 }
 
 func metricCheck(c job.Check) aca.Check {
@@ -116,8 +195,8 @@ func (s *schedule) draw(ctx context.Context) (err error) {
 	if len(s.planned) == 0 {
 		return nil
 	}
-	details := map[string]any{"seed": s.config.Seed, "pairs": s.config.Pairs, "checkpoint": s.checkpoint}
-	return s.runner.within(ctx, func(tx *state.Tx) error { return s.runner.note(ctx, tx, "windows", details) })
+	details := draw{s.config.Seed, s.config.Pairs, s.checkpoint}
+	return s.runner.within(ctx, func(tx *state.Tx) error { return s.runner.note(ctx, tx, eventWindows, details) })
 }
 
 // name describes the current window for people.
