@@ -53,7 +53,7 @@ func (t *Table) triggerFindings(f *findings) {
 		if g.Update && (g.Enabled == "A" || g.Enabled == "R") {
 			f.blocks("replica-trigger", object, "it would fire for each row that is copied", "run ALTER TABLE … ENABLE TRIGGER for the time of the backfill")
 		}
-		if g.Row && g.Update && g.Enabled == "O" {
+		if g.Update && g.Enabled == "O" {
 			others++
 		}
 		if g.OnColumn && !g.Inherited {

@@ -363,6 +363,24 @@ func TestUnevaluable(t *testing.T) {
 	}
 }
 
+// TestHiddenRows checks that rows which a policy hides are not taken for rows
+// that do not exist.
+func TestHiddenRows(t *testing.T) {
+	s := shapes[0]
+	d := s.create(t)
+	d.exec("DROP ROLE IF EXISTS filtered", "CREATE ROLE filtered LOGIN", "CREATE POLICY few ON t USING (id < 10)",
+		"ALTER TABLE t OWNER TO filtered, ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+	t.Cleanup(func() { _ = rig.Exec(context.Background(), "postgres", "DROP TABLE t; DROP ROLE filtered") })
+	conn, err := pgx.Connect(t.Context(), rig.URLAs("filtered", "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if v, err := s.source().Validate(t.Context(), conn, Range{}, Pace{}, nil); err == nil {
+		t.Errorf("%d of 700 rows were compared without an error", v.Rows)
+	}
+}
+
 // TestListIsBounded checks that many differences are counted, and the first
 // ones listed.
 func TestListIsBounded(t *testing.T) {

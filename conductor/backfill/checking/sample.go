@@ -7,6 +7,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// maxReported is the number of keys in a report, which is part of an entry.
+const maxReported = 20
+
 // maxRow is the greatest size of a sampled row, as a text in bytes.
 const maxRow = 4 << 20
 
@@ -14,12 +17,14 @@ const maxRow = 4 << 20
 // and computes the transformations of this text by another query. So it does
 // not depend on how a single statement evaluates the expressions.
 func (s *Source) checkSample(ctx context.Context, db DB, keys [][]string, report *Report) error {
-	skipped := 0
+	skipped, differ := 0, 0
 	for _, key := range keys {
 		agrees, found, err := s.sampleRow(ctx, db, key)
 		switch {
 		case isData(err):
 			agrees, found = false, true
+		case isTooLarge(err):
+			found = false
 		case err != nil:
 			return err
 		}
@@ -29,15 +34,17 @@ func (s *Source) checkSample(ctx context.Context, db DB, keys [][]string, report
 		}
 		report.Sampled++
 		if !agrees {
-			report.Listed = append(report.Listed, Difference{Key: key})
+			if differ++; differ <= maxReported {
+				report.Listed = append(report.Listed, Difference{Key: key})
+			}
 		}
 	}
 	detail := fmt.Sprintf("%d rows compared", report.Sampled)
 	if skipped > 0 {
 		detail += fmt.Sprintf(", %d were deleted, are not copied yet or are too large", skipped)
 	}
-	if n := len(report.Listed); n > 0 {
-		detail += fmt.Sprintf("; %d do not agree", n)
+	if differ > 0 {
+		detail += fmt.Sprintf("; %d do not agree", differ)
 	}
 	report.add(Sample, true, passIf(report.Listed == nil), detail)
 	return nil

@@ -3,6 +3,7 @@ package checking
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -139,6 +140,13 @@ func isData(err error) bool {
 	default:
 		return c[:2] == "22" || c[:2] == "23" || c[:2] == "P0"
 	}
+}
+
+// isTooLarge reports whether a row is larger than PostgreSQL can write as a
+// text.
+func isTooLarge(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "54000" || pg.Code == "XX000" && strings.Contains(pg.Message, "invalid memory alloc request size"))
 }
 
 // isConflict reports whether another transaction caused an error: serialization

@@ -234,7 +234,9 @@ func (r *runner) transaction(ctx context.Context, locked func()) error {
 	limit := r.policy.LockTimeout + r.policy.Hold
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errHeld)
 	defer cancel()
-	tx, err := r.conn.Begin(ctx)
+	// With another isolation level, which can be the default of the role, the
+	// catalogue would be read as it was before the lock.
+	tx, err := r.conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
 	if err != nil {
 		return inContext(ctx, &connectionError{err})
 	}

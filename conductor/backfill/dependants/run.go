@@ -27,10 +27,11 @@ const firstWait = 200 * time.Millisecond
 // own, on a connection outside of a transaction. It can be repeated after any
 // interruption.
 func Run(ctx context.Context, conn *pgx.Conn, steps []Step, patience Patience) error {
-	if _, err := conn.Exec(ctx, "SET search_path = "+catalog.SearchPath); err != nil {
+	// An index of a large table takes longer than a statement of the role may.
+	if _, err := conn.Exec(ctx, "SET search_path = "+catalog.SearchPath+"; SET statement_timeout = 0"); err != nil {
 		return err
 	}
-	defer conn.Exec(context.WithoutCancel(ctx), "RESET search_path; RESET lock_timeout")
+	defer conn.Exec(context.WithoutCancel(ctx), "RESET search_path; RESET lock_timeout; RESET statement_timeout")
 	for _, s := range steps {
 		if err := s.run(ctx, conn, patience); err != nil {
 			return fmt.Errorf("%s: %w", firstLine(s.SQL), err)

@@ -108,10 +108,11 @@ func (k *Key) find(ctx context.Context, tx pgx.Tx, table uint32) error {
 
 // Settings is a statement that fixes the settings which keys as text
 // depend on, until the transaction ends. It also fixes the search path, so that
-// types have their schemas and operators their meaning.
+// types have their schemas and operators their meaning. Row-level security that
+// would hide rows is an error.
 const Settings = `SELECT set_config('search_path', 'pg_catalog, pg_temp', true), set_config('DateStyle', 'ISO', true),
 	set_config('IntervalStyle', 'postgres', true), set_config('extra_float_digits', '1', true),
-	set_config('bytea_output', 'hex', true), set_config('TimeZone', 'UTC', true)`
+	set_config('bytea_output', 'hex', true), set_config('TimeZone', 'UTC', true), set_config('row_security', 'off', true)`
 
 func (k Key) field(row string, i int) string {
 	return row + "." + pgx.Identifier{k.Columns[i].Name}.Sanitize()
