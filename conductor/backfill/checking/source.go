@@ -75,8 +75,8 @@ type Key struct{ Column, Type string }
 // ≤ Through. Keys are texts, in the order of Source.Key. Nil is no bound.
 type Range struct{ After, Through []string }
 
-// settings fixes the text format of values, and the meaning of expressions. With
-// row_security off, a policy that would hide rows is an error.
+// settings fixes the text format of values, and the meaning of expressions.
+// With row_security off, a policy that would hide rows is an error.
 const settings = `SELECT set_config('search_path', $1, true), set_config('DateStyle', 'ISO', true),
 	set_config('IntervalStyle', 'postgres', true), set_config('extra_float_digits', '1', true),
 	set_config('TimeZone', 'UTC', true), set_config('bytea_output', 'hex', true), set_config('row_security', 'off', true)`

@@ -81,8 +81,8 @@ func (a *account) folder(dir string) (string, error) {
 	return path, nil
 }
 
-// folders is the pattern of the names of folders, and lockName the file that the
-// process of a folder has locked. The lock ends with the process.
+// folders is the pattern of the names of folders, and lockName the file that
+// the process of a folder has locked. The lock ends with the process.
 const (
 	folders  = "muniment-clone-*"
 	lockName = "lock"
