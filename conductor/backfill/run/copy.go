@@ -155,7 +155,7 @@ func (r *Runner) failed(ctx context.Context, name record.Name, intent uint64, er
 		result = record.Aborted
 	}
 	return errors.Join(err, r.within(ctx, func(tx *state.Tx) error {
-		_, err := r.outcome(ctx, tx, record.Outcome{Result: result, Intent: intent, Step: record.Step{Name: name}}, map[string]string{"error": clip(err.Error())})
+		_, err := r.outcome(ctx, tx, record.Outcome{Result: result, Intent: intent, Step: record.Step{Name: name}}, map[string]string{"error": reasonOf(err)})
 		return err
 	}))
 }

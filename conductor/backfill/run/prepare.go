@@ -3,6 +3,8 @@ package run
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -29,7 +31,8 @@ func (r *Runner) prepare(ctx context.Context) error {
 	}
 	// The table can have changed since the plan, such as by a trigger that
 	// fires after that of the dual write.
-	if blocked := catalog.Blocked(append(table.Findings(), plan.Findings...)); len(blocked) > 0 {
+	blocked := slices.DeleteFunc(catalog.Blocked(append(table.Findings(), plan.Findings...)), r.harmless)
+	if len(blocked) > 0 {
 		return &BlockedError{blocked}
 	}
 	patience := dependants.Patience{LockTimeout: r.Job.Cutover.LockTimeout, Attempts: r.Job.Cutover.Attempts}
@@ -46,6 +49,14 @@ func (r *Runner) dependants(ctx context.Context, conn *pgx.Conn) (*dependants.Pl
 		return nil, err
 	}
 	return dependantsPlan(ctx, conn, table, r.target())
+}
+
+// harmless reports whether a finding is about the trigger of another job, which
+// changes no column that this one reads.
+func (r *Runner) harmless(f catalog.Finding) bool {
+	name, job := strings.CutPrefix(f.Object, "zzz_muniment_")
+	column, _, _ := strings.Cut(name, " on ")
+	return job && f.Code == "late-trigger" && !slices.Contains(r.plan.Pair.Expressions.Inputs, column)
 }
 
 func (r *Runner) target() dependants.Target { return target(r.plan.Pair) }

@@ -62,7 +62,7 @@ func (r *Runner) Rehearse(ctx context.Context, dsn, cloneDSN string) (result reh
 		if err := r.note(ctx, tx, "rehearsal", result); err != nil {
 			return err
 		}
-		_, err := r.outcome(ctx, tx, o, result)
+		_, err := r.outcome(ctx, tx, o, redacted(result))
 		return err
 	})
 	return result, err

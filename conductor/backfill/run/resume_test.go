@@ -9,9 +9,11 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"muniment.dev/muniment/conductor/backfill/cutover"
 	"muniment.dev/muniment/conductor/backfill/job"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/run"
@@ -126,5 +128,46 @@ func TestLateTrigger(t *testing.T) {
 	r.exec("DROP TRIGGER zzzz ON asset")
 	if _, err := runner.Cutover(t.Context(), false); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestNoValuesInEvidence checks that entries do not contain the statements of
+// the sessions that block a cutover.
+func TestNoValuesInEvidence(t *testing.T) {
+	r := newRig(t, 100, right)
+	r.options.Job.Cutover.Attempts, r.options.Job.Cutover.LockTimeout = 1, 500*time.Millisecond
+	runner := r.open()
+	if err := runner.Copy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runner.Validate(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	// The new column is prepared before the gate is asked.
+	if _, err := runner.Cutover(t.Context(), false); !errors.Is(err, record.ErrNotPassed) {
+		t.Fatal(err)
+	}
+	r.permit()
+	blocker, err := r.options.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer blocker.Close(context.Background())
+	// The trigger of another job may fire later, so it does not prevent this.
+	if _, err := blocker.Exec(t.Context(), "CREATE TRIGGER zzz_muniment_z BEFORE UPDATE ON asset FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := blocker.Exec(t.Context(), "BEGIN; SELECT 'alice@example.com' FROM asset LIMIT 1"); err != nil {
+		t.Fatal(err)
+	}
+	var blocked *cutover.BlockedError
+	if _, err := runner.Cutover(t.Context(), false); !errors.As(err, &blocked) || !strings.Contains(err.Error(), "alice") {
+		t.Fatalf("cutover: %v, want blocked by the statement", err)
+	}
+	if n := r.number("SELECT count(*) FROM muniment_conductor.outbox WHERE convert_from(payload, 'UTF8') LIKE '%blocked by process%'"); n != 1 {
+		t.Errorf("%d entries name the session, want 1", n)
+	}
+	if n := r.number("SELECT count(*) FROM muniment_conductor.outbox WHERE convert_from(payload, 'UTF8') LIKE '%alice%'"); n > 0 {
+		t.Errorf("%d entries contain its statement", n)
 	}
 }

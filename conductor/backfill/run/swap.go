@@ -176,7 +176,7 @@ func (r *Runner) perform(ctx context.Context, c cutover.Change, do exchange, act
 		if err := r.describe(ctx, tx, action); err != nil {
 			return err
 		}
-		details := map[string]any{"attempts": len(attempts) + 1, "blockers": blockers(attempts)}
+		details := map[string]any{"attempts": len(attempts) + 1, "blockers": withoutQueries(blockers(attempts))}
 		if err := tx.Record(ctx, string(action), details); err != nil {
 			return err
 		}
