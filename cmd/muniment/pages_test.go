@@ -16,6 +16,7 @@ import (
 // their own package.
 var runElsewhere = map[string]string{
 	"clients/python/README.md":             "clients/python/tests/test_readme.py",
+	"docs/cache.md":                        "clients/ts/packages/adaptive-cache/test/page.test.ts",
 	"docs/quickstart-python.md":            "clients/python/tests/test_quickstart.py",
 	"docs/quickstart-typescript.md":        "clients/ts/packages/verify/test/quickstart.test.ts",
 	"clients/ts/README.md":                 "clients/ts/packages/verify/test/readme.test.ts",

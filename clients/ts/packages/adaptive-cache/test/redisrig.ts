@@ -3,6 +3,8 @@
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -28,10 +30,21 @@ export class Redis {
   #process: ChildProcess | undefined;
 
   /** Starts the server, and waits until it answers. */
-  async start(): Promise<void> {
-    const options = ['--port', '0', '--unixsocket', this.#socket, '--save', '', '--dir', this.folder];
+  async start(port = 0): Promise<void> {
+    const address = ['--bind', '127.0.0.1', '--port', `${port}`, '--unixsocket', this.#socket];
+    const options = [...address, '--save', '', '--dir', this.folder];
     this.#process = spawn('setpriv', ['--pdeathsig', 'KILL', this.#program, ...options], { stdio: 'ignore' });
     await (await this.client()).ping();
+  }
+
+  /** Starts the server on a free port of the loopback, and returns the port. */
+  async listen(): Promise<number> {
+    const finder = createServer();
+    await new Promise<void>((resolve) => finder.listen(0, '127.0.0.1', resolve));
+    const { port } = finder.address() as AddressInfo;
+    await new Promise((resolve) => finder.close(resolve));
+    await this.start(port);
+    return port;
   }
 
   /** Returns a client, which connects again after each restart. */
