@@ -76,7 +76,7 @@ func (c *planCmd) Run(a *term.App) error {
 	if err != nil && !errors.As(err, &blocked) {
 		return err
 	}
-	if printed := c.Print(a, planResult{p}); printed != nil {
+	if printed := c.Print(a, planResult{p, o.Job}); printed != nil {
 		return printed
 	}
 	if blocked != nil {
@@ -86,7 +86,7 @@ func (c *planCmd) Run(a *term.App) error {
 }
 
 type runCmd struct {
-	jobFlags
+	jobFlags `set:"json=Print one JSON object for each event, and one for the result."`
 	runnerFlags
 	ExitPaused bool `help:"End with exit code 1 when the job is paused. Otherwise wait until it is resumed."`
 }
@@ -96,7 +96,7 @@ func (runCmd) Help() string {
 Each checkpoint is judged and recorded in the ledger. The command can be ended at any time, even by a power failure, and started again: it continues where it
 stopped. Only one process runs a job.
 
-Exit code: 0 all rows are copied; 1 paused or rolled back; 2 failed.
+Exit code: 0 all rows are copied; 1 paused, rolled back, or run by another process; 2 failed; 130 interrupted.
 
 Examples:
   conductor backfill run JOB.yaml
@@ -152,7 +152,8 @@ func refusal(err error) error {
 type statusCmd struct{ jobFlags }
 
 func (statusCmd) Help() string {
-	return `Prints the phase of the job, its progress, its checkpoints and what slows it down. It works while another process runs the job.
+	return `Prints the phase of the job, its progress, its checkpoints and its latest validation, and what to do next. It works while another process runs the job, and
+also with an edited job file.
 
 Exit code: 0 printed; 2 failed.
 
@@ -247,7 +248,7 @@ func (c *throttleCmd) Run(a *term.App) error {
 }
 
 type validateCmd struct {
-	jobFlags
+	jobFlags `set:"json=Print one JSON object for each event, and one for the result."`
 	runnerFlags
 	Repair bool `help:"Compute the secondary column of the rows that differ again."`
 }
@@ -307,7 +308,7 @@ func (f *jobFlags) with(a *term.App, command string, flags runnerFlags, do func(
 }
 
 type cutoverCmd struct {
-	jobFlags
+	jobFlags `set:"json=Print one JSON object for each event, and one for the result."`
 	runnerFlags
 	Force bool `help:"Cancel the sessions that block the cutover, by the policy cutover.force of the job."`
 }
@@ -336,7 +337,7 @@ func (c *cutoverCmd) Run(a *term.App) error {
 }
 
 type rollbackCmd struct {
-	jobFlags
+	jobFlags `set:"json=Print one JSON object for each event, and one for the result."`
 	runnerFlags
 	Reason        string `help:"Reason, for the evidence." placeholder:"TEXT"`
 	Drop          bool   `help:"After cutover: also remove the new column. Otherwise the job can be cut over again."`
@@ -372,7 +373,7 @@ func (c *rollbackCmd) Run(a *term.App) error {
 }
 
 type finishCmd struct {
-	jobFlags
+	jobFlags `set:"json=Print one JSON object for each event, and one for the result."`
 	runnerFlags
 }
 
@@ -399,7 +400,7 @@ func (c *finishCmd) Run(a *term.App) error {
 }
 
 type rehearseCmd struct {
-	jobFlags
+	jobFlags `set:"json=Print one JSON object for each event, and one for the result."`
 	runnerFlags
 }
 

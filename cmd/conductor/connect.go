@@ -45,8 +45,10 @@ func (f *jobFlags) options(a *term.App) (run.Options, error) {
 	}
 	o.Connect = func(ctx context.Context) (*pgx.Conn, error) { return pgx.ConnectConfig(ctx, config.Copy()) }
 	o.Ledger = ledgerOf(j, o.Dir, nil)
-	o.TrustPolicy, err = bounded.ReadFile(in(o.Dir, j.Ledger.TrustPolicy), maxPolicy)
-	return o, err
+	if o.TrustPolicy, err = bounded.ReadFile(in(o.Dir, j.Ledger.TrustPolicy), maxPolicy); err != nil {
+		return o, fmt.Errorf("ledger.trust_policy: %w", err)
+	}
+	return o, nil
 }
 
 // ledgerOf returns the function that opens the sender of a job's evidence. The

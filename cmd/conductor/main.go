@@ -76,7 +76,7 @@ func command(a *term.App, args []string) (code int) {
 	}()
 	var c cli
 	parser, err := kong.New(&c, kong.Name("conductor"),
-		kong.Description("Changes running systems step by step, with evidence of each step in a Muniment ledger.\n\nExit codes: 0 done; 1 refused, paused, or rows differ; 2 failed."),
+		kong.Description("Changes running systems step by step, with evidence of each step in a Muniment ledger.\n\nExit codes: 0 done; 1 refused, paused, or rows differ; 2 failed; 130 interrupted."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, Summary: true}),
 		kong.Writers(a.Stdout, a.Stderr), kong.Exit(func(n int) { panic(exit(n)) }),
 	)

@@ -47,6 +47,7 @@ func TestWrongUsage(t *testing.T) {
 		"no such file": {"", []string{"backfill", "plan", filepath.Join(dir, "none.yaml")}, "read the job: "},
 		"bad job":      {"version: 1\nnam: x\n", []string{"backfill", "plan", file}, "line 2, column 1: nam: unknown member"},
 		"no variable":  {good, []string{"backfill", "status", file}, "the environment variable NO_SUCH_VARIABLE, which database.dsn_env names, is not set"},
+		"no policy":    {strings.Replace(good, "{dsn_env: NO_SUCH_VARIABLE}", "{dsn: 'host=127.0.0.1 port=1'}", 1), []string{"backfill", "plan", file}, "ledger.trust_policy: open "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"muniment.dev/muniment/conductor/backfill/checking"
 	"muniment.dev/muniment/conductor/backfill/cutover"
+	"muniment.dev/muniment/conductor/backfill/job"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/rehearse"
 	"muniment.dev/muniment/conductor/backfill/run"
@@ -20,7 +21,10 @@ import (
 	"muniment.dev/muniment/internal/term"
 )
 
-type planResult struct{ *run.Plan }
+type planResult struct {
+	*run.Plan
+	job *job.Job
+}
 
 func (r planResult) Text() string {
 	var b strings.Builder
@@ -38,6 +42,12 @@ func (r planResult) Text() string {
 	e := p.Estimates
 	fmt.Fprintf(&b, "\nExpressions, as they are executed:\n  up    %s\n  down  %s\n", term.Indented(p.Pair.Expressions.Up), term.Indented(p.Pair.Expressions.Down))
 	fmt.Fprintf(&b, "\nSample of %d rows: %d do not survive down(up(v)), %d become NULL\n", p.Trial.Rows, p.Trial.Unequal, p.Trial.Nulls)
+	if p.Trial.Unequal > 0 && !r.job.Lossy {
+		b.WriteString("  values that do not survive fail each checkpoint: correct up and down, or set lossy: true\n")
+	}
+	if limit := r.job.Checkpoint.MaxNullRatio; float64(p.Trial.Nulls) > limit*float64(p.Trial.Rows) {
+		b.WriteString("  values that become NULL fail each checkpoint: correct up, or raise checkpoints.max_null_ratio\n")
+	}
 	fmt.Fprintf(&b, "\nEstimates: %d rows, %s of WAL, up to %s of additional disk space until vacuum", e.Rows, safetext.Size(e.WAL), safetext.Size(e.Extra))
 	if e.Shortest > 0 {
 		fmt.Fprintf(&b, ", at least %s at the rate limit", e.Shortest)
@@ -148,9 +158,9 @@ type reportResult struct {
 
 func (r reportResult) Text() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: report.html and report.json, %d receipts verified", r.Folder, r.Verified)
+	fmt.Fprintf(&b, "%s: report.html and report.json, %s verified", r.Folder, term.Count(r.Verified, "receipt"))
 	if r.Pending > 0 {
-		fmt.Fprintf(&b, ", %d entries not recorded yet", r.Pending)
+		fmt.Fprintf(&b, ", %s not recorded yet", term.Count(r.Pending, "entry"))
 	}
 	b.WriteString("\n")
 	for _, f := range r.Faults {
@@ -168,8 +178,11 @@ func (r statusResult) Text() string {
 	if s.Holder != nil {
 		fmt.Fprintf(&b, "run by %s\n", s.Holder)
 	}
+	if s.Edited {
+		b.WriteString("the file was edited since the job was started: restore it before you run the job\n")
+	}
 	if s.Unacknowledged > 0 {
-		fmt.Fprintf(&b, "%d entries are not in the ledger yet\n", s.Unacknowledged)
+		fmt.Fprintf(&b, "not in the ledger yet: %s\n", term.Count(s.Unacknowledged, "entry"))
 	}
 	if len(s.Checkpoints) > 0 {
 		w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)

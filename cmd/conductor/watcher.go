@@ -64,7 +64,7 @@ func (w *watcher) Copied(p run.Progress) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.bar == nil && !w.json {
-		w.bar = w.app.Progress(max(p.Estimate, 10), "rows")
+		w.bar = w.app.ProgressOf(max(p.Estimate, 10), "copy", "rows")
 	}
 	if w.bar != nil {
 		if p.Estimate > w.bar.GetMax64() {
@@ -83,7 +83,11 @@ func (w *watcher) Copied(p run.Progress) {
 	if p.Left > 0 {
 		text += fmt.Sprintf(", about %s left", p.Left)
 	}
-	if p.Reason != "" {
+	switch p.Reason {
+	case "":
+	case run.PausedReason:
+		text += ", paused: run conductor backfill resume, or rollback"
+	default:
 		text += ", slowed by " + p.Reason
 	}
 	w.write("progress", p, text)
@@ -91,9 +95,9 @@ func (w *watcher) Copied(p run.Progress) {
 
 func caption(p run.Progress) string {
 	if p.Reason != "" {
-		return "rows (" + p.Reason + ")"
+		return "copy (" + p.Reason + ")"
 	}
-	return "rows"
+	return "copy"
 }
 
 // Sent implements run.Watcher.

@@ -6,15 +6,20 @@ import (
 	"github.com/schollz/progressbar/v3"
 )
 
-// Progress shows a bar on standard error if that is a terminal and the total is
-// large enough.
+// Progress shows a bar of entries on standard error if that is a terminal and
+// the total is large enough.
 func (a *App) Progress(total int64, what string) *progressbar.ProgressBar {
+	return a.ProgressOf(total, what, "entries")
+}
+
+// ProgressOf is Progress for other units, which are in the rate of the bar.
+func (a *App) ProgressOf(total int64, what, unit string) *progressbar.ProgressBar {
 	f, ok := a.stderrFile()
 	if !ok || !IsTerminal(f) || total < 10 {
 		return progressbar.DefaultSilent(total)
 	}
 	return progressbar.NewOptions64(total, progressbar.OptionSetWriter(f), progressbar.OptionSetDescription(what), progressbar.OptionShowCount(),
-		progressbar.OptionShowIts(), progressbar.OptionSetItsString("entries"), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
+		progressbar.OptionShowIts(), progressbar.OptionSetItsString(unit), progressbar.OptionClearOnFinish(), progressbar.OptionSetPredictTime(true))
 }
 
 // ByteProgress is Progress for bytes.

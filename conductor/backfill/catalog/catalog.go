@@ -174,7 +174,9 @@ func Read(ctx context.Context, tx pgx.Tx, ref Ref) (*Table, error) {
 		{"functions", r.functions}, {"publications", r.publications}, {"statistics", r.statistics}, {"sequences", r.sequences},
 		{"privileges", r.grants}, {"mentions", r.mentions}, {"dependants", r.dependents},
 	} {
-		if err := step.read(); err != nil {
+		if err := step.read(); errors.Is(err, ErrNoColumn) {
+			return nil, err
+		} else if err != nil {
 			return nil, fmt.Errorf("read the %s of %s: %w", step.what, ref.Relation(), err)
 		}
 	}

@@ -218,12 +218,12 @@ func (t *Table) NameFindings() []Finding {
 	}
 	for _, c := range t.Columns {
 		if t.Ref.own(c.Name) {
-			f.blocks("column-exists", c.Name, "the table has such a column", "drop it, or set `names` in the job")
+			f.blocks("column-exists", c.Name, "the table has such a column", "end the backfill that created it, drop it, or set `names` in the job")
 		}
 	}
 	for _, g := range t.Triggers {
 		if g.Name == t.Ref.Trigger() {
-			f.blocks("trigger-exists", g.Name, g.Relation+" has such a trigger", "drop it, or end the backfill that created it")
+			f.blocks("trigger-exists", g.Name, g.Relation+" has such a trigger", "end the backfill that created it, or drop it")
 		}
 	}
 	return f

@@ -3,6 +3,8 @@ package catalog
 import (
 	"fmt"
 	"strings"
+
+	"muniment.dev/muniment/internal/safetext"
 )
 
 func (t *Table) indexFindings(f *findings) {
@@ -62,9 +64,9 @@ func (t *Table) triggerFindings(f *findings) {
 	}
 	switch {
 	case others > 0 && t.Server.SetsReplica:
-		f.handled("triggers", t.Ref.Relation(), fmt.Sprintf("%d triggers for UPDATE do not fire for rows that are copied", others))
+		f.handled("triggers", t.Ref.Relation(), safetext.Count(others, "trigger")+" for UPDATE: not fired for rows that are copied")
 	case others > 0:
-		f.blocks("triggers", t.Ref.Relation(), fmt.Sprintf("%d triggers for UPDATE would fire for rows that are copied", others), "grant SET ON PARAMETER session_replication_role (since version 15) or connect as a superuser")
+		f.blocks("triggers", t.Ref.Relation(), safetext.Count(others, "trigger")+" for UPDATE would fire for rows that are copied", "grant SET ON PARAMETER session_replication_role (since version 15) or connect as a superuser")
 	}
 }
 

@@ -164,6 +164,9 @@ func readTable(ctx context.Context, conn *pgx.Conn, p dualwrite.Pair) (table *ca
 		table, err = catalog.Read(ctx, tx, ref(p))
 		return err
 	})
+	if errors.Is(err, catalog.ErrNoColumn) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read table %s: %w", p.Relation(), err)
 	}

@@ -68,7 +68,7 @@ func (c *copier) handle(ctx context.Context) error {
 			return ErrPaused
 		}
 		c.account.hold(metrics.Paused)
-		c.show("paused")
+		c.show(PausedReason)
 		if err := c.requests.await(ctx, 2*time.Second); err != nil {
 			return err
 		}

@@ -74,8 +74,11 @@ type Progress struct {
 	Window   string        `json:"window,omitempty"` // of the canary analysis
 }
 
+// PausedReason is the Reason of the Progress of a job that is paused.
+const PausedReason = "paused"
+
 // ErrPaused is the error of a copy that ends because the job is paused.
-var ErrPaused = errors.New("the job is paused")
+var ErrPaused = errors.New("the job is paused: run conductor backfill resume, or rollback")
 
 // ErrNotPassed is the error of a copy whose last checkpoint did not pass. All
 // rows are copied, and the gate refuses the cutover.

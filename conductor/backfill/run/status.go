@@ -18,6 +18,7 @@ import (
 type Status struct {
 	Job            string             `json:"job"`
 	SHA256         string             `json:"sha256"`
+	Edited         bool               `json:"edited,omitempty"` // the file has changed since
 	Phase          state.Phase        `json:"phase"`
 	Holder         *state.Holder      `json:"holder,omitempty"`
 	Share          float64            `json:"share"` // 0 to 1
@@ -74,7 +75,8 @@ func ReadStatus(ctx context.Context, o Options) (*Status, error) {
 		return nil, err
 	}
 	s := &Status{
-		Job: row.Name, SHA256: row.Digest, Phase: row.Phase, Holder: row.Holder, Visited: position.Visited, Written: position.Written,
+		Checkpoints: []StatusCheckpoint{},
+		Job:         row.Name, SHA256: row.Digest, Edited: row.Digest != o.Job.SHA256, Phase: row.Phase, Holder: row.Holder, Visited: position.Visited, Written: position.Written,
 		Estimate: max(plan.Estimates.Rows, position.Visited), Unacknowledged: open, Next: next[row.Phase],
 	}
 	switch row.Phase {

@@ -48,7 +48,7 @@ type Column struct {
 }
 
 // ErrNoJob is the error of a job that is not in the state.
-var ErrNoJob = errors.New("no such job in this database: plan it first")
+var ErrNoJob = errors.New("no such job in this database: start it with conductor backfill run")
 
 // A CorruptError is a row whose checksum does not match its content.
 type CorruptError struct{ Job, Row string }
@@ -61,7 +61,7 @@ func (e *CorruptError) Error() string {
 type DigestError struct{ Job, Planned, Given string }
 
 func (e *DigestError) Error() string {
-	return fmt.Sprintf("JOB.yaml of job %s has changed since it was planned: its SHA-256 was %s and is %s: restore the file, or roll back and plan a job with another name", e.Job, e.Planned, e.Given)
+	return fmt.Sprintf("JOB.yaml of job %s has changed since it was planned: its SHA-256 was %s and is %s: restore the file. To change the job, roll it back with the restored file, and give the edited one another name", e.Job, e.Planned, e.Given)
 }
 
 // A ChangedError is a table that differs from the one that the job was expanded

@@ -42,7 +42,7 @@ func (e *VersionError) Error() string {
 }
 
 // ErrNoSchema is the error of a database without the schema.
-var ErrNoSchema = errors.New("the database contains no schema " + Schema + ": no job was ever planned in it")
+var ErrNoSchema = errors.New("the database contains no schema " + Schema + ": no job was started in it: start one with conductor backfill run")
 
 // Check returns ErrNoSchema or a VersionError unless this program can read the
 // state.
