@@ -180,7 +180,7 @@ const function = `
 #variable_conflict use_column
 BEGIN
   IF TG_OP = 'UPDATE' AND NOT {P changed} THEN
-    IF OLD.{M} AND NEW.{M} IS NULL THEN
+    IF OLD.{M} AND NEW.{M} IS NULL AND NEW.{S} IS NOT NULL THEN
       RETURN NEW; -- the copy
     END IF;
     IF {S changed} AND (OLD.{M} OR NEW.{M} IS NOT TRUE) THEN

@@ -183,6 +183,7 @@ func TestUpdate(t *testing.T) {
 		{"marked, primary", "UPDATE t SET v = '5' WHERE id = 1", "1|5|5|-|-", ""},
 		{"marked, primary and mark", "UPDATE t SET v = '5', v__todo = NULL WHERE id = 1", "1|5|5|-|-", ""},
 		{"marked, copy", "UPDATE t SET {S} = 10, v__todo = NULL WHERE id = 1", "1|10|10|-|-", ""},
+		{"marked, all columns of a new object", "UPDATE t SET v = '10', {S} = NULL, v__todo = NULL, other = 'x' WHERE id = 1", "1|10|10|-|x", ""},
 		{"marked, secondary", "UPDATE t SET {S} = 7 WHERE id = 1", "1| 7|7|-|-", ""},
 		{"marked, another column", "UPDATE t SET other = 'x' WHERE id = 1", "1|10|10|-|x", ""},
 		{"marked, nothing", "UPDATE t SET other = other WHERE id = 1", "1|10|10|-|-", ""},

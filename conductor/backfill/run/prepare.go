@@ -2,11 +2,13 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"muniment.dev/muniment/conductor/backfill/catalog"
 	"muniment.dev/muniment/conductor/backfill/dependants"
@@ -37,6 +39,10 @@ func (r *Runner) prepare(ctx context.Context) error {
 	}
 	patience := dependants.Patience{LockTimeout: r.Job.Cutover.LockTimeout, Attempts: r.Job.Cutover.Attempts}
 	if err := dependants.Run(ctx, conn, plan.Steps, patience); err != nil {
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == lockTimeout {
+			return &NotReadyError{"the new column could not be prepared, because other sessions hold locks on the table", "end their transactions, and repeat the command"}
+		}
 		return fmt.Errorf("prepare the new column for cutover: %w", err)
 	}
 	return nil
@@ -50,6 +56,8 @@ func (r *Runner) dependants(ctx context.Context, conn *pgx.Conn) (*dependants.Pl
 	}
 	return dependantsPlan(ctx, conn, table, r.target())
 }
+
+const lockTimeout = "55P03"
 
 // harmless reports whether a finding is about the trigger of another job, which
 // changes no column that this one reads.
