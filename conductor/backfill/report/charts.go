@@ -139,10 +139,7 @@ func (r *Report) rates() *chart {
 	for i := range 3 {
 		c.Y = append(c.Y, tick{c.y(float64(i) / 2), amount(top * float64(i) / 2), "end"})
 	}
-	layout := "15:04"
-	if last.Sub(first) > 48*time.Hour {
-		layout = "2 Jan 15:04"
-	}
+	layout := layoutOf(last.Sub(first))
 	for i := range 5 {
 		t := first.Add(time.Duration(float64(last.Sub(first)) * float64(i) / 4))
 		c.X = append(c.X, tick{at(t), t.UTC().Format(layout), anchor(i, 4)})
@@ -153,6 +150,18 @@ func (r *Report) rates() *chart {
 		}
 	}
 	return c
+}
+
+// layoutOf returns the layout of times on an axis, which must differ from one
+// label to the next.
+func layoutOf(d time.Duration) string {
+	switch {
+	case d > 48*time.Hour:
+		return "2 Jan 15:04"
+	case d < 10*time.Minute:
+		return "15:04:05"
+	}
+	return "15:04"
 }
 
 type paused struct {

@@ -37,6 +37,7 @@ var page = template.Must(template.New("page").Funcs(template.FuncMap{
 	"interval": interval,
 	"add":      func(a, b float64) float64 { return a + b },
 	"join":     func(all []string) string { return strings.Join(all, "; ") },
+	"minute":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") },
 	"value":    func(v *uint64) string { return fmt.Sprint(*v) },
 }).Parse(pageText))
 
@@ -46,6 +47,7 @@ type view struct {
 	Scores, Rates *chart
 	Outcome       string
 	Class         string
+	Reason        string // of a pause by a checkpoint
 	Rehearsals    []*Step
 	Validations   []*Step
 	Cutovers      []*Step // and rollbacks and finish
@@ -57,6 +59,7 @@ type view struct {
 func (r *Report) HTML() ([]byte, error) {
 	v := &view{Report: r, Scores: r.scores(), Rates: r.rates(), Total: len(r.Entries)}
 	v.Outcome, v.Class = r.outcome()
+	v.Reason = r.reason()
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		switch s.Name {
@@ -95,6 +98,19 @@ func (r *Report) outcome() (text, class string) {
 		return "Copying: " + number(r.Copy.Percent) + " %", "idle"
 	}
 	return "Planned", "idle"
+}
+
+// reason returns why a paused job did not pass its latest checkpoint, "" if it
+// did.
+func (r *Report) reason() string {
+	if r.Job.Phase != "paused" || len(r.Checkpoints) == 0 {
+		return ""
+	}
+	last := r.Checkpoints[len(r.Checkpoints)-1]
+	if last.Analysis == nil || last.Verdict == string(aca.Pass) {
+		return ""
+	}
+	return "Checkpoint " + last.Checkpoint + ": " + last.Analysis.Summary
 }
 
 // classOf returns the class of a verdict, result or status.

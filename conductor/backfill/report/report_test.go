@@ -390,3 +390,22 @@ func TestThin(t *testing.T) {
 		t.Error("a short line is changed")
 	}
 }
+
+// TestPausedBanner checks that the head of the page has the reason of a job
+// that a checkpoint has paused, with the checks of that checkpoint unfolded.
+func TestPausedBanner(t *testing.T) {
+	r := &Report{
+		Job: Job{Phase: "paused"}, Copy: Copy{Percent: 20},
+		Checkpoints: []Checkpoint{{Checkpoint: "20%", Time: start, Verdict: "blocked", Analysis: &aca.Report{Summary: "checksum-down failed"}}},
+		Rate:        []Rate{{start, 1}, {start.Add(time.Minute), 2}},
+	}
+	page, err := r.HTML()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"<p>Checkpoint 20%: checksum-down failed.</p>", `<details class="checkpoint" open>`, "<small>2026-04-19 08:00 UTC", ">08:00:15<"} {
+		if !bytes.Contains(page, []byte(want)) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
