@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ada, eve, found, gate, hostile, kim, legacy, type Company } from './company.js';
 import { settled, startChromium, violations } from './harness.js';
 import { signedInAs } from './people.js';
-import { connectSystems } from './systems.js';
+import { connectSystems, recordBackfill } from './systems.js';
 
 let company: Company;
 let browser: Browser;
@@ -128,5 +128,51 @@ test('a clock that is far off is named, and hides nothing', async () => {
   await open(page);
   await page.getByText('The clock of this computer is not that of the server').waitFor();
   await part(page, 'Exceptions').getByRole('link', { name: 'EXC-17' }).waitFor();
+  await context.close();
+});
+
+test('a backfill shows its checkpoints, and verifies what it shows', async () => {
+  const { page, context, problems, calls } = await signedInAs(browser, company.ledger, kim);
+  await page.goto(`${company.ledger.url}/portal/backfills`);
+  await settled(page);
+  expect((await row(page, 'Backfills', 'asset.yaml')).slice(1, 4)).toEqual(['Asset', 'Planned', 'none']);
+  const digest = await recordBackfill(company);
+  await page.getByRole('link', { name: 'order-total.yaml' }).click();
+  await part(page, 'Now').waitFor();
+  await page.goto('about:blank');
+  calls.length = 0;
+  await page.goto(`${company.ledger.url}/portal/backfills/sha256:${digest}`);
+  await settled(page);
+  const asked = calls.filter((call) => !/WatchEntries|GetCheckpoint/u.test(call)); // those are of the frame
+  expect(asked.length, asked.join(' ')).toBeLessThanOrEqual(5);
+  await page.getByRole('heading', { level: 1, name: 'Backfill order-total.yaml' }).waitFor();
+  await part(page, 'Now').getByText('no longer: the old column is gone').waitFor();
+  expect((await row(page, 'Checkpoints', '100%')).slice(1, 4)).toEqual(['1', 'Pass', 'Ready']);
+  expect((await row(page, 'Steps', 'finish')).slice(1, 2)).toEqual(['Succeeded']);
+  await part(page, 'Rehearsal').getByText('verified in this browser').waitFor();
+  await page.getByRole('link', { name: 'Show those of 10%' }).click();
+  await part(page, 'Canary analysis at 10%').getByText('9 of 9 required checks passed').waitFor();
+  expect((await row(page, 'Checks at 10%', 'checksum-down')).slice(2, 3)).toEqual(['Pass']);
+  await page.getByRole('button', { name: 'Verify all receipts' }).click();
+  await part(page, 'Receipts').getByText('34 receipts verified in this browser').waitFor();
+  expect(await violations(page)).toEqual([]);
+  await page.setViewportSize({ width: 360, height: 800 });
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+  expect(await violations(page)).toEqual([]);
+  await page.getByRole('link', { name: 'All evidence about the file' }).click();
+  await page.getByRole('link', { name: 'its steps, checkpoints and rehearsal' }).waitFor();
+  expect(page.url()).toContain(`/artifacts/sha256:${digest}`);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('without backfills, the list states how to run one', async () => {
+  const { page, context, problems } = await signedInAs(browser, company.ledger, eve);
+  await page.goto(`${company.ledger.url}/portal/backfills`);
+  await page.getByText('No backfill has been recorded').waitFor();
+  await page.goto(`${company.ledger.url}/portal/backfills/sha256:${'0'.repeat(64)}`);
+  await page.getByText('The log has no steps of this backfill').waitFor();
+  expect(await violations(page)).toEqual([]);
+  expect(problems).toEqual([]);
   await context.close();
 });

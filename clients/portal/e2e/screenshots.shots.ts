@@ -68,6 +68,8 @@ async function newest(...flags: string[]): Promise<number> {
 async function addresses(): Promise<ViewAddress[]> {
   const { artifact = '' } = await find('1.7.0', 'gateway:1.7.0');
   const { exception = '' } = await find('EXC-109', 'EXC-109');
+  const { artifact: order = '' } = await find('order-total.yaml', 'order-total.yaml');
+  const { artifact: customer = '' } = await find('customer-phone.yaml', 'customer-phone.yaml');
   const about = ['--subject', artifact];
   return [
     { name: 'overview', path: '/' },
@@ -86,6 +88,9 @@ async function addresses(): Promise<ViewAddress[]> {
     { name: 'exceptions', path: '/exceptions' },
     { name: 'exception', path: `/exceptions/${exception}` },
     { name: 'new-exception', path: '/exceptions/new' },
+    { name: 'backfills', path: '/backfills' },
+    { name: 'backfill', path: `/backfills/${order}` },
+    { name: 'backfill-stopped', path: `/backfills/${customer}` },
     { name: 'privacy', path: '/privacy' },
     { name: 'audit', path: '/audit' },
     { name: 'verify', path: '/verify' },

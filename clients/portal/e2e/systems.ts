@@ -1,5 +1,6 @@
 /** What systems report beside the pipeline. */
 
+import { readFileSync } from 'node:fs';
 import { event, gateway, kim, legacy, type Company } from './company.js';
 
 const ago = (minutes: number): string => new Date(Date.now() - minutes * 60_000).toISOString();
@@ -74,4 +75,31 @@ export async function connectSystems({ ledger }: Company): Promise<void> {
   for (let i = 0; i < 3; i++)
     await record('verification-report', { ...report, verdict: 'verified', reasonCode: 'ok', index: String(i) });
   await record('verification-report', { ...report, verdict: 'not-verified', reasonCode: 'tag_mismatch', index: '3' });
+}
+
+interface Payload {
+  job?: { digest: { sha256: string } };
+  step?: string;
+  phase?: string;
+  result?: string;
+}
+
+/** Records the steps of a finished job of the demo's company, and returns the SHA-256 of its file. */
+export async function recordBackfill({ ledger }: Company): Promise<string> {
+  const file = new URL('../../../cmd/muniment/internal/demo/backfills/order-total.jsonl', import.meta.url);
+  const references = new Map<string | undefined, object>();
+  let digest = '';
+  for (const line of readFileSync(file, 'utf8').trim().split('\n')) {
+    const { kind, payload } = JSON.parse(line) as { kind: string; payload: Payload };
+    const isJudged = payload.step === 'checkpoint' && payload.result === 'succeeded';
+    const index = await event(ledger, kim, kind, {
+      ...payload,
+      ...(payload.phase === 'outcome' && { intent: references.get(payload.step) }),
+      ...(isJudged && { checkpointEntry: references.get('') }),
+    });
+    if (payload.phase !== 'outcome')
+      references.set(payload.step ?? '', { index: String(index), leafHash: '11'.repeat(32) });
+    digest = payload.job?.digest.sha256 ?? digest;
+  }
+  return digest;
 }

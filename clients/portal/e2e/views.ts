@@ -38,6 +38,8 @@ export async function seed(ledger: Ledger): Promise<ViewAddress[]> {
     { name: 'exceptions', path: '/exceptions' },
     { name: 'exception', path: '/exceptions/0', missing: 'GetException' },
     { name: 'new-exception', path: '/exceptions/new' },
+    { name: 'backfills', path: '/backfills' },
+    { name: 'backfill', path: `/backfills/sha256:${'a5'.repeat(32)}` },
     { name: 'privacy', path: '/privacy' },
     { name: 'audit', path: '/audit' },
     { name: 'verify', path: '/verify' },

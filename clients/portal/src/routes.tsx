@@ -11,6 +11,7 @@ import { NotFound } from './app/NotFound';
 import { paging, text } from './records/search';
 import { ViewFailed } from './ui/State';
 import { search as artifactSearch } from './views/artifact/search';
+import { jobSearch as backfillSearch, listSearch as backfillsSearch } from './views/backfills/search';
 import { search as controlSearch } from './views/controls/search';
 import { listSearch as exceptionsSearch, newSearch as newExceptionSearch } from './views/exceptions/search';
 import { findingSearch, listSearch as findingsSearch } from './views/findings/search';
@@ -93,6 +94,20 @@ const exception = createRoute({
   component: lazyRouteComponent(() => import('./views/exceptions/exception'), 'View'),
 });
 
+const backfills = createRoute({
+  getParentRoute: () => members,
+  path: '/backfills',
+  validateSearch: backfillsSearch,
+  component: lazyRouteComponent(() => import('./views/backfills'), 'View'),
+});
+
+const backfill = createRoute({
+  getParentRoute: () => members,
+  path: '/backfills/$digest',
+  validateSearch: backfillSearch,
+  component: lazyRouteComponent(() => import('./views/backfills/job'), 'View'),
+});
+
 const privacy = createRoute({
   getParentRoute: () => members,
   path: '/privacy',
@@ -145,6 +160,8 @@ export const router = createRouter({
       exceptions,
       newException,
       exception,
+      backfills,
+      backfill,
       privacy,
       audit,
       start,

@@ -2,6 +2,7 @@
 
 import {
   AuditIcon,
+  BackfillsIcon,
   ControlsIcon,
   ExceptionsIcon,
   FindingsIcon,
@@ -16,6 +17,7 @@ export const NAVIGATION = [
   { to: '/controls', name: 'Controls', icon: ControlsIcon },
   { to: '/findings', name: 'Findings', icon: FindingsIcon },
   { to: '/exceptions', name: 'Exceptions', icon: ExceptionsIcon },
+  { to: '/backfills', name: 'Backfills', icon: BackfillsIcon },
   { to: '/privacy', name: 'Privacy budget', icon: PrivacyIcon },
   { to: '/audit', name: 'Audit', icon: AuditIcon },
   { to: '/verify', name: 'Verify an export', icon: VerifyIcon },

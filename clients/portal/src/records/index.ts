@@ -9,4 +9,12 @@ export { record } from './record';
 export { newKey, refusalOf, type Refusal } from './refusal';
 export { Prose, Text } from './Text';
 export { count, digestOf, listed, visible } from './text';
-export { DecisionState, ExceptionState, FindingState, ResultState, Severity, VerificationState } from './tones';
+export {
+  ActionState,
+  DecisionState,
+  ExceptionState,
+  FindingState,
+  ResultState,
+  Severity,
+  VerificationState,
+} from './tones';

@@ -34,6 +34,14 @@ const results: Readonly<Record<string, readonly [Tone, string]>> = {
   'not-applicable': ['neutral', 'Does not apply'],
 };
 
+const actions: Readonly<Record<string, readonly [Tone, string]>> = {
+  succeeded: ['good', 'Succeeded'],
+  failed: ['bad', 'Failed'],
+  aborted: ['warn', 'Aborted'],
+  skipped: ['neutral', 'Skipped'],
+  'rolled-back': ['warn', 'Rolled back'],
+};
+
 const severities: Readonly<Record<string, Tone>> = {
   critical: 'bad',
   high: 'bad',
@@ -62,6 +70,7 @@ export const ExceptionState = stateFrom(exceptionStates);
 export const FindingState = stateFrom(findingStates);
 export const DecisionState = stateFrom(decisions);
 export const ResultState = stateFrom(results);
+export const ActionState = stateFrom(actions);
 export const VerificationState = stateFrom(verifications);
 
 export const Severity = ({ of }: { of: string }) => (

@@ -36,6 +36,9 @@ export const ControlsIcon = icon(
 export const FindingsIcon = icon('M3.500 2v12M3.500 3h8.500l-2 2.750 2 2.750H3.500');
 export const ExceptionsIcon = icon('M4 1.800h5.500L12.500 5v9.200H4zM9.300 2v3.200h3M6.300 8.500h4M6.300 11h4');
 export const PrivacyIcon = icon('M3.500 7h9v6.800h-9zM5.500 7V5a2.500 2.500 0 0 1 5 0v2M8 9.600v1.600');
+export const BackfillsIcon = icon(
+  'M2.500 2.500h3.500v11H2.500zM10 2.500h3.500v11H10zM6 8h4M8.500 6.500 10 8 8.500 9.500',
+);
 export const VerifyIcon = icon('M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12zM5.300 8.200l2 2 3.500-4');
 export const AuditIcon = icon(
   'M8 2v3M4 11V8.500h8V11M8 5v3.500M8 2.800a.8.8 0 1 0 0-.1M4 13.700a1.300 1.300 0 1 0 0-2.600 1.300 1.300 0 0 0 0 2.600zM12 13.700a1.300 1.300 0 1 0 0-2.600 1.300 1.300 0 0 0 0 2.600z',

@@ -1,6 +1,6 @@
 import { useQuery } from '@connectrpc/connect-query';
 import { keepPreviousData } from '@tanstack/react-query';
-import { getRouteApi } from '@tanstack/react-router';
+import { getRouteApi, Link } from '@tanstack/react-router';
 import { GateService, type GetControlSetResponse } from '../../gen/muniment/v1/gate_pb';
 import { PortalService, type GetArtifactResponse } from '../../gen/muniment/v1/portal_pb';
 import { AsOf, Text, visible } from '../../records';
@@ -81,6 +81,14 @@ function Artifact({ digest, data, set, setIsKnown }: Props) {
     );
   return (
     <>
+      {data.timeline.some(({ kind }) => kind === 'backfill-step') && (
+        <p>
+          This file defines a backfill:{' '}
+          <Link to="/backfills/$digest" params={{ digest }}>
+            its steps, checkpoints and rehearsal
+          </Link>
+        </p>
+      )}
       {setIsKnown && <Decision digest={digest} artifact={data} set={set} />}
       <OpenFindings artifact={data} digest={digest} />
       <Covering artifact={data} />

@@ -65,7 +65,7 @@ export function useEntry(tenant: string, index: bigint): Subject {
 }
 
 /** Returns what this browser trusts, given the key that the server presents. */
-function useTrust(): Trust {
+export function useTrust(): Trust {
   const record = useTrustRecord();
   const policy = useSession().data?.policy;
   return useMemo(

@@ -14,7 +14,7 @@ import type {
   VerificationFailure,
   VerifierCounts,
 } from '../../gen/muniment/v1/portal_pb';
-import { ArtifactLink, count, DecisionState, EntryLink, Text, visible } from '../../records';
+import { ActionState, count, DecisionState, digestOf, EntryLink, Text, visible } from '../../records';
 import {
   Ago,
   Chart,
@@ -27,8 +27,8 @@ import {
   Table,
   Time,
   type Column,
-  type Tone,
 } from '../../ui';
+import { JobLink, StepState } from '../backfills/parts';
 import { Figure, Figures, Newest, Part, Share, Words } from './parts';
 import { reportsOf, shareOf } from './state';
 import { backfillTrend, hitTrend, latencyTrend } from './trends';
@@ -48,6 +48,7 @@ export function Backfills({ of }: { of: OverviewBackfills }) {
           <Newest of={connection} what="checkpoint" />
         </>
       }
+      actions={<Link to="/backfills">All backfills</Link>}
       flush
     >
       <Table
@@ -83,18 +84,6 @@ export function Backfills({ of }: { of: OverviewBackfills }) {
   );
 }
 
-/** What a step is, and its result. */
-function StepState({ of: { phase, result, verdict } }: { of: BackfillStepState }) {
-  if (phase === 'intent') return <Status tone="neutral">Begun</Status>;
-  if (result === 'succeeded' && verdict !== '' && verdict !== 'pass')
-    return (
-      <Status tone={verdict === 'blocked' ? 'bad' : 'warn'}>
-        <Text>{verdict}</Text>
-      </Status>
-    );
-  return <ActionState of={result} />;
-}
-
 const stepColumns: readonly Column<BackfillStepState>[] = [
   {
     id: 'step',
@@ -115,7 +104,7 @@ const backfillColumns: readonly Column<Backfill>[] = [
     id: 'entity',
     header: 'Entity',
     cell: ({ entity, job }) =>
-      job === undefined ? <Text>{entity}</Text> : <ArtifactLink artifact={{ name: entity, digest: job.digest }} />,
+      job === undefined ? <Text>{entity}</Text> : <JobLink digest={digestOf(job.digest)}>{entity}</JobLink>,
   },
   {
     id: 'percent',
@@ -154,23 +143,6 @@ const backfillColumns: readonly Column<Backfill>[] = [
   },
   { id: 'time', header: 'Checkpoint', cell: ({ time }) => <Ago at={time} />, optional: true },
 ];
-
-const results: Readonly<Record<string, readonly [Tone, string]>> = {
-  succeeded: ['good', 'Succeeded'],
-  failed: ['bad', 'Failed'],
-  aborted: ['warn', 'Aborted'],
-  skipped: ['neutral', 'Skipped'],
-  'rolled-back': ['warn', 'Rolled back'],
-};
-
-function ActionState({ of }: { of: string }) {
-  const [tone, word] = (Object.hasOwn(results, of) && results[of]) || (['neutral', of] as const);
-  return (
-    <Status tone={tone}>
-      <Text>{word}</Text>
-    </Status>
-  );
-}
 
 /** A number of entries, which leads to the newest of them. */
 const Counted = ({ n, at }: { n: bigint; at: bigint | undefined }) =>
