@@ -70,6 +70,7 @@ func (b *bench) decides() {
 	row(fmt.Sprintf("decisions about %d artifacts in one call", decideSubjects), s.quantile(0.5).String(), ratio("goal 1s", time.Second, s.quantile(0.5))+", of its processor time "+ratio("", time.Second, work.quantile(0.5)))
 	l.decideReplay(d, artifact)
 	l.decideScan(artifact(searchArtifacts+1), ask)
+	l.askCached(&decide.Decider{Log: d.Log, Facts: l.cacheFacts(), Exceptions: d.Exceptions, Now: d.Now}, artifact(searchArtifacts+1))
 	l.close()
 }
 

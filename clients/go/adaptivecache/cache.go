@@ -3,6 +3,7 @@ package adaptivecache
 import (
 	"context"
 	"errors"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 
@@ -89,10 +90,8 @@ func New[K comparable, V any](member *Member, o Options[K, V]) (*Cache[K, V], er
 		hot:    hotSet[K]{keys: map[string]*hotKey[K]{}, maxKeys: o.MaxHot, maxWeight: o.MaxWeight / hotShare},
 	}
 	c.store, err = otter.New(&otter.Options[K, *entry[K, V]]{
-		MaximumWeight: o.MaxWeight,
-		// Otherwise the policy grows with the first entries, and forgets how
-		// often keys were used each time.
-		InitialCapacity: o.Entries,
+		MaximumWeight:   o.MaxWeight,
+		InitialCapacity: reserved(o.Entries),
 		Weigher: func(_ K, e *entry[K, V]) uint32 {
 			if e.hot.Load() {
 				return 0 // never evicted; hot keys reduce the maximum instead
@@ -109,6 +108,18 @@ func New[K comparable, V any](member *Member, o Options[K, V]) (*Cache[K, V], er
 		},
 	})
 	return c, err
+}
+
+// reserved returns the initial capacity for n entries. otter has a power of two
+// of counters of how often keys were used. When it needs more, it forgets all,
+// so it needs enough from the start. It adapts to the reads after ten times the
+// capacity. So of the capacities with the same counters, the least is the best
+// for a large cache. A small one adapts often enough, and needs the history.
+func reserved(n int) int {
+	if n <= 1024 {
+		return n
+	}
+	return 1<<(bits.Len(uint(n-1))-1) + 1
 }
 
 // uncounted returns the hits of an entry that are not in the cache's counters.
