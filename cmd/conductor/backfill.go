@@ -341,7 +341,7 @@ type rollbackCmd struct {
 	runnerFlags
 	Reason        string `help:"Reason, for the evidence." placeholder:"TEXT"`
 	Drop          bool   `help:"After cutover: also remove the new column. Otherwise the job can be cut over again."`
-	WithoutLedger bool   `help:"Roll back even if the ledger does not answer. The steps are recorded later."`
+	WithoutLedger bool   `help:"Roll back even if the ledger does not answer within ten seconds. The steps are recorded later."`
 }
 
 func (rollbackCmd) Help() string {

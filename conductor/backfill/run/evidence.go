@@ -142,12 +142,20 @@ func (r *Runner) announce(ctx context.Context, name record.Name, details any) (s
 	return seq, nil
 }
 
-// acknowledgeTime is how long a step waits for the ledger.
-const acknowledgeTime = time.Minute
+// How long a step waits for the ledger. One that is permitted without it does
+// not keep a person waiting.
+const (
+	acknowledgeTime   = time.Minute
+	withoutLedgerTime = 10 * time.Second
+)
 
 // Acknowledged waits until the ledger has recorded every entry of the job.
 func (r *Runner) Acknowledged(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, acknowledgeTime)
+	limit := acknowledgeTime
+	if r.WithoutLedger {
+		limit = withoutLedgerTime
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return r.sender.Await(ctx)
 }
