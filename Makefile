@@ -131,6 +131,7 @@ soak: $(TOOLS)/gotestsum clients/ts/node_modules/.installed ## the seeded campai
 	@MUNIMENT_SOAK=$(SEED) go test -count=1 -timeout 30m ./verifiers/export -run TestAgainstOracles
 	@.ci/peers -soak; go test -tags soak -count=1 -timeout 30m ./cmd/muniment -run TestSoakScripts
 	@cd clients/ts/packages/verify; MUNIMENT_SOAK=$(SEED) npx vitest run test/mutants.test.ts
+	@cd clients/ts/packages/adaptive-cache; MUNIMENT_SOAK=$(SEED) npx vitest run test/histories.test.ts
 	@$(MAKE) --no-print-directory mutants N=100000 SEED=$(SEED)
 	@$(MAKE) --no-print-directory sdks CASES=all
 	@$(MAKE) --no-print-directory decisions N=50000 SEED=$(SEED)
