@@ -161,7 +161,7 @@ test('a backfill shows its checkpoints, and verifies what it shows', async () =>
   expect(await violations(page)).toEqual([]);
   await page.getByRole('link', { name: 'All evidence about the file' }).click();
   await page.getByRole('link', { name: 'its steps, checkpoints and rehearsal' }).waitFor();
-  expect(page.url()).toContain(`/artifacts/sha256:${digest}`);
+  expect(decodeURIComponent(page.url())).toContain(`/artifacts/sha256:${digest}`);
   expect(problems).toEqual([]);
   await context.close();
 });
