@@ -2,6 +2,7 @@ package checking
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -171,6 +172,10 @@ func (r *Report) constraints(plan Plan, violations []int64) {
 	r.add(Constraints, true, passIf(violated == nil), detail)
 }
 
+// ErrReset is the error of Plan.Deleted if the statistics of the server do not
+// cover the copy: they were reset, as after a crash or a failover, or are late.
+var ErrReset = errors.New("the statistics of the server were reset")
+
 // settled is how many seconds the statistics of the server may be late.
 const settled = 12
 
@@ -195,13 +200,13 @@ func (r *Report) rows(ctx context.Context, plan Plan) error {
 	for attempt := 0; ; attempt++ {
 		deleted, err := plan.Deleted(ctx)
 		if err == nil && deleted < 0 {
-			err = fmt.Errorf("the statistics of the server were reset")
+			err = ErrReset
 		}
-		if err != nil {
+		switch {
+		case err != nil && (!errors.Is(err, ErrReset) || attempt == settled && deleted < missing):
 			r.add(Rows, true, Inconclusive, fmt.Sprintf("%s; the number of deleted rows is unknown: %v", detail, err))
 			return nil
-		}
-		if deleted >= missing || attempt == settled {
+		case deleted >= missing || attempt == settled:
 			r.add(Rows, true, passIf(deleted >= missing), fmt.Sprintf("%s, and others deleted or moved up to %d since", detail, deleted))
 			return nil
 		}

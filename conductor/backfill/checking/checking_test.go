@@ -286,7 +286,7 @@ func TestConstraintsAndRows(t *testing.T) {
 		deleted []int64
 		err     error
 		want    Outcome
-	}{{[]int64{10}, nil, Pass}, {[]int64{0, 5, 10}, nil, Pass}, {[]int64{9}, nil, Fail}, {nil, errors.New("no answer"), Inconclusive}, {[]int64{-4}, nil, Inconclusive}}
+	}{{[]int64{10}, nil, Pass}, {[]int64{0, 5, 10}, nil, Pass}, {[]int64{9}, nil, Fail}, {nil, errors.New("no answer"), Inconclusive}, {nil, ErrReset, Inconclusive}, {[]int64{-4}, nil, Inconclusive}}
 	for _, test := range rows {
 		calls := 0
 		report, err := s.source().Check(t.Context(), d, Plan{

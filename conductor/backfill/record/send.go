@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -102,10 +103,19 @@ const (
 	// NotVerified: the receipt does not verify under the trust policy, or is
 	// that of another entry. Sending ends.
 	NotVerified Fault = "not-verified"
+	// Stale: the ledger has another entry with the key. Sending ends, because
+	// the outbox is older than the ledger.
+	Stale Fault = "stale"
 )
 
+// Ends reports whether an error of Err ends all sending.
+func Ends(err error) bool {
+	fault := faultOf(err)
+	return fault == NotVerified || fault == Stale
+}
+
 // Faults lists all faults.
-var Faults = []Fault{Unreachable, Refused, NotVerified}
+var Faults = []Fault{Unreachable, Refused, NotVerified, Stale}
 
 // A SendError is the reason for which an item was not recorded.
 type SendError struct {
@@ -122,6 +132,8 @@ func (e *SendError) Error() string {
 		remedy = ": the entry is kept and sent again"
 	case Refused:
 		remedy = ": the entry is kept and sent again; check the token, its role appender, and the admission policy"
+	case Stale:
+		remedy = ": the state in the database is older than the ledger, as after a failover to a standby that lagged, or after a restore: roll back with --without-ledger, and plan a job with another name"
 	case NotVerified:
 		remedy = ": nothing is sent any more; compare the job's trust policy with the ledger's before you go on"
 	}
@@ -196,8 +208,9 @@ func (s *Sender) Await(ctx context.Context) error {
 
 // Run sends the items of the outbox as they come, until the context ends. A
 // value from wake starts it at once. It returns an error only if another
-// process has taken over the outbox, or a receipt is not verified. Other
-// failures of the outbox are repeated, because its database can fail over.
+// process has taken over the outbox, a receipt is not verified, or the outbox
+// is stale. Other failures of the outbox are repeated, because its database can
+// fail over.
 func (s *Sender) Run(ctx context.Context, wake <-chan struct{}) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -219,7 +232,7 @@ func (s *Sender) Run(ctx context.Context, wake <-chan struct{}) error {
 			continue
 		case fault == Refused:
 			wait = s.o.MaxWait
-		case fault == NotVerified || errors.Is(err, ErrTakenOver):
+		case Ends(err) || errors.Is(err, ErrTakenOver):
 			return err
 		case n > 0:
 			wait = firstWait
@@ -332,7 +345,12 @@ func fault(err error) Fault {
 	if errors.Is(err, receipt.ErrNotVerified) {
 		return NotVerified
 	}
-	switch connect.CodeOf(err) {
+	code := connect.CodeOf(err)
+	// Other causes of this code, such as a replica, can pass.
+	if code == connect.CodeFailedPrecondition && strings.Contains(err.Error(), "idempotency key was used") {
+		return Stale
+	}
+	switch code {
 	case connect.CodeUnauthenticated, connect.CodePermissionDenied, connect.CodeInvalidArgument, connect.CodeAlreadyExists,
 		connect.CodeFailedPrecondition, connect.CodeNotFound, connect.CodeOutOfRange, connect.CodeUnimplemented:
 		return Refused

@@ -181,8 +181,13 @@ type copier struct {
 	requests *requests
 
 	estimate int64
-	visited  int64     // rows, in this pass
-	written  int64     // rows
+	visited  int64 // rows, in this pass
+	written  int64 // rows
+
+	// The statistics of the server lack uncounted rows that the copy has
+	// written, because they were reset, and uncovered ones that can be late.
+	uncounted, uncovered int64
+
 	began    time.Time // of this run
 	begun    int64     // visited, when this run began
 	limit    float64   // share of the rate after a checkpoint below the threshold
@@ -279,6 +284,9 @@ func (c *copier) Admit(ctx context.Context) (copying.Admission, error) {
 		if waiting, err := c.reported(ctx); err != nil {
 			return copying.Admission{}, err
 		} else if waiting {
+			if err := c.sender.Err(); record.Ends(err) {
+				return copying.Admission{}, err
+			}
 			c.account.hold(metrics.Ledger)
 			c.show("checkpoints wait for the ledger")
 			if err := c.requests.await(ctx, time.Second); err != nil {

@@ -180,6 +180,13 @@ func (r *rig) open() *run.Runner {
 // load writes to the table until the returned function is called, which returns
 // the number of writes.
 func (r *rig) load(seed uint64) (stop func() int) {
+	return r.loadOf(seed, "UPDATE asset SET size_kb = %[2]d WHERE id %% 1000 = %[1]d", "INSERT INTO asset VALUES (%[3]d, 'new', %[2]d)", "DELETE FROM asset WHERE id = %[1]d",
+		"UPDATE asset SET name = 'renamed' WHERE id = %[1]d", "UPDATE asset SET id = id + 500000 WHERE id = %[1]d", "UPDATE asset SET size_kb = NULL WHERE id = %[1]d")
+}
+
+// loadOf is load with other statements, which contain an ID, a value, and the
+// ID of a new row.
+func (r *rig) loadOf(seed uint64, statements ...string) (stop func() int) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	writes := 0
@@ -192,10 +199,7 @@ func (r *rig) load(seed uint64) (stop func() int) {
 				continue
 			}
 			id := random.IntN(1000)
-			sql := fmt.Sprintf([]string{
-				"UPDATE asset SET size_kb = %[2]d WHERE id %% 1000 = %[1]d", "INSERT INTO asset VALUES (%[3]d, 'new', %[2]d)", "DELETE FROM asset WHERE id = %[1]d",
-				"UPDATE asset SET name = 'renamed' WHERE id = %[1]d", "UPDATE asset SET id = id + 500000 WHERE id = %[1]d", "UPDATE asset SET size_kb = NULL WHERE id = %[1]d",
-			}[random.IntN(6)], id, random.IntN(100), next)
+			sql := fmt.Sprintf(statements[random.IntN(len(statements))]+"%.[4]s", id, random.IntN(100), next, "")
 			if _, err := conn.Exec(ctx, sql); err == nil {
 				writes++
 			}

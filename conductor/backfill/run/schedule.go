@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -96,6 +97,7 @@ func (s *schedule) resume(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	rows = rows[min(drawn.Earlier, len(rows)):]
 	type place struct {
 		pair int
 		copy bool
@@ -128,6 +130,10 @@ type draw struct {
 	Seed       string `json:"seed"`
 	Pairs      int    `json:"pairs"`
 	Checkpoint int    `json:"checkpoint"`
+
+	// Earlier counts the windows of the checkpoint that were measured before,
+	// in another order.
+	Earlier int `json:"earlier,omitzero"`
 }
 
 // analysis returns the configuration of the canary analysis of a job, without
@@ -195,8 +201,15 @@ func (s *schedule) draw(ctx context.Context) (err error) {
 	if len(s.planned) == 0 {
 		return nil
 	}
-	details := draw{s.config.Seed, s.config.Pairs, s.checkpoint}
-	return s.runner.within(ctx, func(tx *state.Tx) error { return s.runner.note(ctx, tx, eventWindows, details) })
+	details := draw{Seed: s.config.Seed, Pairs: s.config.Pairs, Checkpoint: s.checkpoint}
+	return s.runner.within(ctx, func(tx *state.Tx) error {
+		before, err := state.Windows(ctx, tx, s.runner.Job.Name, s.checkpoint)
+		if err != nil {
+			return err
+		}
+		details.Earlier = len(before)
+		return s.runner.note(ctx, tx, eventWindows, details)
+	})
 }
 
 // name describes the current window for people.
@@ -225,6 +238,9 @@ func (s *schedule) hold(ctx context.Context, visited int64) (held bool, err erro
 	s.runner.account.hold(metrics.Analysis)
 	w, warned, err := measure.Window(ctx, s.planned[0], s.runner.Now, s.sources, s.sleep)
 	s.runner.Metrics.Advanced(s.runner.Now())
+	if errors.Is(err, measure.ErrClock) {
+		return true, s.clockSet(ctx)
+	}
 	if err != nil {
 		return false, err
 	}
@@ -261,14 +277,32 @@ func (s *schedule) collect(ctx context.Context, visited int64) error {
 	m := s.running
 	s.running = nil
 	m.cancel()
+	if errors.Is(m.err, measure.ErrClock) {
+		return s.clockSet(ctx)
+	}
 	if m.err != nil || visited == s.work {
 		return ctx.Err()
 	}
 	return s.keep(ctx, m.window, m.warned)
 }
 
+// clockSet begins the windows of the checkpoint again, with another order. The
+// times of those that were measured can be later than those that follow.
+func (s *schedule) clockSet(ctx context.Context) error {
+	err := s.runner.within(ctx, func(tx *state.Tx) error {
+		return s.runner.note(ctx, tx, "measurement", map[string]string{"error": "the clock was set: the windows of the checkpoint begin again"})
+	})
+	if err != nil {
+		return err
+	}
+	return s.draw(ctx)
+}
+
 // keep stores a window.
 func (s *schedule) keep(ctx context.Context, w aca.Window, warned []error) error {
+	if n := len(s.measured); n > 0 && w.Start.Before(s.measured[n-1].End) {
+		return s.clockSet(ctx)
+	}
 	text, err := json.Marshal(w)
 	if err != nil {
 		return err

@@ -181,3 +181,12 @@ func (r *Rig) as(ctx context.Context, program string, args ...string) error {
 	}
 	return nil
 }
+
+// Own gives a folder to the user of the server, for example for a tablespace.
+func (r *Rig) Own(folder string) error {
+	who, err := owner()
+	if err != nil || who == nil {
+		return err
+	}
+	return os.Chown(folder, int(who.Uid), int(who.Gid))
+}

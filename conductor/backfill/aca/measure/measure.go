@@ -24,8 +24,18 @@ type Source interface {
 // be measured is absent, and the error states why.
 type End func(ctx context.Context, start, end time.Time) (map[string]aca.Sample, error)
 
+// ErrClock is the error of a window in which the wall clock was set. Queries
+// for its times would cover another time.
+var ErrClock = errors.New("the clock was set")
+
+// clockTolerance is how far a clock may be corrected within a window.
+const clockTolerance = 100 * time.Millisecond
+
 // Window measures a window while the caller waits in during. It returns the
 // window with its times and samples.
+//
+// The times are those of the wall clock. If it was set during the window, the
+// error is ErrClock.
 //
 // The error of a source makes its samples missing, which the analysis treats as
 // the specification states; warnings has these errors. An error of during, or
@@ -41,9 +51,13 @@ func Window(ctx context.Context, planned aca.Window, now func() time.Time, sourc
 		}
 		ends = append(ends, end)
 	}
-	w.Start = now()
+	w.Start = now().Round(0) // without the reading of the monotonic clock
+	began := time.Now()
 	err = during(ctx)
-	w.End = now()
+	w.End = now().Round(0)
+	if took, wall := time.Since(began), w.End.Sub(w.Start); err == nil && (wall-took).Abs() > max(clockTolerance, took/10) {
+		err = ErrClock
+	}
 	for _, end := range ends {
 		samples, failed := end(ctx, w.Start, w.End)
 		for name, s := range samples {
