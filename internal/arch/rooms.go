@@ -87,7 +87,7 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "bench", Purpose: "measurements, and the mutants on which the three verifiers must agree",
-		Imports: slices.Concat([]string{"internal/peers", "ledger/engine"}, server),
+		Imports: slices.Concat([]string{"conductor", "internal/peers", "ledger/engine"}, server),
 	},
 	{
 		Folder: "internal/peers", Purpose: "the real programs that tests and measurements run beside Muniment",

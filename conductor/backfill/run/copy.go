@@ -179,6 +179,7 @@ type copier struct {
 	throttle *throttle.Throttle
 	windows  *schedule
 	requests *requests
+	gauge    *gauge // of the throttle
 
 	estimate int64
 	visited  int64 // rows, in this pass
@@ -220,7 +221,8 @@ func (r *Runner) newCopier(ctx context.Context) (*copier, error) {
 	if c.requests, err = r.newRequests(ctx); err != nil {
 		return nil, err
 	}
-	if c.throttle, err = r.newThrottle(ctx, c.requests.conn); err != nil {
+	c.gauge = &gauge{connect: r.Connect}
+	if c.throttle, err = r.newThrottle(ctx, c.gauge); err != nil {
 		c.close()
 		return nil, err
 	}
@@ -239,6 +241,9 @@ func (c *copier) close() {
 	}
 	if c.requests != nil {
 		c.requests.close()
+	}
+	if c.gauge != nil {
+		c.gauge.close()
 	}
 }
 
@@ -395,7 +400,8 @@ func (c *copier) Progress(ctx context.Context, p copying.Progress) error {
 	c.Metrics.Advanced(c.Now())
 	c.copied(c.progress())
 	done, err := c.windows.complete(ctx, c.visited)
-	if err != nil || !done || c.position.Pass > 1 || c.share()*100 < c.next {
+	// The checkpoint at 100 % follows the last chunk, whose key is not known.
+	if err != nil || !done || p.Position.Finished || c.position.Pass > 1 || c.share()*100 < c.next {
 		return err
 	}
 	percent := c.after(c.share() * 100)

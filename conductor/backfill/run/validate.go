@@ -72,12 +72,9 @@ func (r *Runner) compare(ctx context.Context, repair bool) (checking.Validation,
 		return checking.Validation{}, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	gauge, err := r.Connect(ctx)
-	if err != nil {
-		return checking.Validation{}, err
-	}
-	defer gauge.Close(context.WithoutCancel(ctx))
-	t, err := r.newThrottle(ctx, gauge)
+	g := &gauge{connect: r.Connect}
+	defer g.close()
+	t, err := r.newThrottle(ctx, g)
 	if err != nil {
 		return checking.Validation{}, err
 	}
