@@ -404,6 +404,9 @@ func (c *copier) Progress(ctx context.Context, p copying.Progress) error {
 	if err != nil || !done || p.Position.Finished || c.position.Pass > 1 || c.share()*100 < c.next {
 		return err
 	}
+	if c.position.Finished { // its key is that before the chunk: last checks the rows
+		return nil
+	}
 	percent := c.after(c.share() * 100)
 	if c.share()*100 < percent {
 		percent -= c.Job.Checkpoint.Every

@@ -108,6 +108,20 @@ func TestFailedRange(t *testing.T) {
 	}
 }
 
+// TestCheckpointInLastChunk copies a table whose last chunk crosses the mark of
+// a checkpoint. The rows of this chunk belong to the checkpoint at 100 %.
+func TestCheckpointInLastChunk(t *testing.T) {
+	r := newRig(t, 300, right)
+	r.options.Job.Copy.Target = time.Minute
+	runner := r.open()
+	if err := runner.Copy(t.Context()); err != nil || runner.Phase() != state.Copied {
+		t.Fatalf("copy: phase %s, %v: %q", runner.Phase(), err, r.reports())
+	}
+	if got := r.reports(); len(got) != 2 || !strings.HasPrefix(got[0], "60%: ") || !strings.HasPrefix(got[1], "100%: ") {
+		t.Errorf("checkpoints: %q", got)
+	}
+}
+
 // TestLateTrigger checks that the table is examined again before a cutover.
 func TestLateTrigger(t *testing.T) {
 	r := newRig(t, 100, right)
