@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"muniment.dev/muniment/internal/soak"
 )
 
 // TestClockJumps checks that a clock that jumps forward expires entries, one
@@ -164,6 +166,7 @@ func TestPoisonedMessages(t *testing.T) {
 // TestCardinality checks that what a cache holds is bounded, however many keys
 // are read, and however often hot ones change.
 func TestCardinality(t *testing.T) {
+	soak.WithoutRace(t)
 	m, err := NewMember(nil, MemberOptions{Slots: 1024})
 	if err != nil {
 		t.Fatal(err)
