@@ -14,6 +14,7 @@ import (
 	"muniment.dev/muniment/conductor/backfill/job"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/state"
+	"muniment.dev/muniment/conductor/backfill/throttle"
 )
 
 // source describes the two columns for comparisons.
@@ -155,7 +156,7 @@ func (c *copier) constraints(ctx context.Context, conn *pgx.Conn) (list []checki
 
 // pace waits until the throttle admits a chunk of a comparison.
 func (c *copier) pace(ctx context.Context) error {
-	_, err := c.throttle.Wait(ctx, nil)
+	_, err := c.throttle.Wait(ctx, func(d throttle.Decision) { c.show(d.Reason.String()) })
 	c.Metrics.Advanced(c.Now())
 	return err
 }

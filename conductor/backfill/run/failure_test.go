@@ -80,12 +80,12 @@ func TestFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(standby.Stop)
-	// A deleted row would make the next checkpoint inconclusive, because the
-	// statistics of the standby lack it.
-	stop := r.loadOf(1, "UPDATE asset SET size_kb = %[2]d WHERE id %% 1000 = %[1]d", "INSERT INTO asset VALUES (%[3]d, 'new', %[2]d)")
 	var address atomic.Value
 	address.Store(r.db.URL(r.name))
 	r.options.Connect = func(ctx context.Context) (*pgx.Conn, error) { return pgx.Connect(ctx, address.Load().(string)) }
+	// A deleted row would make the next checkpoint inconclusive, because the
+	// statistics of the standby lack it.
+	stop := r.loadOf(1, "UPDATE asset SET size_kb = %[2]d WHERE id %% 1000 = %[1]d", "INSERT INTO asset VALUES (%[3]d, 'new', %[2]d)")
 	r.options.Watch = at(1000, func() {
 		stop()
 		if err := standby.Promote(context.Background()); err != nil {
