@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"muniment.dev/muniment/conductor/backfill/aca"
@@ -111,15 +112,24 @@ func (s *Status) read(ctx context.Context, db state.Querier, job string) error {
 	if n := len(all); n > 0 && all[n-1].Ended != nil {
 		s.Validation = &StatusValidation{*all[n-1].Ended, all[n-1].Rows, all[n-1].Differences}
 	}
+	if s.Phase != state.Copied {
+		return nil
+	}
+	var missing *NotReadyError
+	if err := ready(ctx, db, job); errors.As(err, &missing) {
+		s.Next = strings.TrimPrefix(missing.Remedy, "run ")
+	} else if err != nil {
+		return err
+	}
 	return nil
 }
 
-// next is the usual next step in each phase.
+// next is the usual next step in each phase, if no evidence is missing.
 var next = map[state.Phase]string{
 	state.Planned: "conductor backfill run",
 	state.Copying: "wait for the copy, or conductor backfill run if no process runs it",
 	state.Paused:  "conductor backfill resume, or rollback",
-	state.Copied:  "conductor backfill validate, rehearse, then cutover",
+	state.Copied:  "conductor backfill rehearse, then cutover",
 	state.Cutover: "conductor backfill finish, or rollback",
 }
 

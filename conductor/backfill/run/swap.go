@@ -32,7 +32,7 @@ func (r *Runner) Cutover(ctx context.Context, force bool) (done cutover.Outcome,
 	if _, err := r.row.Phase.After(state.CutOver); err != nil {
 		return cutover.Outcome{}, err
 	}
-	if err := r.ready(ctx); err != nil {
+	if err := ready(ctx, r.conn, r.Job.Name); err != nil {
 		return cutover.Outcome{}, err
 	}
 	if err := r.prepare(ctx); err != nil {
@@ -62,16 +62,17 @@ func (r *Runner) Cutover(ctx context.Context, force bool) (done cutover.Outcome,
 	return outcome, r.failed(ctx, record.Cutover, intent, err)
 }
 
-// ready checks what the database knows about the evidence of a cutover.
-func (r *Runner) ready(ctx context.Context) error {
-	all, err := state.Validations(ctx, r.conn, r.Job.Name)
+// ready checks what the database knows about the evidence of a cutover. It
+// returns a NotReadyError if some is missing.
+func ready(ctx context.Context, db state.Querier, job string) error {
+	all, err := state.Validations(ctx, db, job)
 	if err != nil {
 		return err
 	}
 	if len(all) == 0 || all[len(all)-1].Ended == nil {
 		return &NotReadyError{"the rows were not validated since they were copied", "run conductor backfill validate"}
 	}
-	if at, err := state.Latest(ctx, r.conn, r.Job.Name, string(state.Rollback)); err != nil {
+	if at, err := state.Latest(ctx, db, job, string(state.Rollback)); err != nil {
 		return err
 	} else if at != nil && !all[len(all)-1].Began.After(at.At) {
 		return &NotReadyError{"the rows were not validated since the rollback", "run conductor backfill validate"}
@@ -79,7 +80,7 @@ func (r *Runner) ready(ctx context.Context) error {
 	if n := all[len(all)-1].Differences; n > 0 {
 		return &NotReadyError{fmt.Sprintf("the latest validation found %d differences", n), "run conductor backfill validate --repair"}
 	}
-	taken, err := state.Checkpoints(ctx, r.conn, r.Job.Name)
+	taken, err := state.Checkpoints(ctx, db, job)
 	if err != nil {
 		return err
 	}
