@@ -32,8 +32,11 @@ func (r *rig) lie(index func() uint64) string {
 			if err == nil {
 				err = proto.Unmarshal(body, &m)
 			}
-			m.Index = index()
-			if body, err = proto.Marshal(&m); err != nil {
+			if err == nil {
+				m.Index = index()
+				body, err = proto.Marshal(&m)
+			}
+			if err != nil {
 				r.t.Error(err)
 			}
 			req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
