@@ -17,6 +17,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/operate"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -220,6 +221,7 @@ func TestBackupAfterDamagedBackup(t *testing.T) {
 
 // A damaged or foreign backup is refused, and leaves nothing behind.
 func TestDamagedBackups(t *testing.T) {
+	soak.WithoutRace(t)
 	c := newCompany(t, "east")
 	c.startLog()
 	if out, code := c.appendFile("evidence"); code != 0 {

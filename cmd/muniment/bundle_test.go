@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/internal/peers/sigstorerig"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // verifyBundle runs the command in-process.
@@ -85,6 +86,7 @@ func flip(m map[string]any, member string, at int) {
 // A bundle that the real cosign signed with a private Sigstore is verified.
 // Altered ones are not.
 func TestBundlesOfCosign(t *testing.T) {
+	soak.WithoutRace(t)
 	r := sigstorerig.Start(t, sigstorerig.Fulcio(), sigstorerig.TSA(), sigstorerig.Rekor())
 	artifact := r.WriteFile(t, "a.txt", "hello\n")
 	const digest = "sha256:5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03"

@@ -563,6 +563,7 @@ var outputFlag = regexp.MustCompile(` (-o|--output|--transparent|--state) \S+`)
 // TestInterruptedFIFO gives every command a named pipe without a writer for
 // each of its files, and interrupts it while it waits for the pipe.
 func TestInterruptedFIFO(t *testing.T) {
+	soak.WithoutRace(t)
 	w := newWorkshop(t)
 	shared := map[string]bool{} // flags that all clients read by the same code
 	opened := 0

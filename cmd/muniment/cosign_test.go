@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/internal/peers/sigstorerig"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/internal/term"
 )
 
@@ -19,6 +20,7 @@ import (
 // changed, that has another signer or that is incomplete is refused and not
 // recorded. Everything except the OIDC issuer is the real program.
 func TestCosignEvidence(t *testing.T) {
+	soak.WithoutRace(t)
 	r := sigstorerig.Start(t, sigstorerig.Fulcio(), sigstorerig.TSA(), sigstorerig.Rekor())
 	r.WriteFile(t, "app.tgz", "an artifact\n")
 	r.WriteFile(t, "p.json", `{"buildDefinition":{"buildType":"https://acme.example/build","externalParameters":{"ref":"main"}},"runDetails":{"builder":{"id":"https://acme.example/builder"}}}`)

@@ -103,6 +103,7 @@ func hostileChart(t *testing.T, metadata []byte) []byte {
 }
 
 func TestHostileCharts(t *testing.T) {
+	soak.WithoutRace(t)
 	t.Chdir(t.TempDir())
 	signer := helmrig.NewEntity(t, strings.NewReplacer("\n", "", "(", "", ")", "").Replace(hostileText), "a@acme.example", nil)
 	var keyring bytes.Buffer
@@ -280,6 +281,7 @@ func newHostileRegistry(t *testing.T, key *ecdsa.PrivateKey) *hostileRegistry {
 }
 
 func TestHostileRegistries(t *testing.T) {
+	soak.WithoutRace(t)
 	t.Chdir(t.TempDir())
 	t.Setenv("DOCKER_CONFIG", t.TempDir())
 	key := newECDSA(t)
@@ -362,6 +364,7 @@ func hostileChain(t *testing.T, key *ecdsa.PrivateKey) (authority, leaf []byte) 
 }
 
 func TestHostileCertificates(t *testing.T) {
+	soak.WithoutRace(t)
 	t.Chdir(t.TempDir())
 	key := newECDSA(t)
 	authority, leaf := hostileChain(t, key)

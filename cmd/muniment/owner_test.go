@@ -77,6 +77,7 @@ func checkOwner(t *testing.T, dir string) {
 // TestOwner runs each command that has a data folder as root, on folders of the
 // service's account. The service still owns everything in them.
 func TestOwner(t *testing.T) {
+	soak.WithoutRace(t)
 	asRoot(t)
 	w := newWorkshop(t)
 	giveAway(t, ".")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/internal/term"
 )
 
@@ -102,6 +103,7 @@ func checkExitCodes(t *testing.T, name, help string) {
 // TestJSONOutput runs every command that has --json with it. Each line printed
 // is one JSON object without characters that act on a terminal.
 func TestJSONOutput(t *testing.T) {
+	soak.WithoutRace(t)
 	w := newWorkshop(t)
 	config := "state: monitor-state\nlogs:\n  - {name: a, url: " + w.replace["$SERVER"] + ", policy: data/policy}\n"
 	if err := os.WriteFile("monitor.yaml", []byte(config), 0o600); err != nil {
@@ -147,6 +149,7 @@ func checkJSONLines(t *testing.T, text string, mute bool) {
 
 // Names that must be escaped keep their meaning in JSON.
 func TestJSONEscapes(t *testing.T) {
+	soak.WithoutRace(t)
 	newWorkshop(t)
 	dir := "new\u202e\x1b[31m"
 	var stdout, stderr bytes.Buffer
