@@ -27,8 +27,12 @@ type Ref struct {
 	Shadow, Retired, Mark string
 }
 
+// TriggerPrefix begins the names of triggers for dual write. It sorts behind
+// those of an application, because triggers fire by name.
+const TriggerPrefix = "zzz_muniment_"
+
 // Trigger returns the name of the trigger for dual write.
-func (r Ref) Trigger() string { return "zzz_muniment_" + r.Column }
+func (r Ref) Trigger() string { return TriggerPrefix + r.Column }
 
 // own reports whether a column belongs to the backfill.
 func (r Ref) own(name string) bool { return name == r.Shadow || name == r.Retired || name == r.Mark }

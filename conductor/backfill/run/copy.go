@@ -253,11 +253,11 @@ func (c *copier) close() {
 func (c *copier) since(taken []state.Checkpoint) error {
 	c.from, c.counted = nil, c.position.Visited
 	for _, t := range slices.Backward(taken) {
-		var report aca.Report
-		if err := json.Unmarshal(t.Report, &report); err != nil {
-			return fmt.Errorf("read checkpoint %d in the state: %w", t.Number, err)
+		report, err := reportOf(t)
+		if err != nil {
+			return err
 		}
-		if proven(&report) && len(t.To) > 0 {
+		if proven(report) && len(t.To) > 0 {
 			c.from, c.counted = t.To, max(0, c.position.Visited-t.Visited)
 			break
 		}
@@ -267,6 +267,15 @@ func (c *copier) since(taken []state.Checkpoint) error {
 		c.from, c.counted = nil, 0
 	}
 	return nil
+}
+
+// reportOf decodes the report of a checkpoint in the state.
+func reportOf(c state.Checkpoint) (*aca.Report, error) {
+	report := &aca.Report{}
+	if err := json.Unmarshal(c.Report, report); err != nil {
+		return nil, fmt.Errorf("read checkpoint %d in the state: %w", c.Number, err)
+	}
+	return report, nil
 }
 
 // proven reports whether all data checks of a report have passed.

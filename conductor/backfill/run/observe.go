@@ -2,16 +2,13 @@ package run
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
-	"muniment.dev/muniment/conductor/backfill/aca"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/state"
 )
@@ -32,11 +29,11 @@ func (r *Runner) restore(ctx context.Context) error {
 		return err
 	}
 	if n := len(taken); n > 0 {
-		var report aca.Report
-		if err := json.Unmarshal(taken[n-1].Report, &report); err != nil {
-			return fmt.Errorf("read checkpoint %d in the state: %w", taken[n-1].Number, err)
+		report, err := reportOf(taken[n-1])
+		if err != nil {
+			return err
 		}
-		r.Metrics.Latest(&report)
+		r.Metrics.Latest(report)
 	}
 	all, err := state.Validations(ctx, r.conn, r.Job.Name)
 	if n := len(all); n > 0 && all[n-1].Ended != nil {

@@ -62,7 +62,7 @@ const lockTimeout = "55P03"
 // harmless reports whether a finding is about the trigger of another job, which
 // changes no column that this one reads.
 func (r *Runner) harmless(f catalog.Finding) bool {
-	name, job := strings.CutPrefix(f.Object, "zzz_muniment_")
+	name, job := strings.CutPrefix(f.Object, catalog.TriggerPrefix)
 	column, _, _ := strings.Cut(name, " on ")
 	return job && f.Code == "late-trigger" && !slices.Contains(r.plan.Pair.Expressions.Inputs, column)
 }

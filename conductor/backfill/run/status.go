@@ -2,7 +2,6 @@ package run
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -97,13 +96,11 @@ func (s *Status) read(ctx context.Context, db state.Querier, job string) error {
 		return err
 	}
 	for _, c := range taken {
-		line := StatusCheckpoint{Percent: c.Percent, Taken: c.Taken}
-		var report aca.Report
-		if err := json.Unmarshal(c.Report, &report); err != nil {
-			return fmt.Errorf("read checkpoint %d in the state: %w", c.Number, err)
+		report, err := reportOf(c)
+		if err != nil {
+			return err
 		}
-		line.Score, line.Verdict, line.Summary = report.Score, report.Verdict, report.Summary
-		s.Checkpoints = append(s.Checkpoints, line)
+		s.Checkpoints = append(s.Checkpoints, StatusCheckpoint{c.Percent, report.Score, report.Verdict, report.Summary, c.Taken})
 	}
 	all, err := state.Validations(ctx, db, job)
 	if err != nil {
@@ -116,7 +113,7 @@ func (s *Status) read(ctx context.Context, db state.Querier, job string) error {
 		return nil
 	}
 	var missing *NotReadyError
-	if err := ready(ctx, db, job); errors.As(err, &missing) {
+	if err := ready(ctx, db, job, all, taken); errors.As(err, &missing) {
 		s.Next = strings.TrimPrefix(missing.Remedy, "run ")
 	} else if err != nil {
 		return err

@@ -32,7 +32,7 @@ func (r *Runner) Cutover(ctx context.Context, force bool) (done cutover.Outcome,
 	if _, err := r.row.Phase.After(state.CutOver); err != nil {
 		return cutover.Outcome{}, err
 	}
-	if err := ready(ctx, r.conn, r.Job.Name); err != nil {
+	if err := r.ready(ctx); err != nil {
 		return cutover.Outcome{}, err
 	}
 	if err := r.prepare(ctx); err != nil {
@@ -62,13 +62,22 @@ func (r *Runner) Cutover(ctx context.Context, force bool) (done cutover.Outcome,
 	return outcome, r.failed(ctx, record.Cutover, intent, err)
 }
 
-// ready checks what the database knows about the evidence of a cutover. It
-// returns a NotReadyError if some is missing.
-func ready(ctx context.Context, db state.Querier, job string) error {
-	all, err := state.Validations(ctx, db, job)
+// ready checks what the database knows about the evidence of a cutover.
+func (r *Runner) ready(ctx context.Context) error {
+	all, err := state.Validations(ctx, r.conn, r.Job.Name)
 	if err != nil {
 		return err
 	}
+	taken, err := state.Checkpoints(ctx, r.conn, r.Job.Name)
+	if err != nil {
+		return err
+	}
+	return ready(ctx, r.conn, r.Job.Name, all, taken)
+}
+
+// ready returns a NotReadyError unless the validations and checkpoints of a job
+// permit a cutover.
+func ready(ctx context.Context, db state.Querier, job string, all []state.Validation, taken []state.Checkpoint) error {
 	if len(all) == 0 || all[len(all)-1].Ended == nil {
 		return &NotReadyError{"the rows were not validated since they were copied", "run conductor backfill validate"}
 	}
@@ -79,10 +88,6 @@ func ready(ctx context.Context, db state.Querier, job string) error {
 	}
 	if n := all[len(all)-1].Differences; n > 0 {
 		return &NotReadyError{fmt.Sprintf("the latest validation found %d differences", n), "run conductor backfill validate --repair"}
-	}
-	taken, err := state.Checkpoints(ctx, db, job)
-	if err != nil {
-		return err
 	}
 	if len(taken) == 0 || taken[len(taken)-1].Percent < 100 {
 		return &NotReadyError{"there is no checkpoint at 100%", "run conductor backfill run"}

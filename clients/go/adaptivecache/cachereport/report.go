@@ -212,11 +212,12 @@ func (r *Reporter) send(ctx context.Context) {
 func (r *Reporter) record(ctx context.Context, i item) {
 	for pause := firstPause; ; pause = min(2*pause, maxPause) {
 		result, err := r.o.Ledger.Append(ctx, muniment.Submission{Kind: kindname.MetricSnapshot, Payload: i.payload, IdempotencyKey: i.key})
+		final := ctx.Err() != nil || connect.CodeOf(err) == connect.CodeInvalidArgument
 		r.mu.Lock()
 		switch {
 		case err == nil:
 			r.recorded++
-		case ctx.Err() != nil || connect.CodeOf(err) == connect.CodeInvalidArgument:
+		case final:
 			r.lose(1, err)
 		default:
 			r.reason = err
@@ -228,7 +229,7 @@ func (r *Reporter) record(ctx context.Context, i item) {
 				r.o.Recorded(result, i.payload)
 			}
 			return
-		case ctx.Err() != nil || connect.CodeOf(err) == connect.CodeInvalidArgument:
+		case final:
 			return
 		}
 		select {
