@@ -42,6 +42,8 @@ type Stats struct {
 	Promotions uint64
 	Demotions  uint64
 
+	Invalidations uint64 // that the member has applied, also those for its other caches
+
 	Enabled   bool
 	Entries   int    // in memory, dead ones included
 	Weight    uint64 // of the entries
@@ -66,7 +68,8 @@ func (c *Cache[K, V]) Stats() Stats {
 		Loads: n.loads.Load(), Failed: n.failed.Load(), TimedOut: n.timedOut.Load(), Overloaded: n.overloaded.Load(),
 		Refreshes: n.refreshes.Load(), Prefetches: n.prefetches.Load(), Omitted: n.omitted.Load(), Rejected: n.rejected.Load(),
 		Bypassed: n.bypassed.Load(), Refused: n.refused.Load(), Compared: n.compared.Load(), Differed: n.differed.Load(),
-		Enabled: c.Enabled(), Entries: c.store.EstimatedSize(), Weight: c.store.WeightedSize(),
+		Invalidations: c.member.generations.token(),
+		Enabled:       c.Enabled(), Entries: c.store.EstimatedSize(), Weight: c.store.WeightedSize(),
 	}
 	for e := range c.store.Values() {
 		hits := uint64(e.uncounted())

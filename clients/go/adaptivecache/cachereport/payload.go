@@ -57,6 +57,7 @@ func (w *window) payload(resolver string, before, after adaptivecache.Stats) ([]
 	}
 	count("stale_checked", func(s adaptivecache.Stats) uint64 { return s.Hits + s.LateHits + s.Refused + s.Rejected + s.Repeated })
 	count("stale_refused", func(s adaptivecache.Stats) uint64 { return s.Refused + s.Rejected + s.Repeated })
+	count("invalidations", func(s adaptivecache.Stats) uint64 { return s.Invalidations })
 	count("compared", func(s adaptivecache.Stats) uint64 { return s.Compared })
 	count("differed", func(s adaptivecache.Stats) uint64 { return s.Differed })
 	count("ttl_raised", func(s adaptivecache.Stats) uint64 { return s.TTLRaised })
@@ -67,6 +68,7 @@ func (w *window) payload(resolver string, before, after adaptivecache.Stats) ([]
 	add("ttl", "ms", millis(after.TTLMicros), 0)
 	add("load_p99", "ms", millis(after.P99Micros), 0)
 	add("entries", "1", float64(after.Entries), 0)
+	add("hot_keys", "1", float64(after.Hot), 0)
 	add("lost_entries", "1", float64(w.lost), 0)
 	return json.Marshal(s)
 }

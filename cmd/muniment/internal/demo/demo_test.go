@@ -88,6 +88,7 @@ func TestCompany(t *testing.T) {
 	soak.WithoutRace(t)
 	s := newSeeded(t, time.Now())
 	s.checkQuestions()
+	s.checkCaches()
 	s.checkContents()
 }
 

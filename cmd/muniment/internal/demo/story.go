@@ -45,6 +45,7 @@ func (c *company) story(now time.Time) []step {
 	steps = append(steps, c.exceptions(day, ago)...)
 	steps = append(steps, c.exports(day)...)
 	steps = append(steps, c.backfills(day)...)
+	steps = append(steps, c.caches(now)...)
 	return inOrder(steps)
 }
 
