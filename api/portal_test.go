@@ -523,7 +523,9 @@ func TestGetOverview(t *testing.T) {
 		{"backfill-step", `{"entity":"orders.total","job":{"name":"old.yaml","digest":{"sha256":"` + strings.Repeat("9", 64) + `"}},"run":"r0","step":"plan","phase":"intent","ts":"2026-11-02T12:00:00Z","actor":"conductor"}`},
 		{"backfill-step", `{"entity":"orders.total","job":{"name":"total.yaml","digest":{"sha256":"` + strings.Repeat("b", 64) + `"}},"run":"r1","step":"plan","phase":"intent","ts":"2026-11-02T12:00:00Z","actor":"conductor"}`},
 		{"backfill-step", `{"entity":"orders.total","job":{"name":"total.yaml","digest":{"sha256":"` + strings.Repeat("b", 64) + `"}},"run":"r1","step":"plan","phase":"outcome","result":"failed","intent":{"index":"1","leafHash":"` + strings.Repeat("1", 64) + `"},"ts":"2026-11-02T12:00:00Z","actor":"conductor"}`},
-		{"triage-action", `{"incident":"inc-1","playbook":"p","action":"a","result":"succeeded","irreversible":true,"actor":"kim","started":"2026-11-01T00:10:00Z"}`},
+		{"triage-action", `{"incident":"inc-1","playbook":"p","action":"a","phase":"intent","step":1,"irreversible":true,"actor":"kim","started":"2026-11-01T00:10:00Z"}`},
+		{"triage-action", `{"incident":"inc-1","playbook":"p","action":"a","phase":"outcome","step":1,"result":"succeeded","intent":{"index":"1","leafHash":"` + strings.Repeat("1", 64) + `"},"irreversible":true,"actor":"kim","started":"2026-11-01T00:10:00Z"}`},
+		{"triage-action", `{"incident":"inc-2","playbook":"p","action":"a","phase":"intent","step":1,"irreversible":true,"actor":"kim","started":"2026-11-01T00:20:00Z"}`},
 		{"metric-snapshot", `{"service":"cdn","window":{"from":"2026-11-01T00:00:00Z","to":"2026-11-01T01:00:00Z"},"metrics":[{"name":"latency_p99","value":0.25,"unit":"s"},{"name":"cache_hit_ratio","value":0.98,"unit":"ratio"}]}`},
 		{"verification-report", `{"verdict":"verified","reasonCode":"ok","version":"1","verifier":"muniment-go"}`},
 		{"verification-report", `{"verdict":"not-verified","reasonCode":"tag_mismatch","version":"1","verifier":"muniment-go","index":"0"}`},
@@ -548,7 +550,7 @@ func TestGetOverview(t *testing.T) {
 	if b := o.Backfills.Backfills[0]; b.Job.GetName() != "total.yaml" || len(b.Steps) != 2 || b.Steps[0].Result != "failed" || b.Steps[1].Phase != "intent" || b.Gate.GetDecision() != "pass" {
 		t.Errorf("steps of a backfill: %v", b)
 	}
-	if m := o.Triage; m.GetMttaSeconds() != 600 || m.MttaIncidents != 1 || m.Incidents != 1 || m.Counts[0].Count != 1 || m.Recent[0].Incident != "inc-1" {
+	if m := o.Triage; m.GetMttaSeconds() != 600 || m.MttaIncidents != 1 || m.Incidents != 1 || len(m.Counts) != 1 || m.Counts[0].Count != 1 || len(m.Recent) != 1 || m.Recent[0].Incident != "inc-1" {
 		t.Errorf("triage: %v", m)
 	}
 	if c := o.Caches; len(c.Services) != 1 || c.Services[0].GetP99Milliseconds() != 250 || c.Services[0].GetHitRatio() != 0.98 {

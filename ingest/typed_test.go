@@ -138,6 +138,45 @@ func specRow(k kind) string {
 	return fmt.Sprintf("| [`%s`](#%[1]s-%s%s) | %[2]s | %[4]s | %s |\n", k.Name, class, anchor, author, k.Description)
 }
 
+// intentReference refers to the intent of an outcome.
+var intentReference = `"intent": {"index": "40", "leafHash": "` + strings.Repeat("1", 64) + `"}`
+
+// TestTriagePhases checks the intents and outcomes of triage actions, whose
+// example is an action as a whole.
+func TestTriagePhases(t *testing.T) {
+	example := string(examples(t)["triage-action"])
+	finished := "\"finished\": \"2026-06-03T08:16:30Z\",\n"
+	for phase, c := range map[string]struct {
+		edits []string
+		want  map[string]string
+	}{
+		"intent": {
+			[]string{`"result": "succeeded"`, `"phase": "intent", "step": 2, "withoutLedger": true`, finished, ""},
+			map[string]string{"phase": "intent", "step": "2", "withoutLedger": "true", "result": "", "finished": ""},
+		},
+		"outcome": {
+			[]string{`"result"`, `"phase": "outcome", "step": 2, ` + intentReference + `, "result"`},
+			map[string]string{"phase": "outcome", "step": "2", "withoutLedger": "", "result": "succeeded", "finished": "2026-06-03T08:16:30Z"},
+		},
+		"outcome of an undo": {
+			[]string{`"result"`, `"phase": "outcome", "step": 3, ` + intentReference + "," + strings.Replace(intentReference, "intent", "undoes", 1) + `, "result"`},
+			map[string]string{"phase": "outcome", "step": "3", "undo": "scale-in"},
+		},
+	} {
+		text := strings.NewReplacer(c.edits...).Replace(example)
+		got, err := table["triage-action"].read("", []byte(text), exampleTime)
+		if err != nil {
+			t.Errorf("%s: %v", phase, err)
+			continue
+		}
+		for name, want := range c.want {
+			if got.attributes[name] != want {
+				t.Errorf("%s: attribute %s is %q, want %q", phase, name, got.attributes[name], want)
+			}
+		}
+	}
+}
+
 // TestTypedRules breaks each rule of the typed kinds in their examples, and
 // checks that the error names the field.
 func TestTypedRules(t *testing.T) {
@@ -180,6 +219,16 @@ func TestTypedRules(t *testing.T) {
 		{"triage-action", `"undo"`, `"irreversible": true, "undo"`, "irreversible"},
 		{"triage-action", `"finished": "2026-06-03T08:16:30Z"`, `"finished": "2026-06-03T08:13:30Z"`, "finished must not be before started"},
 		{"triage-action", "4bf92f3577b34da6a3ce929d0e0e4736", "4bf9", "correlation.traces[0]"},
+		{"triage-action", `"result": "succeeded",`, "", "any other entry must have result"},
+		{"triage-action", `"result"`, `"phase": "plan", "result"`, "phase: must be one of intent, outcome"},
+		{"triage-action", `"result": "succeeded"`, `"phase": "intent", "step": 1`, "an intent can have neither result nor finished"},
+		{"triage-action", `"result": "succeeded"`, `"step": 1, "result": "succeeded"`, "an intent or outcome must have step, and no other entry can have it"},
+		{"triage-action", `"result"`, `"phase": "outcome", "step": 1, "result"`, "an outcome must have intent, and no other entry can have it"},
+		{"triage-action", `"result"`, `"phase": "outcome", ` + intentReference + `, "result"`, "an intent or outcome must have step"},
+		{"triage-action", `"result"`, intentReference + `, "result"`, "an outcome must have intent, and no other entry can have it"},
+		{"triage-action", `"result"`, `"phase": "outcome", "step": 1025, ` + intentReference + `, "result"`, "step"},
+		{"triage-action", `"result"`, `"withoutLedger": true, "result"`, "only an intent or outcome can have undoes and withoutLedger"},
+		{"triage-action", `"result"`, strings.Replace(intentReference, "intent", "undoes", 1) + `, "result"`, "only an intent or outcome can have undoes and withoutLedger"},
 		{"exception-request", `"id": "EXC-17",`, "", "id"},
 		{"exception-request", "EXC-17", "EXC 17", "id"},
 		{"exception-request", `,

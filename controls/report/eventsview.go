@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 )
@@ -28,7 +29,7 @@ func (v *viewer) addEvents() {
 		if a.Undo != nil {
 			undo = a.Undo.Action
 		}
-		return row{Class: map[string]string{"succeeded": "good", "failed": "bad"}[a.Result], Receipt: v.receipt(a.Entry), Cells: []string{a.Incident, a.Playbook + ": " + a.TriageAction.Action, a.Result, a.Actor, undo, at(a.Time).Text}}
+		return row{Class: map[string]string{"succeeded": "good", "failed": "bad"}[a.Result], Receipt: v.receipt(a.Entry), Cells: []string{a.Incident, a.Playbook + ": " + a.TriageAction.Action, cmp.Or(a.Result, a.Phase), a.Actor, undo, at(a.Time).Text}}
 	})
 	add(v, "metrics", "Metric snapshots", []string{"Service", "Window", "Metrics"}, r.Metrics, v.metrics)
 	add(v, "reports", "Verification reports", []string{"Verdict", "Reason", "Verifier", "Entry", "Reported by", "Time"}, r.Reports, func(p *VerificationReport) row {

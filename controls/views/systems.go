@@ -131,12 +131,18 @@ func (o *overview) triage(ctx context.Context) error {
 		return err
 	}
 	for result, n := range counts {
+		if result == "" {
+			continue // intents, whose outcomes are counted
+		}
 		m.Counts = append(m.Counts, &munimentv1.ActionsCount{Result: result, Count: n})
 	}
 	slices.SortFunc(m.Counts, func(a, b *munimentv1.ActionsCount) int { return cmp.Compare(a.Result, b.Result) })
 	began := map[string]time.Time{} // first action of each incident, by ID in upper case
 	err = o.newest(ctx, ledger.Filter{Kind: kindname.TriageAction, From: from}, maxActions, func(e *ledger.Entry) error {
 		a := e.Header.Attributes
+		if a["phase"] == "intent" {
+			return nil
+		}
 		started, err := time.Parse(time.RFC3339Nano, a["started"])
 		if err != nil {
 			started = timeOf(e)

@@ -115,6 +115,9 @@ func TestSummary(t *testing.T) {
 		{"gate-decision", map[string]string{"stage": "prod", "decision": "blocked", "environment": "eu"}, "prod: blocked in eu"},
 		{"key-event", map[string]string{"keyId": "K", "event": "retired", "from": "2026-01-02T00:00:00Z"}, "key K retired from 2026-01-02"},
 		{"key-event", map[string]string{"identity": "me", "event": "retired", "from": "2026-01-02T00:00:00Z"}, "me retired from 2026-01-02"},
+		{"triage-action", map[string]string{"incident": "INC-1", "playbook": "P1", "action": "flush", "result": "succeeded", "actor": "kim"}, "INC-1: P1 flush (succeeded), by kim"},
+		{"triage-action", map[string]string{"incident": "INC-1", "playbook": "P1", "action": "flush", "phase": "intent", "actor": "kim"}, "INC-1: P1 flush, intent, by kim"},
+		{"triage-action", map[string]string{"incident": "INC-1", "playbook": "P1", "action": "flush", "phase": "outcome", "result": "failed", "actor": "kim"}, "INC-1: P1 flush, outcome (failed), by kim"},
 		{"attestation", nil, ""},
 	} {
 		k, ok := Lookup(c.kind)

@@ -702,7 +702,9 @@ func (x *PrivacyBudget) GetDelta() float64 {
 	return 0
 }
 
-// An action that a person or a program took in response to an incident.
+// An action that a person or a program took in response to an incident: the
+// action as a whole, its intent, or its outcome. See docs/spec/triage.md,
+// section 9.
 type TriageAction struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
@@ -710,9 +712,10 @@ type TriageAction struct {
 	// The action, as the playbook names it.
 	Action     string           `protobuf:"bytes,3,opt,name=action,proto3" json:"action,omitempty"`
 	Parameters *structpb.Struct `protobuf:"bytes,4,opt,name=parameters,proto3" json:"parameters,omitempty"`
-	Result     string           `protobuf:"bytes,5,opt,name=result,proto3" json:"result,omitempty"`
-	Detail     string           `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
-	Undo       *UndoAction      `protobuf:"bytes,7,opt,name=undo,proto3" json:"undo,omitempty"`
+	// Not in intents.
+	Result string      `protobuf:"bytes,5,opt,name=result,proto3" json:"result,omitempty"`
+	Detail string      `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	Undo   *UndoAction `protobuf:"bytes,7,opt,name=undo,proto3" json:"undo,omitempty"`
 	// The action cannot be undone.
 	Irreversible bool         `protobuf:"varint,8,opt,name=irreversible,proto3" json:"irreversible,omitempty"`
 	Correlation  *Correlation `protobuf:"bytes,9,opt,name=correlation,proto3" json:"correlation,omitempty"`
@@ -721,7 +724,17 @@ type TriageAction struct {
 	Started  *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=started,proto3" json:"started,omitempty"`
 	Finished *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=finished,proto3" json:"finished,omitempty"`
 	// Artifacts the action affected.
-	Subjects      []*Artifact `protobuf:"bytes,13,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	Subjects []*Artifact `protobuf:"bytes,13,rep,name=subjects,proto3" json:"subjects,omitempty"`
+	// Empty: the action as a whole, recorded after it.
+	Phase string `protobuf:"bytes,14,opt,name=phase,proto3" json:"phase,omitempty"`
+	// The place of the action in the incident, from 1. 0 without a phase.
+	Step uint32 `protobuf:"varint,15,opt,name=step,proto3" json:"step,omitempty"`
+	// The intent that an outcome belongs to.
+	Intent *EntryReference `protobuf:"bytes,16,opt,name=intent,proto3" json:"intent,omitempty"`
+	// The intent of the action that this one undoes.
+	Undoes *EntryReference `protobuf:"bytes,17,opt,name=undoes,proto3" json:"undoes,omitempty"`
+	// The action was taken before its intent was in the log.
+	WithoutLedger bool `protobuf:"varint,18,opt,name=without_ledger,json=withoutLedger,proto3" json:"without_ledger,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -845,6 +858,41 @@ func (x *TriageAction) GetSubjects() []*Artifact {
 		return x.Subjects
 	}
 	return nil
+}
+
+func (x *TriageAction) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *TriageAction) GetStep() uint32 {
+	if x != nil {
+		return x.Step
+	}
+	return 0
+}
+
+func (x *TriageAction) GetIntent() *EntryReference {
+	if x != nil {
+		return x.Intent
+	}
+	return nil
+}
+
+func (x *TriageAction) GetUndoes() *EntryReference {
+	if x != nil {
+		return x.Undoes
+	}
+	return nil
+}
+
+func (x *TriageAction) GetWithoutLedger() bool {
+	if x != nil {
+		return x.WithoutLedger
+	}
+	return false
 }
 
 // The action that undoes another.
@@ -3838,8 +3886,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\b_epsilonB\b\n" +
 	"\x06_spentB\t\n" +
 	"\a_budgetB\b\n" +
-	"\x06_delta\"\x8b\n" +
-	"\n" +
+	"\x06_delta\"\x8f\x11\n" +
 	"\fTriageAction\x125\n" +
 	"\bincident\x18\x01 \x01(\tB\x19\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\n" +
 	"\n" +
@@ -3852,7 +3899,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\n" +
 	"parameters\x18\x04 \x01(\v2\x17.google.protobuf.StructR\n" +
 	"parameters\x12U\n" +
-	"\x06result\x18\x05 \x01(\tB=\xbaH.\xc8\x01\x01r)R\tsucceededR\x06failedR\askippedR\vrolled-back\xb2\xed\x18\b\n" +
+	"\x06result\x18\x05 \x01(\tB=\xbaH.\xd8\x01\x01r)R\tsucceededR\x06failedR\askippedR\vrolled-back\xb2\xed\x18\b\n" +
 	"\x06resultR\x06result\x12 \n" +
 	"\x06detail\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80@R\x06detail\x12+\n" +
 	"\x04undo\x18\a \x01(\v2\x17.muniment.v1.UndoActionR\x04undo\x12\"\n" +
@@ -3866,11 +3913,23 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\bfinished\x18\f \x01(\v2\x1a.google.protobuf.TimestampB\x0e\xb2\xed\x18\n" +
 	"\n" +
 	"\bfinishedR\bfinished\x12B\n" +
-	"\bsubjects\x18\r \x03(\v2\x15.muniment.v1.ArtifactB\x0f\xbaH\x06\x92\x01\x03\x10\x80\b\xb2\xed\x18\x02\x10\x01R\bsubjects:\x97\x04\xbaH\x97\x02\x1a\x88\x01\n" +
+	"\bsubjects\x18\r \x03(\v2\x15.muniment.v1.ArtifactB\x0f\xbaH\x06\x92\x01\x03\x10\x80\b\xb2\xed\x18\x02\x10\x01R\bsubjects\x12:\n" +
+	"\x05phase\x18\x0e \x01(\tB$\xbaH\x16\xd8\x01\x01r\x11R\x06intentR\aoutcome\xb2\xed\x18\a\n" +
+	"\x05phaseR\x05phase\x12&\n" +
+	"\x04step\x18\x0f \x01(\rB\x12\xbaH\x05*\x03\x18\x80\b\xb2\xed\x18\x06\n" +
+	"\x04stepR\x04step\x123\n" +
+	"\x06intent\x18\x10 \x01(\v2\x1b.muniment.v1.EntryReferenceR\x06intent\x123\n" +
+	"\x06undoes\x18\x11 \x01(\v2\x1b.muniment.v1.EntryReferenceR\x06undoes\x12:\n" +
+	"\x0ewithout_ledger\x18\x12 \x01(\bB\x13\xb2\xed\x18\x0f\n" +
+	"\rwithoutLedgerR\rwithoutLedger:\x91\t\xbaH\xf7\x06\x1a\x88\x01\n" +
 	"\x12triage_action.undo\x12Mmust have either undo, the action that undoes this one, or irreversible: true\x1a#has(this.undo) != this.irreversible\x1a\x89\x01\n" +
-	"\x16triage_action.finished\x12#finished must not be before started\x1aJ!has(this.finished) || !has(this.started) || this.finished >= this.started\xaa\xed\x18\xf7\x01\n" +
-	"\rtriage-action\x10\x02\x18\x01\".application/vnd.muniment.triage-action.v1+json(\x80\x80@2\bincident2\bplaybook2\x06action2\x06result2\x05actor:\x82\x01\n" +
-	"\rTriage action\x12*an action taken in response to an incident\x1a\vacted-on-by \x05*6{incident}: {playbook} {action} ({result}), by {actor}\"t\n" +
+	"\x16triage_action.finished\x12#finished must not be before started\x1aJ!has(this.finished) || !has(this.started) || this.finished >= this.started\x1a\xc3\x01\n" +
+	"\x14triage_action.result\x12Tan intent can have neither result nor finished, and any other entry must have result\x1aUthis.phase == 'intent' ? this.result == '' && !has(this.finished) : this.result != ''\x1a\x82\x01\n" +
+	"\x14triage_action.intent\x12;an outcome must have intent, and no other entry can have it\x1a-has(this.intent) == (this.phase == 'outcome')\x1a\x7f\n" +
+	"\x12triage_action.step\x12Can intent or outcome must have step, and no other entry can have it\x1a$has(this.step) == (this.phase != '')\x1a\x91\x01\n" +
+	"\x13triage_action.phase\x12;only an intent or outcome can have undoes and withoutLedger\x1a=this.phase != '' || !has(this.undoes) && !this.without_ledger\xaa\xed\x18\x91\x02\n" +
+	"\rtriage-action\x10\x02\x18\x01\".application/vnd.muniment.triage-action.v1+json(\x80\x80@2\bincident2\bplaybook2\x06action2\x04step2\x05phase2\x06result2\x05actor:\x8f\x01\n" +
+	"\rTriage action\x12*an action taken in response to an incident\x1a\vacted-on-by \x05*C{incident}: {playbook} {action}[, {phase}][ ({result})], by {actor}\"t\n" +
 	"\n" +
 	"UndoAction\x12-\n" +
 	"\x06action\x18\x01 \x01(\tB\x15\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\x06\n" +
@@ -4380,52 +4439,54 @@ var file_muniment_v1_kinds_proto_depIdxs = []int32{
 	44, // 16: muniment.v1.TriageAction.started:type_name -> google.protobuf.Timestamp
 	44, // 17: muniment.v1.TriageAction.finished:type_name -> google.protobuf.Timestamp
 	4,  // 18: muniment.v1.TriageAction.subjects:type_name -> muniment.v1.Artifact
-	45, // 19: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
-	13, // 20: muniment.v1.ExceptionRequest.scope:type_name -> muniment.v1.ExceptionScope
-	44, // 21: muniment.v1.ExceptionRequest.expires:type_name -> google.protobuf.Timestamp
-	12, // 22: muniment.v1.ExceptionRequest.used:type_name -> muniment.v1.BreakGlassUse
-	44, // 23: muniment.v1.BreakGlassUse.time:type_name -> google.protobuf.Timestamp
-	4,  // 24: muniment.v1.ExceptionScope.subjects:type_name -> muniment.v1.Artifact
-	44, // 25: muniment.v1.ExceptionDecision.expires:type_name -> google.protobuf.Timestamp
-	44, // 26: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
-	4,  // 27: muniment.v1.Finding.subjects:type_name -> muniment.v1.Artifact
-	44, // 28: muniment.v1.Finding.due:type_name -> google.protobuf.Timestamp
-	45, // 29: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
-	17, // 30: muniment.v1.Control.sla_days:type_name -> muniment.v1.SlaDays
-	18, // 31: muniment.v1.Control.applies_to:type_name -> muniment.v1.ControlTarget
-	19, // 32: muniment.v1.Control.check:type_name -> muniment.v1.ControlCheck
-	21, // 33: muniment.v1.Control.modes:type_name -> muniment.v1.ControlMode
-	22, // 34: muniment.v1.Control.exceptions:type_name -> muniment.v1.ExceptionRules
-	20, // 35: muniment.v1.ControlCheck.require:type_name -> muniment.v1.Requirement
-	24, // 36: muniment.v1.ControlSet.signers:type_name -> muniment.v1.NamedSigner
-	25, // 37: muniment.v1.ControlSet.controls:type_name -> muniment.v1.ControlReference
-	26, // 38: muniment.v1.ControlSet.image_paths:type_name -> muniment.v1.ImagePath
-	44, // 39: muniment.v1.KeyEvent.from:type_name -> google.protobuf.Timestamp
-	4,  // 40: muniment.v1.GateDecision.subjects:type_name -> muniment.v1.Artifact
-	44, // 41: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
-	29, // 42: muniment.v1.GateDecision.results:type_name -> muniment.v1.ControlResult
-	44, // 43: muniment.v1.GateDecision.valid_until:type_name -> google.protobuf.Timestamp
-	44, // 44: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
-	31, // 45: muniment.v1.Inventory.items:type_name -> muniment.v1.InventoryItem
-	33, // 46: muniment.v1.Inventory.unidentified:type_name -> muniment.v1.UnidentifiedItem
-	4,  // 47: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
-	32, // 48: muniment.v1.InventoryItem.parts:type_name -> muniment.v1.InventoryPart
-	43, // 49: muniment.v1.InventoryPart.digest:type_name -> muniment.v1.InventoryPart.DigestEntry
-	35, // 50: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
-	36, // 51: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
-	4,  // 52: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
-	44, // 53: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
-	44, // 54: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
-	44, // 55: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
-	4,  // 56: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
-	44, // 57: muniment.v1.Vetting.vetted:type_name -> google.protobuf.Timestamp
-	44, // 58: muniment.v1.Vetting.expires:type_name -> google.protobuf.Timestamp
-	4,  // 59: muniment.v1.Vetting.subjects:type_name -> muniment.v1.Artifact
-	60, // [60:60] is the sub-list for method output_type
-	60, // [60:60] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	3,  // 19: muniment.v1.TriageAction.intent:type_name -> muniment.v1.EntryReference
+	3,  // 20: muniment.v1.TriageAction.undoes:type_name -> muniment.v1.EntryReference
+	45, // 21: muniment.v1.UndoAction.parameters:type_name -> google.protobuf.Struct
+	13, // 22: muniment.v1.ExceptionRequest.scope:type_name -> muniment.v1.ExceptionScope
+	44, // 23: muniment.v1.ExceptionRequest.expires:type_name -> google.protobuf.Timestamp
+	12, // 24: muniment.v1.ExceptionRequest.used:type_name -> muniment.v1.BreakGlassUse
+	44, // 25: muniment.v1.BreakGlassUse.time:type_name -> google.protobuf.Timestamp
+	4,  // 26: muniment.v1.ExceptionScope.subjects:type_name -> muniment.v1.Artifact
+	44, // 27: muniment.v1.ExceptionDecision.expires:type_name -> google.protobuf.Timestamp
+	44, // 28: muniment.v1.Finding.detected:type_name -> google.protobuf.Timestamp
+	4,  // 29: muniment.v1.Finding.subjects:type_name -> muniment.v1.Artifact
+	44, // 30: muniment.v1.Finding.due:type_name -> google.protobuf.Timestamp
+	45, // 31: muniment.v1.Control.parameters:type_name -> google.protobuf.Struct
+	17, // 32: muniment.v1.Control.sla_days:type_name -> muniment.v1.SlaDays
+	18, // 33: muniment.v1.Control.applies_to:type_name -> muniment.v1.ControlTarget
+	19, // 34: muniment.v1.Control.check:type_name -> muniment.v1.ControlCheck
+	21, // 35: muniment.v1.Control.modes:type_name -> muniment.v1.ControlMode
+	22, // 36: muniment.v1.Control.exceptions:type_name -> muniment.v1.ExceptionRules
+	20, // 37: muniment.v1.ControlCheck.require:type_name -> muniment.v1.Requirement
+	24, // 38: muniment.v1.ControlSet.signers:type_name -> muniment.v1.NamedSigner
+	25, // 39: muniment.v1.ControlSet.controls:type_name -> muniment.v1.ControlReference
+	26, // 40: muniment.v1.ControlSet.image_paths:type_name -> muniment.v1.ImagePath
+	44, // 41: muniment.v1.KeyEvent.from:type_name -> google.protobuf.Timestamp
+	4,  // 42: muniment.v1.GateDecision.subjects:type_name -> muniment.v1.Artifact
+	44, // 43: muniment.v1.GateDecision.decided:type_name -> google.protobuf.Timestamp
+	29, // 44: muniment.v1.GateDecision.results:type_name -> muniment.v1.ControlResult
+	44, // 45: muniment.v1.GateDecision.valid_until:type_name -> google.protobuf.Timestamp
+	44, // 46: muniment.v1.Inventory.observed:type_name -> google.protobuf.Timestamp
+	31, // 47: muniment.v1.Inventory.items:type_name -> muniment.v1.InventoryItem
+	33, // 48: muniment.v1.Inventory.unidentified:type_name -> muniment.v1.UnidentifiedItem
+	4,  // 49: muniment.v1.InventoryItem.artifact:type_name -> muniment.v1.Artifact
+	32, // 50: muniment.v1.InventoryItem.parts:type_name -> muniment.v1.InventoryPart
+	43, // 51: muniment.v1.InventoryPart.digest:type_name -> muniment.v1.InventoryPart.DigestEntry
+	35, // 52: muniment.v1.MetricSnapshot.window:type_name -> muniment.v1.MetricWindow
+	36, // 53: muniment.v1.MetricSnapshot.metrics:type_name -> muniment.v1.Metric
+	4,  // 54: muniment.v1.MetricSnapshot.subjects:type_name -> muniment.v1.Artifact
+	44, // 55: muniment.v1.MetricWindow.from:type_name -> google.protobuf.Timestamp
+	44, // 56: muniment.v1.MetricWindow.to:type_name -> google.protobuf.Timestamp
+	44, // 57: muniment.v1.VerificationReport.verified_at:type_name -> google.protobuf.Timestamp
+	4,  // 58: muniment.v1.VerificationReport.subjects:type_name -> muniment.v1.Artifact
+	44, // 59: muniment.v1.Vetting.vetted:type_name -> google.protobuf.Timestamp
+	44, // 60: muniment.v1.Vetting.expires:type_name -> google.protobuf.Timestamp
+	4,  // 61: muniment.v1.Vetting.subjects:type_name -> muniment.v1.Artifact
+	62, // [62:62] is the sub-list for method output_type
+	62, // [62:62] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_kinds_proto_init() }

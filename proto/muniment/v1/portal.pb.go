@@ -1553,7 +1553,8 @@ func (x *BackfillPoint) GetAcaScore() float64 {
 	return 0
 }
 
-// The actions that were taken in response to incidents within 30 days.
+// The actions that were taken in response to incidents within 30 days. An
+// action with an intent counts once its outcome is recorded.
 type OverviewTriage struct {
 	state      protoimpl.MessageState `protogen:"open.v1"`
 	Connection *Connection            `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
@@ -1561,9 +1562,8 @@ type OverviewTriage struct {
 	Counts     []*ActionsCount        `protobuf:"bytes,3,rep,name=counts,proto3" json:"counts,omitempty"`
 	Incidents  uint64                 `protobuf:"varint,4,opt,name=incidents,proto3" json:"incidents,omitempty"`
 	// Mean time from the detection of an incident to the first action, by the
-	// newest 1,000 actions. An
-	// incident counts if a finding with its ID has the time of detection. Absent:
-	// none counts.
+	// newest 1,000 entries. An incident counts if a finding with its ID has the
+	// time of detection. Absent: none counts.
 	MttaSeconds *float64 `protobuf:"fixed64,5,opt,name=mtta_seconds,json=mttaSeconds,proto3,oneof" json:"mtta_seconds,omitempty"`
 	// The incidents that count.
 	MttaIncidents uint64 `protobuf:"varint,6,opt,name=mtta_incidents,json=mttaIncidents,proto3" json:"mtta_incidents,omitempty"`

@@ -286,11 +286,11 @@ KINDS: tuple[Kind, ...] = (
         named_appender=False,
         media_type="application/vnd.muniment.triage-action.v1+json",
         max_bytes=1048576,
-        key_facts=("incident", "playbook", "action", "result", "actor"),
+        key_facts=("incident", "playbook", "action", "step", "phase", "result", "actor"),
         title="Triage action",
         description="an action taken in response to an incident",
         relation="acted-on-by",
-        summary="{incident}: {playbook} {action} ({result}), by {actor}",
+        summary="{incident}: {playbook} {action}[, {phase}][ ({result})], by {actor}",
     ),
     Kind(
         name="verification-report",

@@ -289,11 +289,11 @@ export const KINDS: readonly Kind[] = [
     namedAppender: false,
     mediaType: 'application/vnd.muniment.triage-action.v1+json',
     maxBytes: 1048576,
-    keyFacts: ['incident', 'playbook', 'action', 'result', 'actor'],
+    keyFacts: ['incident', 'playbook', 'action', 'step', 'phase', 'result', 'actor'],
     title: 'Triage action',
     description: 'an action taken in response to an incident',
     relation: 'acted-on-by',
-    summary: '{incident}: {playbook} {action} ({result}), by {actor}',
+    summary: '{incident}: {playbook} {action}[, {phase}][ ({result})], by {actor}',
   },
   {
     name: 'verification-report',

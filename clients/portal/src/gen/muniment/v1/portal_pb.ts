@@ -790,7 +790,8 @@ export const BackfillPointSchema: GenMessage<BackfillPoint> = /*@__PURE__*/
   messageDesc(file_muniment_v1_portal, 16);
 
 /**
- * The actions that were taken in response to incidents within 30 days.
+ * The actions that were taken in response to incidents within 30 days. An
+ * action with an intent counts once its outcome is recorded.
  *
  * @generated from message muniment.v1.OverviewTriage
  */
@@ -817,9 +818,8 @@ export type OverviewTriage = Message<"muniment.v1.OverviewTriage"> & {
 
   /**
    * Mean time from the detection of an incident to the first action, by the
-   * newest 1,000 actions. An
-   * incident counts if a finding with its ID has the time of detection. Absent:
-   * none counts.
+   * newest 1,000 entries. An incident counts if a finding with its ID has the
+   * time of detection. Absent: none counts.
    *
    * @generated from field: optional double mtta_seconds = 5;
    */
