@@ -38,10 +38,10 @@ test: lint peers test-go test-backfill test-python test-ts test-portal mutants s
 conformance: $(VENV)/ok clients/ts/node_modules/.installed ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
 	@PYTHON=$(VENV)/bin/python .ci/conformance
 
-generate: $(TOOLS)/buf ## write the generated code anew
+generate: clients/ts/node_modules/.installed ## write the generated code anew
 	@.ci/generate; .ci/manifests
 
-lint: $(TOOLS)/buf $(TOOLS)/staticcheck lint-python lint-ts lint-portal ## formats, vet, staticcheck, prose, proto rules, generated code
+lint: $(TOOLS)/staticcheck lint-python lint-ts lint-portal ## formats, vet, staticcheck, prose, proto rules, generated code
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
 	@echo "== go vet"; go vet ./...
 	@echo "== types on Windows"; go run ./internal/typecheck windows/amd64 ./cmd/...
@@ -57,7 +57,7 @@ other-systems: ## build the command for systems other than Linux (SYSTEMS=…)
 	@echo "== other systems"; for s in $(SYSTEMS); do \
 	  GOOS=$${s%/*} GOARCH=$${s#*/} go build ./cmd/muniment/... || { echo "$$s does not build"; exit 1; }; done
 
-test-go: $(TOOLS)/gotestsum ## Go tests: those of packages with concurrency under the race detector, the others without it
+test-go: $(TOOLS)/gotestsum ## Go tests: packages with concurrency under the race detector, the others without it
 	@echo "== go test -race"; GORACE=atexit_sleep_ms=0 .ci/gotest race -vet=off -timeout 40m
 	@echo "== go test, without concurrency"; .ci/gotest without-race -vet=off -timeout 40m
 
@@ -96,11 +96,11 @@ reference: $(VENV)/ok clients/ts/node_modules/.installed ## write the API refere
 
 test-python: $(VENV)/ok ## the tests of the Python verifier
 	@echo "== python"; cd clients/python; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONDONTWRITEBYTECODE=1; \
-	  python -m pytest -q -p no:cacheprovider
+	  python -m pytest -q -p no:cacheprovider -n 2 --dist loadfile
 
 $(VENV)/ok: clients/python/pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || { apt-get update -qq && apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
-	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'cryptography>=50' 'pydantic>=2.10' 'httpx>=0.28' 'cel-python>=0.4' 'pytest>=8' 'mypy>=1.11' 'ruff>=0.8' \
+	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'cryptography>=50' 'pydantic>=2.10' 'httpx>=0.28' 'cel-python>=0.4' 'pytest>=8' 'pytest-xdist>=3.6' 'mypy>=1.11' 'ruff>=0.8' \
 	  'hatchling>=1.27' 'pdoc>=15' 'matplotlib>=3.9' 'nbclient>=0.10' 'ipykernel>=6.29'
 	@touch $@
 
@@ -128,6 +128,7 @@ soak: $(TOOLS)/gotestsum clients/ts/node_modules/.installed ## the seeded campai
 	@echo "== campaigns of seed $(SEED) (again: make soak SEED=$(SEED))"
 	@MUNIMENT_SOAK=$(SEED) .ci/gotest -count=1 -timeout 3h ./ledger/store/... ./ledger/pebblestore ./ledger/receipt ./cmd/muniment ./conductor/backfill/... \
 	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill|Random|Interrupted'
+	@echo "== the command under the race detector"; .ci/gotest -race -count=1 -timeout 3h ./cmd/muniment
 	@MUNIMENT_SOAK=$(SEED) go test -count=1 -timeout 30m ./verifiers/export -run TestAgainstOracles
 	@.ci/peers -soak; go test -tags soak -count=1 -timeout 30m ./cmd/muniment -run TestSoakScripts
 	@cd clients/ts/packages/verify; MUNIMENT_SOAK=$(SEED) npx vitest run test/mutants.test.ts
@@ -146,10 +147,10 @@ clients/portal/node_modules/.installed: clients/portal/package.json clients/port
 	@cd clients/portal; npm ci --silent
 	@touch $@
 
-tools: $(TOOLS)/buf ## build the linters, the generators and the test runner
+tools: $(TOOLS)/staticcheck ## build the linter and the test runner of Go
 
-$(TOOLS)/buf $(TOOLS)/staticcheck $(TOOLS)/gotestsum &: .ci/tools/go.mod
-	@echo "building buf, staticcheck and gotestsum (once)"; mkdir -p $(TOOLS); go build -C .ci/tools -o ../../$(TOOLS)/ tool; touch $(TOOLS)/*
+$(TOOLS)/staticcheck $(TOOLS)/gotestsum &: .ci/tools/go.mod
+	@echo "building staticcheck and gotestsum (once)"; mkdir -p $(TOOLS); go build -C .ci/tools -o ../../$(TOOLS)/ tool; touch $(TOOLS)/*
 
 OUT ?= dist
 
