@@ -48,7 +48,7 @@ func makeClone(ctx context.Context, c Config) (_ *Clone, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.copy(ctx, config, tlsSettings(c.DSN), primary); err != nil {
+	if err := s.copy(ctx, tlsSettings(c.DSN), primary); err != nil {
 		return nil, err
 	}
 	if err := s.start(); err != nil {
@@ -56,7 +56,7 @@ func makeClone(ctx context.Context, c Config) (_ *Clone, err error) {
 	}
 	own := config.Copy()
 	own.Host, own.Port, own.TLSConfig, own.Fallbacks = s.socket(), socketPort, nil, nil
-	clone := &Clone{System: primary.system, config: own, kind: Basebackup, bin: c.Bin, ssl: []string{"PGSSLMODE=disable"}, remove: s.remove}
+	clone := &Clone{System: primary.system, target: target{config: own}, kind: Basebackup, bin: c.Bin, ssl: []string{"PGSSLMODE=disable"}, remove: s.remove}
 	return clone, s.await(ctx, clone)
 }
 
@@ -66,6 +66,7 @@ const socketPort = 5432
 
 // A source is what a clone needs to know about the primary.
 type source struct {
+	target
 	system      string
 	size        int64             // bytes; 0 if unknown
 	settings    []string          // lines of postgresql.conf
@@ -80,14 +81,18 @@ const own = `'data_directory', 'config_file', 'hba_file', 'ident_file', 'externa
 
 // inspect reads the settings and the size of the primary.
 func inspect(ctx context.Context, config *pgx.ConnConfig, dir string) (*source, error) {
-	conn, err := pgx.ConnectConfig(ctx, config.Copy())
+	conn, reached, err := reach(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the primary: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	s := &source{tablespaces: map[string]string{}}
-	if err := conn.QueryRow(ctx, "SELECT system_identifier::text FROM pg_control_system()").Scan(&s.system); err != nil {
+	s := &source{target: reached, tablespaces: map[string]string{}}
+	var standby bool
+	if err := conn.QueryRow(ctx, "SELECT system_identifier::text, pg_is_in_recovery() FROM pg_control_system()").Scan(&s.system, &standby); err != nil {
 		return nil, fmt.Errorf("primary: %w", err)
+	}
+	if standby {
+		return nil, fmt.Errorf("the connection string has reached a standby, on port %d of %s: add target_session_attrs=read-write to it", reached.config.Port, reached.config.Host)
 	}
 	// The size is unknown to a role that may not connect to every database.
 	_ = conn.QueryRow(ctx, "SELECT sum(pg_database_size(oid))::int8 FROM pg_database").Scan(&s.size)
@@ -116,12 +121,12 @@ func inspect(ctx context.Context, config *pgx.ConnConfig, dir string) (*source, 
 
 // copy runs pg_basebackup, and configures the copy so that it reaches nothing
 // else: no standby, no archive, no publisher, and no scheduled job.
-func (s *server) copy(ctx context.Context, config *pgx.ConnConfig, tls []string, primary *source) error {
+func (s *server) copy(ctx context.Context, tls []string, primary *source) error {
 	args := []string{"-D", s.data(), "-c", "fast", "-X", "stream", "--no-sync", "--no-password", "--no-manifest"}
 	for oid, folder := range primary.tablespaces {
 		args = append(args, fmt.Sprintf("--tablespace-mapping=%s=%s", strings.ReplaceAll(folder, "=", `\=`), filepath.Join(s.dir, "tablespace-"+oid)))
 	}
-	if _, err := command(ctx, s.bin, "pg_basebackup", s.who.run, environment(&config.Config, tls), args...); err != nil {
+	if _, err := command(ctx, s.bin, "pg_basebackup", s.who, primary.environment(tls), args...); err != nil {
 		return fmt.Errorf("copy the primary: %w", err)
 	}
 	files := map[string]string{

@@ -1,12 +1,59 @@
 package rehearse
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"muniment.dev/muniment/internal/soak"
 )
+
+// killedVariable names the folder of the program that a process of TestKilled
+// runs.
+const killedVariable = "REHEARSE_KILLED"
+
+// TestKilled kills a process that runs a program. The program ends with it.
+func TestKilled(t *testing.T) {
+	dir := t.TempDir()
+	script := "#!/bin/sh\necho $$ >\"$1/new\" && mv \"$1/new\" \"$1/pid\"\nexec sleep 1000\n"
+	if err := os.WriteFile(filepath.Join(dir, "program"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	self := exec.Command(os.Args[0])
+	self.Env = append(os.Environ(), killedVariable+"="+dir)
+	if err := self.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = self.Wait() }() // it was killed
+	var pid string
+	poll(t, func() bool {
+		text, _ := os.ReadFile(filepath.Join(dir, "pid"))
+		pid = strings.TrimSpace(string(text))
+		return pid != ""
+	})
+	if err := self.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, func() bool {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%s/stat", pid))
+		return err != nil || strings.Contains(string(stat), ") Z ")
+	})
+}
+
+// poll waits until a condition holds.
+func poll(t *testing.T, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(soak.Patience); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the condition does not hold")
+		}
+	}
+}
 
 // TestFolders checks that the folder of a process that was killed is removed,
 // and no other.
@@ -45,7 +92,7 @@ func TestFolders(t *testing.T) {
 func TestNoSecrets(t *testing.T) {
 	t.Setenv("MUNIMENT_TOKEN", "secret")
 	t.Setenv("ASSETS_DSN", "postgres://u:secret@h/d")
-	out, err := command(t.Context(), "/usr/bin", "env", nil, []string{"PGHOST=h"})
+	out, err := command(t.Context(), "/usr/bin", "env", &account{}, []string{"PGHOST=h"})
 	if err != nil || strings.Contains(out, "secret") || !strings.Contains(out, "PGHOST=h") || !strings.Contains(out, "PATH=") {
 		t.Errorf("the environment of programs: %v\n%s", err, out)
 	}

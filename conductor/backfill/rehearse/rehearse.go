@@ -209,7 +209,7 @@ func step(ctx context.Context, c Config, clone *Clone, load replay, result *Resu
 type Clone struct {
 	System string // system identifier
 
-	config *pgx.ConnConfig
+	target
 	kind   string
 	bin    string
 	ssl    []string     // settings of TLS for PostgreSQL's programs
@@ -232,7 +232,7 @@ func open(ctx context.Context, c Config) (*Clone, error) {
 	if err != nil {
 		return nil, errDSN // the error could quote a password
 	}
-	clone := &Clone{config: config, kind: Named, bin: c.Bin, ssl: tlsSettings(c.CloneDSN), remove: func() error { return nil }}
+	clone := &Clone{target: target{config: config}, kind: Named, bin: c.Bin, ssl: tlsSettings(c.CloneDSN), remove: func() error { return nil }}
 	if err := clone.checkSeparate(ctx, c.DSN); err != nil {
 		return nil, err
 	}
@@ -249,11 +249,12 @@ func (c *Clone) checkSeparate(ctx context.Context, dsn string) error {
 		return fmt.Errorf("connect to the primary: %w", err)
 	}
 	defer primary.Close(context.WithoutCancel(ctx)) // ends the transaction
-	conn, err := c.Connect(ctx)
+	conn, reached, err := reach(ctx, c.config)
 	if err != nil {
 		return fmt.Errorf("connect to the clone: %w", err)
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
+	c.target = reached // for the connections that follow
 	tx, err := primary.Begin(ctx)
 	if err != nil {
 		return fmt.Errorf("primary: %w", err)

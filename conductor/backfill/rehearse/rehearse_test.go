@@ -19,6 +19,10 @@ import (
 var rig *postgresrig.Rig
 
 func TestMain(m *testing.M) {
+	if folder := os.Getenv(killedVariable); folder != "" {
+		_, _ = command(context.Background(), folder, "program", &account{}, nil, folder)
+		os.Exit(1)
+	}
 	var err error
 	rig, err = postgresrig.Start(context.Background(), postgresrig.Config{Settings: map[string]string{
 		"shared_preload_libraries": "pg_stat_statements", "archive_mode": "on", "archive_command": "false", "work_mem": "5MB",
@@ -296,6 +300,7 @@ func TestRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	severalHosts(t, r, standby)
 	for name, test := range map[string]struct {
 		change func(*Config)
 		reason string
@@ -318,6 +323,43 @@ func TestRefused(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+// severalHosts checks that PostgreSQL's programs connect to the server that the
+// driver has reached, and that a standby is not copied.
+func severalHosts(t *testing.T, r *rehearsal, standby *postgresrig.Rig) {
+	t.Helper()
+	address := func(rig *postgresrig.Rig) (string, uint16) {
+		c, err := pgx.ParseConfig(rig.URL(r.database))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c.User, c.Port
+	}
+	user, second := address(rig)
+	_, first := address(standby)
+	dsn := fmt.Sprintf("host=127.0.0.1,localhost port=%d,%d user=%s dbname=%s", first, second, user, r.database)
+	config, err := pgx.ParseConfig(dsn + " target_session_attrs=read-write")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, reached, err := reach(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if reached.config.Port != second || len(reached.config.Fallbacks) > 1 || reached.config.Host != "localhost" {
+		t.Errorf("reached %s, port %d, with %d fallbacks", reached.config.Host, reached.config.Port, len(reached.config.Fallbacks))
+	}
+	out, err := command(t.Context(), r.Bin, "psql", &account{}, reached.environment(nil), "-Atc", "SELECT pg_is_in_recovery()")
+	if err != nil || strings.TrimSpace(out) != "f" {
+		t.Errorf("psql is connected to a standby: %q, %v", out, err)
+	}
+	one := *r
+	one.DSN = dsn
+	if _, err := one.run(); err == nil || !strings.Contains(err.Error(), "add target_session_attrs=read-write") {
+		t.Errorf("a copy of a standby: %v", err)
 	}
 }
 

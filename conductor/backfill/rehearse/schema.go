@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -88,11 +89,12 @@ func (e *programError) Unwrap() error { return e.err }
 // run runs a program of PostgreSQL as a client of the clone, and returns its
 // output.
 func (c *Clone) run(ctx context.Context, program string, args ...string) (string, error) {
-	return command(ctx, c.bin, program, nil, environment(&c.config.Config, c.ssl), args...)
+	return command(ctx, c.bin, program, &account{}, c.environment(c.ssl), args...)
 }
 
-// command runs a program, with attributes that prepare sets.
-func command(ctx context.Context, bin, program string, prepare func(*exec.Cmd), env []string, args ...string) (string, error) {
+// command runs a program as an account, and returns its output. The program
+// ends with this process.
+func command(ctx context.Context, bin, program string, who *account, env []string, args ...string) (string, error) {
 	path := filepath.Join(bin, program)
 	if bin == "" {
 		var err error
@@ -108,9 +110,7 @@ func command(ctx context.Context, bin, program string, prepare func(*exec.Cmd), 
 	if err != nil {
 		return "", err
 	}
-	if prepare != nil {
-		prepare(cmd)
-	}
+	defer who.bind(cmd, syscall.SIGKILL)()
 	if err := cmd.Start(); err != nil {
 		return "", err
 	}
@@ -149,13 +149,6 @@ func plain() []string {
 		name, _, _ := strings.Cut(v, "=")
 		return !strings.HasPrefix(name, "LC_") && !slices.Contains(inherited, name)
 	})
-}
-
-// environment returns the variables that connect PostgreSQL's programs. No
-// password appears among their arguments.
-func environment(c *pgconn.Config, tls []string) []string {
-	return append([]string{"PGHOST=" + c.Host, fmt.Sprintf("PGPORT=%d", c.Port), "PGUSER=" + c.User, "PGPASSWORD=" + c.Password,
-		"PGDATABASE=" + c.Database, "PGAPPNAME=muniment-rehearsal", "PGOPTIONS="}, tls...)
 }
 
 // tlsSetting matches the settings of TLS in both forms of DSNs.

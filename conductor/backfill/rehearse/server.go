@@ -12,9 +12,12 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
+
+	"muniment.dev/muniment/internal/crash"
 )
 
 // An account is the system user that runs a clone. Without a credential it is
@@ -127,10 +130,17 @@ func (a *account) sweep(dir string) {
 	}
 }
 
-// run makes a command run as the account, and end with this process.
-func (a *account) run(cmd *exec.Cmd) {
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.credential, Pdeathsig: syscall.SIGKILL}
-	cmd.Dir = "/"
+// bind makes a command run as the account, and get a signal when this process
+// ends. Linux sends the signal when the thread that has started the command
+// ends, so the goroutine keeps its thread until it calls the returned function,
+// after the command has ended. Every command of the package is bound.
+func (a *account) bind(cmd *exec.Cmd, end syscall.Signal) (release func()) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.credential, Pdeathsig: end}
+	if a.credential != nil {
+		cmd.Dir = "/" // the account may not be able to reach the present one
+	}
+	runtime.LockOSThread()
+	return runtime.UnlockOSThread
 }
 
 // freeSpace returns the free bytes of the file system of a folder.
@@ -158,16 +168,24 @@ func (s *server) start() error {
 	defer log.Close() // the server has its own descriptor
 	cmd := exec.Command(filepath.Join(s.bin, "postgres"), s.arguments()...)
 	cmd.Env = plain()
-	s.who.run(cmd)
-	// On SIGQUIT, the server ends its children, which SIGKILL would leave
-	// behind.
-	cmd.SysProcAttr.Pdeathsig = syscall.SIGQUIT
 	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
+	started, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		defer crash.Report()
+		defer close(ended)
+		// On SIGQUIT, the server ends its children, which SIGKILL would leave
+		// behind.
+		defer s.who.bind(cmd, syscall.SIGQUIT)()
+		err := cmd.Start()
+		started <- err
+		if err == nil {
+			_ = cmd.Wait() // the log has the reason
+		}
+	}()
+	if err := <-started; err != nil {
 		return fmt.Errorf("start the clone: %w", err)
 	}
-	s.cmd, s.ended = cmd, make(chan struct{})
-	go func() { _ = cmd.Wait(); close(s.ended) }()
+	s.cmd, s.ended = cmd, ended
 	return nil
 }
 

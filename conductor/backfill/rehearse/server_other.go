@@ -5,6 +5,7 @@ package rehearse
 import (
 	"errors"
 	"os/exec"
+	"syscall"
 )
 
 type account struct{}
@@ -15,7 +16,8 @@ func findUser(string) (*account, error) {
 
 func (*account) own(string) error              { return nil }
 func (*account) folder(string) (string, error) { return "", errors.ErrUnsupported }
-func (*account) run(*exec.Cmd)                 {}
+
+func (*account) bind(*exec.Cmd, syscall.Signal) (release func()) { return func() {} }
 
 func freeSpace(string) (int64, bool) { return 0, false }
 
