@@ -9,6 +9,7 @@ package cutover
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -30,6 +31,11 @@ type Change struct {
 	// Statements are executed in order, with an empty search_path but for
 	// pg_catalog.
 	Statements []string
+
+	// Permit is called before each attempt, outside of its transaction and
+	// without a lock. An error ends the change, and is returned as it is. It may
+	// be nil.
+	Permit func(ctx context.Context) error
 
 	// Fence verifies that this runner may still change anything, and Record
 	// writes the new state and its evidence. Both may be nil. They are called
@@ -135,7 +141,7 @@ func (o Outcome) Ended() (list []Blocker) {
 //   - a BlockedError after the last attempt;
 //   - a SchemaError if the schema is not the expected one;
 //   - an UncertainError if the connection was lost during COMMIT;
-//   - an error of a statement, of Fence, of Record, or of ctx.
+//   - an error of a statement, of Permit, of Fence, of Record, or of ctx.
 //
 // Except after an UncertainError, everything is as before.
 func Run(ctx context.Context, connect Connect, change Change, policy Policy) (Outcome, error) {
@@ -146,6 +152,10 @@ func Run(ctx context.Context, connect Connect, change Change, policy Policy) (Ou
 		attempt, err := r.attempt(ctx)
 		if err == nil {
 			return Outcome{Attempts: n, Last: attempt, Blockers: r.blockers.list()}, nil
+		}
+		var refused *refusal
+		if errors.As(err, &refused) {
+			return Outcome{Attempts: n, Blockers: r.blockers.list()}, refused.error
 		}
 		if !repeatable(err) || ctx.Err() != nil {
 			return Outcome{Attempts: n, Blockers: r.blockers.list()}, fmt.Errorf("change %s: %w", change.Table, err)
@@ -162,6 +172,9 @@ func Run(ctx context.Context, connect Connect, change Change, policy Policy) (Ou
 		}
 	}
 }
+
+// A refusal is an error of Permit.
+type refusal struct{ error }
 
 // A runner makes the attempts of one change.
 type runner struct {
@@ -211,6 +224,11 @@ func (r *runner) open(ctx context.Context) (err error) {
 func (r *runner) attempt(ctx context.Context) (attempt Attempt, err error) {
 	if err := r.open(ctx); err != nil {
 		return attempt, err
+	}
+	if r.change.Permit != nil {
+		if err := r.change.Permit(ctx); err != nil {
+			return attempt, &refusal{err}
+		}
 	}
 	watch := r.blockers.watch(ctx, r.watch, r.conn.PgConn().PID())
 	start := r.policy.Now()

@@ -145,6 +145,54 @@ func TestLateTrigger(t *testing.T) {
 	}
 }
 
+// TestDecisionEnds revokes the decision of the gate, or moves the clock behind
+// its end, while the cutover waits for the table. The cutover is refused.
+func TestDecisionEnds(t *testing.T) {
+	r := newRig(t, 100, right)
+	r.permit()
+	var c clock
+	r.options.Now = c.now
+	locked := func() {}
+	r.options.Watch = &ending{what: "lock", end: func() { locked() }}
+	runner := r.open()
+	if err := runner.Copy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := runner.Validate(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	runner.Job.Cutover.LockTimeout = 500 * time.Millisecond
+	blocked := func(then func()) error {
+		t.Helper()
+		blocker, err := r.options.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer blocker.Close(context.Background())
+		waited := false
+		locked = func() { waited = true; then(); _ = blocker.Close(context.Background()) }
+		// What the cutover prepares conflicts with a lock that is older.
+		runner.Watch = &ending{what: "gate", end: func() {
+			if _, err := blocker.Exec(t.Context(), "BEGIN; LOCK TABLE asset IN ACCESS SHARE MODE"); err != nil && !blocker.IsClosed() {
+				t.Error(err)
+			}
+			runner.Watch = r.options.Watch
+		}}
+		_, err = runner.Cutover(t.Context(), false)
+		if !waited || runner.Phase() != state.Copied {
+			t.Errorf("waited for the table: %t; the job is %s", waited, runner.Phase())
+		}
+		return err
+	}
+	if err := blocked(func() { r.require("false") }); !errors.Is(err, record.ErrNotPassed) {
+		t.Errorf("cutover with a revoked decision: %v", err)
+	}
+	r.require("true")
+	if err := blocked(func() { c.offset.Add(int64(48 * time.Hour)) }); err == nil || !strings.Contains(err.Error(), "the decision of the gate was valid until") {
+		t.Errorf("cutover with an expired decision: %v", err)
+	}
+}
+
 // TestNoValuesInEvidence checks that entries do not contain the statements of
 // the sessions that block a cutover.
 func TestNoValuesInEvidence(t *testing.T) {

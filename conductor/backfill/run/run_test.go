@@ -372,18 +372,21 @@ func attempt(ctx context.Context, r *rig) error {
 }
 
 // permit puts a control in force that every cutover satisfies.
-func (r *rig) permit() {
+func (r *rig) permit() { r.require("evidence.size() > 0") }
+
+// require puts a control with a condition in force.
+func (r *rig) require(condition string) {
 	r.t.Helper()
 	admin, err := muniment.New(muniment.Options{Server: r.ledger.URL, Token: r.ledger.Token, Tenant: "acme"})
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	const control = `{"id":"STARTED","title":"It was started","state":"active","severity":"low","owner":"dba@acme.example",` +
+	control := `{"id":"STARTED","title":"It was started","state":"active","severity":"low","owner":"dba@acme.example",` +
 		`"check":{"require":[{"name":"steps","kinds":["backfill-step"],"unsigned":true,"submitters":["token:conductor"]}],` +
-		`"condition":"evidence.size() > 0"},"modes":[{"stage":"cutover","mode":"enforce"}]}`
+		`"condition":"` + condition + `"},"modes":[{"stage":"cutover","mode":"enforce"}]}`
 	set := fmt.Sprintf(`{"version":"1","stages":["cutover"],"controls":[{"id":"STARTED","digest":"sha256:%x"}]}`, sha256.Sum256([]byte(control)))
 	for _, e := range [][2]string{{"control", control}, {"control-set", set}} {
-		if _, err := admin.Append(r.t.Context(), muniment.Submission{Kind: e[0], Payload: []byte(e[1]), IdempotencyKey: e[0]}); err != nil {
+		if _, err := admin.Append(r.t.Context(), muniment.Submission{Kind: e[0], Payload: []byte(e[1]), IdempotencyKey: e[0] + condition}); err != nil {
 			r.t.Fatal(err)
 		}
 	}

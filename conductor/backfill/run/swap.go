@@ -42,15 +42,14 @@ func (r *Runner) Cutover(ctx context.Context, force bool) (done cutover.Outcome,
 	if err != nil {
 		return cutover.Outcome{}, err
 	}
-	decision, err := r.sender.Ask(ctx, r.Job.Cutover.Stage, r.Job.Cutover.Environment)
-	if err == nil {
-		err = decision.Err()
-	}
-	if err != nil {
-		return cutover.Outcome{}, r.failed(ctx, record.Cutover, intent, err)
-	}
-	r.Watch.Event("gate", decision)
+	var decision *record.Decision
 	change, swap := r.swapChange(true)
+	// What a decision rests on can be revoked while the table is waited for. A
+	// transaction with the lock must not wait for the ledger.
+	change.Permit = func(ctx context.Context) (err error) {
+		decision, err = r.permitted(ctx, decision)
+		return err
+	}
 	outcome, err := r.perform(ctx, change, swap, state.CutOver, force, func(tx *state.Tx, details map[string]any) error {
 		if now := r.Now(); !now.Before(decision.ValidUntil) {
 			return fmt.Errorf("the decision of the gate was valid until %s, and the table was not locked before: repeat the cutover", decision.ValidUntil.UTC().Format(time.RFC3339))
@@ -60,6 +59,22 @@ func (r *Runner) Cutover(ctx context.Context, force bool) (done cutover.Outcome,
 		return err
 	})
 	return outcome, r.failed(ctx, record.Cutover, intent, err)
+}
+
+// permitted asks the gate of the ledger for a new decision, which must be a
+// pass. Before is the decision for the attempt before; nil for the first.
+func (r *Runner) permitted(ctx context.Context, before *record.Decision) (*record.Decision, error) {
+	decision, err := r.sender.Ask(ctx, r.Job.Cutover.Stage, r.Job.Cutover.Environment)
+	if err == nil {
+		err = decision.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	if before == nil || before.Entry != decision.Entry {
+		r.Watch.Event("gate", decision)
+	}
+	return decision, nil
 }
 
 // ready checks what the database knows about the evidence of a cutover.
