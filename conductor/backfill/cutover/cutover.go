@@ -33,8 +33,8 @@ type Change struct {
 	Statements []string
 
 	// Permit is called before each attempt, outside of its transaction and
-	// without a lock. An error ends the change, and is returned as it is. It may
-	// be nil.
+	// without a lock. An error ends the change, and is returned as it is. It
+	// may be nil.
 	Permit func(ctx context.Context) error
 
 	// Fence verifies that this runner may still change anything, and Record

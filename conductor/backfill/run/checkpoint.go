@@ -14,7 +14,6 @@ import (
 	"muniment.dev/muniment/conductor/backfill/job"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/state"
-	"muniment.dev/muniment/conductor/backfill/throttle"
 )
 
 // source describes the two columns for comparisons.
@@ -132,7 +131,7 @@ func (c *copier) check(ctx context.Context, to []string) (checking.Report, error
 	report, err := c.plan.source(c.plan.side(c.row.Phase)).Check(ctx, conn, checking.Plan{
 		Range: checking.Range{After: c.from, Through: to}, Lossy: c.Job.Lossy, Sample: c.Job.Checkpoint.Sample,
 		MaxNullRatio: c.Job.Checkpoint.MaxNullRatio, Counted: c.counted, Deleted: c.deletions(conn), Constraints: constraints,
-	}, checking.Pace{Admit: c.pace, Target: c.Job.Copy.Target, Now: c.Now})
+	}, checking.Pace{Admit: func(ctx context.Context) error { return c.pace(ctx, c.show) }, Target: c.Job.Copy.Target, Now: c.Now})
 	for _, one := range report.Results {
 		if one.Name == checking.Rows && one.Outcome == checking.Inconclusive {
 			c.uncounted += c.uncovered // once: the next range has complete statistics
@@ -152,13 +151,6 @@ func (c *copier) constraints(ctx context.Context, conn *pgx.Conn) (list []checki
 		list = append(list, checking.Constraint{Name: k.Name, Holds: k.Condition(checking.Row)})
 	}
 	return list, nil
-}
-
-// pace waits until the throttle admits a chunk of a comparison.
-func (c *copier) pace(ctx context.Context) error {
-	_, err := c.throttle.Wait(ctx, func(d throttle.Decision) { c.show(d.Reason.String()) })
-	c.Metrics.Advanced(c.Now())
-	return err
 }
 
 // deletions returns a function for the number of rows that others deleted or

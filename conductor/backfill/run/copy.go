@@ -13,7 +13,6 @@ import (
 	"muniment.dev/muniment/conductor/backfill/copying"
 	"muniment.dev/muniment/conductor/backfill/cutover"
 	"muniment.dev/muniment/conductor/backfill/job"
-	"muniment.dev/muniment/conductor/backfill/metrics"
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/state"
 	"muniment.dev/muniment/conductor/backfill/throttle"
@@ -289,90 +288,6 @@ func (c *copier) after(percent float64) float64 {
 	return math.Min(100, (math.Floor(percent/every+1e-9)+1)*every)
 }
 
-// Admit implements copying.Hooks.
-func (c *copier) Admit(ctx context.Context) (copying.Admission, error) {
-	for {
-		if err := c.handle(ctx); err != nil {
-			return copying.Admission{}, err
-		}
-		if waiting, err := c.reported(ctx); err != nil {
-			return copying.Admission{}, err
-		} else if waiting {
-			if err := c.sender.Err(); record.Ends(err) {
-				return copying.Admission{}, err
-			}
-			c.account.hold(metrics.Ledger)
-			c.show("checkpoints wait for the ledger")
-			if err := c.requests.await(ctx, time.Second); err != nil {
-				return copying.Admission{}, err
-			}
-			continue
-		}
-		if err := c.save(ctx); err != nil {
-			return copying.Admission{}, err
-		}
-		d := c.throttle.Check(ctx)
-		if ctx.Err() != nil {
-			return copying.Admission{}, ctx.Err()
-		}
-		if d.Rate == 0 {
-			c.show(d.Reason.String())
-			if err := c.requests.await(ctx, time.Second); err != nil {
-				return copying.Admission{}, err
-			}
-			continue
-		}
-		if c.reason = ""; d.Rate < 1 {
-			c.reason = d.Reason.String()
-		}
-		if held, err := c.windows.hold(ctx, c.visited); err != nil {
-			return copying.Admission{}, err
-		} else if held {
-			continue
-		}
-		return c.admission(d), nil
-	}
-}
-
-// admission returns the rate at which the copy goes on.
-func (c *copier) admission(d throttle.Decision) copying.Admission {
-	a := copying.Admission{Factor: d.Rate * c.limit, Rate: c.rate()}
-	limit := a.Rate
-	if limit == 0 {
-		limit = float64(c.Job.Copy.MaxRate)
-	}
-	c.Metrics.Limit(limit * a.Factor)
-	return a
-}
-
-// spread is the share of the rows before a checkpoint that are copied in the
-// windows of its analysis. The rest is copied without interruption.
-const spread = 0.8
-
-// rate returns the rate at which the windows end before the rows of their
-// checkpoint; 0 if they have ended.
-func (c *copier) rate() float64 {
-	windows := c.windows.copying()
-	if windows == 0 {
-		return 0
-	}
-	rows := c.next/100*float64(c.estimate) - float64(c.visited)
-	rate := max(1, spread*rows/(float64(windows)*c.Job.ACA.Window.Seconds()))
-	if most := float64(c.Job.Copy.MaxRate); most > 0 {
-		return min(rate, most)
-	}
-	return rate
-}
-
-// reported reports whether too many checkpoints are not in the ledger yet.
-func (c *copier) reported(ctx context.Context) (waiting bool, err error) {
-	all, checkpoints, err := state.CountUnacknowledged(ctx, c.requests.conn, c.Job.Name, record.KindCheckpoint)
-	if err == nil {
-		c.Metrics.Outbox(all, checkpoints)
-	}
-	return checkpoints > c.Job.Checkpoint.MaxUnreported, err
-}
-
 func (c *copier) show(reason string) {
 	c.reason = reason
 	c.copied(c.progress())
@@ -408,6 +323,7 @@ func (c *copier) Progress(ctx context.Context, p copying.Progress) error {
 	c.Metrics.Chunk(p.Written, p.Took)
 	c.Metrics.Advanced(c.Now())
 	c.copied(c.progress())
+	c.windows.worked(p.Took)
 	done, err := c.windows.complete(ctx, c.visited)
 	// The checkpoint at 100 % follows the last chunk, whose key is not known.
 	if err != nil || !done || p.Position.Finished || c.position.Pass > 1 || c.share()*100 < c.next {

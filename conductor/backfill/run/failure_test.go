@@ -3,6 +3,9 @@ package run_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +22,7 @@ import (
 	"muniment.dev/muniment/conductor/backfill/record"
 	"muniment.dev/muniment/conductor/backfill/run"
 	"muniment.dev/muniment/conductor/backfill/state"
+	"muniment.dev/muniment/conductor/backfill/throttle"
 	"muniment.dev/muniment/internal/peers/postgresrig"
 )
 
@@ -263,13 +267,14 @@ func TestClockSet(t *testing.T) {
 	}
 }
 
-// TestClockLeavesWindow sets the clock out of the capacity windows and back.
-func TestClockLeavesWindow(t *testing.T) {
-	r := newRig(t, 2000, right)
+// closed gives the job capacity windows. It returns functions that leave and
+// enter them.
+func (r *rig) closed() (leave, enter func()) {
+	r.t.Helper()
 	text := string(r.options.Job.Text) + "windows: [{from: \"22:00\", to: \"05:00\", timezone: UTC}]\n"
 	var err error
 	if r.options.Job, err = job.Parse([]byte(text)); err != nil {
-		t.Fatal(err)
+		r.t.Fatal(err)
 	}
 	var c clock
 	to := func(hour int) {
@@ -278,16 +283,105 @@ func TestClockLeavesWindow(t *testing.T) {
 	}
 	to(23)
 	r.options.Now = c.now
+	return func() { to(12) }, func() { to(23) }
+}
+
+// TestRequestsOutsideWindows makes requests of a runner whose checkpoint or
+// validation waits for the capacity windows. Each is answered.
+func TestRequestsOutsideWindows(t *testing.T) {
+	ask := func(r *rig, action string, limits map[throttle.Input]string) error {
+		options := r.options
+		options.Watch = nil
+		return run.Request(t.Context(), options, action, limits)
+	}
+	begin := func(f func() error) <-chan error {
+		ended := make(chan error, 1)
+		go func() { ended <- f() }()
+		return ended
+	}
+	t.Run("checkpoint", func(t *testing.T) {
+		r := newRig(t, 500, right)
+		leave, _ := r.closed()
+		copied := make(chan bool)
+		r.options.Watch = &ending{what: "copied", end: func() { leave(); close(copied) }}
+		runner := r.open()
+		ended := begin(func() error { return runner.Copy(t.Context()) })
+		<-copied
+		if err := ask(r, run.AskPause, nil); err == nil || !strings.Contains(err.Error(), "pause is not possible: the job is copied") {
+			t.Errorf("pause: %v", err)
+		}
+		if err := ask(r, run.AskThrottle, map[throttle.Input]string{throttle.WALRate: "1MiB"}); err != nil {
+			t.Errorf("throttle: %v", err)
+		}
+		if err := ask(r, run.AskRollback, nil); err != nil {
+			t.Errorf("rollback: %v", err)
+		}
+		if err := <-ended; !errors.Is(err, run.ErrRolledBack) {
+			t.Errorf("copy: %v", err)
+		}
+	})
+	t.Run("validation", func(t *testing.T) {
+		r := newRig(t, 500, right)
+		leave, _ := r.closed()
+		runner := r.open()
+		if err := runner.Copy(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		leave()
+		ended := begin(func() error { _, err := runner.Validate(t.Context(), false); return err })
+		if err := ask(r, run.AskRollback, nil); err != nil {
+			t.Errorf("rollback: %v", err)
+		}
+		if err := <-ended; !errors.Is(err, run.ErrRolledBack) || runner.Phase() != state.RolledBack {
+			t.Errorf("validation: %v; the job is %s", err, runner.Phase())
+		}
+	})
+}
+
+// TestIdleWindows holds the copy after one row in each window with it. Such a
+// window does not show the effect of the copy, so its pair is left out.
+func TestIdleWindows(t *testing.T) {
+	r := newRig(t, 200, right)
+	prometheus := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"status":"success","data":{"resultType":"scalar","result":[0,"5"]}}`)
+	}))
+	defer prometheus.Close()
+	const window = time.Second
+	text := strings.NewReplacer("aca: {pairs: 0}", fmt.Sprintf(`aca: {pairs: 1, min_pairs: 1, window: %s, prometheus: "%s", checks: [{name: work, kind: counter, query: a, per: b}]}`, window, prometheus.URL),
+		"every: 20", "every: 100", "chunk: 200, max_chunk: 1000", "chunk: 1, max_chunk: 1").Replace(string(r.options.Job.Text))
+	var err error
+	if r.options.Job, err = job.Parse([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	var visited int64
+	r.options.Watch = watch{copied: func(p run.Progress) {
+		if strings.Contains(p.Window, "with the copy") && p.Visited > visited {
+			visited = p.Visited
+			<-time.After(window) // so the window ends before the next row
+		}
+	}}
+	if err := attempt(t.Context(), r); !errors.Is(err, run.ErrNotPassed) {
+		t.Errorf("%v: %q", err, r.reports())
+	}
+	if n := r.number("SELECT count(*) FROM muniment_conductor.event WHERE details::text LIKE '%the windows of pair 0 are left out%'"); n != 1 {
+		t.Errorf("%d events about windows that were left out", n)
+	}
+}
+
+// TestClockLeavesWindow sets the clock out of the capacity windows and back.
+func TestClockLeavesWindow(t *testing.T) {
+	r := newRig(t, 2000, right)
+	leave, enter := r.closed()
 	held, back := false, false
 	r.options.Watch = watch{copied: func(p run.Progress) {
 		switch {
 		case p.Visited >= 600 && !held && p.Reason == "":
-			to(12)
+			leave()
 		case strings.Contains(p.Reason, "outside of the capacity windows"):
 			if held = true; p.Visited > 1800 {
 				t.Errorf("%d rows were copied outside of the windows", p.Visited)
 			}
-			to(4)
+			enter()
 			back = true
 		}
 	}}

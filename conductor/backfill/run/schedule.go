@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,14 +17,12 @@ import (
 	"muniment.dev/muniment/conductor/backfill/aca/measure"
 	"muniment.dev/muniment/conductor/backfill/checking"
 	"muniment.dev/muniment/conductor/backfill/job"
-	"muniment.dev/muniment/conductor/backfill/metrics"
 	"muniment.dev/muniment/conductor/backfill/state"
 	"muniment.dev/muniment/internal/crash"
 )
 
-// A schedule runs the windows of the canary analysis between two checkpoints.
-// In a window without the copy, the copy is held. In one with it, a goroutine
-// measures while the copy goes on.
+// A schedule runs the windows of the canary analysis between two checkpoints. A
+// goroutine measures while the copy goes on, or is held.
 type schedule struct {
 	runner     *Runner
 	conn       *pgx.Conn // of the database's counters; nil: not measured
@@ -33,15 +32,23 @@ type schedule struct {
 	planned    []aca.Window
 	measured   []aca.Window
 	running    *measurement
-	work       int64 // rows visited when the running window began
+	repeated   int // windows in which too few rows were copied
 }
 
+// A measurement is that of a window. Until ended is closed, the goroutine that
+// measures owns window, warned and err.
 type measurement struct {
 	cancel context.CancelFunc
 	ended  chan struct{}
 	window aca.Window
 	warned []error
 	err    error
+
+	planned aca.Window
+	began   time.Time
+	visited int64         // rows, when it began
+	due     float64       // rows
+	busy    time.Duration // of the copy, in chunks
 }
 
 // metricsTimeout bounds a query to Prometheus.
@@ -194,7 +201,7 @@ func (s *schedule) draw(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	s.planned, s.measured = aca.Order(s.config.Seed, s.config.Pairs), nil
+	s.planned, s.measured, s.repeated = aca.Order(s.config.Seed, s.config.Pairs), nil, 0
 	if len(s.sources) == 0 {
 		s.planned = nil
 	}
@@ -214,37 +221,36 @@ func (s *schedule) draw(ctx context.Context) (err error) {
 
 // name describes the current window for people.
 func (s *schedule) name() string {
-	total := 2 * s.config.Pairs
-	switch {
-	case s.running != nil:
-		return fmt.Sprintf("window %d of %d, with the copy", len(s.measured)+1, total)
-	case len(s.planned) > 0:
-		return fmt.Sprintf("window %d of %d, without the copy", len(s.measured)+1, total)
+	if len(s.planned) == 0 {
+		return ""
 	}
-	return ""
+	total, with := 2*s.config.Pairs, "without"
+	if s.running != nil && s.running.planned.Copy {
+		with = "with"
+	}
+	return fmt.Sprintf("window %d of %d, %s the copy", total-len(s.planned)+1, total, with)
 }
 
-// hold runs the next window. It reports whether the copy was held for a window
-// without it, so that its caller checks again what admits the copy.
-func (s *schedule) hold(ctx context.Context, visited int64) (held bool, err error) {
-	done, err := s.complete(ctx, visited)
-	if done || err != nil || s.running != nil {
+// next begins the next window, unless one runs. Due are the rows that are due
+// in a window with the copy. It reports whether the copy is held for a window
+// without it.
+func (s *schedule) next(ctx context.Context, visited int64, due float64) (held bool, err error) {
+	if done, err := s.complete(ctx, visited); done || err != nil {
 		return false, err
 	}
-	if s.planned[0].Copy {
-		s.start(ctx, visited)
-		return false, nil
+	if s.running == nil {
+		s.start(ctx, visited, due)
 	}
-	s.runner.account.hold(metrics.Analysis)
-	w, warned, err := measure.Window(ctx, s.planned[0], s.runner.Now, s.sources, s.sleep)
-	s.runner.Metrics.Advanced(s.runner.Now())
-	if errors.Is(err, measure.ErrClock) {
-		return true, s.clockSet(ctx)
+	return !s.running.planned.Copy, nil
+}
+
+// withoutCopy returns how long to wait for the end of a window without the
+// copy; 0 if none runs.
+func (s *schedule) withoutCopy() time.Duration {
+	if s.running == nil || s.running.planned.Copy {
+		return 0
 	}
-	if err != nil {
-		return false, err
-	}
-	return true, s.keep(ctx, w, warned)
+	return max(50*time.Millisecond, s.runner.Job.ACA.Window-time.Since(s.running.began))
 }
 
 func (s *schedule) sleep(ctx context.Context) error {
@@ -258,32 +264,64 @@ func (s *schedule) sleep(ctx context.Context) error {
 	}
 }
 
-// start begins a window with the copy.
-func (s *schedule) start(ctx context.Context, visited int64) {
+// start begins a window.
+func (s *schedule) start(ctx context.Context, visited int64, due float64) {
 	ctx, cancel := context.WithCancel(ctx)
-	m := &measurement{cancel: cancel, ended: make(chan struct{})}
-	s.running, s.work = m, visited
-	planned := s.planned[0]
+	m := &measurement{cancel: cancel, ended: make(chan struct{}), planned: s.planned[0], began: time.Now(), visited: visited, due: due}
+	s.running = m
 	go func() {
 		defer crash.Report()
 		defer close(m.ended)
-		m.window, m.warned, m.err = measure.Window(ctx, planned, s.runner.Now, s.sources, s.sleep)
+		m.window, m.warned, m.err = measure.Window(ctx, m.planned, s.runner.Now, s.sources, s.sleep)
 	}()
 }
 
-// collect takes the result of a window with the copy. A window in which no row
-// was copied, for example because the throttle held the copy, is run again.
+// worked notes the duration of a chunk of the copy.
+func (s *schedule) worked(took time.Duration) {
+	if s.running != nil {
+		s.running.busy += took
+	}
+}
+
+// The least work of a window with the copy: a share of the rows that are due,
+// or a share of its time in which chunks were written. The second is for a copy
+// that cannot write as many rows.
+const (
+	leastRows = 0.1
+	leastTime = 0.5
+)
+
+// enough reports whether the copy has worked enough in a window, after which
+// visited rows were visited.
+func (m *measurement) enough(visited int64, window time.Duration) bool {
+	rows := visited - m.visited
+	return !m.planned.Copy || rows > 0 && (float64(rows) >= leastRows*m.due || m.busy >= time.Duration(leastTime*float64(window)))
+}
+
+// collect takes the result of a window. One in which too few rows were copied,
+// for example because the throttle held the copy, is run again. After as many
+// repetitions as there are pairs, its pair is left out.
 func (s *schedule) collect(ctx context.Context, visited int64) error {
 	m := s.running
 	s.running = nil
 	m.cancel()
-	if errors.Is(m.err, measure.ErrClock) {
+	s.runner.Metrics.Advanced(s.runner.Now())
+	switch {
+	case errors.Is(m.err, measure.ErrClock):
 		return s.clockSet(ctx)
-	}
-	if m.err != nil || visited == s.work {
+	case m.err != nil:
 		return ctx.Err()
+	case m.enough(visited, s.runner.Job.ACA.Window):
+		return s.keep(ctx, m.window, m.warned)
+	case s.repeated < s.config.Pairs:
+		s.repeated++
+		return nil
 	}
-	return s.keep(ctx, m.window, m.warned)
+	s.planned = slices.DeleteFunc(s.planned, func(w aca.Window) bool { return w.Pair == m.planned.Pair })
+	return s.runner.within(ctx, func(tx *state.Tx) error {
+		return s.runner.note(ctx, tx, "measurement", map[string]string{"error": fmt.Sprintf(
+			"the windows of pair %d are left out: %d rows were copied in the one with the copy, of %.0f that were due", m.planned.Pair, visited-m.visited, m.due)})
+	})
 }
 
 // clockSet begins the windows of the checkpoint again, with another order. The

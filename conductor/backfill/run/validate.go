@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -33,9 +34,15 @@ func (r *Runner) Validate(ctx context.Context, repair bool) (result checking.Val
 	if err != nil {
 		return result, err
 	}
-	result, err = r.compare(ctx, repair)
+	result, why, err := r.compare(ctx, repair)
 	if err != nil {
-		return result, r.failed(ctx, record.Validation, intent, err)
+		err = r.failed(ctx, record.Validation, intent, err)
+		if errors.Is(err, errRollBack) {
+			if err = r.Rollback(ctx, why, false); err == nil {
+				err = ErrRolledBack
+			}
+		}
+		return result, err
 	}
 	err = r.within(ctx, func(tx *state.Tx) error {
 		v.Rows, v.Differences, v.Repaired = result.Rows, result.Differences, result.Repaired
@@ -65,29 +72,32 @@ func (r *Runner) Validate(ctx context.Context, repair bool) (result checking.Val
 	return result, err
 }
 
-// compare compares all rows under the throttle.
-func (r *Runner) compare(ctx context.Context, repair bool) (checking.Validation, error) {
+// compare compares all rows under the throttle, and answers requests meanwhile.
+// If one of them asks for a rollback, the error is errRollBack, and why its
+// reason.
+func (r *Runner) compare(ctx context.Context, repair bool) (result checking.Validation, why string, err error) {
 	conn, err := r.Connect(ctx)
 	if err != nil {
-		return checking.Validation{}, err
+		return result, "", err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	g := &gauge{connect: r.Connect}
-	defer g.close()
-	t, err := r.newThrottle(ctx, g)
-	if err != nil {
-		return checking.Validation{}, err
+	c := &copier{Runner: r, gauge: &gauge{connect: r.Connect}, windows: &schedule{runner: r}}
+	defer c.close()
+	if c.requests, err = r.newRequests(ctx); err != nil {
+		return result, "", err
 	}
-	var seen int64
+	if c.throttle, err = r.newThrottle(ctx, c.gauge); err != nil {
+		return result, "", err
+	}
+	shown := func(reason string) {
+		r.Watch.Copied(Progress{Visited: c.visited, Estimate: max(c.visited, r.plan.Estimates.Rows), Share: share(c.visited, r.plan.Estimates.Rows), Reason: reason})
+	}
 	pace := checking.Pace{Target: r.Job.Copy.Target, Now: r.Now,
-		Admit: func(ctx context.Context) error {
-			_, err := t.Wait(ctx, nil)
-			return err
-		},
+		Admit: func(ctx context.Context) error { return c.pace(ctx, shown) },
 		Done: func(_ context.Context, _ time.Duration, rows int64) error {
-			seen += rows
+			c.visited += rows
 			r.Metrics.Advanced(r.Now())
-			r.Watch.Copied(Progress{Visited: seen, Estimate: max(seen, r.plan.Estimates.Rows), Share: share(seen, r.plan.Estimates.Rows)})
+			shown("")
 			return nil
 		},
 	}
@@ -98,7 +108,8 @@ func (r *Runner) compare(ctx context.Context, repair bool) (checking.Validation,
 			return err
 		}}
 	}
-	return r.plan.source(r.plan.side(r.row.Phase)).Validate(ctx, conn, checking.Range{}, pace, fix)
+	result, err = r.plan.source(r.plan.side(r.row.Phase)).Validate(ctx, conn, checking.Range{}, pace, fix)
+	return result, c.why, err
 }
 
 func share(n, of int64) float64 {
