@@ -1,6 +1,6 @@
 // Command conductor changes running systems step by step, and records each step
 // in a Muniment ledger before and after it is taken. It is a customer of the
-// ledger, with an identity of its own. See docs/backfill.md.
+// ledger, with an identity of its own. See docs/backfill.md and docs/triage.md.
 package main
 
 import (
@@ -28,6 +28,7 @@ var version = "development"
 
 type cli struct {
 	Backfill   backfillCmd   `cmd:"" help:"Change a column of a PostgreSQL table online, with evidence of each step."`
+	Triage     triageCmd     `cmd:"" help:"Explain which incidents alerts are evidence of."`
 	Completion completionCmd `cmd:"" help:"Print the completion script for a shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
@@ -76,7 +77,7 @@ func command(a *term.App, args []string) (code int) {
 	}()
 	var c cli
 	parser, err := kong.New(&c, kong.Name("conductor"),
-		kong.Description("Changes running systems step by step, with evidence of each step in a Muniment ledger.\n\nExit codes: 0 done; 1 refused, paused, or rows differ; 2 failed; 130 interrupted."),
+		kong.Description("Changes running systems step by step, with evidence of each step in a Muniment ledger.\n\nExit codes: 0 done; 1 refused, paused, rows differ, or no incident; 2 failed; 130 interrupted."),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true, Summary: true}),
 		kong.Writers(a.Stdout, a.Stderr), kong.Exit(func(n int) { panic(exit(n)) }),
 	)

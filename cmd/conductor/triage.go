@@ -1,0 +1,72 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"muniment.dev/muniment/conductor/triage"
+	"muniment.dev/muniment/conductor/triage/explain"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/term"
+)
+
+type triageCmd struct {
+	Explain explainCmd `cmd:"" help:"Print why recorded alerts are or are not an incident, and the steps against it."`
+}
+
+type explainCmd struct {
+	Alerts    string        `arg:"" help:"File of recorded messages of Alertmanager's webhook, one JSON object after another." type:"path" predictor:"file"`
+	Catalogue string        `help:"Catalogue of incident types." default:"catalogue.yaml" type:"path" predictor:"file" placeholder:"FILE"`
+	Playbooks string        `help:"Playbooks." default:"playbooks.yaml" type:"path" predictor:"file" placeholder:"FILE"`
+	Actions   string        `help:"Actions." default:"actions.yaml" type:"path" predictor:"file" placeholder:"FILE"`
+	After     time.Duration `help:"Time that has passed since the last message, such as 30s."`
+	term.ResultFlags
+}
+
+func (explainCmd) Help() string {
+	return `Applies recorded messages to the catalogue in their order, and prints the result of each incident type: classified, abstained or incomplete, with the reasons.
+It changes nothing and needs no network. A message has the time of reception of its member "received", or else the latest of its times.
+
+Exit code: 0 an incident is classified; 1 none is; 2 failed, also because a file is not valid.
+
+Examples:
+  conductor triage explain ALERTS.json
+  conductor triage explain ALERTS.json --catalogue types.yaml --after 30s --json`
+}
+
+func (c *explainCmd) Run(a *term.App) error {
+	if c.After < 0 || c.After > 24*time.Hour {
+		return errors.New("--after: must be from 0s to 24h")
+	}
+	config, err := c.load()
+	if err != nil {
+		return err
+	}
+	messages, err := bounded.ReadFile(c.Alerts, explain.MaxBytes)
+	if err != nil {
+		return fmt.Errorf("read the alerts: %w", err)
+	}
+	e, err := explain.Explain(config, messages, c.After)
+	if err != nil {
+		return fmt.Errorf("%s: %w", c.Alerts, err)
+	}
+	if err := c.Print(a, e); err != nil {
+		return err
+	}
+	if !e.Classified() {
+		return term.ExitWith(term.ExitNo, errors.New(""))
+	}
+	return nil
+}
+
+func (c *explainCmd) load() (*triage.Config, error) {
+	files := [3]triage.File{{Name: c.Catalogue}, {Name: c.Playbooks}, {Name: c.Actions}}
+	for i := range files {
+		var err error
+		if files[i].Text, err = bounded.ReadFile(files[i].Name, bounded.Config); err != nil {
+			return nil, fmt.Errorf("read the configuration: %w", err)
+		}
+	}
+	return triage.Load(files[0], files[1], files[2])
+}

@@ -1,0 +1,274 @@
+// Package correlate keeps what signals have reported, and finds the alerts that
+// belong together. See docs/spec/triage.md, section 3.
+package correlate
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"muniment.dev/muniment/conductor/triage/catalogue"
+	"muniment.dev/muniment/conductor/triage/signal"
+)
+
+const (
+	// MaxAlerts is the number of alerts that a table keeps.
+	MaxAlerts = 100_000
+	// maxStarts is the number of starts that are kept for an alert.
+	maxStarts = 16
+)
+
+// ErrFull reports that a table cannot take another alert, because it is full of
+// alerts that fire. The sender should repeat the message later.
+var ErrFull = errors.New("too many alerts fire: repeat the message later")
+
+// An Effect is what a signal has changed.
+type Effect string
+
+// The effects of a signal.
+const (
+	Opened    Effect = "opened"
+	Continued Effect = "continued"
+	Stale     Effect = "stale"
+	Ended     Effect = "ended"
+	Recorded  Effect = "recorded"
+)
+
+// A Standing is whether an alert counts, and why it does not.
+type Standing string
+
+// The standings of an alert.
+const (
+	Counts   Standing = "counts"
+	Resolved Standing = "resolved"
+	Flapping Standing = "flapping"
+	Chronic  Standing = "chronic"
+)
+
+// A Table has the alerts that signals have reported. It is not safe for
+// concurrent use.
+type Table struct {
+	catalogue *catalogue.Catalogue
+	alerts    map[string]*Alert // by identity
+	max       int
+}
+
+// New returns an empty table for the incident types of a catalogue.
+func New(c *catalogue.Catalogue) *Table {
+	return &Table{catalogue: c, alerts: map[string]*Alert{}, max: MaxAlerts}
+}
+
+// An Alert is what signals with the same identity report on.
+type Alert struct {
+	catalogue.Alert
+	identity string
+	matches  []Match // with the types of the catalogue that it concerns
+
+	end     time.Time   // the latest of resolved signals, or zero
+	starts  []start     // later than end, sorted. Empty: the alert does not fire
+	changes []time.Time // when episodes opened and ended, the latest last
+	traces  []string    // of the episode, sorted
+}
+
+// A start is that of an episode, as a signal reports it.
+type start struct{ at, received time.Time }
+
+// A Match is how an alert relates to an incident type.
+type Match struct {
+	Type  *catalogue.Type
+	Key   catalogue.Key
+	Keyed bool // the alert has all labels of the key
+
+	Signals uint32 // bit i: signal i of the type
+	Abstain uint32 // bit i: reason i
+	// Undecided is the first error of a condition of the signals, and Unclear
+	// that of the reasons to abstain.
+	Undecided, Unclear error
+}
+
+// Observe applies a signal.
+func (t *Table) Observe(s *signal.Signal) (*Alert, Effect, error) {
+	labels := maps.Clone(s.Labels)
+	for _, twin := range t.catalogue.Twins {
+		delete(labels, twin)
+	}
+	id := identity(s.Source, s.Name, labels)
+	a := t.alerts[id]
+	if a == nil {
+		if len(t.alerts) >= t.max && !t.forget() {
+			return nil, "", ErrFull
+		}
+		a = &Alert{Alert: catalogue.Alert{Source: s.Source, Name: s.Name, Labels: labels}, identity: id}
+		a.matches = match(t.catalogue, &a.Alert)
+		t.alerts[id] = a
+	}
+	return a, a.apply(s), nil
+}
+
+// identity returns a text that is the same for equal arguments only.
+func identity(source, name string, labels map[string]string) string {
+	var b strings.Builder
+	add := func(s string) { b.WriteString(strconv.Itoa(len(s)) + ":" + s) }
+	add(source)
+	add(name)
+	for _, label := range slices.Sorted(maps.Keys(labels)) {
+		add(label)
+		add(labels[label])
+	}
+	return b.String()
+}
+
+// forget drops the alerts that ended first, a sixteenth of the table. It
+// reports whether there was one.
+func (t *Table) forget() bool {
+	var ended []*Alert
+	for _, a := range t.alerts {
+		if len(a.starts) == 0 {
+			ended = append(ended, a)
+		}
+	}
+	slices.SortFunc(ended, func(a, b *Alert) int {
+		return cmp.Or(a.end.Compare(b.end), strings.Compare(a.identity, b.identity))
+	})
+	ended = ended[:min(len(ended), t.max/16+1)]
+	for _, a := range ended {
+		delete(t.alerts, a.identity)
+	}
+	return len(ended) > 0
+}
+
+// match evaluates the conditions of each type, which read nothing that changes.
+func match(c *catalogue.Catalogue, a *catalogue.Alert) (all []Match) {
+	for _, t := range c.Types {
+		m := Match{Type: t}
+		m.Key, m.Keyed = t.Key(a.Labels)
+		for i := range t.Signals {
+			ok, err := t.Signals[i].When.Holds(a)
+			m.Undecided = cmp.Or(m.Undecided, err)
+			if ok {
+				m.Signals |= 1 << i
+			}
+		}
+		for i := range t.Abstain {
+			ok, err := t.Abstain[i].When.Holds(a)
+			m.Unclear = cmp.Or(m.Unclear, err)
+			if ok {
+				m.Abstain |= 1 << i
+			}
+		}
+		if m.Signals|m.Abstain != 0 || m.Undecided != nil || m.Unclear != nil {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+func (a *Alert) apply(s *signal.Signal) Effect {
+	if s.State == signal.Resolved {
+		return a.resolve(s)
+	}
+	if !a.end.IsZero() && !s.Starts.After(a.end) {
+		return Stale
+	}
+	opens := len(a.starts) == 0
+	if opens {
+		a.traces = nil
+	}
+	a.addStart(start{s.Starts, s.Received})
+	a.addTraces(s.Traces)
+	if !opens {
+		return Continued
+	}
+	a.changed(s.Received)
+	return Opened
+}
+
+func (a *Alert) resolve(s *signal.Signal) Effect {
+	if s.Ends.After(a.end) {
+		a.end = s.Ends
+	}
+	fired := len(a.starts) > 0
+	a.starts = slices.DeleteFunc(a.starts, func(b start) bool { return !b.at.After(a.end) })
+	if !fired || len(a.starts) > 0 {
+		return Recorded
+	}
+	a.changed(s.Received)
+	return Ended
+}
+
+func (a *Alert) addStart(s start) {
+	i, found := slices.BinarySearchFunc(a.starts, s, func(x, y start) int { return x.at.Compare(y.at) })
+	switch {
+	case !found:
+		a.starts = slices.Insert(a.starts, i, s)
+	case s.received.Before(a.starts[i].received):
+		a.starts[i].received = s.received
+	}
+	if len(a.starts) > maxStarts {
+		a.starts = slices.Delete(a.starts, 1, 2)
+	}
+}
+
+func (a *Alert) addTraces(traces []string) {
+	for _, id := range traces {
+		if i, found := slices.BinarySearch(a.traces, id); !found && len(a.traces) < signal.MaxTraces {
+			a.traces = slices.Insert(a.traces, i, id)
+		}
+	}
+}
+
+func (a *Alert) changed(at time.Time) {
+	a.changes = append(a.changes, at)
+	if n := len(a.changes) - catalogue.MaxChanges; n > 0 {
+		a.changes = slices.Delete(a.changes, 0, n)
+	}
+}
+
+// Fires reports whether the alert fires.
+func (a *Alert) Fires() bool { return len(a.starts) > 0 }
+
+// Traces returns the trace IDs of the alert's episode.
+func (a *Alert) Traces() []string { return a.traces }
+
+// Started returns the start of the episode, by the clock of the sender.
+func (a *Alert) Started() time.Time {
+	if len(a.starts) == 0 {
+		return time.Time{}
+	}
+	return a.starts[0].at
+}
+
+// Opened returns the time when the episode was first reported, by our own
+// clock.
+func (a *Alert) Opened() (at time.Time) {
+	for _, s := range a.starts {
+		if at.IsZero() || s.received.Before(at) {
+			at = s.received
+		}
+	}
+	return at
+}
+
+// Standing returns whether the alert counts for a type at a time.
+func (t *Table) Standing(a *Alert, of *catalogue.Type, now time.Time) Standing {
+	if !a.Fires() {
+		return Resolved
+	}
+	recent := 0
+	for _, at := range a.changes {
+		if now.Sub(at) < t.catalogue.Flapping.Within {
+			recent++
+		}
+	}
+	switch {
+	case recent >= t.catalogue.Flapping.Changes:
+		return Flapping
+	case now.Sub(a.Started()) > of.Window || now.Sub(a.Opened()) > of.Window:
+		return Chronic
+	}
+	return Counts
+}
