@@ -97,7 +97,11 @@ func (r validationResult) Text() string {
 	}
 	b.WriteString("\n")
 	for _, d := range r.Listed {
-		fmt.Fprintf(&b, "  key (%s)%s\n", term.Quoted(strings.Join(d.Key, ", ")), note(d.Error))
+		key := "a row"
+		if len(d.Key) > 0 {
+			key = "key (" + term.Quoted(strings.Join(d.Key, ", ")) + ")"
+		}
+		fmt.Fprintf(&b, "  %s%s\n", key, note(d.Error))
 	}
 	if n := r.Differences - int64(len(r.Listed)); n > 0 {
 		fmt.Fprintf(&b, "  and %d more\n", n)

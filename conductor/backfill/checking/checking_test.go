@@ -363,6 +363,48 @@ func TestUnevaluable(t *testing.T) {
 	}
 }
 
+// TestWrittenMeanwhile moves the key of a row that differs behind the running
+// validation, and writes other rows that it has visited.
+func TestWrittenMeanwhile(t *testing.T) {
+	s := shapes[0]
+	for _, test := range []struct {
+		writes []string
+		want   string // keys of the differences
+		repair bool
+	}{
+		{[]string{"UPDATE t SET id = 0 WHERE id = 600"}, "[650] [0]", false},
+		{[]string{"UPDATE t SET id = 0 WHERE id = 600"}, "", true},
+		{[]string{"UPDATE t SET v = v WHERE id = 650", "UPDATE t SET v__new = 1 WHERE id = 5"}, "[600] [650] [5]", false},
+		{[]string{"UPDATE t SET v = 'secret' WHERE id = 5"}, "[600] [650] []", false},
+	} {
+		d := s.create(t)
+		d.exec("UPDATE t SET v__new = 1 WHERE id IN (600, 650)")
+		visited := false
+		pace := Pace{Rows: 10, Most: 100, Done: func(context.Context, time.Duration, int64) error {
+			if !visited {
+				visited = true
+				d.exec(test.writes...)
+			}
+			return nil
+		}}
+		var repair *Repair
+		if test.repair {
+			repair = &Repair{Replica: true}
+		}
+		v, err := s.source().Validate(t.Context(), d, Range{}, pace, repair)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var keys []string
+		for _, l := range v.Listed {
+			keys = append(keys, fmt.Sprint(l.Key))
+		}
+		if have := strings.Join(keys, " "); have != test.want || int(v.Differences) != len(keys) {
+			t.Errorf("%q: %d differences %s, want %s", test.writes, v.Differences, have, test.want)
+		}
+	}
+}
+
 // TestHiddenRows checks that rows which a policy hides are not taken for rows
 // that do not exist.
 func TestHiddenRows(t *testing.T) {

@@ -22,8 +22,9 @@ type Difference struct {
 
 // A Validation is the result of comparing every row.
 type Validation struct {
-	Rows        int64        `json:"rows"`        // that were compared
-	Differences int64        `json:"differences"` // that remain
+	Rows        int64        `json:"rows"`               // that were compared
+	Rechecked   int64        `json:"rechecked,omitzero"` // since they were written meanwhile
+	Differences int64        `json:"differences"`        // that remain
 	Repaired    int64        `json:"repaired,omitzero"`
 	Listed      []Difference `json:"listed,omitempty"` // the first MaxListed that remain
 }
@@ -45,23 +46,23 @@ type Repair struct {
 }
 
 // Validate compares both columns of every row in a range. If repair is not nil,
-// rows that differ are repaired and compared again.
+// rows that differ are repaired and compared again. Rows that were written
+// meanwhile are compared at the end once more, because their key can have moved
+// to a place that was already visited.
 func (s *Source) Validate(ctx context.Context, db DB, r Range, pace Pace, repair *Repair) (Validation, error) {
 	var v Validation
 	s, err := s.resolved(ctx, db)
 	if err != nil {
 		return v, fmt.Errorf("compare the columns: %w", err)
 	}
+	began, err := s.horizon(ctx, db)
+	if err != nil {
+		return v, fmt.Errorf("compare the columns: %w", err)
+	}
 	w := walk{source: s, db: db, pace: pace}
 	w.visit = func(ctx context.Context, r Range, single bool) (int64, error) {
-		found, err := s.compare(ctx, db, r)
-		if err == nil && repair != nil && found.Differences > 0 {
-			before := found.Differences
-			if err = s.repair(ctx, db, r, repair); err == nil {
-				found, err = s.compare(ctx, db, r)
-				found.Repaired = max(before-found.Differences, 0)
-			}
-		}
+		condition, args := s.where(r)
+		found, err := s.compareOrRepair(ctx, db, condition, args, repair)
 		if isData(err) && single {
 			found, err = s.unevaluable(ctx, db, r, err)
 		}
@@ -71,7 +72,10 @@ func (s *Source) Validate(ctx context.Context, db DB, r Range, pace Pace, repair
 		v.add(found)
 		return found.Rows, nil
 	}
-	if err := w.run(ctx, r); err != nil {
+	if err = w.run(ctx, r); err == nil {
+		err = s.recheck(ctx, db, r, began, pace, repair, &v)
+	}
+	if err != nil {
 		return v, fmt.Errorf("compare the columns of %s: %w", s.Table, err)
 	}
 	return v, nil
@@ -84,9 +88,24 @@ func (v *Validation) add(found Validation) {
 	v.Listed = append(v.Listed, found.Listed[:min(len(found.Listed), MaxListed-len(v.Listed))]...)
 }
 
-// compare compares the rows of a range in one statement.
-func (s *Source) compare(ctx context.Context, db DB, r Range) (found Validation, err error) {
-	condition, args := s.where(r)
+// compareOrRepair compares the rows for which a condition holds. If repair is
+// not nil, those that differ are repaired and compared again.
+func (s *Source) compareOrRepair(ctx context.Context, db DB, condition string, args []any, repair *Repair) (Validation, error) {
+	found, err := s.compare(ctx, db, condition, args)
+	if err != nil || repair == nil || found.Differences == 0 {
+		return found, err
+	}
+	before := found.Differences
+	if err := s.repair(ctx, db, condition, args, repair); err != nil {
+		return found, err
+	}
+	found, err = s.compare(ctx, db, condition, args)
+	found.Repaired = max(before-found.Differences, 0)
+	return found, err
+}
+
+// compare compares the rows for which a condition holds in one statement.
+func (s *Source) compare(ctx context.Context, db DB, condition string, args []any) (found Validation, err error) {
 	sql := fmt.Sprintf(`SELECT count(*), count(*) FILTER (WHERE d),
 			coalesce((array_agg(k ORDER BY n) FILTER (WHERE d))[1:%d], '{}')
 		FROM (SELECT %s AS d, to_json(%s)::text AS k, row_number() OVER (ORDER BY %s) AS n
@@ -110,8 +129,7 @@ func (s *Source) compare(ctx context.Context, db DB, r Range) (found Validation,
 }
 
 // repair sets the secondary column of the rows that differ.
-func (s *Source) repair(ctx context.Context, db DB, r Range, how *Repair) error {
-	condition, args := s.where(r)
+func (s *Source) repair(ctx context.Context, db DB, condition string, args []any, how *Repair) error {
 	set := fmt.Sprintf("%s = true", s.Mark)
 	if how.Replica {
 		set = fmt.Sprintf("%s = %s", s.Secondary, s.Forward)
