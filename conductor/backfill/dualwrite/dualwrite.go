@@ -183,21 +183,22 @@ BEGIN
     IF OLD.{M} AND NEW.{M} IS NULL AND NEW.{S} IS NOT NULL THEN
       RETURN NEW; -- the copy
     END IF;
+    -- False keeps a NULL if the row moves to another partition.
     IF {S changed} AND (OLD.{M} OR NEW.{M} IS NOT TRUE) THEN
       NEW.{P} := {backward};
-      NEW.{M} := NULL;
+      NEW.{M} := CASE WHEN NEW.{S} IS NULL THEN false END;
       RETURN NEW;
     END IF;
     IF OLD.{M} IS NOT TRUE AND NEW.{M} IS NOT TRUE{no input changed} THEN
-      NEW.{M} := NULL;
+      NEW.{M} := CASE WHEN NEW.{S} IS NULL THEN false END;
       RETURN NEW;
     END IF;
-  ELSIF TG_OP = 'INSERT' AND NEW.{S} IS NOT NULL THEN
+  ELSIF TG_OP = 'INSERT' AND (NEW.{S} IS NOT NULL OR NEW.{M} IS FALSE) THEN
     IF {agree} THEN
       NEW.{M} := NULL; -- such as a row that moves to another partition
       RETURN NEW;
     END IF;
-    IF NEW.{P} IS NULL THEN
+    IF NEW.{P} IS NULL AND NEW.{S} IS NOT NULL THEN
       NEW.{P} := {backward};
       NEW.{M} := NULL;
       RETURN NEW;
@@ -253,7 +254,7 @@ func (p Pair) remove(column string) []string {
 // Prove returns the statement that adds the constraint which refuses marked
 // rows. It does not check the existing rows.
 func (p Pair) Prove() string {
-	return fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NULL) NOT VALID", p.Relation(), quote(p.Trigger()), quote(p.Mark))
+	return fmt.Sprintf("ALTER TABLE %s ADD CONSTRAINT %s CHECK (%s IS NOT TRUE) NOT VALID", p.Relation(), quote(p.Trigger()), quote(p.Mark))
 }
 
 // Validate returns the statement that checks the existing rows. It fails with a

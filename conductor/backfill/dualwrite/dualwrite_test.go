@@ -174,7 +174,7 @@ func TestUpdate(t *testing.T) {
 		{"both", "UPDATE t SET v = '5', {S} = '7' WHERE id = 2", "2|5|5|-|-", "2|5| 5|-|-"},
 		{"secondary", "UPDATE t SET {S} = '7' WHERE id = 2", "2| 7|7|-|-", "2|7|7|-|-"},
 		{"secondary and another column", "UPDATE t SET {S} = '7', other = 'x' WHERE id = 2", "2| 7|7|-|x", "2|7|7|-|x"},
-		{"secondary to NULL", "UPDATE t SET {S} = NULL WHERE id = 2", "2|-|-|-|-", "2|-|-|-|-"},
+		{"secondary to NULL", "UPDATE t SET {S} = NULL WHERE id = 2", "2|-|-|f|-", "2|-|-|f|-"},
 		{"another column", "UPDATE t SET other = 'x' WHERE id = 2", "2|20|20|-|x", "2|20|20|-|x"},
 		{"nothing", "UPDATE t SET v = v WHERE id = 2", "2|20|20|-|-", "2|20|20|-|-"},
 		{"mark false", "UPDATE t SET v__todo = false WHERE id = 2", "2|20|20|-|-", "2|20|20|-|-"},

@@ -85,8 +85,14 @@ func TestMovedRows(t *testing.T) {
 	d.exec("UPDATE t SET part = 2 WHERE id < 3", "UPDATE t SET part = 2, v = NULL WHERE id = 3", "UPDATE t SET part = 2, v__new = 777 WHERE id = 4")
 	d.want("SELECT id, v, v__new, v__todo FROM t ORDER BY id", "1|-|0|-\n2|5|555|-\n3|-|0|-\n4|7|777|-")
 	d.transaction(swap(p))
-	d.exec("UPDATE t SET part = 1") // a secondary NULL looks like that of any INSERT
-	d.want("SELECT id, v__old, v, v__todo FROM t ORDER BY id", "1|0|0|-\n2|5|555|-\n3|0|0|-\n4|7|777|-")
+	d.exec("UPDATE t SET part = 1")
+	d.want("SELECT id, v__old, v, v__todo FROM t ORDER BY id", "1|-|0|-\n2|5|555|-\n3|-|0|-\n4|7|777|-")
+	d.exec("UPDATE t SET part = 2, v__old = NULL WHERE id = 4")
+	d.want("SELECT v__old, v, v__todo FROM t WHERE id = 4", "-|0|-")
+	// A row that stays has a mark that is false, which no other one may copy.
+	d.exec("UPDATE t SET id = id WHERE id = 3", "INSERT INTO t (id, part, v__old, v, v__todo) SELECT 9, 1, v__old, 8, v__todo FROM t WHERE id = 3")
+	d.want("SELECT id, v__old, v, v__todo FROM t WHERE id IN (3, 9) ORDER BY id", "3|-|0|f\n9|0|8|-")
+	d.exec(p.Prove(), p.Validate())
 }
 
 // TestHostileSession writes from a session without rights to the schema of the
