@@ -134,6 +134,8 @@ type Member struct {
 	Parent uint32 // 0 for the table itself
 	Level  int
 	Number int16 // of the column
+
+	Columns int16 // including dropped ones
 }
 
 // Relation returns the qualified and quoted name.

@@ -157,6 +157,10 @@ func TestBlocks(t *testing.T) {
 		{base + trigger("a", "AFTER UPDATE") + "; ALTER TABLE t ENABLE ALWAYS TRIGGER a", "replica-trigger"},
 		{base + trigger("a", "AFTER INSERT") + "; ALTER TABLE t ENABLE REPLICA TRIGGER a", ""},
 		{base + "CREATE SUBSCRIPTION s CONNECTION '' PUBLICATION p WITH (connect = false); INSERT INTO pg_subscription_rel VALUES ((SELECT oid FROM pg_subscription), 't'::regclass, 'r', NULL)", "subscription"},
+		{base + columns("t", 1597) + "; ALTER TABLE t DROP c1597, DROP c1596", "columns"},
+		{"CREATE TABLE t (id int PRIMARY KEY, v int) PARTITION BY RANGE (id); CREATE TABLE p (id int NOT NULL, v int);" + columns("p", 1597) +
+			"; DO $$BEGIN EXECUTE (SELECT 'ALTER TABLE p ' || string_agg('DROP c' || i, ',') FROM generate_series(3, 1597) AS i); END$$; ALTER TABLE t ATTACH PARTITION p DEFAULT", "columns"},
+		{base + columns("t", 1596) + "; ALTER TABLE t ADD v__new int, ADD v__todo boolean", ""},
 		{"CREATE UNLOGGED TABLE t (id int PRIMARY KEY, v int); ALTER TABLE t ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY", ""},
 	} {
 		schema := fmt.Sprintf("case_%d", i)
@@ -179,6 +183,13 @@ func TestBlocks(t *testing.T) {
 			t.Errorf("%s\ngot %q, want %q", test.statements, text, test.want)
 		}
 	}
+}
+
+// columns returns a statement that adds columns to a table until it has a
+// number of them. Their names are c and their number.
+func columns(table string, until int) string {
+	return fmt.Sprintf(`DO $$BEGIN EXECUTE (SELECT 'ALTER TABLE %[1]s ' || string_agg('ADD c' || i || ' boolean', ',')
+		FROM generate_series((SELECT relnatts + 1 FROM pg_class WHERE oid = '%[1]s'::regclass), %[2]d) AS i); END$$`, table, until)
 }
 
 func trigger(name, when string) string {

@@ -104,8 +104,13 @@ func (t *Table) serverFindings(f *findings) {
 // kinds names the kinds of relations that cannot be backfilled.
 var kinds = map[string]string{"v": "a view", "m": "a materialized view", "f": "a foreign table"}
 
-// maxColumns is PostgreSQL's limit, which dropped columns count for.
-const maxColumns = 1600
+// maxColumns is PostgreSQL's limit, which dropped columns count for. A backfill
+// adds two columns. To try its expressions and dependants, it adds two more to
+// an empty copy of the table.
+const (
+	maxColumns  = 1600
+	moreColumns = 4
+)
 
 func (t *Table) tableFindings(f *findings) {
 	name, id := t.Ref.Relation(), t.Identity
@@ -136,9 +141,6 @@ func (t *Table) tableFindings(f *findings) {
 	if id.RowTypeUsed != "" {
 		f.blocks("row-type", name, fmt.Sprintf("column %s stores rows of the table, so the table cannot get a column with a default", id.RowTypeUsed), "change the type of that column")
 	}
-	if last := t.Columns[len(t.Columns)-1].Number; int(last)+2 > maxColumns {
-		f.blocks("columns", name, fmt.Sprintf("it has had %d columns, the limit is %d", last, maxColumns), "drop columns, and write the table anew")
-	}
 	t.treeFindings(f)
 	f.info("size", name, fmt.Sprintf("about %.0f rows, table %s, indexes %s, TOAST and maps %s", max(id.Rows, 0), safetext.Size(id.TableBytes), safetext.Size(id.IndexBytes), safetext.Size(id.ToastBytes)))
 	if id.Rows < 0 {
@@ -149,6 +151,13 @@ func (t *Table) tableFindings(f *findings) {
 func (t *Table) treeFindings(f *findings) {
 	if t.Identity.PartitionKey {
 		f.blocks("partition-key", t.Ref.Column, "rows are assigned to partitions by this column", "create a new partitioned table")
+	}
+	expanded := slices.ContainsFunc(t.Columns, func(c Column) bool { return c.Name == t.Ref.Mark })
+	for _, m := range t.Tree {
+		if !expanded && int(m.Columns)+moreColumns > maxColumns {
+			f.blocks("columns", m.Relation(), fmt.Sprintf("it has %d columns with those that were dropped, and a backfill needs %d more: the limit of PostgreSQL is %d", m.Columns, moreColumns, maxColumns),
+				"move columns to another table, or, if enough were dropped, create the table anew")
+		}
 	}
 	for _, m := range t.Tree[1:] {
 		if m.Kind == "f" {

@@ -121,7 +121,7 @@ func (r reader) columns() (err error) {
 
 func (r reader) tree() (err error) {
 	r.t.Tree, err = rows[Member](r, `SELECT c.oid, n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS kind,
-	CASE WHEN m.level = 0 THEN 0 ELSE m.parent::oid END AS parent, m.level, a.attnum AS number
+	CASE WHEN m.level = 0 THEN 0 ELSE m.parent::oid END AS parent, m.level, a.attnum AS number, c.relnatts AS columns
 	FROM (SELECT $1::oid AS relid, NULL::regclass AS parent, 0 AS level WHERE NOT EXISTS (SELECT FROM pg_partition_tree($1::oid::regclass))
 		UNION ALL SELECT relid, parentrelid, level FROM pg_partition_tree($1::oid::regclass)) m
 	JOIN pg_class c ON c.oid = m.relid JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -301,6 +301,30 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// TestDomainWithoutNull checks that a column is refused if its domain, or one
+// that this is based on, does not accept NULL.
+func TestDomainWithoutNull(t *testing.T) {
+	for domain, want := range map[string]string{
+		"CREATE DOMAIN d AS text NOT NULL":                                         "domain",
+		"CREATE DOMAIN d AS text CHECK (VALUE IS NOT NULL)":                        "domain",
+		"CREATE DOMAIN base AS text NOT NULL; CREATE DOMAIN d AS base":             "domain",
+		"CREATE DOMAIN d AS text CHECK (VALUE <> '')":                              "",
+		"CREATE DOMAIN d AS text DEFAULT 'x' CHECK (VALUE IS NULL OR VALUE > 'a')": "",
+	} {
+		j := newJob(t, domain+"; CREATE TABLE t (id int PRIMARY KEY, v d)", catalog.Ref{Schema: "public", Table: "t", Column: "v"}, dependants.Target{Type: "text", Up: "v"})
+		var got []string
+		for _, f := range catalog.Blocked(j.plan().Findings) {
+			got = append(got, f.Code)
+			if !strings.Contains(f.Text, "does not accept NULL") || f.Remedy == "" {
+				t.Errorf("%s: %s", domain, f)
+			}
+		}
+		if text := strings.Join(got, ","); text != want {
+			t.Errorf("%s: refused by %q, want %q", domain, text, want)
+		}
+	}
+}
+
 // TestDefaults checks the defaults of new columns.
 func TestDefaults(t *testing.T) {
 	for _, test := range []struct{ column, up, kind, want string }{

@@ -224,9 +224,18 @@ func TestReport(t *testing.T) {
 	if last := r.Steps[len(r.Steps)-1]; last.Name != record.Cutover || last.Result != record.Succeeded || last.Intent == 0 || last.Outcome == nil {
 		t.Errorf("last step: %+v", last)
 	}
+	for i, step := range r.Steps {
+		if pending := i == len(r.Steps)-1; step.Pending != pending {
+			t.Errorf("step %d, %s: pending is %t", i, step.Name, step.Pending)
+		}
+	}
 	page, err := r.HTML()
 	if err != nil {
 		t.Fatal(err)
+	}
+	const mark = `<span class="mark unclear">succeeded</span>, not recorded yet`
+	if n := bytes.Count(page, []byte(mark)); n == 0 || n != bytes.Count(page, []byte(", not recorded yet")) {
+		t.Errorf("the step without a receipt has %d marks", n)
 	}
 	text, err := r.JSON()
 	if err != nil {
