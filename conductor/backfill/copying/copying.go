@@ -7,7 +7,6 @@ package copying
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -132,9 +131,10 @@ type copier struct {
 
 	conn        *pgx.Conn // nil if there is none
 	lockTimeout time.Duration
-	replica     bool // the role may prevent that triggers fire
-	size        int  // rows of the next chunk; 0 before the first one
-	skipLocked  bool // the last attempt waited too long for a row
+	replica     bool     // the role may prevent that triggers fire
+	size        int      // rows of the next chunk; 0 before the first one
+	last        []string // the position after the last chunk; nil before the first one
+	skipLocked  bool     // the last attempt waited too long for a row
 }
 
 // pass visits the rows after the position.
@@ -214,114 +214,6 @@ func (c *copier) pace(ctx context.Context, p Progress, factor float64) error {
 		rest = max(rest, c.limiter.ReserveN(now, n).DelayFrom(now))
 	}
 	return sleep(ctx, rest)
-}
-
-// chunk copies the rows of one chunk in one transaction.
-func (c *copier) chunk(ctx context.Context) (Progress, error) {
-	var p Progress
-	began := c.now()
-	err := c.hold.Within(ctx, c.conn, func(tx *state.Tx) error {
-		if err := c.prepare(ctx, tx); err != nil {
-			return err
-		}
-		if err := c.load(ctx, tx, &p.Position); err != nil || p.Position.Finished {
-			return err
-		}
-		upTo, visited, err := c.bound(ctx, tx, p.Position.Key)
-		if err != nil {
-			return err
-		}
-		if p.Written, err = c.write(ctx, tx, p.Position.Key, upTo); err != nil {
-			return err
-		}
-		p.Visited = visited
-		p.Position.Visited += visited
-		p.Position.Written += p.Written
-		p.Position.Chunk = c.size
-		if p.Position.Finished = upTo == nil; !p.Position.Finished {
-			p.Position.Key = upTo
-		}
-		return tx.SavePosition(ctx, p.Position)
-	})
-	p.Took = c.now().Sub(began)
-	return p, err
-}
-
-// prepare fixes the settings of a transaction.
-func (c *copier) prepare(ctx context.Context, tx pgx.Tx) error {
-	if _, err := tx.Exec(ctx, rowkey.Settings); err != nil {
-		return err
-	}
-	role := "origin"
-	if c.Replica || c.replica {
-		role = "replica"
-	}
-	_, err := tx.Exec(ctx, `SELECT set_config('lock_timeout', $1, true), set_config('statement_timeout', '0', true),
-		set_config('jit', 'off', true), CASE WHEN current_setting('session_replication_role') <> $2 THEN set_config('session_replication_role', $2, true) END`,
-		fmt.Sprintf("%dms", c.lockTimeout.Milliseconds()), role)
-	return err
-}
-
-// load reads the position. The copy starts at the first key if there is none,
-// or if something else has changed it.
-func (c *copier) load(ctx context.Context, tx *state.Tx, p *state.Position) error {
-	var err error
-	*p, err = state.LoadPosition(ctx, tx, c.hold.Job)
-	var corrupt *state.CorruptError
-	if err != nil && !errors.As(err, &corrupt) {
-		return err
-	}
-	if p.Pass > 0 && p.Table != c.Table {
-		return &state.ChangedError{Job: c.hold.Job, What: fmt.Sprintf("the position belongs to the table with the OID %d, and the table has the OID %d", p.Table, c.Table)}
-	}
-	if p.Pass == 0 {
-		*p = state.Position{Pass: 1, Table: c.Table}
-	}
-	if c.size == 0 {
-		c.size = min(cmp.Or(p.Chunk, c.First), c.Most)
-	}
-	return nil
-}
-
-// bound returns the key of the last row of the next chunk and the number of its
-// rows. Without a key, the chunk has no bound and is the last one.
-func (c *copier) bound(ctx context.Context, tx *state.Tx, after []string) (upTo []string, visited int64, err error) {
-	where, args := "true", []any{c.size - 1}
-	if len(after) > 0 {
-		where, args = c.Key.After("r", "$2"), append(args, after)
-	}
-	rows := fmt.Sprintf("FROM %s AS r WHERE %s", c.Pair.Relation(), where)
-	err = tx.QueryRow(ctx, fmt.Sprintf("SELECT %s %s ORDER BY %s OFFSET $1 LIMIT 1", c.Key.Position("r"), rows, c.Key.Order("r")), args...).Scan(&upTo)
-	if !errors.Is(err, pgx.ErrNoRows) {
-		return upTo, int64(c.size), err
-	}
-	err = tx.QueryRow(ctx, fmt.Sprintf("SELECT count(*) FROM (SELECT %s LIMIT $1) AS x", rows), args...).Scan(&visited)
-	return nil, visited, err
-}
-
-// write copies the marked rows of a range. A row that is changed meanwhile is
-// no longer marked, and PostgreSQL skips it.
-func (c *copier) write(ctx context.Context, tx *state.Tx, after, upTo []string) (int64, error) {
-	mark := pgx.Identifier{c.Pair.Mark}.Sanitize()
-	where, args := "r."+mark, []any{}
-	if len(after) > 0 {
-		args = append(args, after)
-		where += " AND " + c.Key.After("r", fmt.Sprintf("$%d", len(args)))
-	}
-	if upTo != nil {
-		args = append(args, upTo)
-		where += " AND " + c.Key.UpTo("r", fmt.Sprintf("$%d", len(args)))
-	}
-	side, table := c.Pair.Before(), c.Pair.Relation()
-	sql := fmt.Sprintf("UPDATE %s AS r SET %s = %s, %s = NULL WHERE %s", table, side.Secondary, side.ForwardInline(), mark, where)
-	if c.skipLocked {
-		// The rows that are locked stay marked for the next pass.
-		free := fmt.Sprintf("SELECT %s AS position FROM %s AS r WHERE %s FOR NO KEY UPDATE SKIP LOCKED", c.Key.Position("r"), table, where)
-		sql = fmt.Sprintf("WITH free AS MATERIALIZED (%s) UPDATE %s AS r SET %s = %s, %s = NULL FROM free WHERE r.%[5]s AND %s",
-			free, table, side.Secondary, side.Forward("r"), mark, c.Key.At("r", "free.position"))
-	}
-	tag, err := tx.Exec(ctx, sql, args...)
-	return tag.RowsAffected(), err
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

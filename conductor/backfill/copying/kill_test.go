@@ -31,7 +31,21 @@ func (k *killer) TraceQueryEnd(_ context.Context, conn *pgx.Conn, _ pgx.TraceQue
 	k.statement(conn)
 }
 
-// statement is called before and after each statement.
+func (k *killer) TraceBatchStart(ctx context.Context, conn *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	k.statement(conn)
+	return ctx
+}
+
+func (k *killer) TraceBatchQuery(_ context.Context, conn *pgx.Conn, _ pgx.TraceBatchQueryData) {
+	k.statement(conn)
+}
+
+func (k *killer) TraceBatchEnd(_ context.Context, conn *pgx.Conn, _ pgx.TraceBatchEndData) {
+	k.statement(conn)
+}
+
+// statement is called before and after each statement, and after each statement
+// of a batch.
 func (k *killer) statement(conn *pgx.Conn) {
 	if k.in--; k.in > 0 || k.left == 0 {
 		return

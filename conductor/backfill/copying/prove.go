@@ -90,14 +90,14 @@ func (c *copier) complete(ctx context.Context) error {
 // restart sets the position to the first key.
 func (c *copier) restart(ctx context.Context) error {
 	return c.hold.Within(ctx, c.conn, func(tx *state.Tx) error {
-		var p state.Position
-		if err := c.load(ctx, tx, &p); err != nil {
+		p, err := c.resume(state.LoadPosition(ctx, tx, c.hold.Job))
+		if err != nil {
 			return err
 		}
 		if !p.Finished { // an earlier attempt has committed
 			return nil
 		}
-		p.Key, p.Pass, p.Visited, p.Finished = nil, p.Pass+1, 0, false
+		p.Key, p.Pass, p.Visited, p.Finished, c.last = nil, p.Pass+1, 0, false, nil
 		return tx.SavePosition(ctx, p)
 	})
 }

@@ -75,9 +75,16 @@ func (c *copier) connect(ctx context.Context) error {
 		return err
 	}
 	c.lockTimeout = max(time.Millisecond, min(c.LockTimeout, time.Duration(deadlock)*time.Millisecond/2))
+	// For the session, because the statements of a batch are prepared before
+	// its transaction begins, which locks their tables.
+	if _, err := conn.Exec(ctx, "SELECT set_config('lock_timeout', $1, false)", milliseconds(c.lockTimeout)); err != nil {
+		return err
+	}
 	c.replica, err = mayHide(ctx, conn)
 	return err
 }
+
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }
 
 // mayHide reports whether the role may hide its updates from triggers.
 func mayHide(ctx context.Context, conn *pgx.Conn) (bool, error) {

@@ -110,9 +110,13 @@ func (k *Key) find(ctx context.Context, tx pgx.Tx, table uint32) error {
 // depend on, until the transaction ends. It also fixes the search path, so that
 // types have their schemas and operators their meaning. Row-level security that
 // would hide rows is an error.
+//
+// PostgreSQL estimates the rows between two keys of several columns from the
+// first column alone, and might read the whole table for each range.
 const Settings = `SELECT set_config('search_path', 'pg_catalog, pg_temp', true), set_config('DateStyle', 'ISO', true),
 	set_config('IntervalStyle', 'postgres', true), set_config('extra_float_digits', '1', true),
-	set_config('bytea_output', 'hex', true), set_config('TimeZone', 'UTC', true), set_config('row_security', 'off', true)`
+	set_config('bytea_output', 'hex', true), set_config('TimeZone', 'UTC', true), set_config('row_security', 'off', true),
+	set_config('enable_seqscan', 'off', true)`
 
 func (k Key) field(row string, i int) string {
 	return row + "." + pgx.Identifier{k.Columns[i].Name}.Sanitize()
@@ -140,6 +144,14 @@ func (k Key) Position(row string) string {
 
 // Order returns SQL for ORDER BY.
 func (k Key) Order(row string) string { return strings.Join(k.fields(row), ", ") }
+
+// Skip returns a query for the position of a row: that which follows a number
+// of the rows of a table for which a condition holds. The row is the alias of
+// the table. Only the last row becomes texts.
+func (k Key) Skip(table, row, condition, number string) string {
+	return fmt.Sprintf("SELECT %s FROM (SELECT %s FROM %s AS %s WHERE %s ORDER BY %s OFFSET %s LIMIT 1) AS %[4]s",
+		k.Position(row), k.Order(row), table, row, condition, k.Order(row), number)
+}
 
 // After returns SQL that is true for the rows after a position, which is SQL
 // for an array of texts, such as a parameter.

@@ -199,7 +199,7 @@ func walk(t *testing.T, conn *pgx.Conn, table string, key rowkey.Key, size int, 
 			after, args = key.After("r", "$2"), append(args, position)
 		}
 		var bound []string
-		err := conn.QueryRow(t.Context(), fmt.Sprintf("SELECT %s FROM %s AS r WHERE %s ORDER BY %s OFFSET $1 LIMIT 1", key.Position("r"), table, after, key.Order("r")), args...).Scan(&bound)
+		err := conn.QueryRow(t.Context(), key.Skip(table, "r", after, "$1"), args...).Scan(&bound)
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			t.Fatal(err)
 		}

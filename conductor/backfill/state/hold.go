@@ -146,20 +146,40 @@ func (h *Hold) Check(ctx context.Context) error {
 type Tx struct {
 	pgx.Tx
 	hold *Hold
+
+	verified time.Time // the clock of the database when the fence was verified
+	since    time.Time // the same time by the clock of this process
 }
+
+// fence locks the job's row.
+const fence = "SELECT fence, clock_timestamp() FROM muniment_conductor.job WHERE name = $1 FOR NO KEY UPDATE"
 
 // WithFence verifies the fence in a transaction. On any connection, it returns
 // ErrFenced after another runner has acquired the job.
 func (h *Hold) WithFence(ctx context.Context, tx pgx.Tx) (*Tx, error) {
-	var fence int64
-	err := tx.QueryRow(ctx, "SELECT fence FROM muniment_conductor.job WHERE name = $1 FOR NO KEY UPDATE", h.Job).Scan(&fence)
-	if err != nil {
-		return nil, fmt.Errorf("verify the fence of job %s: %w", h.Job, err)
+	fenced := &Tx{Tx: tx, hold: h}
+	if err := fenced.verify(tx.QueryRow(ctx, fence, h.Job)); err != nil {
+		return nil, err
 	}
-	if fence != h.fence {
-		return nil, fmt.Errorf("job %s: %w", h.Job, ErrFenced)
+	return fenced, nil
+}
+
+// verify reads the row of the fence statement.
+func (t *Tx) verify(row pgx.Row) error {
+	var found int64
+	if err := row.Scan(&found, &t.verified); err != nil {
+		return fmt.Errorf("verify the fence of job %s: %w", t.hold.Job, err)
 	}
-	return &Tx{tx, h}, nil
+	if found != t.hold.fence {
+		return fmt.Errorf("job %s: %w", t.hold.Job, ErrFenced)
+	}
+	t.since = time.Now()
+	return nil
+}
+
+// now returns the time by the clock of the database.
+func (t *Tx) now() time.Time {
+	return t.verified.Add(time.Since(t.since)).UTC().Truncate(time.Microsecond)
 }
 
 // Within executes f in a transaction with the fence, and commits it if f
@@ -172,6 +192,29 @@ func (h *Hold) Within(ctx context.Context, db Beginner, f func(*Tx) error) error
 		}
 		return f(fenced)
 	})
+}
+
+// WithinBatch is Within for a transaction whose first statements do not depend
+// on each other. They are queued by a function, and take one round trip with
+// those that begin the transaction and verify the fence. Their results are read
+// after the fence.
+func (h *Hold) WithinBatch(ctx context.Context, conn *pgx.Conn, queue func(*pgx.Batch), f func(*Tx) error) error {
+	fenced := &Tx{hold: h}
+	batch := &pgx.Batch{}
+	batch.BeginTx(pgx.TxOptions{})
+	batch.Queue(fence, h.Job).QueryRow(fenced.verify)
+	queue(batch)
+	results := conn.SendBatch(ctx, batch)
+	fenced.Tx = results.Tx()
+	// No effect after the commit. An error means that the connection ended.
+	defer func() { _ = fenced.Rollback(ctx) }()
+	if err := results.Close(); err != nil {
+		return err
+	}
+	if err := f(fenced); err != nil {
+		return err
+	}
+	return fenced.Commit(ctx)
 }
 
 // Load returns the job's row.

@@ -32,12 +32,22 @@ type positionRow struct {
 // there is none. It returns a CorruptError if its checksum is wrong: then the
 // copy starts at the first key.
 func LoadPosition(ctx context.Context, db Querier, job string) (Position, error) {
+	return scanPosition(job, db.QueryRow(ctx, position, job))
+}
+
+// QueuePosition is LoadPosition as a statement of a batch.
+func QueuePosition(batch *pgx.Batch, job string, loaded func(Position, error) error) {
+	batch.Queue(position, job).QueryRow(func(row pgx.Row) error { return loaded(scanPosition(job, row)) })
+}
+
+const position = `SELECT key, pass, visited, written, chunk, finished, table_oid, saved, checksum
+	FROM muniment_conductor.position WHERE job = $1`
+
+func scanPosition(job string, row pgx.Row) (Position, error) {
 	var p Position
 	var table int64
 	var sum string
-	err := db.QueryRow(ctx, `SELECT key, pass, visited, written, chunk, finished, table_oid, saved, checksum
-		FROM muniment_conductor.position WHERE job = $1`, job).
-		Scan(&p.Key, &p.Pass, &p.Visited, &p.Written, &p.Chunk, &p.Finished, &table, &p.Saved, &sum)
+	err := row.Scan(&p.Key, &p.Pass, &p.Visited, &p.Written, &p.Chunk, &p.Finished, &table, &p.Saved, &sum)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return Position{}, nil
@@ -53,10 +63,7 @@ func LoadPosition(ctx context.Context, db Querier, job string) (Position, error)
 
 // SavePosition replaces the position.
 func (t *Tx) SavePosition(ctx context.Context, p Position) error {
-	if err := t.QueryRow(ctx, "SELECT clock_timestamp()").Scan(&p.Saved); err != nil {
-		return err
-	}
-	p.Saved = p.Saved.UTC()
+	p.Saved = t.now()
 	if p.Key == nil {
 		p.Key = []string{}
 	}
