@@ -1,0 +1,75 @@
+package connector_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"muniment.dev/muniment/conductor/triage/connector"
+	"muniment.dev/muniment/conductor/triage/connector/connectortest"
+)
+
+func TestFake(t *testing.T) {
+	f := connectortest.NewFake(map[string]string{"limit/a": "100", "limit/b": "7"})
+	connectortest.Run(t, connectortest.Subject{
+		Connector: f, Target: "limit/a", Parameters: map[string]string{"value": "200"}, Wrong: map[string]string{},
+		State: func(*testing.T) string { return f.State() },
+	})
+}
+
+// flags is a file whose form must be kept.
+const flags = `{
+  "$schema": "https://flagd.dev/schema/v0/flags.json",
+  "flags": {
+    "other": {"state": "ENABLED", "variants": {"on": true, "off": false}, "defaultVariant": "off"},
+    "subs.optimizedBuffer": {
+      "state": "ENABLED", "variants": { "on": true, "off": false,   "größer": 1.50 },
+      "defaultVariant" : "off", "targeting": {"if": [{"==": [{"var": "defaultVariant"}, "x"]}, "on", null]}
+    }
+  }
+}
+`
+
+func TestFlagd(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "flags.json")
+	if err := os.WriteFile(path, []byte(flags), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, variant := range []string{"on", "größer"} {
+		connectortest.Run(t, connectortest.Subject{
+			Connector: connector.NewFlagd(path), Target: "flag/subs.optimizedBuffer",
+			Parameters: map[string]string{"variant": variant}, Wrong: map[string]string{"variant": "none"},
+			State: func(t *testing.T) string {
+				text, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return string(text)
+			},
+		})
+	}
+}
+
+func TestFlagdFiles(t *testing.T) {
+	for _, c := range []struct{ old, new, target, want string }{
+		{"", "", "flag/none", "no flag none"},
+		{"", "", "limit/x", "target limit/x is not a flag"},
+		{`"defaultVariant": "off"`, `"defaultVariant": null`, "flag/other", "defaultVariant is not a string"},
+		{`, "defaultVariant": "off"`, "", "flag/other", "flag other has no default variant"},
+		{`"flags": {`, `"flags": [`, "flag/other", "not a file of flags"},
+		{`"other"`, `"subs.optimizedBuffer"`, "flag/subs.optimizedBuffer", "duplicate object member name"},
+		{`"defaultVariant": "off"`, `"defaultVariant": "off", "defaultVariant": "on"`, "flag/other", "duplicate object member name"},
+	} {
+		path := filepath.Join(t.TempDir(), "flags.json")
+		if err := os.WriteFile(path, []byte(strings.Replace(flags, c.old, c.new, 1)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if image, err := connector.NewFlagd(path).Read(t.Context(), c.target); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s with %s: %q, %v, want %q", c.target, c.new, image, err, c.want)
+		}
+	}
+	if _, err := connector.NewFlagd(filepath.Join(t.TempDir(), "none")).Read(t.Context(), "flag/a"); err == nil {
+		t.Error("a file that does not exist is read")
+	}
+}

@@ -1,0 +1,181 @@
+package connector
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"muniment.dev/muniment/conductor/triage/action"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/safetext"
+	"muniment.dev/muniment/internal/wholefile"
+)
+
+// Flagd changes the default variants of feature flags in a JSON file that flagd
+// reads (https://flagd.dev/reference/flag-definitions/). The target flag/KEY is
+// the flag KEY, and the parameter variant its new default variant. All other
+// bytes of the file stay as they are.
+//
+// A file has no compare-and-set. Set reads the file directly before it replaces
+// it, so a change by another program in these microseconds is lost. Calls of
+// one Flagd exclude each other.
+type Flagd struct {
+	path string
+	mu   sync.Mutex // held while the file is changed
+}
+
+// maxFlags is the size limit of a file of flags.
+const maxFlags = 4 << 20
+
+// NewFlagd returns the connector for a file.
+func NewFlagd(path string) *Flagd { return &Flagd{path: path} }
+
+// Undo implements Connector.
+func (f *Flagd) Undo() string { return action.Restore }
+
+// Read implements Connector. The image is the JSON string with the name of the
+// default variant.
+func (f *Flagd) Read(ctx context.Context, target string) (Image, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	_, flag, err := f.find(target)
+	if err != nil {
+		return nil, err
+	}
+	return Image(flag.variant), nil
+}
+
+// Plan implements Connector.
+func (f *Flagd) Plan(_ context.Context, target string, parameters map[string]string, _ Image) (Image, error) {
+	_, flag, err := f.find(target)
+	if err != nil {
+		return nil, err
+	}
+	name := parameters["variant"]
+	if !flag.variants[name] {
+		return nil, fmt.Errorf("%s: the flag has no variant %s", f.path, safetext.Quoted(name))
+	}
+	return json.Marshal(name)
+}
+
+// Set implements Connector.
+func (f *Flagd) Set(ctx context.Context, target string, before, after Image) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	text, flag, err := f.find(target)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(flag.variant, before) {
+		return fmt.Errorf("%s: %w", f.path, ErrChanged)
+	}
+	edited := append(append(append([]byte{}, text[:flag.offset]...), after...), text[flag.offset+len(flag.variant):]...)
+	info, err := os.Stat(f.path)
+	if err == nil {
+		err = wholefile.ReplacePath(f.path, edited, info.Mode().Perm())
+	}
+	if err != nil {
+		return fmt.Errorf("write the flags: %w", err)
+	}
+	return nil
+}
+
+// A flag is what a file contains about one flag.
+type flag struct {
+	variant  []byte // the JSON string with its default variant
+	offset   int    // of variant in the file
+	variants map[string]bool
+}
+
+// find reads the file, and finds the flag of a target in it.
+func (f *Flagd) find(target string) ([]byte, *flag, error) {
+	key, ok := strings.CutPrefix(target, "flag/")
+	if !ok || key == "" {
+		return nil, nil, fmt.Errorf("target %s is not a flag: it must begin with flag/", safetext.Quoted(target))
+	}
+	text, err := bounded.ReadFile(f.path, maxFlags)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the flags: %w", err)
+	}
+	var found *flag
+	dec := jsontext.NewDecoder(bytes.NewReader(text))
+	err = object(dec, func(name string) error {
+		if name != "flags" {
+			return dec.SkipValue()
+		}
+		return object(dec, func(name string) (err error) {
+			if name != key {
+				return dec.SkipValue()
+			}
+			found, err = readFlag(dec)
+			return err
+		})
+	})
+	switch {
+	case err != nil:
+		return nil, nil, fmt.Errorf("%s: not a file of flags: %w", f.path, err)
+	case found == nil:
+		return nil, nil, fmt.Errorf("%s: no flag %s", f.path, safetext.Quoted(key))
+	case found.variant == nil:
+		return nil, nil, fmt.Errorf("%s: flag %s has no default variant", f.path, safetext.Quoted(key))
+	}
+	return text, found, nil
+}
+
+func readFlag(dec *jsontext.Decoder) (*flag, error) {
+	f := &flag{variants: map[string]bool{}}
+	return f, object(dec, func(name string) error {
+		switch name {
+		case "variants":
+			return object(dec, func(name string) error {
+				f.variants[name] = true
+				return dec.SkipValue()
+			})
+		case "defaultVariant":
+			raw, err := dec.ReadValue()
+			if err != nil {
+				return err
+			}
+			if raw.Kind() != '"' {
+				return errors.New("defaultVariant is not a string")
+			}
+			f.variant = bytes.Clone(raw)
+			f.offset = int(dec.InputOffset()) - len(raw)
+			return nil
+		}
+		return dec.SkipValue()
+	})
+}
+
+// object calls read with the name of each member of an object. It must read or
+// skip the value.
+func object(dec *jsontext.Decoder, read func(name string) error) error {
+	if dec.PeekKind() != '{' {
+		return errors.New("not a JSON object")
+	}
+	if _, err := dec.ReadToken(); err != nil {
+		return err
+	}
+	for dec.PeekKind() != '}' {
+		t, err := dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err := read(t.String()); err != nil {
+			return err
+		}
+	}
+	_, err := dec.ReadToken()
+	return err
+}

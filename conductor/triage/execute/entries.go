@@ -1,0 +1,130 @@
+package execute
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// ErrTaken reports that an idempotency key belongs to another entry.
+var ErrTaken = errors.New("another executor has recorded this step")
+
+// A Ledger records entries of the kind triage-action.
+type Ledger interface {
+	// Record appends an entry and returns its place once its receipt verifies.
+	// A call with the same key and payload returns the same entry, and one with
+	// another payload an error that wraps ErrTaken. After any other error the
+	// entry can be recorded or not.
+	Record(ctx context.Context, key string, payload []byte) (Reference, error)
+}
+
+// record records the entries of an incident that are due, in order.
+func (e *Executor) record(ctx context.Context, i *Incident) error {
+	if i.Taken {
+		return nil
+	}
+	for _, s := range i.Steps {
+		if err := e.send(ctx, i, s, &s.Intent, "intent"); err != nil {
+			return err
+		}
+		if !s.final() {
+			continue
+		}
+		if err := e.send(ctx, i, s, &s.Outcome, "outcome"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// send records one entry, unless it is recorded.
+func (e *Executor) send(ctx context.Context, i *Incident, s *Step, entry *Entry, phase string) error {
+	if entry.Recorded != nil {
+		return nil
+	}
+	if entry.Payload == nil {
+		payload, err := e.payload(i, s, phase)
+		if err != nil {
+			return err
+		}
+		entry.Payload = payload
+		if err := e.save(i); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
+	defer cancel()
+	at, err := e.Ledger.Record(ctx, "triage/"+i.ID+"/"+strconv.Itoa(s.Number)+"/"+phase, entry.Payload)
+	if err != nil {
+		return fmt.Errorf("record the %s of step %d of %s: %w", phase, s.Number, i.ID, err)
+	}
+	entry.Recorded = &at
+	return e.save(i)
+}
+
+// payload returns an entry. The entries that it refers to are recorded.
+func (e *Executor) payload(i *Incident, s *Step, phase string) ([]byte, error) {
+	parameters, err := object(s.Parameters)
+	if err != nil {
+		return nil, err
+	}
+	m := &munimentv1.TriageAction{
+		Incident: i.ID, Playbook: i.Type, Action: s.Action, Parameters: parameters, Actor: e.Actor, Started: timestamppb.New(s.Decided),
+		Phase: phase, Step: uint32(s.Number), Correlation: &munimentv1.Correlation{Traces: i.Traces, Alerts: i.Alerts},
+	}
+	switch {
+	case s.Undoes > 0:
+		undone := i.Steps[s.Undoes-1]
+		m.Undoes = undone.Intent.Recorded.message()
+		if parameters, err = object(undone.Parameters); err != nil {
+			return nil, err
+		}
+		m.Undo = &munimentv1.UndoAction{Action: undone.Action, Parameters: parameters}
+	case s.Lapses:
+		m.Irreversible = true
+	default:
+		if parameters, err = object(map[string]string{"target": s.Target}); err != nil {
+			return nil, err
+		}
+		m.Undo = &munimentv1.UndoAction{Action: "restore", Parameters: parameters}
+	}
+	m.Detail = fmt.Sprintf("target %s, from sha256:%s to sha256:%s", s.Target, sum(s.Before), sum(s.After))
+	if phase == "outcome" {
+		m.Result, m.Finished, m.Intent, m.WithoutLedger = results[s.State], timestamppb.New(s.Finished), s.Intent.Recorded.message(), s.Spooled
+		m.Detail += ": " + string(s.State)
+		if s.Reason != "" {
+			m.Detail += ", " + s.Reason
+		}
+	}
+	return protojson.Marshal(m)
+}
+
+func (r *Reference) message() *munimentv1.EntryReference {
+	return &munimentv1.EntryReference{Index: &r.Index, LeafHash: r.LeafHash}
+}
+
+// object returns parameters as a JSON object, or nil if there are none.
+func object(values map[string]string) (*structpb.Struct, error) {
+	if len(values) == 0 {
+		return nil, nil
+	}
+	all := map[string]any{}
+	for name, v := range values {
+		all[name] = v
+	}
+	return structpb.NewStruct(all)
+}
+
+func sum(image []byte) string {
+	s := sha256.Sum256(image)
+	return hex.EncodeToString(s[:])
+}
