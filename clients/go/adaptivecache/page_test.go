@@ -7,20 +7,22 @@ import (
 	"testing"
 )
 
-// TestPage checks that the Go code of docs/cache.md is that of the examples,
-// which run.
+// TestPage checks that the Go code of docs/cache.md is that of the examples and
+// the test of reports, which run.
 func TestPage(t *testing.T) {
 	page, err := os.ReadFile("../../../docs/cache.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	examples, err := os.ReadFile("example_test.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	var lines []string
-	for line := range strings.Lines(string(examples)) {
-		lines = append(lines, strings.TrimSpace(line))
+	for _, name := range []string{"example_test.go", "../cachereport_test.go"} {
+		code, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(code)) {
+			lines = append(lines, strings.TrimSpace(line))
+		}
 	}
 	text := strings.Join(lines, "\n")
 	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(string(page), -1)

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { ada, eve, found, gate, hostile, kim, legacy, type Company } from './company.js';
 import { settled, startChromium, violations } from './harness.js';
 import { signedInAs } from './people.js';
-import { connectSystems, recordBackfill } from './systems.js';
+import { connectSystems, recordBackfill, recordCaches } from './systems.js';
 
 let company: Company;
 let browser: Browser;
@@ -172,6 +172,52 @@ test('without backfills, the list states how to run one', async () => {
   await page.getByText('No backfill has been recorded').waitFor();
   await page.goto(`${company.ledger.url}/portal/backfills/sha256:${'0'.repeat(64)}`);
   await page.getByText('The log has no steps of this backfill').waitFor();
+  expect(await violations(page)).toEqual([]);
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('a cache shows its windows, and verifies what it shows', async () => {
+  const { page, context, problems, calls } = await signedInAs(browser, company.ledger, kim);
+  const cache = 'checkout/Query.price';
+  await page.goto(`${company.ledger.url}/portal/caches`);
+  await page.getByText('No cache has recorded a window').waitFor(); // the snapshots are of something else
+  const windows = (await recordCaches(company)) / 2;
+  await page.getByRole('link', { name: cache }).click(); // without a reload
+  await part(page, `${windows} windows`).waitFor();
+  await page.goto('about:blank');
+  calls.length = 0;
+  await page.goto(`${company.ledger.url}/portal/caches/${encodeURIComponent(cache)}`);
+  await settled(page);
+  const asked = calls.filter((call) => !/WatchEntries|GetCheckpoint/u.test(call)); // those are of the frame
+  expect(asked.length, asked.join(' ')).toBeLessThanOrEqual(5);
+  await page.getByRole('heading', { level: 1, name: `Cache ${cache}` }).waitFor();
+  expect(await page.getByRole('img', { name: `Waits of ${cache}` }).count()).toBe(1);
+  const last = page.getByRole('table', { name: 'Windows', exact: true }).getByRole('rowheader').last();
+  await last.getByRole('link').click();
+  await part(page, 'Window').getByText('3,816 of 4,045 reads were answered from memory, each').waitFor();
+  await part(page, 'Window').getByText('Receipt and payload verified in this browser').waitFor();
+  expect(new URL(page.url()).searchParams.has('window')).toBe(true);
+  await page.getByRole('button', { name: 'Verify all receipts' }).click();
+  await part(page, 'Receipts').getByText(`${windows} receipts verified in this browser`).waitFor();
+  expect(await violations(page)).toEqual([]);
+  await page.setViewportSize({ width: 360, height: 800 });
+  expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+  expect(await violations(page)).toEqual([]);
+  await part(page, 'Window')
+    .getByRole('link', { name: /^entry/u })
+    .click();
+  await page.getByRole('heading', { level: 1, name: /^Entry/u }).waitFor();
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
+test('the caches of a tenant are not shown to others', async () => {
+  const { page, context, problems } = await signedInAs(browser, company.ledger, eve);
+  await page.goto(`${company.ledger.url}/portal/caches`);
+  await page.getByText('No cache has recorded a window').waitFor();
+  await page.goto(`${company.ledger.url}/portal/caches/${encodeURIComponent('checkout/Query.price')}`);
+  await page.getByText('The log has no windows of this cache').waitFor();
   expect(await violations(page)).toEqual([]);
   expect(problems).toEqual([]);
   await context.close();

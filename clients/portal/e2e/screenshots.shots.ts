@@ -91,6 +91,8 @@ async function addresses(): Promise<ViewAddress[]> {
     { name: 'backfills', path: '/backfills' },
     { name: 'backfill', path: `/backfills/${order}` },
     { name: 'backfill-stopped', path: `/backfills/${customer}` },
+    { name: 'caches', path: '/caches' },
+    { name: 'cache', path: `/caches/${encodeURIComponent('checkout/Query.price')}` },
     { name: 'privacy', path: '/privacy' },
     { name: 'audit', path: '/audit' },
     { name: 'verify', path: '/verify' },

@@ -103,3 +103,22 @@ export async function recordBackfill({ ledger }: Company): Promise<string> {
   }
   return digest;
 }
+
+/** Records the first windows of the caches of the demo's company. Returns their number. */
+export async function recordCaches({ ledger }: Company): Promise<number> {
+  const file = new URL('../../../cmd/muniment/internal/demo/caches.csv', import.meta.url);
+  const [head = [], ...rows] = readFileSync(file, 'utf8')
+    .trim()
+    .split('\n', 41)
+    .map((line) => line.split(','));
+  for (const [service, from, to, samples, ...values] of rows)
+    await event(ledger, kim, 'metric-snapshot', {
+      service,
+      window: { from, to },
+      metrics: values.map((value, i) => {
+        const [name = '', unit] = (head[4 + i] ?? '').split(' ');
+        return { name, value: Number(value), unit, ...(name === 'hit_ratio' && { samples }) };
+      }),
+    });
+  return rows.length;
+}

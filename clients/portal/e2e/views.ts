@@ -40,6 +40,8 @@ export async function seed(ledger: Ledger): Promise<ViewAddress[]> {
     { name: 'new-exception', path: '/exceptions/new' },
     { name: 'backfills', path: '/backfills' },
     { name: 'backfill', path: `/backfills/sha256:${'a5'.repeat(32)}` },
+    { name: 'caches', path: '/caches' },
+    { name: 'cache', path: `/caches/${encodeURIComponent('shop/product')}` },
     { name: 'privacy', path: '/privacy' },
     { name: 'audit', path: '/audit' },
     { name: 'verify', path: '/verify' },

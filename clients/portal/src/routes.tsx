@@ -12,6 +12,7 @@ import { paging, text } from './records/search';
 import { ViewFailed } from './ui/State';
 import { search as artifactSearch } from './views/artifact/search';
 import { jobSearch as backfillSearch, listSearch as backfillsSearch } from './views/backfills/search';
+import { cacheSearch, listSearch as cachesSearch } from './views/caches/search';
 import { search as controlSearch } from './views/controls/search';
 import { listSearch as exceptionsSearch, newSearch as newExceptionSearch } from './views/exceptions/search';
 import { findingSearch, listSearch as findingsSearch } from './views/findings/search';
@@ -108,6 +109,20 @@ const backfill = createRoute({
   component: lazyRouteComponent(() => import('./views/backfills/job'), 'View'),
 });
 
+const caches = createRoute({
+  getParentRoute: () => members,
+  path: '/caches',
+  validateSearch: cachesSearch,
+  component: lazyRouteComponent(() => import('./views/caches'), 'View'),
+});
+
+const cache = createRoute({
+  getParentRoute: () => members,
+  path: '/caches/$service',
+  validateSearch: cacheSearch,
+  component: lazyRouteComponent(() => import('./views/caches/cache'), 'View'),
+});
+
 const privacy = createRoute({
   getParentRoute: () => members,
   path: '/privacy',
@@ -162,6 +177,8 @@ export const router = createRouter({
       exception,
       backfills,
       backfill,
+      caches,
+      cache,
       privacy,
       audit,
       start,

@@ -3,6 +3,7 @@
 import {
   AuditIcon,
   BackfillsIcon,
+  CachesIcon,
   ControlsIcon,
   ExceptionsIcon,
   FindingsIcon,
@@ -18,6 +19,7 @@ export const NAVIGATION = [
   { to: '/findings', name: 'Findings', icon: FindingsIcon },
   { to: '/exceptions', name: 'Exceptions', icon: ExceptionsIcon },
   { to: '/backfills', name: 'Backfills', icon: BackfillsIcon },
+  { to: '/caches', name: 'Caches', icon: CachesIcon },
   { to: '/privacy', name: 'Privacy budget', icon: PrivacyIcon },
   { to: '/audit', name: 'Audit', icon: AuditIcon },
   { to: '/verify', name: 'Verify an export', icon: VerifyIcon },

@@ -1,7 +1,7 @@
 /** Where the browser keeps what it trusts. */
 
 import { useSyncExternalStore } from 'react';
-import { nothing, parseRecord, type PolicyText, type TrustRecord } from './record';
+import { nothing, parseRecord, type PolicyText, type Trust, type TrustRecord } from './record';
 
 const key = 'muniment-trust';
 
@@ -73,6 +73,11 @@ class Store {
 }
 
 export const trustStore = new Store();
+
+/** Pins the key that the first receipt has verified with. */
+export function pinFirst({ state, trusted }: Trust): void {
+  if (state === 'first' && trusted !== undefined) trustStore.pin(trusted);
+}
 
 /** Returns the record. Undefined: it is damaged. */
 export const useTrustRecord = (): TrustRecord | undefined => useSyncExternalStore(trustStore.subscribe, trustStore.get);

@@ -39,6 +39,9 @@ export const PrivacyIcon = icon('M3.500 7h9v6.800h-9zM5.500 7V5a2.500 2.500 0 0 
 export const BackfillsIcon = icon(
   'M2.500 2.500h3.500v11H2.500zM10 2.500h3.500v11H10zM6 8h4M8.500 6.500 10 8 8.500 9.500',
 );
+export const CachesIcon = icon(
+  'M2.500 4.500h11v7h-11zM5 4.500V2.500M11 4.500V2.500M5 13.500v-2M11 13.500v-2M8.700 6 7 8.300h2L7.300 10.200',
+);
 export const VerifyIcon = icon('M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12zM5.300 8.200l2 2 3.500-4');
 export const AuditIcon = icon(
   'M8 2v3M4 11V8.500h8V11M8 5v3.500M8 2.800a.8.8 0 1 0 0-.1M4 13.700a1.300 1.300 0 1 0 0-2.600 1.300 1.300 0 0 0 0 2.600zM12 13.700a1.300 1.300 0 1 0 0-2.600 1.300 1.300 0 0 0 0 2.600z',

@@ -1,6 +1,7 @@
 /** What the payloads of steps contain. */
 
 import * as v from 'valibot';
+import { parsePayload } from '../../records/payload';
 
 const text = v.pipe(v.string(), v.maxLength(4096));
 const amount = v.optional(v.number());
@@ -45,26 +46,10 @@ const Rehearsal = v.object({
 
 export type Rehearsal = v.InferOutput<typeof Rehearsal>;
 
-const member = <Schema extends v.GenericSchema>(name: string, schema: Schema) => v.object({ [name]: schema });
-
 /** Reads the report of a checkpoint. Undefined: the payload has none in the form of docs/spec/aca.md. */
-export const reportOf = (payload: Uint8Array): Report | undefined => read(payload, 'report', Report);
+export const reportOf = (payload: Uint8Array): Report | undefined =>
+  parsePayload(payload, v.object({ report: Report }))?.report;
 
 /** Reads what a rehearsal has done. */
-export const rehearsalOf = (payload: Uint8Array): Rehearsal | undefined => read(payload, 'details', Rehearsal);
-
-function read<Schema extends v.GenericSchema>(
-  payload: Uint8Array,
-  name: string,
-  schema: Schema,
-): v.InferOutput<Schema> | undefined {
-  try {
-    const found = v.safeParse(
-      member(name, schema),
-      JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload)),
-    );
-    return found.success ? found.output[name] : undefined;
-  } catch {
-    return undefined;
-  }
-}
+export const rehearsalOf = (payload: Uint8Array): Rehearsal | undefined =>
+  parsePayload(payload, v.object({ details: Rehearsal }))?.details;

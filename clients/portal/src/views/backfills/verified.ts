@@ -8,7 +8,7 @@ import { problemOf } from '../../api/errors';
 import { transport } from '../../api/transport';
 import { LedgerService, type Entry } from '../../gen/muniment/v1/ledger_pb';
 import type { Trust } from '../../trust/record';
-import { trustStore } from '../../trust/store';
+import { pinFirst } from '../../trust/store';
 import { check, differences, type Checked } from '../entry/check';
 import { useTrust } from '../entry/data';
 
@@ -40,15 +40,10 @@ export function usePayload(tenant: string, index: bigint | undefined): Proven {
     [query.data, trust, index, tenant],
   );
   useEffect(() => {
-    if (checked?.verdict === 'verified') remember(trust);
+    if (checked?.verdict === 'verified') pinFirst(trust);
   }, [checked, trust]);
   const { payload, refused } = useMemo(() => contentOf(query.data, checked), [query.data, checked]);
   return { payload, refused, error: query.error, refetch: query.refetch };
-}
-
-/** Pins the key that the first receipt has verified with. */
-function remember({ state, trusted }: Trust): void {
-  if (state === 'first' && trusted !== undefined) trustStore.pin(trusted);
 }
 
 const noKey = 'this browser has no key of the log: open an entry, and choose a trust policy there';
@@ -109,7 +104,7 @@ async function problemWith(
     const { receipt } = await client.getReceipt({ tenant, index: entry.index }, { signal });
     const checked = verifyOne(receipt, trust, entry.index, tenant);
     if (checked.verdict === 'refused') return checked.message;
-    remember(trust);
+    pinFirst(trust);
     const differing = differingFrom(entry, checked.statement);
     return differing.length === 0 ? undefined : `the server describes another ${differing.join(', ')} than the receipt`;
   } catch (error) {

@@ -7,7 +7,7 @@ import { transport } from '../../api/transport';
 import { LedgerService, type Entry } from '../../gen/muniment/v1/ledger_pb';
 import { useSession } from '../../session/session';
 import { logKeyIn, trustOf, type Trust } from '../../trust/record';
-import { trustStore, useTrustRecord } from '../../trust/store';
+import { pinFirst, trustStore, useTrustRecord } from '../../trust/store';
 import { check, differences, type Checked } from './check';
 
 const client = createClient(LedgerService, transport);
@@ -53,7 +53,7 @@ export function useEntry(tenant: string, index: bigint): Subject {
   );
   useEffect(() => {
     if (checked?.verdict !== 'verified') return;
-    if (trust.state === 'first' && trust.trusted !== undefined) trustStore.pin(trust.trusted);
+    pinFirst(trust);
     if (checked.statement.streamId !== undefined) trustStore.rememberStream(tenant, checked.statement.streamId);
   }, [checked, trust, tenant]);
   const differing = useMemo(

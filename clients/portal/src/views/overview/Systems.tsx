@@ -230,6 +230,7 @@ export function Caches({ of }: { of: OverviewCaches }) {
           <Newest of={connection} what="snapshot" />
         </>
       }
+      actions={<Link to="/caches">All caches</Link>}
       flush
     >
       <Table
