@@ -45,6 +45,14 @@ func (f *jobFlags) options(a *term.App) (run.Options, error) {
 	}
 	o.Connect = func(ctx context.Context) (*pgx.Conn, error) { return pgx.ConnectConfig(ctx, config.Copy()) }
 	o.Ledger = ledgerOf(j, o.Dir, nil)
+	if name := j.ACA.PrometheusEnv; name != "" {
+		if o.Prometheus = os.Getenv(name); o.Prometheus == "" {
+			return o, fmt.Errorf("the environment variable %s, which aca.prometheus_env names, is not set", name)
+		}
+		if _, ok := job.ParseURL(o.Prometheus); !ok {
+			return o, fmt.Errorf("the environment variable %s, which aca.prometheus_env names, must contain an http or https URL", name)
+		}
+	}
 	if o.TrustPolicy, err = bounded.ReadFile(in(o.Dir, j.Ledger.TrustPolicy), maxPolicy); err != nil {
 		return o, fmt.Errorf("ledger.trust_policy: %w", err)
 	}

@@ -80,6 +80,27 @@ func TestNoSecrets(t *testing.T) {
 	}
 }
 
+// TestPrometheusVariable checks that the URL in a variable is in no message.
+func TestPrometheusVariable(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "job.yaml")
+	text := "version: 1\nname: a\nentity: A\ndatabase: {dsn: 'host=127.0.0.1 port=1'}\ntable: public.a\ncolumn: c\ntype: bigint\nup: c\ndown: c\n" +
+		"aca: {prometheus_env: METRICS, checks: [{name: a, kind: counter, query: x, per: y}]}\nledger: {url: 'http://127.0.0.1:1', tenant: acme, trust_policy: job.yaml}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for url, want := range map[string]string{
+		"":                              "the environment variable METRICS, which aca.prometheus_env names, is not set",
+		"http://u:hunter2@h:port":       "must contain an http or https URL",
+		"http://u:hunter2@127.0.0.1:90": "connect to",
+	} {
+		t.Setenv("METRICS", url)
+		code, out, messages := conductor(t, "backfill", "plan", file)
+		if code != term.ExitFailed || !strings.Contains(messages, want) || strings.Contains(out+messages, "hunter2") {
+			t.Errorf("exit code %d: %s%s", code, out, messages)
+		}
+	}
+}
+
 // TestExportFlags checks the addresses of metrics and traces, which appear in
 // no message if they contain a secret.
 func TestExportFlags(t *testing.T) {

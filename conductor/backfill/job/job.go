@@ -113,7 +113,12 @@ type ACA struct {
 	Window     time.Duration // length of a window
 	MinPairs   int           // least pairs for a conclusion
 	Seed       string        // 32 hexadecimal digits; "": drawn for each checkpoint
-	Prometheus string        // URL; "" if no check needs it
+	Prometheus string        // URL without credentials; "" if no check needs it
+
+	// PrometheusEnv is the name of the environment variable that contains the
+	// URL instead.
+	PrometheusEnv string
+
 	Database   bool          // the counters of the database are checks
 	Checks     []Check
 }

@@ -128,7 +128,7 @@ func (r *parser) aca(n *yaml.Node, field string) {
 		"window":     r.duration(&a.Window, 100*time.Millisecond, time.Hour),
 		"min_pairs":  r.number(&a.MinPairs, 1, 128),
 		"seed":       r.matching(&a.Seed, seed, "must be 32 lowercase hexadecimal digits"),
-		"prometheus": r.text(&a.Prometheus, 2048),
+		"prometheus": r.text(&a.Prometheus, 2048), "prometheus_env": r.matching(&a.PrometheusEnv, variable, notVariable),
 		"database":   r.boolean(&a.Database),
 		"checks":     func(n *yaml.Node, f string) { r.List(n, f, 64, r.acaCheck) },
 	})
@@ -306,14 +306,33 @@ func (r *parser) check(root *yaml.Node) {
 	if j.Copy.Most < j.Copy.Chunk {
 		r.Wrong(r.At("copy"), "copy", "max_chunk must be at least chunk")
 	}
-	if j.ACA.Prometheus == "" && len(j.ACA.Checks) > 0 {
-		r.Wrong(r.At("aca.checks"), "aca.prometheus", "must be specified for checks with queries")
+	r.address("ledger.url", j.Ledger.URL, "use token_file or identity_token")
+	r.address("aca.prometheus", j.ACA.Prometheus, "use prometheus_env")
+	if j.ACA.Prometheus != "" && j.ACA.PrometheusEnv != "" {
+		r.Wrong(r.At("aca.prometheus"), "aca.prometheus", "must not be specified with prometheus_env")
+	}
+	if j.ACA.Prometheus == "" && j.ACA.PrometheusEnv == "" && len(j.ACA.Checks) > 0 {
+		r.Wrong(r.At("aca.checks"), "aca.prometheus", "must be specified for checks with queries, or prometheus_env")
 	}
 	if j.ACA.MinPairs > j.ACA.Pairs && j.ACA.Pairs > 0 {
 		r.Wrong(r.At("aca.min_pairs"), "aca.min_pairs", "must be at most pairs")
 	}
 	r.pairs("throttle.probe", j.Throttle.Probe.SQL != "", j.Throttle.Probe.Max != 0)
 	r.pairs("throttle.query", j.Throttle.Query.SQL != "", j.Throttle.Query.Max != 0)
+}
+
+// address checks a URL, which must not be quoted because it can contain a
+// password. Remedy is where credentials belong.
+func (r *parser) address(field, text, remedy string) {
+	if text == "" {
+		return
+	}
+	switch u, ok := ParseURL(text); {
+	case !ok:
+		r.Wrong(r.At(field), field, "must be an http or https URL")
+	case u.User != nil:
+		r.Wrong(r.At(field), field, "must not contain credentials: %s", remedy)
+	}
 }
 
 func (r *parser) pairs(field string, sql, limit bool) {

@@ -110,14 +110,20 @@ func (r *parser) bytes(to *int64) reader {
 	}
 }
 
+// ParseURL parses an http or https URL.
+func ParseURL(text string) (*url.URL, bool) {
+	u, err := url.Parse(text)
+	return u, err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
+
 // hasPassword reports whether a connection string contains a password, as a URL
 // or as keywords.
 func hasPassword(dsn string) bool {
 	if u, err := url.Parse(dsn); err == nil && u.Scheme != "" {
 		_, set := u.User.Password()
-		return set || u.Query().Has("password")
+		return set || u.Query().Has("password") || u.Query().Has("sslpassword")
 	}
 	return keyword.MatchString(dsn)
 }
 
-var keyword = regexp.MustCompile(`(?i)(^|\s)password\s*=`)
+var keyword = regexp.MustCompile(`(?i)(^|\s)(ssl)?password\s*=`)

@@ -30,6 +30,7 @@ type Options struct {
 	Dir  string // folder of JOB.yaml, for relative paths
 
 	TrustPolicy []byte // of the ledger, for the report
+	Prometheus  string // URL, which can contain credentials; empty for that of the job
 
 	// Connect opens a connection to the target database.
 	Connect func(context.Context) (*pgx.Conn, error)

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -62,7 +63,7 @@ func (r *Runner) newSchedule(ctx context.Context, checkpoint int) (*schedule, er
 		return s, s.draw(ctx)
 	}
 	if len(a.Checks) > 0 {
-		p := &measure.Prometheus{URL: a.Prometheus, Client: &http.Client{Timeout: metricsTimeout}}
+		p := &measure.Prometheus{URL: cmp.Or(r.Prometheus, a.Prometheus), Client: &http.Client{Timeout: metricsTimeout}}
 		for _, c := range a.Checks {
 			p.Metrics = append(p.Metrics, measure.Metric{Check: c.Name, Kind: metricCheck(c).Kind, Value: c.Query, Per: c.Per})
 		}

@@ -31,6 +31,32 @@ func (s *service) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintf(w, "latency_seconds_bucket{le=\"0.1\"} %d\nlatency_seconds_bucket{le=\"1\"} %d\nlatency_seconds_bucket{le=\"+Inf\"} %d\nlatency_seconds_count %d\n", fast, all, all, all)
 }
 
+// TestCredentials checks that the credentials in a URL are sent, and that no
+// error contains them.
+func TestCredentials(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if user, password, ok := r.BasicAuth(); !ok || user != "reader" || password != "hun/ter2" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		fmt.Fprint(w, `{"status":"success","data":{"resultType":"scalar","result":[0,"5"]}}`)
+	}))
+	address := strings.TrimPrefix(server.URL, "http://")
+	query := func(url string) (float64, error) {
+		return (&Prometheus{URL: url, Client: &http.Client{Timeout: time.Minute}}).query(t.Context(), "x", time.Unix(0, 0))
+	}
+	const credentials = "reader:hun%2Fter2@"
+	if x, err := query("http://" + credentials + address); err != nil || x != 5 {
+		t.Errorf("%v, %v", x, err)
+	}
+	server.Close()
+	for _, url := range []string{"http://" + credentials + address, "http://" + credentials + "127.0.0.1:port", "ftp://" + credentials + address} {
+		if _, err := query(url); err == nil || strings.Contains(err.Error(), "reader") || strings.Contains(err.Error(), "hun") {
+			t.Errorf("%v", err)
+		}
+	}
+}
+
 // TestPrometheus measures windows of a service by a real Prometheus.
 func TestPrometheus(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), soak.Patience)

@@ -19,8 +19,8 @@ import (
 // Prometheus takes samples by instant queries, evaluated at the end of the
 // window.
 type Prometheus struct {
-	URL     string       // of the server, without /api
-	Client  *http.Client // sets credentials and a timeout; must not be nil
+	URL     string       // of the server, without /api; can contain credentials
+	Client  *http.Client // sets a timeout; must not be nil
 	Metrics []Metric
 }
 
@@ -85,10 +85,21 @@ const maxAnswer = 1 << 20
 
 // query returns the number in the result, or NaN if the result is empty.
 func (p *Prometheus) query(ctx context.Context, expression string, at time.Time) (float64, error) {
+	server, err := url.Parse(strings.TrimSuffix(p.URL, "/") + "/api/v1/query")
+	if err != nil {
+		return 0, errors.New("prometheus: the URL is invalid") // the error quotes it
+	}
+	// Errors of requests contain their URL.
+	credentials := server.User
+	server.User = nil
 	form := url.Values{"query": {expression}, "time": {timestamp(at)}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(p.URL, "/")+"/api/v1/query", strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, server.String(), strings.NewReader(form.Encode()))
 	if err != nil {
 		return 0, fmt.Errorf("prometheus: %w", err)
+	}
+	if credentials != nil {
+		password, _ := credentials.Password()
+		req.SetBasicAuth(credentials.Username(), password)
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	res, err := p.Client.Do(req)
