@@ -69,6 +69,7 @@ listen_addresses = '127.0.0.1'
 port = $port
 unix_socket_directories = '$cluster'
 fsync = off
+full_page_writes = off
 shared_preload_libraries = 'pg_stat_statements'
 max_wal_size = 4GB
 EOF
@@ -91,6 +92,10 @@ cat >"$dir/load.sql" <<EOF
 \\set bytes random(0, 2000000000)
 UPDATE asset SET bytes = :bytes, updated = now() WHERE id = :id;
 SELECT name, bytes FROM asset WHERE id = :id;
+SELECT name FROM asset WHERE id = :id - 1;
+SELECT name FROM asset WHERE id = :id + 1;
+SELECT name FROM asset WHERE id = :id - 2;
+SELECT name FROM asset WHERE id = :id + 2;
 INSERT INTO asset (id, name, bytes) SELECT max(id) + 1, 'new', :bytes FROM asset ON CONFLICT DO NOTHING;
 EOF
 "$pgbin/pgbench" -n -h 127.0.0.1 -p "$port" -U app -f "$dir/load.sql" -R 100 -c 4 -T 600 assets >"$dir/load.log" 2>&1 &
@@ -108,10 +113,10 @@ column: bytes
 type: bigint
 up: $3
 down: least(bytes, 2147483647)::integer
-copy: {target: 50ms, max_rate: 60000}
+copy: {target: 20ms, max_rate: 60000}
 throttle: {dead_tuples: 0}
 checkpoints: {every: 25, sample: 500}
-aca: {pairs: 6, window: 400ms, database: true}
+aca: {pairs: 6, min_pairs: 5, window: 500ms, database: true}
 ledger: {url: $url, tenant: acme, token_file: conductor.token, trust_policy: data/policy}
 rehearsal: {max_age: 24h, bin: $pgbin, user: postgres, script: load.sql, rate: 100, for: 2s}
 cutover: {lock_timeout: 500ms, attempts: 30}

@@ -213,7 +213,7 @@ func (f *jobFlags) request(a *term.App, action, done string) error {
 
 type throttleCmd struct {
 	jobFlags
-	Set map[string]string `help:"Limit of an input, such as replication_lag=5s, wal_rate=64MB, blocked_sessions=3, or none. Can be repeated." placeholder:"INPUT=LIMIT"`
+	Set map[string]string `help:"Limit of an input, such as replication_lag=5s, wal_rate=64MiB, blocked_sessions=3, or none. Can be repeated." placeholder:"INPUT=LIMIT"`
 }
 
 func (throttleCmd) Help() string {

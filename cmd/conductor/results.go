@@ -45,9 +45,13 @@ func (r planResult) Text() string {
 	if p.Trial.Unequal > 0 && !r.job.Lossy {
 		b.WriteString("  values that do not survive fail each checkpoint: correct up and down, or set lossy: true\n")
 	}
+	if p.Trial.NullUnequal && !r.job.Lossy {
+		fmt.Fprintf(&b, "  NULL, which %.3g %% of the rows have by the statistics, does not survive, and fails checkpoints: correct up and down, set the column NOT NULL, or set lossy: true\n", 100*p.Trial.NullShare)
+	}
 	if limit := r.job.Checkpoint.MaxNullRatio; float64(p.Trial.Nulls) > limit*float64(p.Trial.Rows) {
 		b.WriteString("  values that become NULL fail each checkpoint: correct up, or raise checkpoints.max_null_ratio\n")
 	}
+	b.WriteString("  the sample is random and can lack rare values: checkpoints look at every row\n")
 	fmt.Fprintf(&b, "\nEstimates: %d rows, %s of WAL, up to %s of additional disk space until vacuum", e.Rows, safetext.Size(e.WAL), safetext.Size(e.Extra))
 	if e.Shortest > 0 {
 		fmt.Fprintf(&b, ", at least %s at the rate limit", e.Shortest)

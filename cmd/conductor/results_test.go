@@ -19,7 +19,7 @@ import (
 func TestPlanText(t *testing.T) {
 	plan := &run.Plan{
 		Job: "a", Pair: dualwrite.Pair{Column: "c"}, Findings: []catalog.Finding{}, Statements: []run.Phase{{Name: "expand"}},
-		Trial: run.Trial{Rows: 1000, Unequal: 3, Nulls: 2},
+		Trial: run.Trial{Rows: 1000, Unequal: 3, Nulls: 2, NullUnequal: true, NullShare: 0.002},
 	}
 	strict, permissive := &job.Job{}, &job.Job{Lossy: true}
 	permissive.Checkpoint.MaxNullRatio = 0.01
@@ -28,7 +28,7 @@ func TestPlanText(t *testing.T) {
 		want bool
 	}{{strict, true}, {permissive, false}} {
 		text := planResult{plan, c.job}.Text()
-		for _, remedy := range []string{"correct up and down, or set lossy: true", "correct up, or raise checkpoints.max_null_ratio"} {
+		for _, remedy := range []string{"correct up and down, or set lossy: true", "NULL, which 0.2 % of the rows have by the statistics, does not survive", "correct up, or raise checkpoints.max_null_ratio"} {
 			if strings.Contains(text, remedy) != c.want {
 				t.Errorf("lossy %v: want %q: %v\n%s", c.job.Lossy, remedy, c.want, text)
 			}

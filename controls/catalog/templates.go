@@ -33,6 +33,14 @@ func Template(name string) ([]byte, error) {
 	return templates.ReadFile("templates/" + name + ".yaml")
 }
 
+// TemplateHint returns what to change in a starter set before it is applied.
+func TemplateHint(name string) string {
+	if name == "backfill" {
+		return "give the token of the conductor the ID conductor, or replace token:conductor"
+	}
+	return "replace its signers"
+}
+
 // TemplateTest returns the cases of a starter set, for its test file.
 func TemplateTest(name string) ([]byte, error) {
 	return templates.ReadFile("tests/" + name + ".yaml")

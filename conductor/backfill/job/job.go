@@ -119,8 +119,8 @@ type ACA struct {
 	// URL instead.
 	PrometheusEnv string
 
-	Database   bool          // the counters of the database are checks
-	Checks     []Check
+	Database bool // the counters of the database are checks
+	Checks   []Check
 }
 
 // A Check compares a metric between windows with and without the copy.

@@ -129,8 +129,8 @@ func (r *parser) aca(n *yaml.Node, field string) {
 		"min_pairs":  r.number(&a.MinPairs, 1, 128),
 		"seed":       r.matching(&a.Seed, seed, "must be 32 lowercase hexadecimal digits"),
 		"prometheus": r.text(&a.Prometheus, 2048), "prometheus_env": r.matching(&a.PrometheusEnv, variable, notVariable),
-		"database":   r.boolean(&a.Database),
-		"checks":     func(n *yaml.Node, f string) { r.List(n, f, 64, r.acaCheck) },
+		"database": r.boolean(&a.Database),
+		"checks":   func(n *yaml.Node, f string) { r.List(n, f, 64, r.acaCheck) },
 	})
 }
 

@@ -52,6 +52,16 @@ func (r *Runner) sent(a record.Attempt) {
 		r.Metrics.Sent(fault)
 	}
 	r.Watch.Sent(a)
+	if a.Err != nil {
+		r.hint()
+	}
+}
+
+// hint informs the person whose rollback waits for the ledger.
+func (r *Runner) hint() {
+	if !r.hinted.Swap(true) {
+		r.Watch.Event("hint", map[string]string{"hint": "the rollback waits up to " + acknowledgeTime.String() + " for the ledger: it is possible without it, by --without-ledger"})
+	}
 }
 
 // copied shows the progress of the copy.

@@ -54,15 +54,6 @@ type Phase struct {
 	Statements []string `json:"statements"`
 }
 
-// A Trial is the result of both expressions for a sample of rows.
-type Trial struct {
-	Rows       int64  `json:"rows"`
-	Unequal    int64  `json:"unequal"` // down(up(v)) is not v
-	Nulls      int64  `json:"nulls"`   // up(v) is NULL, and v is not
-	Error      string `json:"error,omitempty"`
-	ErrorState string `json:"errorState,omitempty"`
-}
-
 // BlockedError is a table that a backfill can't change safely.
 type BlockedError struct{ Findings []catalog.Finding }
 
@@ -106,7 +97,7 @@ func MakePlan(ctx context.Context, conn *pgx.Conn, j *job.Job) (*Plan, error) {
 		return p, err
 	}
 	p.Replica = otherTriggers(table)
-	if p.Trial, err = try(ctx, conn, p.Pair, j.Checkpoint.Sample); err != nil {
+	if p.Trial, err = try(ctx, conn, p.Pair, table, j.Checkpoint.Sample); err != nil {
 		return p, err
 	}
 	p.estimate(table, j)
@@ -187,35 +178,6 @@ func otherTriggers(table *catalog.Table) bool {
 		}
 	}
 	return false
-}
-
-// smallTable is the number of rows up to which a sample reads the whole table:
-// pages of a small one are too few to be drawn.
-const smallTable = 1_000_000
-
-// try evaluates both expressions for a random sample of rows.
-func try(ctx context.Context, conn *pgx.Conn, p dualwrite.Pair, sample int) (t Trial, err error) {
-	before := p.Before()
-	sql := func(method string) string {
-		return fmt.Sprintf(`SELECT count(*), count(*) FILTER (WHERE record_image_ne(ROW(y.%[1]s), ROW(%[4]s))), count(*) FILTER (WHERE y.%[2]s IS NULL AND y.%[1]s IS NOT NULL)
-		FROM (SELECT x.*, %[3]s AS %[2]s FROM %[5]s AS x TABLESAMPLE %[6]s (least(100, 110.0 * $1 / greatest($2::float8, 1))) LIMIT $1) AS y`,
-			before.Primary, before.Secondary, before.Forward("x"), before.Backward("y"), p.Relation(), method)
-	}
-	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		var rows float64
-		if _, err := tx.Exec(ctx, rowkey.Settings); err != nil {
-			return err
-		}
-		if err := tx.QueryRow(ctx, "SELECT greatest(reltuples, 0) FROM pg_class WHERE oid = $1::text::regclass", p.Relation()).Scan(&rows); err != nil {
-			return err
-		}
-		method := "SYSTEM"
-		if rows <= smallTable {
-			method = "BERNOULLI"
-		}
-		return tx.QueryRow(ctx, sql(method), max(sample, 1), rows).Scan(&t.Rows, &t.Unequal, &t.Nulls)
-	})
-	return t, err
 }
 
 // estimate fills in the costs. A copied row is written once more with its

@@ -129,6 +129,39 @@ func TestPlannedStatements(t *testing.T) {
 	}
 }
 
+// TestNullTrial checks that a plan tries NULL, which a random sample can lack.
+func TestNullTrial(t *testing.T) {
+	for _, test := range []struct {
+		how     transformation
+		unequal bool
+	}{
+		{right, false},
+		{transformation{"coalesce(size_kb, 0)::bigint * id", "(size_kb / id)::integer"}, true},
+		// Fails for NULL.
+		{transformation{"1000 / (size_kb IS NOT NULL)::int * size_kb::bigint", "(size_kb / 1000)::integer"}, true},
+	} {
+		r := newRig(t, 1000, test.how)
+		r.exec("UPDATE asset SET size_kb = NULL WHERE id = 500; ANALYZE asset")
+		r.options.Job.Checkpoint.Sample = 1
+		conn, err := r.options.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.Background())
+		plan, err := run.MakePlan(t.Context(), conn, r.options.Job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.Trial.NullUnequal != test.unequal || plan.Trial.NullShare < 0.0009 || plan.Trial.NullShare > 0.0011 {
+			t.Errorf("%s: %+v", test.how.up, plan.Trial)
+		}
+		r.exec("DELETE FROM asset WHERE id = 500; ALTER TABLE asset ALTER size_kb SET NOT NULL")
+		if plan, err = run.MakePlan(t.Context(), conn, r.options.Job); err != nil || plan.Trial.NullUnequal || plan.Trial.NullShare > 0 {
+			t.Errorf("%s, NOT NULL: %+v, %v", test.how.up, plan.Trial, err)
+		}
+	}
+}
+
 // TestRollbackDrop removes every trace of a job after its cutover, and keeps
 // what was written since.
 func TestRollbackDrop(t *testing.T) {

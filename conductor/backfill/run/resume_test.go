@@ -81,6 +81,14 @@ func (*ending) Copied(run.Progress)  {}
 func (*ending) Sent(record.Attempt)  {}
 func (*ending) Waiting(state.Holder) {}
 
+// An events watcher is called with the names of events.
+type events func(what string)
+
+func (e events) Event(what string, _ any) { e(what) }
+func (events) Copied(run.Progress)        {}
+func (events) Sent(record.Attempt)        {}
+func (events) Waiting(state.Holder)       {}
+
 // TestFailedRange checks that a range whose data checks have failed is checked
 // again, until its rows are correct, although the job was resumed.
 func TestFailedRange(t *testing.T) {
@@ -152,8 +160,16 @@ func TestDecisionEnds(t *testing.T) {
 	r.permit()
 	var c clock
 	r.options.Now = c.now
-	locked := func() {}
-	r.options.Watch = &ending{what: "lock", end: func() { locked() }}
+	var asked, locked func()
+	r.options.Watch = events(func(what string) {
+		switch {
+		case what == "gate" && asked != nil:
+			asked()
+			asked = nil
+		case what == "lock":
+			locked()
+		}
+	})
 	runner := r.open()
 	if err := runner.Copy(t.Context()); err != nil {
 		t.Fatal(err)
@@ -172,12 +188,11 @@ func TestDecisionEnds(t *testing.T) {
 		waited := false
 		locked = func() { waited = true; then(); _ = blocker.Close(context.Background()) }
 		// What the cutover prepares conflicts with a lock that is older.
-		runner.Watch = &ending{what: "gate", end: func() {
-			if _, err := blocker.Exec(t.Context(), "BEGIN; LOCK TABLE asset IN ACCESS SHARE MODE"); err != nil && !blocker.IsClosed() {
+		asked = func() {
+			if _, err := blocker.Exec(t.Context(), "BEGIN; LOCK TABLE asset IN ACCESS SHARE MODE"); err != nil {
 				t.Error(err)
 			}
-			runner.Watch = r.options.Watch
-		}}
+		}
 		_, err = runner.Cutover(t.Context(), false)
 		if !waited || runner.Phase() != state.Copied {
 			t.Errorf("waited for the table: %t; the job is %s", waited, runner.Phase())
@@ -190,6 +205,28 @@ func TestDecisionEnds(t *testing.T) {
 	r.require("true")
 	if err := blocked(func() { c.offset.Add(int64(48 * time.Hour)) }); err == nil || !strings.Contains(err.Error(), "the decision of the gate was valid until") {
 		t.Errorf("cutover with an expired decision: %v", err)
+	}
+}
+
+// TestRollbackHint checks that a rollback informs the person as soon as the
+// ledger cannot be reached, and not after it has waited for it.
+func TestRollbackHint(t *testing.T) {
+	r := newRig(t, 100, right)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var hints atomic.Int32
+	r.options.Watch = &ending{what: "hint", end: func() { hints.Add(1); cancel() }}
+	runner := r.open()
+	if err := runner.Copy(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.ledger.Close()
+	if err := runner.Rollback(ctx, "test", false); !errors.Is(err, context.Canceled) || hints.Load() != 1 {
+		t.Errorf("rollback: %v, with %d hints", err, hints.Load())
+	}
+	runner.WithoutLedger = true
+	if err := runner.Rollback(t.Context(), "test", false); err != nil || hints.Load() != 1 {
+		t.Errorf("rollback without the ledger: %v, with %d hints", err, hints.Load())
 	}
 }
 

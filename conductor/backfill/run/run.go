@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -104,6 +105,10 @@ type Runner struct {
 	stop     func() error  // ends the sender
 	account  *account      // of slowdowns
 
+	// hinted is false while a rollback waits for the ledger, until the person
+	// is informed that it is possible without it.
+	hinted atomic.Bool
+
 	tracer trace.Tracer
 	parent trace.Span // of the process
 	phase  trace.Span // of the phase; nil before the first
@@ -113,6 +118,7 @@ type Runner struct {
 func Open(ctx context.Context, o Options) (_ *Runner, err error) {
 	r := &Runner{Options: o, wake: make(chan struct{}, 1)}
 	r.defaults()
+	r.hinted.Store(true)
 	r.account, r.tracer, r.parent = newAccount(r), r.Traces.Tracer(tracerName), trace.SpanFromContext(ctx)
 	if r.conn, err = o.Connect(ctx); err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)

@@ -173,6 +173,9 @@ func Describe(what string, details any) string {
 			return what + ": " + reason
 		}
 	case map[string]string:
+		if d["hint"] != "" {
+			return d["hint"]
+		}
 		if d["error"] != "" {
 			return what + ": " + d["error"]
 		}

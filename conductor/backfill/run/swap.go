@@ -305,6 +305,11 @@ func (r *Runner) rolledBack(ctx context.Context, intent uint64, why map[string]a
 // announceRollback announces a rollback. A person may permit it without the
 // ledger, because it restores what was there before.
 func (r *Runner) announceRollback(ctx context.Context, details any) (uint64, error) {
+	r.hinted.Store(r.WithoutLedger)
+	defer r.hinted.Store(true)
+	if r.sender.Err() != nil {
+		r.hint()
+	}
 	intent, err := r.announce(ctx, record.Rollback, details)
 	if err != nil && intent > 0 && r.WithoutLedger && ctx.Err() == nil {
 		r.Watch.Event("without ledger", map[string]string{"error": err.Error()})

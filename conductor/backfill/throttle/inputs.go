@@ -85,8 +85,8 @@ func DefaultLimits() Limits {
 	return limits
 }
 
-// Set sets or removes the limit of an input: a duration as 10s, a rate as 50MB
-// or 16MiB per second, a number, or none. The limit of vacuum is any.
+// Set sets or removes the limit of an input: a duration as 10s, a rate as 16MiB
+// per second, a number, or none. The limit of vacuum is any.
 func (l Limits) Set(name, text string) error {
 	input := Input(name)
 	u, ok := unitOf(input)
@@ -144,8 +144,7 @@ var sizes = []struct {
 	suffix string
 	bytes  float64
 }{
-	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30},
-	{"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"B", 1},
+	{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"B", 1},
 }
 
 func parseBytes(text string) (float64, error) {
@@ -157,7 +156,7 @@ func parseBytes(text string) (float64, error) {
 			}
 		}
 	}
-	return 0, fmt.Errorf("limit %q is not a rate such as 16MiB or 50MB per second", text)
+	return 0, fmt.Errorf("limit %q is not a rate per second with the unit B, KiB, MiB or GiB, such as 16MiB", text)
 }
 
 // Format returns a value of an input with its unit.

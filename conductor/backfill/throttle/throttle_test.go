@@ -87,7 +87,7 @@ func TestLimits(t *testing.T) {
 			t.Errorf("%s: %v", input, l[input])
 		}
 	}
-	for _, wrong := range [][2]string{{"lag", "1"}, {"query", "-1"}, {"query", "NaN"}, {"probe", "5"}, {"wal_rate", "5"}, {"wal_rate", "5XB"}, {"vacuum", "3"}, {"blocked_sessions", "Inf"}} {
+	for _, wrong := range [][2]string{{"lag", "1"}, {"query", "-1"}, {"query", "NaN"}, {"probe", "5"}, {"wal_rate", "5"}, {"wal_rate", "5XB"}, {"wal_rate", "5MB"}, {"vacuum", "3"}, {"blocked_sessions", "Inf"}} {
 		if err := l.Set(wrong[0], wrong[1]); err == nil || !strings.Contains(err.Error(), wrong[0]) {
 			t.Errorf("%v: %v", wrong, err)
 		}

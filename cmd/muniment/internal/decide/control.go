@@ -79,7 +79,7 @@ func (c *controlInitCmd) Run(a *term.App) error {
 			Controls int    `json:"controls"`
 		}{c.Output, c.Template, len(set.Controls)})
 	}
-	_, err = fmt.Fprintf(a.Stdout, "wrote %s with %s\n\nNext:\n  replace its signers\n  muniment control test %[3]s\n  muniment control validate %[1]s\n  muniment control apply %[1]s\n", term.Quoted(c.Output), term.Count(len(set.Controls), "control"), term.Quoted(testFile))
+	_, err = fmt.Fprintf(a.Stdout, "wrote %s with %s\n\nNext:\n  %[4]s\n  muniment control test %[3]s\n  muniment control validate %[1]s\n  muniment control apply %[1]s\n", term.Quoted(c.Output), term.Count(len(set.Controls), "control"), term.Quoted(testFile), catalog.TemplateHint(c.Template))
 	return err
 }
 
