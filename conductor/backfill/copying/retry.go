@@ -71,7 +71,7 @@ func (c *copier) connect(ctx context.Context) error {
 	// With half of deadlock_timeout, the copy gives way before PostgreSQL looks
 	// for deadlocks, and so no statement of the application is chosen to fail.
 	var deadlock int64
-	if err := conn.QueryRow(ctx, "SELECT setting::bigint FROM pg_catalog.pg_settings WHERE name = 'deadlock_timeout'").Scan(&deadlock); err != nil {
+	if err := conn.QueryRow(ctx, "SELECT (extract(epoch FROM current_setting('deadlock_timeout')::interval) * 1000)::bigint").Scan(&deadlock); err != nil {
 		return err
 	}
 	c.lockTimeout = max(time.Millisecond, min(c.LockTimeout, time.Duration(deadlock)*time.Millisecond/2))
