@@ -17,8 +17,10 @@ import (
 // The sizes and goals of the measurements of a backfill.
 const (
 	assets      = 200_000 // rows
-	assetsChunk = 5_000   // rows of a chunk, of both loops
+	assetsChunk = 5_000   // rows of a small chunk, of both loops
 	assetWrites = 5_000   // single updates by key
+
+	chunkTarget = 200 * time.Millisecond // the default of a job
 
 	goalCopy      = 0.8 // of the rate of the bare loop
 	goalDualWrite = 2.2 // times the blocks and the WAL of a plain update
@@ -33,7 +35,12 @@ func (b *bench) backfill() {
 	}})
 	check(err)
 	defer db.Stop()
-	copyRate(ctx, db)
+	copyRate(ctx, db, fmt.Sprintf("chunks of %d", assetsChunk), func(*copying.Config) {})
+	disk := copyRate(ctx, db, fmt.Sprintf("chunks of %s", chunkTarget), func(c *copying.Config) {
+		c.First, c.Most, c.Target = 500, 50_000, chunkTarget
+	})
+	row("backfill: peak extra disk without vacuum", mebibytes(disk.extra), fmt.Sprintf("%.2f × the table; and %s of WAL until it is recycled",
+		float64(disk.extra)/float64(disk.table), mebibytes(disk.wal)))
 	dualWriteCost(ctx, db)
 	b.runnerMemory(ctx, db)
 }
@@ -100,15 +107,15 @@ func (t *backfillTable) expand(ctx context.Context) (copying.Config, *state.Hold
 
 // unhindered are the hooks of a copy that nothing slows down. After is called
 // between chunks; it may be nil.
-type unhindered struct{ after func() }
+type unhindered struct{ after func(copying.Progress) }
 
 func (unhindered) Admit(context.Context) (copying.Admission, error) {
 	return copying.Admission{Factor: 1}, nil
 }
 
-func (u unhindered) Progress(context.Context, copying.Progress) error {
+func (u unhindered) Progress(_ context.Context, p copying.Progress) error {
 	if u.after != nil {
-		u.after()
+		u.after(p)
 	}
 	return nil
 }
@@ -120,35 +127,39 @@ func (unhindered) Complete(ctx context.Context, tx *state.Tx) error {
 	return err
 }
 
+// A diskUse is the disk that a copy uses, in bytes.
+type diskUse struct{ table, extra, wal int64 }
+
 // copyRate compares the copy with a bare loop of updates of the same chunks.
 // Their chunks alternate, so that other load of the machine affects both.
-func copyRate(ctx context.Context, db *postgresrig.Rig) {
+func copyRate(ctx context.Context, db *postgresrig.Rig, chunks string, configure func(*copying.Config)) (disk diskUse) {
 	bare, t := newBackfillTable(ctx, db, assets), newBackfillTable(ctx, db, assets)
 	defer bare.close(ctx)
 	defer t.close(ctx)
 	bare.exec(ctx, "ALTER TABLE asset ADD COLUMN size_kb__new bigint")
 	config, hold := t.expand(ctx)
-	table := t.size(ctx)
+	configure(&config)
+	disk.table = t.size(ctx)
 	t.exec(ctx, "SELECT pg_stat_statements_reset()")
 	var loop time.Duration
-	from := 0
+	var from int64
 	start := time.Now()
-	check(copying.Run(ctx, config, hold, unhindered{func() {
+	check(copying.Run(ctx, config, hold, unhindered{func(p copying.Progress) {
 		began := time.Now()
-		_, err := bare.conn.Exec(ctx, "UPDATE asset SET size_kb__new = size_kb::bigint * 1024 WHERE id > $1 AND id <= $2", from, from+assetsChunk)
+		_, err := bare.conn.Exec(ctx, "UPDATE asset SET size_kb__new = size_kb::bigint * 1024 WHERE id > $1 AND id <= $2", from, from+p.Visited)
 		check(err)
-		from += assetsChunk
+		from += p.Visited
 		loop += time.Since(began)
 	}}))
 	took := time.Since(start) - loop
 	if from < assets {
 		check(fmt.Errorf("the bare loop ended at row %d", from))
 	}
-	wal := t.number(ctx, "SELECT sum(wal_bytes)::int8 FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())")
-	extra := t.size(ctx) - table
-	row("backfill: bare UPDATE loop", rate(assets/loop.Seconds()), fmt.Sprintf("%d rows, chunks of %d", assets, assetsChunk))
+	disk.wal = t.number(ctx, "SELECT sum(wal_bytes)::int8 FROM pg_stat_statements WHERE dbid = (SELECT oid FROM pg_database WHERE datname = current_database())")
+	disk.extra = t.size(ctx) - disk.table
+	row("backfill: bare UPDATE loop", rate(assets/loop.Seconds()), fmt.Sprintf("%d rows, %s", assets, chunks))
 	row("backfill: copy, with its proof", rate(assets/took.Seconds()), fmt.Sprintf("%.2f × the loop, goal %.1f", loop.Seconds()/took.Seconds(), goalCopy))
-	row("backfill: peak extra disk without vacuum", mebibytes(extra), fmt.Sprintf("%.2f × the table; and %s of WAL until it is recycled", float64(extra)/float64(table), mebibytes(wal)))
+	return disk
 }
 
 // size returns the size of the table and of the state.
