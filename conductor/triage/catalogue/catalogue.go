@@ -87,13 +87,14 @@ type Condition struct {
 // maxCost is the budget of a condition, in units.
 const maxCost = 10_000
 
-var environment = sync.OnceValues(func() (*condition.Environment[*Alert], error) {
-	return condition.New(
-		condition.Variable[*Alert]{Name: "source", Type: cel.StringType, Value: func(a *Alert) ref.Val { return condition.Value(a.Source) }},
-		condition.Variable[*Alert]{Name: "name", Type: cel.StringType, Value: func(a *Alert) ref.Val { return condition.Value(a.Name) }},
-		condition.Variable[*Alert]{Name: "labels", Type: cel.MapType(cel.StringType, cel.StringType), Value: func(a *Alert) ref.Val { return condition.Value(a.Labels) }},
-	)
-})
+// variables lists the variables of conditions.
+var variables = []condition.Variable[*Alert]{
+	{Name: "source", Type: cel.StringType, Value: func(a *Alert) ref.Val { return condition.Value(a.Source) }},
+	{Name: "name", Type: cel.StringType, Value: func(a *Alert) ref.Val { return condition.Value(a.Name) }},
+	{Name: "labels", Type: cel.MapType(cel.StringType, cel.StringType), Value: func(a *Alert) ref.Val { return condition.Value(a.Labels) }},
+}
+
+var environment = sync.OnceValues(func() (*condition.Environment[*Alert], error) { return condition.New(variables...) })
 
 // Holds evaluates the condition. An error means that it cannot be evaluated, so
 // it is neither true nor false.
