@@ -110,7 +110,7 @@ func (s *Source) Check(ctx context.Context, db DB, plan Plan, pace Pace) (Report
 	}
 	t := newTotals(plan)
 	err = t.collect(ctx, s, db, pace)
-	if isData(err) {
+	if isRow(err) {
 		// No checksum exists, so nothing has passed.
 		for _, name := range Names {
 			report.add(name, name != ChecksumDown || !plan.Lossy, Inconclusive, "a checksum cannot be computed")

@@ -363,6 +363,23 @@ func TestUnevaluable(t *testing.T) {
 	}
 }
 
+// TestTooLarge checks that a row which is too large for PostgreSQL is found and
+// listed, as one whose expression fails.
+func TestTooLarge(t *testing.T) {
+	s := shapes[0]
+	d := s.create(t)
+	source := s.source()
+	source.Forward = fmt.Sprintf("(SELECT repeat(%s.v, CASE WHEN %[1]s.id = 300 THEN 1100000000 ELSE 1 END)::numeric)", Row)
+	v, err := source.Validate(t.Context(), d, Range{}, Pace{Most: 64}, nil)
+	if err != nil || v.Differences != 1 || fmt.Sprint(v.Listed[0].Key) != "[300]" || !strings.Contains(v.Listed[0].Error, "too large") {
+		t.Errorf("%+v, %v", v, err)
+	}
+	report, err := source.Check(t.Context(), d, Plan{}, Pace{})
+	if err != nil || report.Passed() || report.Results[0].Outcome != Fail || !strings.Contains(report.Results[0].Detail, "a row is too large for PostgreSQL") {
+		t.Errorf("%s, %v", outcomes(report), err)
+	}
+}
+
 // TestWrittenMeanwhile moves the key of a row that differs behind the running
 // validation, and writes other rows that it has visited.
 func TestWrittenMeanwhile(t *testing.T) {

@@ -55,7 +55,7 @@ func (s *Source) recheck(ctx context.Context, db DB, r Range, began uint64, pace
 			break
 		}
 	}
-	if isData(err) {
+	if isRow(err) {
 		// The next validation finds the row by its key.
 		found, err = Validation{Differences: 1, Listed: []Difference{{Key: []string{}, Error: "written during the validation: " + message(err)}}}, nil
 	}

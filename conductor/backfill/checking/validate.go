@@ -63,7 +63,7 @@ func (s *Source) Validate(ctx context.Context, db DB, r Range, pace Pace, repair
 	w.visit = func(ctx context.Context, r Range, single bool) (int64, error) {
 		condition, args := s.where(r)
 		found, err := s.compareOrRepair(ctx, db, condition, args, repair)
-		if isData(err) && single {
+		if isRow(err) && single {
 			found, err = s.unevaluable(ctx, db, r, err)
 		}
 		if err != nil {
@@ -192,6 +192,9 @@ func message(err error) string {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		return "unknown error"
+	}
+	if isTooLarge(err) {
+		return fmt.Sprintf("a row is too large for PostgreSQL, whose limit is 1 GiB (SQLSTATE %s)", pg.Code)
 	}
 	text := pg.Message
 	if i := strings.IndexAny(text, `":`); i >= 0 {

@@ -57,8 +57,8 @@ type walk struct {
 	pace   Pace
 
 	// visit handles the rows of a range in transactions of its own, and returns
-	// their number. A data error is handled if single is true: the range then
-	// contains one row, and others that were inserted meanwhile.
+	// their number. An error of a row is handled if single is true: the range
+	// then contains one row, and others that were inserted meanwhile.
 	visit func(ctx context.Context, r Range, single bool) (rows int64, err error)
 }
 
@@ -88,7 +88,7 @@ func (w *walk) run(ctx context.Context, r Range) error {
 		switch {
 		case err == nil:
 			failed = 0
-		case isData(err) && size > 1:
+		case isRow(err) && size > 1:
 			size = max(size/2, 1)
 			continue
 		case isConflict(err) && failed < attempts:
@@ -141,6 +141,9 @@ func isData(err error) bool {
 		return c[:2] == "22" || c[:2] == "23" || c[:2] == "P0"
 	}
 }
+
+// isRow reports whether a row caused an error.
+func isRow(err error) bool { return isData(err) || isTooLarge(err) }
 
 // isTooLarge reports whether a row is larger than PostgreSQL can write as a
 // text.

@@ -96,6 +96,14 @@ func MakePlan(ctx context.Context, conn *pgx.Conn, j *job.Job) (*Plan, error) {
 	if p.Key, err = rowkey.Find(ctx, conn, table.Identity.OID); err != nil {
 		return p, err
 	}
+	large, err := largeValues(ctx, conn, p.Pair, table)
+	if err != nil {
+		return p, err
+	}
+	p.Findings = append(p.Findings, large...)
+	if blocked := catalog.Blocked(large); len(blocked) > 0 {
+		return p, &BlockedError{blocked}
+	}
 	p.Replica = otherTriggers(table)
 	if p.Trial, err = try(ctx, conn, p.Pair, table, j.Checkpoint.Sample); err != nil {
 		return p, err

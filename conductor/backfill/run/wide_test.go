@@ -1,11 +1,13 @@
 package run_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"muniment.dev/muniment/conductor/backfill/job"
+	"muniment.dev/muniment/conductor/backfill/run"
 	"muniment.dev/muniment/internal/soak"
 )
 
@@ -38,6 +40,27 @@ func TestWideRows(t *testing.T) {
 	}
 	if v, err := runner.Validate(t.Context(), false); err != nil || v.Differences > 0 || v.Rows != int64(rows) {
 		t.Errorf("%+v, %v", v, err)
+	}
+}
+
+// TestLargeValue checks that a value which is too large is refused by the plan.
+func TestLargeValue(t *testing.T) {
+	soak.WithoutRace(t)
+	r := newRig(t, 3, right)
+	text := strings.NewReplacer("column: size_kb", "column: name", "type: bigint", "type: text", right.up, "upper(name)", right.down, "lower(name)").
+		Replace(string(r.options.Job.Text))
+	var err error
+	if r.options.Job, err = job.Parse([]byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	r.exec("UPDATE asset SET name = repeat('x', 256 << 20 | 1) WHERE id = 2")
+	var blocked *run.BlockedError
+	if _, err := run.Prepare(t.Context(), r.options); !errors.As(err, &blocked) || blocked.Findings[0].Code != "large-values" {
+		t.Errorf("plan: %v", err)
+	}
+	r.exec("UPDATE asset SET name = repeat('x', 2 << 20) WHERE id = 2")
+	if _, err := run.Prepare(t.Context(), r.options); err != nil {
+		t.Errorf("plan: %v", err)
 	}
 }
 
