@@ -89,8 +89,13 @@ func (r *Runner) compare(ctx context.Context, repair bool) (result checking.Vali
 	if c.throttle, err = r.newThrottle(ctx, c.gauge); err != nil {
 		return result, "", err
 	}
+	began := r.Now()
 	shown := func(reason string) {
-		r.Watch.Copied(Progress{Visited: c.visited, Estimate: max(c.visited, r.plan.Estimates.Rows), Share: share(c.visited, r.plan.Estimates.Rows), Reason: reason})
+		p := Progress{Visited: c.visited, Estimate: max(c.visited, r.plan.Estimates.Rows), Share: share(c.visited, r.plan.Estimates.Rows), Reason: reason}
+		if took := r.Now().Sub(began); took > 0 {
+			p.Rate = float64(c.visited) / took.Seconds()
+		}
+		r.Watch.Copied(p)
 	}
 	pace := checking.Pace{Target: r.Job.Copy.Target, Now: r.Now,
 		Admit: func(ctx context.Context) error { return c.pace(ctx, shown) },
