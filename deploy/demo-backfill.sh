@@ -114,7 +114,7 @@ table: public.asset
 column: bytes
 type: bigint
 up: $3
-down: least(bytes, 2147483647)::integer
+down: (CASE WHEN bytes > 2147483647 THEN 2147483647 ELSE bytes END)::integer
 copy: {target: 20ms, max_rate: 60000}
 throttle: {dead_tuples: 0}
 checkpoints: {every: 25, sample: 500}

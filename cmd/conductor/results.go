@@ -46,7 +46,7 @@ func (r planResult) Text() string {
 		b.WriteString("  values that do not survive fail each checkpoint: correct up and down, or set lossy: true\n")
 	}
 	if p.Trial.NullUnequal && !r.job.Lossy {
-		fmt.Fprintf(&b, "  NULL, which %.3g %% of the rows have by the statistics, does not survive, and fails checkpoints: correct up and down, set the column NOT NULL, or set lossy: true\n", 100*p.Trial.NullShare)
+		fmt.Fprintf(&b, "  NULL, which %.3g %% of the rows have by the statistics, does not survive, and would fail checkpoints: correct up and down, set the column NOT NULL, or set lossy: true\n", 100*p.Trial.NullShare)
 	}
 	if limit := r.job.Checkpoint.MaxNullRatio; float64(p.Trial.Nulls) > limit*float64(p.Trial.Rows) {
 		b.WriteString("  values that become NULL fail each checkpoint: correct up, or raise checkpoints.max_null_ratio\n")
