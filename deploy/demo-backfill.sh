@@ -118,7 +118,7 @@ down: (CASE WHEN bytes > 2147483647 THEN 2147483647 ELSE bytes END)::integer
 copy: {target: 20ms, max_rate: 60000}
 throttle: {dead_tuples: 0}
 checkpoints: {every: 25, sample: 500}
-aca: {pairs: 6, min_pairs: 5, window: 500ms, database: true}
+aca: {threshold: 0.85, pairs: 6, min_pairs: 5, window: 500ms, database: true}
 ledger: {url: $url, tenant: acme, token_file: conductor.token, trust_policy: data/policy}
 rehearsal: {max_age: 24h, bin: $pgbin, user: postgres, script: load.sql, rate: 100, for: 2s}
 cutover: {lock_timeout: 500ms, attempts: 30}
