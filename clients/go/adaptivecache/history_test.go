@@ -261,13 +261,14 @@ func (n network) Poll(ctx context.Context, p Poll) (Grant, error) {
 	return g, err
 }
 
-// damage makes a grant one that a broken bus could send.
+// damage makes a grant one that a broken bus could send. A grant with reset
+// keeps its head, which is all that a member learns then, and cannot check.
 func (n network) damage(g *Grant) {
 	g.Messages = append([]Message(nil), g.Messages...)
 	switch k := n.h.int(5); {
 	case k == 0:
 		g.Epoch = ""
-	case k == 1:
+	case k == 1 && !g.Reset:
 		g.Head++
 	case len(g.Messages) == 0:
 	case k == 2:
