@@ -129,8 +129,11 @@ func (c *Cache[K, V]) launch(ctx context.Context, f *flight[K, V]) {
 		return
 	}
 	c.counters.loads.Add(1)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), c.o.LoadTimeout)
-	stop := context.AfterFunc(ctx, func() { c.finish(f, Result[K, V]{}, ErrTimedOut) })
+	ctx, cancel, stop := context.WithoutCancel(ctx), func() {}, func() bool { return true }
+	if !c.o.Inline {
+		ctx, cancel = context.WithTimeout(ctx, c.o.LoadTimeout)
+		stop = context.AfterFunc(ctx, func() { c.finish(f, Result[K, V]{}, ErrTimedOut) })
+	}
 	c.o.spawn(func() {
 		var result Result[K, V]
 		err := errors.New("the loader has ended its goroutine")

@@ -63,6 +63,12 @@ type Options[K comparable, V any] struct {
 	MaxHot      int           // how many keys may be hot, 64; a negative one disables promotion
 	SketchWidth int           // a power of two, 16384
 
+	// Inline runs loads in the goroutine of the read that begins them, which
+	// saves a goroutine for each. Such a read ends with its load: neither its
+	// context nor LoadTimeout ends it earlier. It is for origins that answer
+	// in microseconds.
+	Inline bool
+
 	Random func() uint32 // uniformly distributed
 
 	spawn func(func()) // runs loads, in tests at once
@@ -127,6 +133,9 @@ func (o Options[K, V]) withDefaults() (Options[K, V], error) {
 	}
 	if o.spawn == nil {
 		o.spawn = func(f func()) { go f() }
+		if o.Inline {
+			o.spawn = func(f func()) { f() }
+		}
 	}
 	return o, errors.Join(
 		within("MaxWeight", o.MaxWeight, 16, 1<<52),
