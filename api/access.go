@@ -55,6 +55,7 @@ const (
 	manageTokens
 	eraseEntries
 	reflectServices
+	switchCaches
 	seeOperations
 )
 
@@ -85,6 +86,7 @@ var access = map[capability]auth.Roles{
 	manageTokens:    {admin},
 	eraseEntries:    {admin}, // includes retention and legal holds
 	reflectServices: append(auth.Roles{operator}, everyRole...),
+	switchCaches:    {operator}, // off and on
 	seeOperations:   {operator}, // metrics, and the details of readiness
 }
 
@@ -154,6 +156,7 @@ var apiRoutes = map[string]capability{
 	"GET /readyz":                                seeHealth,
 	"/grpc.health.v1.Health/":                    seeHealth,
 	"GET /metrics":                               seeOperations,
+	cachesPath + "/":                             switchCaches,
 	"/grpc.reflection.v1.ServerReflection/":      reflectServices,
 	"/grpc.reflection.v1alpha.ServerReflection/": reflectServices,
 

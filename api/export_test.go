@@ -90,7 +90,7 @@ func (ts *testServer) replica(file []byte, edits ...func(*ledger.Config, *api.Co
 		ts.t.Fatal(err)
 	}
 	there := newServer(ts.t, append(edits, func(_ *ledger.Config, ac *api.Config) {
-		if ac.Ledger, err = ledger.OpenReplica(ctx, ledger.Config{Store: st}, ts.policy); err != nil {
+		if ac.Ledger, err = ledger.OpenReplica(ctx, ledger.Config{Store: st, EntryCache: ledger.DefaultEntryCache}, ts.policy); err != nil {
 			ts.t.Fatal(err)
 		}
 	})...)

@@ -12,6 +12,7 @@ import (
 
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/clients/go/adaptivecache/cacheswitch"
 	"muniment.dev/muniment/ledger"
 )
 
@@ -41,8 +42,21 @@ func (s *Server) mountHealth(rs *routes, place func(http.Handler) http.Handler) 
 	path, health := grpchealth.NewHandler(healthChecker{s}, connect.WithReadMaxBytes(limit.MaxHealthBytes), limit.GzipUpTo(withoutCredentials, limit.Fixed(limit.MaxHealthBytes), connect.Spec{}), connect.WithInterceptors(rpcerr.Interceptor{}))
 	rs.mount(path, placed, health)
 	rs.mount("GET /metrics", placed, s.cfg.Metrics.handler())
+	rs.mount(cachesPath+"/", placed, http.StripPrefix(cachesPath, cacheswitch.New(s.caches())))
 	rs.mount("GET /healthz", s.admit, http.HandlerFunc(s.healthz))
 	rs.mount("GET /readyz", s.admit, http.HandlerFunc(s.readyz))
+}
+
+// cachesPath is the path below which operators switch caches off and on.
+const cachesPath = "/caches"
+
+// caches returns the server's caches by their names.
+func (s *Server) caches() map[string]cacheswitch.Cache {
+	all := map[string]cacheswitch.Cache{}
+	if _, c := s.ledger.Cache(); c != nil {
+		all[ledger.EntryCache] = c
+	}
+	return all
 }
 
 // healthz reports that the process is alive.

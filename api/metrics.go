@@ -20,6 +20,7 @@ import (
 	"muniment.dev/muniment/api/notify"
 	"muniment.dev/muniment/api/portal"
 	"muniment.dev/muniment/api/rpc"
+	"muniment.dev/muniment/clients/go/adaptivecache/cachemetrics"
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger"
@@ -255,6 +256,9 @@ func (m *Metrics) Watch(l *ledger.Ledger, freeBytes func() (uint64, error)) {
 	gauge("muniment_pending_entries", "Entries waiting to be sequenced.", func() float64 { return float64(l.Pending()) })
 	gauge("muniment_pending_rows", "Rows of the index that these will have.", func() float64 { return float64(l.PendingRows()) })
 	gauge("muniment_unpurged_erasures", "Erased entries whose bytes may still lie in the store's files.", func() float64 { return float64(l.Unpurged()) })
+	if member, c := l.Cache(); c != nil {
+		m.registry.MustRegister(cachemetrics.New(member, map[string]cachemetrics.Cache{ledger.EntryCache: c}))
+	}
 	gauge("muniment_ready", "1 if appends are taken.", func() float64 {
 		if l.Ready() != nil {
 			return 0

@@ -57,7 +57,7 @@ func (s *Server) Handler() http.Handler { return s.serve(s.routes()) }
 func (s *Server) HealthHandler() http.Handler {
 	rs := &routes{mux: http.NewServeMux(), table: apiRoutes}
 	s.mountHealth(rs, func(h http.Handler) http.Handler { return h })
-	rs.mount("/", s.admit, noPath("this listener serves /healthz, /readyz and /metrics"))
+	rs.mount("/", s.admit, noPath("this listener serves /healthz, /readyz, /metrics and /caches/"))
 	return s.serve(rs)
 }
 

@@ -135,7 +135,7 @@ func newServer(t testing.TB, edits ...func(*ledger.Config, *api.Config)) *testSe
 	}
 	logger := slog.New(slog.NewJSONHandler(ts.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	metrics := api.NewMetrics("v0.0.0-test")
-	lc := ledger.Config{Store: ts.store, Signer: signer, Fatal: func(error) {}, Logger: logger, Observe: metrics.Observer(), ReserveBytes: 1 << 20, Governs: ingest.Governs}
+	lc := ledger.Config{Store: ts.store, Signer: signer, Fatal: func(error) {}, Logger: logger, Observe: metrics.Observer(), ReserveBytes: 1 << 20, Governs: ingest.Governs, EntryCache: ledger.DefaultEntryCache}
 	ac := api.Config{Logger: logger, Metrics: metrics, Settings: api.Settings{MaxPayload: maxPayload, PublicTlog: true}}
 	for _, x := range []struct{ name, token string }{{"acme", acmeToken}, {"globex", globexToken}} {
 		key := entry.StreamKey(sha256.Sum256([]byte("stream key of " + x.name)))

@@ -28,17 +28,7 @@ const (
 // decides fills a log with evidence, and decides about artifacts in it.
 func (b *bench) decides() {
 	l := b.open("decide")
-	for l.ledger.Published().Size < *million {
-		rng := mrand.New(newRNG())
-		drafts := make([]ledger.Draft, 0, 4000)
-		for len(drafts) < cap(drafts) {
-			if d := l.searchable(rng); d.Header.Kind != kindname.ExceptionRequest {
-				drafts = append(drafts, d)
-			}
-		}
-		_, err := l.ledger.Append(context.Background(), drafts)
-		check(err)
-	}
+	l.fillSearchable()
 	l.putControls()
 	settle(l.dir)
 	d := &decide.Decider{Log: l.ledger, Facts: decide.StoredFacts{Log: l.ledger}, Exceptions: &exception.Projection{Log: l.ledger, Now: time.Now}, Now: time.Now}
@@ -72,6 +62,21 @@ func (b *bench) decides() {
 	l.decideScan(artifact(searchArtifacts+1), ask)
 	l.askCached(&decide.Decider{Log: d.Log, Facts: l.cacheFacts(), Exceptions: d.Exceptions, Now: d.Now}, artifact(searchArtifacts+1))
 	l.close()
+}
+
+// fillSearchable appends evidence up to the size of the large log.
+func (l *log) fillSearchable() {
+	for l.ledger.Published().Size < *million {
+		rng := mrand.New(newRNG())
+		drafts := make([]ledger.Draft, 0, 4000)
+		for len(drafts) < cap(drafts) {
+			if d := l.searchable(rng); d.Header.Kind != kindname.ExceptionRequest {
+				drafts = append(drafts, d)
+			}
+		}
+		_, err := l.ledger.Append(context.Background(), drafts)
+		check(err)
+	}
 }
 
 // timesWork is times, together with the processor time of this goroutine, which

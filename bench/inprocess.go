@@ -46,7 +46,7 @@ func (b *bench) openWith(name string, o store.Options) *log {
 	l := &log{dir: filepath.Join(b.dir, name)}
 	l.store, err = engine.Open(context.Background(), engine.InFolder(l.dir), o)
 	check(err)
-	l.ledger, err = ledger.Open(context.Background(), ledger.Config{Store: l.store, Signer: signer, Fatal: check})
+	l.ledger, err = ledger.Open(context.Background(), ledger.Config{Store: l.store, Signer: signer, Fatal: check, EntryCache: ledger.DefaultEntryCache})
 	check(err)
 	l.policy, err = receipt.ParseTrustPolicy("bench", []byte(receipt.FormatTrustPolicy(vkey)))
 	check(err)

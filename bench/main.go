@@ -88,6 +88,7 @@ func main() {
 		{"facts", b.factsCost},
 		{"cache hits", b.cacheHits},
 		{"cache traces", b.cacheTraces},
+		{"cache reads", b.cacheReads},
 		{"backfill", b.backfill},
 		{"curve", b.curve},
 	}

@@ -73,6 +73,7 @@ func (l *Ledger) settle(b *batch) (*Published, error) {
 	}
 	committed := time.Now()
 	if len(c.Erase) > 0 {
+		l.known.forget(c.Erase)
 		signal(l.purge)
 	}
 	for i := range c.Tiles {

@@ -54,6 +54,9 @@ type Config struct {
 	// rules; nil: every entry of kind config does.
 	Governs   func(*entry.Header) bool
 	TileCache int // full tiles kept in memory, 9 to 17 KiB each; 0: 4,096
+	// EntryCache is the memory for parsed entries that searches for an artifact
+	// have found; 0: none.
+	EntryCache uint64
 
 	Observe Observer // may be zero
 }

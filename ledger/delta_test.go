@@ -63,7 +63,7 @@ func importDelta(tl *testLog, s store.Store, file []byte, tenants ...*testTenant
 func checkReplica(t testing.TB, tl *testLog, s store.Store) *Ledger {
 	t.Helper()
 	ctx := context.Background()
-	l, err := OpenReplica(ctx, Config{Store: s}, tl.policy)
+	l, err := OpenReplica(ctx, Config{Store: s, EntryCache: 1 << 20}, tl.policy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +351,7 @@ func TestDeltaErased(t *testing.T) {
 	if _, err := importDelta(tl, s, export(t, tl, 0, acme), acme); err != nil {
 		t.Fatal(err)
 	}
-	l, err := OpenReplica(ctx, Config{Store: s}, tl.policy)
+	l, err := OpenReplica(ctx, Config{Store: s, EntryCache: 1 << 20}, tl.policy)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,7 +389,7 @@ func TestDeltaErases(t *testing.T) {
 	if n := s.Unpurged(); n != 0 {
 		t.Errorf("%d entries wait to be purged", n)
 	}
-	l, err := OpenReplica(ctx, Config{Store: s}, tl.policy)
+	l, err := OpenReplica(ctx, Config{Store: s, EntryCache: 1 << 20}, tl.policy)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -216,7 +216,11 @@ func (l *Ledger) reapplyErasures(ctx context.Context, streams []store.StreamHead
 	} else {
 		l.log.Warn("openings recorded as erased are in the store; erasing them again", "entries", len(again))
 	}
-	return l.store.Erase(ctx, again)
+	if err := l.store.Erase(ctx, again); err != nil {
+		return err
+	}
+	l.known.forget(again)
+	return nil
 }
 
 // undone appends the erasures recorded by the listed entries whose openings are

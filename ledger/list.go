@@ -254,10 +254,14 @@ type matcher struct {
 	filter    Filter
 	ascending bool
 	lists     []store.Postings
+	read      func(context.Context, *Published, *Stream, uint64) (*Entry, error)
 }
 
 func (l *Ledger) newMatcher(ctx context.Context, p *Published, s *Stream, f Filter, ascending bool) (*matcher, error) {
-	m := &matcher{ledger: l, published: p, stream: s, filter: f, ascending: ascending}
+	m := &matcher{ledger: l, published: p, stream: s, filter: f, ascending: ascending, read: l.entryAt}
+	if f.Subject != "" || f.Material != "" {
+		m.read = l.recall // an artifact is looked at several times
+	}
 	for _, t := range f.terms(s.ID) {
 		list, err := l.store.Postings(ctx, t)
 		if err != nil {
@@ -286,7 +290,7 @@ func (m *matcher) next(ctx context.Context, lo, hi uint64) (*Entry, error) {
 		if err != nil || !ok {
 			return nil, err
 		}
-		e, err := m.ledger.entryAt(ctx, m.published, m.stream, index)
+		e, err := m.read(ctx, m.published, m.stream, index)
 		if err == nil {
 			if m.filter.match(e) {
 				return e, nil

@@ -27,7 +27,7 @@ func liveReplica(t *testing.T, tl *testLog) (*Ledger, store.Store) {
 	if _, err := importDelta(tl, s, export(t, tl, 0, acme), acme); err != nil {
 		t.Fatal(err)
 	}
-	l, err := OpenReplica(context.Background(), Config{Store: s}, tl.policy)
+	l, err := OpenReplica(context.Background(), Config{Store: s, EntryCache: 1 << 20}, tl.policy)
 	if err != nil {
 		t.Fatal(err)
 	}

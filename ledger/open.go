@@ -30,6 +30,7 @@ type Ledger struct {
 	log       *slog.Logger
 	origin    entry.OriginHash
 	tiles     *tileCache
+	known     *known // nil: there is no cache of entries
 	keys      *keyFilter
 	queue     queue
 	clock     *clockGuard
@@ -82,6 +83,9 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		free: make(chan struct{}), commits: make(chan *batch), lost: make(chan *batch), follow: make(chan struct{}, 1),
 	}
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
+	if l.known, err = newKnown(l, cfg.EntryCache); err != nil {
+		return nil, err
+	}
 	l.keys = newKeyFilter(cfg.Store, filterLayerKeys, cfg.Logger)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
 	l.queue.init(cfg)

@@ -63,7 +63,7 @@ func parseHeader(index uint64, opening *receipt.HeaderOpening) (*entry.Header, e
 }
 
 // openingAt is entryAt without parsing the header, which takes as long as
-// making a receipt.
+// making a receipt. A nil stream means any.
 func (l *Ledger) openingAt(ctx context.Context, p *Published, s *Stream, index uint64) (*Entry, error) {
 	if index >= p.Size {
 		return nil, WrongField(FieldIndex, "%d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
@@ -73,7 +73,7 @@ func (l *Ledger) openingAt(ctx context.Context, p *Published, s *Stream, index u
 		// a replica has records of some streams only
 		return nil, fmt.Errorf("entry %d: %w", index, notThere(err))
 	}
-	if err != nil || sk[0].StreamID != s.ID {
+	if err != nil || s != nil && sk[0].StreamID != s.ID {
 		return nil, WrongField(FieldIndex, "%w as %d in this tenant's stream", ErrNotFound, index)
 	}
 	e := &Entry{Index: index, Skeleton: sk[0]}

@@ -52,6 +52,9 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 	l.reserve.Store(cfg.ReserveBytes)
 	close(l.done) // there is no sequencer
 	l.tiles = newTileCache(cfg.Store, cfg.TileCache)
+	if l.known, err = newKnown(l, cfg.EntryCache); err != nil {
+		return nil, err
+	}
 	if err := l.publishImported(ctx); err != nil {
 		return nil, fmt.Errorf("load the replica: %w", err)
 	}

@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -225,6 +226,7 @@ func newTestLogOn(t *testing.T, cfg Config, s store.Store) *testLog {
 		tl.refused = append(tl.refused, err)
 	}
 	cfg.Clock = tl.clock
+	cfg.EntryCache = cmp.Or(cfg.EntryCache, 1<<20)
 	tl.cfg = cfg
 	tl.open(t, s)
 	t.Cleanup(func() { tl.Close() })

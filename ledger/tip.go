@@ -109,6 +109,7 @@ func (l *Ledger) followOthers(b *batch) error {
 	if err != nil || st.Size == b.commit.From {
 		return err
 	}
+	l.known.forgetAll() // they can have erased some
 	for from := l.tip.tree.size; from < st.Size; from = l.tip.tree.size {
 		if err := l.followTo(ctx, b, from, min(from+store.TileWidth, st.Size), st.Time); err != nil {
 			return err

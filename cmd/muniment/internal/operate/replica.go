@@ -48,7 +48,7 @@ func (c *serveCmd) serveReplica(a *term.App, d *datadir.Dir, log *slog.Logger, r
 			return followed(a, err)
 		}
 	}
-	l, err := ledger.OpenReplica(a.Ctx, ledger.Config{Store: store, Logger: log}, d.Replica)
+	l, err := ledger.OpenReplica(a.Ctx, ledger.Config{Store: store, Logger: log, EntryCache: ledger.DefaultEntryCache}, d.Replica)
 	if err != nil {
 		return err
 	}

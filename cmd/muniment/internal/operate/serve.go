@@ -44,7 +44,7 @@ type serveCmd struct {
 }
 
 func (serveCmd) Help() string {
-	return `The API, /tlog/, /healthz, /readyz and /metrics are served on one address. --health-listen also serves the last three on an address of their own.
+	return `The API, /tlog/, /healthz, /readyz, /metrics and /caches/ are served on one address. --health-listen also serves the last four on an address of their own.
 On SIGTERM or SIGINT the server finishes the calls under way.
 
 Before it accepts appends, the server has its checkpoint cosigned by the witnesses in its policy file, and compares it with its anchor files. This detects
@@ -195,7 +195,7 @@ func (s *logServer) ledgerConfig() ledger.Config {
 	cfg := ledger.Config{
 		Store: s.store, Signer: s.dir.Signer, Overlap: s.dir.Overlap, Logger: s.log, Observe: s.metrics.Observer(),
 		MaxPendingEntries: limits.PendingEntries, ReserveBytes: limits.DiskReserveBytes,
-		Governs: ingest.Governs,
+		Governs: ingest.Governs, EntryCache: ledger.DefaultEntryCache,
 		Fatal: func(err error) {
 			s.log.Error("ending the process: restart it to reopen what is on disk", "err", err)
 			os.Exit(term.ExitNo)
