@@ -24,14 +24,14 @@ function program(): string {
 /** A server on a socket in a folder of its own. */
 export class Redis {
   readonly folder = mkdtempSync(join(tmpdir(), 'muniment-redis-'));
-  readonly #socket = join(this.folder, 'redis');
+  readonly socket = join(this.folder, 'redis');
   readonly #program = program();
   readonly #clients: { destroy: () => void }[] = [];
   #process: ChildProcess | undefined;
 
   /** Starts the server, and waits until it answers. */
   async start(port = 0): Promise<void> {
-    const address = ['--bind', '127.0.0.1', '--port', `${port}`, '--unixsocket', this.#socket];
+    const address = ['--bind', '127.0.0.1', '--port', `${port}`, '--unixsocket', this.socket];
     const options = [...address, '--save', '', '--dir', this.folder];
     this.#process = spawn('setpriv', ['--pdeathsig', 'KILL', this.#program, ...options], { stdio: 'ignore' });
     await (await this.client()).ping();
@@ -49,7 +49,7 @@ export class Redis {
 
   /** Returns a client, which connects again after each restart. */
   async client() {
-    const client = createClient({ socket: { path: this.#socket, tls: false, reconnectStrategy: () => 10 } });
+    const client = createClient({ socket: { path: this.socket, tls: false, reconnectStrategy: () => 10 } });
     client.on('error', () => undefined);
     await client.connect();
     this.#clients.push(client);
