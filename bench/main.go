@@ -89,6 +89,7 @@ func main() {
 		{"cache hits", b.cacheHits},
 		{"cache traces", b.cacheTraces},
 		{"cache reads", b.cacheReads},
+		{"cache run", b.cacheRun},
 		{"backfill", b.backfill},
 		{"curve", b.curve},
 	}

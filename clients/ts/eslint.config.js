@@ -6,6 +6,7 @@ export default [
     'eslint.config.js',
     'eslint.shared.js',
     'packages/adaptive-cache/scripts/bench.js',
+    'packages/adaptive-cache/scripts/server.js',
     'packages/adaptive-cache/test/apolloserver.js',
     'packages/verify/scripts/publicgood.js',
   ]),

@@ -63,7 +63,7 @@ var server *postgresrig.Rig
 
 func TestMain(m *testing.M) {
 	var err error
-	if server, err = postgresrig.Start(context.Background(), postgresrig.Config{}); err != nil {
+	if server, err = postgresrig.Start(context.Background(), postgresrig.Config{OnDisk: soak.Full()}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
