@@ -5,13 +5,14 @@ import { Flight } from './flight.js';
 import type { LoadKind } from './flight.js';
 import type { Member } from './member.js';
 import { exceeds, hash, MAX_TAGS, resolverTag, shortTag, shortTags } from './name.js';
-import { ChangeRecord, Histogram, lifetime, longestGap, refreshes } from './numbers.js';
+import { baseLifetime, ChangeRecord, Histogram, longestGap, refreshes, shortened } from './numbers.js';
 import { settingsOf } from './options.js';
 import type { CacheOptions, Loaded, Settings } from './options.js';
 import { HotSet, Sketch } from './sketch.js';
 import { zeroCounters } from './stats.js';
 import type { CacheStats } from './stats.js';
 import { Entry, Store } from './store.js';
+import { WaitCounts } from './waits.js';
 
 const HIT_BATCH = 64; // hits of an entry between two looks at its frequency
 const MAX_EDGES = 8; // of a result
@@ -45,7 +46,9 @@ export class Cache<K, V> {
   readonly #latencies = new Histogram();
   readonly #changes = new ChangeRecord();
   readonly #counts = zeroCounters();
+  readonly #waits = new WaitCounts();
   #loads = 0;
+  #lastBase = 0;
   #lastTTL = 0;
 
   /**
@@ -75,6 +78,7 @@ export class Cache<K, V> {
     const name = this.#nameOf(key);
     const entry = name === undefined ? undefined : this.#store.get(name);
     if (entry === undefined || !this.#isUsable(entry, now)) {
+      if (entry !== undefined) this.#counts.refused++;
       report?.(name, 'miss');
       return await this.#miss(key, name, now);
     }
@@ -127,6 +131,14 @@ export class Cache<K, V> {
   /** Loads a key, together with other reads of it. */
   async #miss(key: K, name: string | undefined, start: number): Promise<V | undefined> {
     this.#counts.misses++;
+    try {
+      return await this.#await(key, name, start);
+    } finally {
+      this.#waits.add(this.#member.clock() - start);
+    }
+  }
+
+  async #await(key: K, name: string | undefined, start: number): Promise<V | undefined> {
     if (name === undefined) {
       this.#counts.uncacheable++;
       return await this.#alone(key, name);
@@ -314,6 +326,8 @@ export class Cache<K, V> {
     if (!this.#member.generations.isLive(old.stamp, old.slots)) return undefined;
     const c = Math.floor(change(old.value, entry.value));
     if (Number.isNaN(c)) throw new TypeError('the change of a value must be a number');
+    this.#counts.compared++;
+    if (c > 0) this.#counts.differed++;
     return [entry.started - old.started, c];
   }
 
@@ -325,7 +339,11 @@ export class Cache<K, V> {
       return;
     }
     const p95 = this.#latencies.quantile(95);
-    this.#lastTTL = lifetime(s, this.#changes, p95, s.random());
+    const base = baseLifetime(s, this.#changes, p95);
+    if (this.#lastBase > 0 && base > this.#lastBase) this.#counts.ttlRaised++;
+    if (base < this.#lastBase) this.#counts.ttlLowered++;
+    this.#lastBase = base;
+    this.#lastTTL = shortened(base, s.random());
     entry.expires = now + this.#lastTTL;
     entry.delta = Math.min(MAX_DELTA, Math.max(took, p95));
     entry.early = s.beta === 0 ? entry.expires : entry.expires - longestGap(entry.delta, s.beta);
@@ -421,6 +439,8 @@ export class Cache<K, V> {
   stats(): CacheStats {
     return {
       ...this.#counts,
+      waits: this.#waits.snapshot(this.#counts.hits + this.#counts.lateHits),
+      invalidations: this.#member.generations.applied,
       ...{ promotions: this.#hot.promoted, demotions: this.#hot.demoted, evictions: this.#store.evicted },
       ...{ entries: this.#store.size, weight: this.#store.weight },
       ...{ hot: this.#hot.keys.size, hotWeight: this.#hot.weight, running: this.#loads },

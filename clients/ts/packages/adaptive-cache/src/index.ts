@@ -16,3 +16,4 @@ export { nameOf, privateScope, resolverTag } from './name.js';
 export { changed } from './options.js';
 export type { CacheOptions, LoadContext, Loaded } from './options.js';
 export type { CacheStats, Counters, Estimates } from './stats.js';
+export type { Waits } from './waits.js';

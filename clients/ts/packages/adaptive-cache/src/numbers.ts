@@ -5,7 +5,8 @@ export const ONE = 65_536;
 
 const LARGEST_EXPONENTIAL = 1_453_632;
 const MAX_LATENCY = 2 ** 36 - 1;
-const BUCKETS = 16 + 8 * 32;
+/** The number of buckets of durations. */
+export const BUCKETS = 16 + 8 * 32;
 const LONGEST_AGE = 86_400_000;
 
 /** Returns the integer part of log2 of a positive integer below 2^53. */
@@ -130,14 +131,21 @@ export interface LifetimeBounds {
   risk: number;
 }
 
-/** Returns the lifetime of a value that has just been loaded. */
-export function lifetime(bounds: LifetimeBounds, record: ChangeRecord, p95: number, draw: number): number {
+/** Returns the lifetime of a value that has just been loaded, before it is shortened. */
+export function baseLifetime(bounds: LifetimeBounds, record: ChangeRecord, p95: number): number {
   let ttl = bounds.initialTTL;
   if (record.n >= 8) {
     const variance = Math.max(0, record.d - Math.floor((record.c * record.c) / (ONE * record.n)));
     const changes = record.c + isqrt(ONE * variance) + ONE;
     ttl = 1000 * Math.floor((ONE * Math.floor((record.a * bounds.risk) / 1000)) / changes);
   }
-  ttl = Math.min(Math.max(ttl, 20 * p95, bounds.minTTL), bounds.maxTTL);
+  return Math.min(Math.max(ttl, 20 * p95, bounds.minTTL), bounds.maxTTL);
+}
+
+/**
+ * Returns a lifetime reduced by at most an eighth, so that entries that were
+ * loaded together don't expire together.
+ */
+export function shortened(ttl: number, draw: number): number {
   return ttl - Math.floor((ttl * (draw >>> 19)) / ONE);
 }

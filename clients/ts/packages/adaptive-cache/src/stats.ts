@@ -1,7 +1,14 @@
 /** The counters of a cache. */
 
+import type { Waits } from './waits.js';
+
 /** A snapshot of a cache's counters and estimates. */
-export interface CacheStats extends Readonly<Counters>, Estimates {}
+export interface CacheStats extends Readonly<Counters>, Estimates {
+  /** How long reads have waited for the origin. */
+  readonly waits: Waits;
+  /** The invalidations that the member has applied, also those for its other caches. */
+  readonly invalidations: number;
+}
 
 /** What a cache holds and has learned. Times are in microseconds. */
 export interface Estimates {
@@ -61,6 +68,16 @@ export interface Counters {
   omitted: number;
   /** Results not stored because of an invalidation. */
   rejected: number;
+  /** Misses that found an entry which they were not allowed to use. */
+  refused: number;
+  /** Loaded values that were compared with the entry in memory. */
+  compared: number;
+  /** Of these, values that had changed without an invalidation. */
+  differed: number;
+  /** Times lifetimes became longer. */
+  ttlRaised: number;
+  /** Times lifetimes became shorter. */
+  ttlLowered: number;
 }
 
 /** Counters at the start. */
@@ -80,4 +97,9 @@ export const zeroCounters = (): Counters => ({
   prefetches: 0,
   omitted: 0,
   rejected: 0,
+  refused: 0,
+  compared: 0,
+  differed: 0,
+  ttlRaised: 0,
+  ttlLowered: 0,
 });

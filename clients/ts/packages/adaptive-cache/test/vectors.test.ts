@@ -4,7 +4,16 @@ import { expect, test } from 'vitest';
 import type { Bus, Grant } from '../src/index.js';
 import { Member, nameOf, privateScope } from '../src/index.js';
 import { hash, shortTag } from '../src/name.js';
-import { bucket, ChangeRecord, exponential, Histogram, lifetime, refreshes, upperEnd } from '../src/numbers.js';
+import {
+  baseLifetime,
+  bucket,
+  ChangeRecord,
+  exponential,
+  Histogram,
+  refreshes,
+  shortened,
+  upperEnd,
+} from '../src/numbers.js';
 import { Sketch } from '../src/sketch.js';
 import { vectors } from './vectors.js';
 
@@ -56,7 +65,7 @@ test('numbers.json', () => {
   for (const l of v.lifetimes) {
     const record = new ChangeRecord();
     for (const { age, change } of l.observations) record.observe(age, change);
-    expect(lifetime(l, record, l.p95, l.draw)).toBe(l.ttl);
+    expect(shortened(baseLifetime(l, record, l.p95), l.draw)).toBe(l.ttl);
   }
 });
 
