@@ -10,6 +10,8 @@ export type CacheErrorCode =
   | 'faulty'
   /** The bus has not confirmed an invalidation. Repeat it. */
   | 'not-confirmed'
+  /** The ledger lacks entries about windows that have passed. */
+  | 'not-recorded'
   /** An option is missing or outside of its bounds. */
   | 'options';
 

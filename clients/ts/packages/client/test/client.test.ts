@@ -3,6 +3,9 @@
 import { readFileSync } from 'node:fs';
 import { parseConfiguration, parsePolicy, verifyReceipt } from '@muniment/verify';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { ResolverCaches } from '../../adaptive-cache/src/apollo/index.js';
+import { Member } from '../../adaptive-cache/src/index.js';
+import { Reporter } from '../../adaptive-cache/src/report/index.js';
 import { Client, Code, ConnectError, type ClientOptions, type Fetch } from '../src/index.js';
 import { Server } from './server.js';
 
@@ -55,6 +58,24 @@ test('a batch has a result for each submission', async () => {
   expect(first).toMatchObject({ duplicate: false });
   expect(refused?.error).toMatchObject({ code: Code.InvalidArgument });
   expect(last).toMatchObject({ duplicate: true });
+});
+
+test('reports of caches are entries, unless the server refuses them', async () => {
+  const client = new Client(options());
+  const caches = new ResolverCaches(new Member());
+  const item = caches.resolver('Query.item', {}, () => 1);
+  const start = (append: Client['append']) => new Reporter({ append, service: 'shop', caches });
+  const [reporter, refused] = [
+    start((entry, call) => client.append(entry, call)),
+    start((entry, call) => client.append({ ...entry, payload: '{}' }, call)),
+  ];
+  for (let i = 0; i < 4; i++) await item(undefined, {}, {}, {} as never);
+  await reporter.close(AbortSignal.timeout(60_000));
+  await expect(refused.close()).rejects.toMatchObject({ code: 'not-recorded', cause: { code: Code.InvalidArgument } });
+  const filter = { kind: 'metric-snapshot', attribute: 'metric:hit_ratio=0.75' };
+  const found: bigint[] = [];
+  for await (const { index } of client.list(filter)) found.push(index);
+  expect(found).toHaveLength(1);
 });
 
 test('a stream is larger than a chunk', async () => {
