@@ -12,6 +12,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/storetest"
 )
@@ -98,6 +99,7 @@ func (r *projectionRig) unreadable(s *Store) (projections, others error) {
 // blocks leave the disk. If such a block also contains other rows, nothing is
 // replaced.
 func TestReplaceUnreadable(t *testing.T) {
+	soak.WithoutRace(t)
 	rig := newProjectionRig(t)
 	paths := rig.files.find(".sst")
 	if len(paths) != 1 {

@@ -29,6 +29,7 @@ import (
 	"muniment.dev/muniment/controls/exception"
 	"muniment.dev/muniment/controls/spool"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -59,6 +60,7 @@ type recordedCase struct {
 // of them, and the admission of a cluster. The answers are those that the
 // evaluator gave without a ledger.
 func TestOneAnswerEverywhere(t *testing.T) {
+	soak.WithoutRace(t)
 	file, err := os.ReadFile("../../../../controls/decide/testdata/worlds.json")
 	if err != nil {
 		t.Fatal(err)
