@@ -279,14 +279,23 @@ func attacking(s *server, way, token string) (stop func()) {
 	check(err)
 	cmd := exec.Command(self, "-attack", s.url)
 	cmd.Env = append(os.Environ(), "MUNIMENT_TOKEN="+token, "MUNIMENT_ATTACK="+way)
+	_, stop = started(cmd) // it attacks
+	return stop
+}
+
+// started starts a program that prints a line when it is ready, and ends with
+// its standard input. It returns the line, and a function that ends it.
+func started(cmd *exec.Cmd) (line string, stop func()) {
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	check(err)
 	out, err := cmd.StdoutPipe()
 	check(err)
 	check(cmd.Start())
-	bufio.NewScanner(out).Scan() // it attacks
-	return func() {
+	lines := bufio.NewScanner(out)
+	lines.Scan()
+	check(lines.Err())
+	return lines.Text(), func() {
 		check(in.Close())
 		check(cmd.Wait())
 	}

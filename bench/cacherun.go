@@ -86,18 +86,7 @@ func newSlowOrigin() *slowOrigin {
 func startApollo(script, origin, kind string) (url string, stop func()) {
 	cmd := exec.Command("node", script, origin, kind)
 	cmd.Env = append(os.Environ(), "NODE_ENV=production")
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	check(err)
-	out, err := cmd.StdoutPipe()
-	check(err)
-	check(cmd.Start())
-	url, err = bufio.NewReader(out).ReadString('\n')
-	check(err)
-	return strings.TrimSpace(url), func() {
-		check(in.Close())
-		check(cmd.Wait())
-	}
+	return started(cmd)
 }
 
 // A latencies is what vegeta reports.
