@@ -8,14 +8,20 @@ import (
 
 	"muniment.dev/muniment/conductor/triage/action"
 	"muniment.dev/muniment/conductor/triage/catalogue"
+	"muniment.dev/muniment/conductor/triage/connector"
 	"muniment.dev/muniment/conductor/triage/playbook"
 )
 
-// A Config consists of the three files.
+// A Config consists of the catalogue, the playbooks and the actions, and of the
+// connectors if steps are to be taken.
 type Config struct {
 	Catalogue *catalogue.Catalogue
 	Playbooks playbook.Playbooks
 	Actions   *action.Catalogue
+	// Connectors are set by Connect.
+	Connectors map[string]connector.Connector
+
+	actions string // the name of the file
 }
 
 // A File is the name and the text of a file.
@@ -27,7 +33,7 @@ type File struct {
 // Load reads the three files, or returns an error with all problems. Playbooks
 // are checked only if the other two files are valid.
 func Load(types, playbooks, actions File) (*Config, error) {
-	var c Config
+	c := Config{actions: actions.Name}
 	var err, problems error
 	if c.Catalogue, err = catalogue.Parse(types.Text); err != nil {
 		problems = errors.Join(problems, in(types, err))
@@ -42,6 +48,20 @@ func Load(types, playbooks, actions File) (*Config, error) {
 		return nil, in(playbooks, err)
 	}
 	return &c, nil
+}
+
+// Connect reads the file of connectors, and checks that each action has one
+// that can carry it out and undo it.
+func (c *Config) Connect(connectors File) error {
+	all, err := connector.Load(connectors.Text)
+	if err != nil {
+		return in(connectors, err)
+	}
+	if err := connector.Check(c.Actions, all); err != nil {
+		return in(File{Name: c.actions}, err)
+	}
+	c.Connectors = all
+	return nil
 }
 
 func in(f File, err error) error { return fmt.Errorf("%s:\n%w", f.Name, err) }

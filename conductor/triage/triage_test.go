@@ -8,19 +8,28 @@ import (
 	"time"
 )
 
-// files returns the three files of the specification: the catalogue, the
+// files returns the first three files of the specification: the catalogue, the
 // playbooks and the actions.
 func files(t *testing.T) [3]string {
+	t.Helper()
+	all := examples(t)
+	return [3]string(all[:3])
+}
+
+func examples(t *testing.T) (all []string) {
 	t.Helper()
 	page, err := os.ReadFile("../../docs/spec/triage.md")
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllStringSubmatch(string(page), -1)
-	if len(m) != 3 {
-		t.Fatalf("docs/spec/triage.md has %d examples of files, want 3", len(m))
+	if len(m) != 4 {
+		t.Fatalf("docs/spec/triage.md has %d examples of files, want 4", len(m))
 	}
-	return [3]string{m[0][1], m[1][1], m[2][1]}
+	for _, example := range m {
+		all = append(all, example[1])
+	}
+	return all
 }
 
 func load(f [3]string) (*Config, error) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/internal/safetext"
+	"muniment.dev/muniment/internal/strictyaml"
 )
 
 // MaxBytes is the size limit of the file.
@@ -25,6 +26,27 @@ const (
 type Catalogue struct {
 	Budgets Budgets
 	Actions map[string]*Action
+
+	document *strictyaml.Document // with the positions of the members
+}
+
+// Check calls a function with each action, in the order of their names. The
+// error is a *strictyaml.Error with the problems that it reports. Each is one
+// of a member of the action, or of the whole action if the member is empty.
+func (c *Catalogue) Check(check func(a *Action, wrong func(member, format string, args ...any))) error {
+	d := *c.document
+	d.Problems = nil
+	for _, name := range c.Names() {
+		field := strictyaml.Join("actions", name)
+		check(c.Actions[name], func(member, format string, args ...any) {
+			f := field
+			if member != "" {
+				f = strictyaml.Join(field, member)
+			}
+			d.Wrong(d.At(f), f, format, args...)
+		})
+	}
+	return d.Err()
 }
 
 // Budgets limit all types of incidents together.

@@ -17,8 +17,9 @@ import (
 // Parse reads the file of actions. The error is a *strictyaml.Error with every
 // problem of the file and its position.
 func Parse(text []byte) (*Catalogue, error) {
-	p := &parser{&strictyaml.Document{Noun: "file of actions", Columns: true}, &Catalogue{
-		Budgets: Budgets{IncidentsPerHour: 6, ActionsPerHour: 20}, Actions: map[string]*Action{},
+	d := &strictyaml.Document{Noun: "file of actions", Columns: true}
+	p := &parser{d, &Catalogue{
+		Budgets: Budgets{IncidentsPerHour: 6, ActionsPerHour: 20}, Actions: map[string]*Action{}, document: d,
 	}}
 	if root := p.ParseText(text, MaxBytes); root != nil {
 		p.read(root)

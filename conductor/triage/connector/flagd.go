@@ -37,6 +37,17 @@ const maxFlags = 4 << 20
 // NewFlagd returns the connector for a file.
 func NewFlagd(path string) *Flagd { return &Flagd{path: path} }
 
+func readFlagd(s *settings) Connector {
+	file := s.text("file", path)
+	s.read()
+	return NewFlagd(*file)
+}
+
+// CheckAction implements Checker.
+func (f *Flagd) CheckAction(a *action.Action) error {
+	return checkAction(a, "flag/", map[string]string{"variant": action.String}, nil)
+}
+
 // Undo implements Connector.
 func (f *Flagd) Undo() string { return action.Restore }
 
