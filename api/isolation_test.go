@@ -296,7 +296,7 @@ var appenders = map[string]string{
 	"inventory":           "approver appender+",
 	"key-event":           "approver",
 	"metric-snapshot":     "appender appender+",
-	"triage-action":       "appender appender+",
+	"triage-action":       "appender appender+ approver",
 	"verification-report": "approver appender+",
 	"vetting":             "approver appender+",
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"muniment.dev/muniment/internal/identity"
 	"muniment.dev/muniment/internal/safetext"
 	"muniment.dev/muniment/internal/strictyaml"
 )
@@ -24,8 +25,9 @@ const (
 
 // A Catalogue contains the actions.
 type Catalogue struct {
-	Budgets Budgets
-	Actions map[string]*Action
+	Budgets   Budgets
+	Approvers []string // submitters who may make requests
+	Actions   map[string]*Action
 
 	document *strictyaml.Document // with the positions of the members
 }
@@ -47,6 +49,12 @@ func (c *Catalogue) Check(check func(a *Action, wrong func(member, format string
 		})
 	}
 	return d.Err()
+}
+
+// MayRequest reports whether a submitter is one of the approvers.
+func (c *Catalogue) MayRequest(submitter string) bool {
+	person := identity.Person(submitter)
+	return person != "" && slices.ContainsFunc(c.Approvers, func(a string) bool { return identity.Person(a) == person })
 }
 
 // Budgets limit all types of incidents together.

@@ -1,6 +1,7 @@
 package action
 
 import (
+	"errors"
 	"maps"
 	"math"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"muniment.dev/muniment/internal/identity"
 	"muniment.dev/muniment/internal/strictyaml"
 )
 
@@ -44,7 +46,8 @@ func (p *parser) read(root *yaml.Node) {
 		"budgets": p.members(map[string]reader{
 			"incidents_per_hour": p.number(&p.of.Budgets.IncidentsPerHour), "actions_per_hour": p.number(&p.of.Budgets.ActionsPerHour),
 		}),
-		"actions": func(n *yaml.Node, f string) { p.Each(n, f, 256, p.action) },
+		"approvers": func(n *yaml.Node, f string) { p.of.Approvers = p.Texts(n, f, 64, checkApprover) },
+		"actions":   func(n *yaml.Node, f string) { p.Each(n, f, 256, p.action) },
 	})
 	if !version && len(p.Problems) == 0 {
 		p.Wrong(root, "version", "must be specified")
@@ -52,6 +55,21 @@ func (p *parser) read(root *yaml.Node) {
 	if len(p.of.Actions) == 0 && len(p.Problems) == 0 {
 		p.Wrong(root, "actions", "must be specified")
 	}
+	for _, name := range p.of.Names() {
+		if field := "actions." + name + ".approval"; p.of.Actions[name].Approval && len(p.of.Approvers) == 0 {
+			p.Wrong(p.At(field), field, "no person could approve it: list some in approvers")
+		}
+	}
+}
+
+// maxApprover is the size limit of an approver in bytes.
+const maxApprover = 2048
+
+func checkApprover(submitter string) error {
+	if identity.Person(submitter) == "" || len(submitter) > maxApprover {
+		return errors.New("must be a person: oidc:, the issuer, # and the subject. A token or certificate cannot be one")
+	}
+	return nil
 }
 
 var name = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)

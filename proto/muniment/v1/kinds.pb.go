@@ -703,8 +703,8 @@ func (x *PrivacyBudget) GetDelta() float64 {
 }
 
 // An action that a person or a program took in response to an incident: the
-// action as a whole, its intent, or its outcome. See docs/spec/triage.md,
-// section 9.
+// action as a whole, its intent, or its outcome. Requests of persons to
+// programs are actions as well. See docs/spec/triage.md, section 9.
 type TriageAction struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Incident string                 `protobuf:"bytes,1,opt,name=incident,proto3" json:"incident,omitempty"`
@@ -3886,7 +3886,7 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\b_epsilonB\b\n" +
 	"\x06_spentB\t\n" +
 	"\a_budgetB\b\n" +
-	"\x06_delta\"\x8f\x11\n" +
+	"\x06_delta\"\x92\x11\n" +
 	"\fTriageAction\x125\n" +
 	"\bincident\x18\x01 \x01(\tB\x19\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\n" +
 	"\n" +
@@ -3921,15 +3921,15 @@ const file_muniment_v1_kinds_proto_rawDesc = "" +
 	"\x06intent\x18\x10 \x01(\v2\x1b.muniment.v1.EntryReferenceR\x06intent\x123\n" +
 	"\x06undoes\x18\x11 \x01(\v2\x1b.muniment.v1.EntryReferenceR\x06undoes\x12:\n" +
 	"\x0ewithout_ledger\x18\x12 \x01(\bB\x13\xb2\xed\x18\x0f\n" +
-	"\rwithoutLedgerR\rwithoutLedger:\x91\t\xbaH\xf7\x06\x1a\x88\x01\n" +
+	"\rwithoutLedgerR\rwithoutLedger:\x94\t\xbaH\xf7\x06\x1a\x88\x01\n" +
 	"\x12triage_action.undo\x12Mmust have either undo, the action that undoes this one, or irreversible: true\x1a#has(this.undo) != this.irreversible\x1a\x89\x01\n" +
 	"\x16triage_action.finished\x12#finished must not be before started\x1aJ!has(this.finished) || !has(this.started) || this.finished >= this.started\x1a\xc3\x01\n" +
 	"\x14triage_action.result\x12Tan intent can have neither result nor finished, and any other entry must have result\x1aUthis.phase == 'intent' ? this.result == '' && !has(this.finished) : this.result != ''\x1a\x82\x01\n" +
 	"\x14triage_action.intent\x12;an outcome must have intent, and no other entry can have it\x1a-has(this.intent) == (this.phase == 'outcome')\x1a\x7f\n" +
 	"\x12triage_action.step\x12Can intent or outcome must have step, and no other entry can have it\x1a$has(this.step) == (this.phase != '')\x1a\x91\x01\n" +
-	"\x13triage_action.phase\x12;only an intent or outcome can have undoes and withoutLedger\x1a=this.phase != '' || !has(this.undoes) && !this.without_ledger\xaa\xed\x18\x91\x02\n" +
+	"\x13triage_action.phase\x12;only an intent or outcome can have undoes and withoutLedger\x1a=this.phase != '' || !has(this.undoes) && !this.without_ledger\xaa\xed\x18\x94\x02\n" +
 	"\rtriage-action\x10\x02\x18\x01\".application/vnd.muniment.triage-action.v1+json(\x80\x80@2\bincident2\bplaybook2\x06action2\x04step2\x05phase2\x06result2\x05actor:\x8f\x01\n" +
-	"\rTriage action\x12*an action taken in response to an incident\x1a\vacted-on-by \x05*C{incident}: {playbook} {action}[, {phase}][ ({result})], by {actor}\"t\n" +
+	"\rTriage action\x12*an action taken in response to an incident\x1a\vacted-on-by \x05*C{incident}: {playbook} {action}[, {phase}][ ({result})], by {actor}J\x01\x03\"t\n" +
 	"\n" +
 	"UndoAction\x12-\n" +
 	"\x06action\x18\x01 \x01(\tB\x15\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02\xb2\xed\x18\x06\n" +

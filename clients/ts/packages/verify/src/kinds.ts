@@ -285,7 +285,7 @@ export const KINDS: readonly Kind[] = [
     name: 'triage-action',
     class: 'event',
     author: 'appender',
-    otherAuthors: [],
+    otherAuthors: ['approver'],
     namedAppender: false,
     mediaType: 'application/vnd.muniment.triage-action.v1+json',
     maxBytes: 1048576,
