@@ -29,8 +29,9 @@ const maxAnswer = 1 << 20
 type Program struct {
 	Name  string // in .ci/peers
 	Args  []string
-	Dir   string // for its output, in NAME.log
-	Probe string // URL that responds once the program is ready
+	Env   []string // in addition to that of the process
+	Dir   string   // for its output, in NAME.log
+	Probe string   // URL that responds once the program is ready
 
 	// AnyStatus accepts a response of any status. Otherwise it must be 200.
 	AnyStatus bool
@@ -61,6 +62,7 @@ func (p Program) Start(ctx context.Context) (*Process, error) {
 	}
 	cmd := exec.Command(bin, p.Args...)
 	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Env = append(os.Environ(), p.Env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return nil, errors.Join(err, log.Close())

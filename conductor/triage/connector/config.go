@@ -17,7 +17,9 @@ const MaxBytes = 256 << 10
 
 // types are the types of connectors. Each function reads the settings of one.
 var types = map[string]func(*settings) Connector{
-	"flagd": readFlagd,
+	"flagd":     readFlagd,
+	"ratelimit": readRateLimit,
+	"toxiproxy": readToxiproxy,
 }
 
 // Types returns the names of the types, sorted.

@@ -6,16 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
-	"sync"
 
 	"github.com/go-json-experiment/json/jsontext"
 
 	"muniment.dev/muniment/conductor/triage/action"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/safetext"
-	"muniment.dev/muniment/internal/wholefile"
 )
 
 // Flagd changes the default variants of feature flags in a JSON file that flagd
@@ -26,21 +22,15 @@ import (
 // A file has no compare-and-set. Set reads the file directly before it replaces
 // it, so a change by another program in these microseconds is lost. Calls of
 // one Flagd exclude each other.
-type Flagd struct {
-	path string
-	mu   sync.Mutex // held while the file is changed
-}
-
-// maxFlags is the size limit of a file of flags.
-const maxFlags = 4 << 20
+type Flagd struct{ file }
 
 // NewFlagd returns the connector for a file.
-func NewFlagd(path string) *Flagd { return &Flagd{path: path} }
+func NewFlagd(path string) *Flagd { return &Flagd{file{path: path}} }
 
 func readFlagd(s *settings) Connector {
-	file := s.text("file", path)
+	name := s.text("file", path)
 	s.read()
-	return NewFlagd(*file)
+	return NewFlagd(*name)
 }
 
 // CheckAction implements Checker.
@@ -54,19 +44,16 @@ func (f *Flagd) Undo() string { return action.Restore }
 // Read implements Connector. The image is the JSON string with the name of the
 // default variant.
 func (f *Flagd) Read(ctx context.Context, target string) (Image, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	_, flag, err := f.find(target)
+	flag, err := f.flag(ctx, target)
 	if err != nil {
 		return nil, err
 	}
-	return Image(flag.variant), nil
+	return flag.image, nil
 }
 
 // Plan implements Connector.
-func (f *Flagd) Plan(_ context.Context, target string, parameters map[string]string, _ Image) (Image, error) {
-	_, flag, err := f.find(target)
+func (f *Flagd) Plan(ctx context.Context, target string, parameters map[string]string, _ Image) (Image, error) {
+	flag, err := f.flag(ctx, target)
 	if err != nil {
 		return nil, err
 	}
@@ -79,49 +66,39 @@ func (f *Flagd) Plan(_ context.Context, target string, parameters map[string]str
 
 // Set implements Connector.
 func (f *Flagd) Set(ctx context.Context, target string, before, after Image) error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	text, flag, err := f.find(target)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(flag.variant, before) {
-		return fmt.Errorf("%s: %w", f.path, ErrChanged)
-	}
-	edited := append(append(append([]byte{}, text[:flag.offset]...), after...), text[flag.offset+len(flag.variant):]...)
-	info, err := os.Stat(f.path)
-	if err == nil {
-		err = wholefile.ReplacePath(f.path, edited, info.Mode().Perm())
-	}
-	if err != nil {
-		return fmt.Errorf("write the flags: %w", err)
-	}
-	return nil
+	return f.set(ctx, before, after, func(text []byte) (place, error) {
+		flag, err := f.find(text, target)
+		if err != nil {
+			return place{}, err
+		}
+		return flag.place, nil
+	})
 }
 
-// A flag is what a file contains about one flag.
+// A flag is what a file contains about one flag. Its image is the JSON string
+// with its default variant.
 type flag struct {
-	variant  []byte // the JSON string with its default variant
-	offset   int    // of variant in the file
+	place
 	variants map[string]bool
 }
 
-// find reads the file, and finds the flag of a target in it.
-func (f *Flagd) find(target string) ([]byte, *flag, error) {
+func (f *Flagd) flag(ctx context.Context, target string) (*flag, error) {
+	text, err := f.read(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return f.find(text, target)
+}
+
+// find finds the flag of a target in the text of the file.
+func (f *Flagd) find(text []byte, target string) (*flag, error) {
 	key, ok := strings.CutPrefix(target, "flag/")
 	if !ok || key == "" {
-		return nil, nil, fmt.Errorf("target %s is not a flag: it must begin with flag/", safetext.Quoted(target))
-	}
-	text, err := bounded.ReadFile(f.path, maxFlags)
-	if err != nil {
-		return nil, nil, fmt.Errorf("read the flags: %w", err)
+		return nil, fmt.Errorf("target %s is not a flag: it must begin with flag/", safetext.Quoted(target))
 	}
 	var found *flag
 	dec := jsontext.NewDecoder(bytes.NewReader(text))
-	err = object(dec, func(name string) error {
+	err := object(dec, func(name string) error {
 		if name != "flags" {
 			return dec.SkipValue()
 		}
@@ -135,13 +112,13 @@ func (f *Flagd) find(target string) ([]byte, *flag, error) {
 	})
 	switch {
 	case err != nil:
-		return nil, nil, fmt.Errorf("%s: not a file of flags: %w", f.path, err)
+		return nil, fmt.Errorf("%s: not a file of flags: %w", f.path, err)
 	case found == nil:
-		return nil, nil, fmt.Errorf("%s: no flag %s", f.path, safetext.Quoted(key))
-	case found.variant == nil:
-		return nil, nil, fmt.Errorf("%s: flag %s has no default variant", f.path, safetext.Quoted(key))
+		return nil, fmt.Errorf("%s: no flag %s", f.path, safetext.Quoted(key))
+	case found.image == nil:
+		return nil, fmt.Errorf("%s: flag %s has no default variant", f.path, safetext.Quoted(key))
 	}
-	return text, found, nil
+	return found, nil
 }
 
 func readFlag(dec *jsontext.Decoder) (*flag, error) {
@@ -161,8 +138,7 @@ func readFlag(dec *jsontext.Decoder) (*flag, error) {
 			if raw.Kind() != '"' {
 				return errors.New("defaultVariant is not a string")
 			}
-			f.variant = bytes.Clone(raw)
-			f.offset = int(dec.InputOffset()) - len(raw)
+			f.place = place{Image(bytes.Clone(raw)), int(dec.InputOffset()) - len(raw)}
 			return nil
 		}
 		return dec.SkipValue()

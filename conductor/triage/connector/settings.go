@@ -88,3 +88,14 @@ func checkAction(a *action.Action, prefix string, required map[string]string, op
 	}
 	return nil
 }
+
+// typesOf returns the types of an action's parameters.
+func typesOf(a *action.Action) map[string]string {
+	all := map[string]string{}
+	for name, p := range a.Parameters {
+		if !strings.Contains(a.Target, "{"+name+"}") {
+			all[name] = p.Type
+		}
+	}
+	return all
+}

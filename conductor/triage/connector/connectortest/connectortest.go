@@ -6,6 +6,7 @@ import (
 	"errors"
 	"testing"
 
+	"muniment.dev/muniment/conductor/triage/action"
 	"muniment.dev/muniment/conductor/triage/connector"
 )
 
@@ -18,9 +19,13 @@ type Subject struct {
 	Wrong map[string]string
 	// State returns the whole state of the system, as its own reader sees it.
 	State func(t *testing.T) string
+	// Change changes the target as a person would, to a state that the action
+	// does not produce. Nil: this part of the contract is not checked.
+	Change func(t *testing.T)
 }
 
-// Run checks the contract of a connector.
+// Run checks the contract of a connector. It leaves the target as it was,
+// except for the change of a person and for an effect that lapses.
 func Run(t *testing.T, s Subject) {
 	ctx := t.Context()
 	c := s.Connector
@@ -68,8 +73,24 @@ func Run(t *testing.T, s Subject) {
 		t.Errorf("set again: %v, want ErrChanged", err)
 	}
 	unchanged("set again", changed)
+	if c.Undo() == action.Lapse {
+		return
+	}
 	set(t, s, after, before)
 	unchanged("undo", initial)
+	if s.Change == nil {
+		return
+	}
+	set(t, s, before, after)
+	s.Change(t)
+	theirs := s.State(t)
+	if theirs == changed || theirs == initial {
+		t.Fatal("the change of a person changes nothing")
+	}
+	if err := c.Set(ctx, s.Target, after, before); !errors.Is(err, connector.ErrChanged) {
+		t.Errorf("undo after the change of a person: %v, want ErrChanged", err)
+	}
+	unchanged("undo after the change of a person", theirs)
 }
 
 func read(t *testing.T, s Subject) connector.Image {
