@@ -49,7 +49,7 @@ func invented(random *rand.Rand, n int) []Run {
 // independently of it, by integration instead of closed forms.
 func TestAgainstScipy(t *testing.T) {
 	soak.WithoutRace(t)
-	runs := invented(rand.New(rand.NewPCG(18, 1)), 5)
+	runs := invented(rand.New(rand.NewPCG(18, 1)), 2)
 	o := Grid(1)
 	o.Resamples = 50
 	got := Compute(runs, o)

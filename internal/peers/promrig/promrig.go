@@ -72,15 +72,18 @@ func Start(ctx context.Context, c Config) (_ *Rig, err error) {
 		}},
 	} {
 		p.Dir = c.Dir
-		process, err := p.Start(ctx)
-		if err != nil {
+		if err := r.start(ctx, p); err != nil {
 			return nil, err
 		}
-		r.processes = append(r.processes, process)
 	}
-	return r, r.await(ctx, "/api/v1/alertmanagers", func(data json.RawMessage) bool {
+	return r, r.awaitManagers(ctx, 1)
+}
+
+// awaitManagers waits until Prometheus knows n Alertmanagers.
+func (r *Rig) awaitManagers(ctx context.Context, n int) error {
+	return r.await(ctx, "/api/v1/alertmanagers", func(data json.RawMessage) bool {
 		var known struct{ ActiveAlertmanagers []any }
-		return json.Unmarshal(data, &known) == nil && len(known.ActiveAlertmanagers) > 0
+		return json.Unmarshal(data, &known) == nil && len(known.ActiveAlertmanagers) >= n
 	})
 }
 
