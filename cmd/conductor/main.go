@@ -28,7 +28,7 @@ var version = "development"
 
 type cli struct {
 	Backfill   backfillCmd   `cmd:"" help:"Change a column of a PostgreSQL table online, with evidence of each step."`
-	Triage     triageCmd     `cmd:"" help:"Explain which incidents alerts are evidence of."`
+	Triage     triageCmd     `cmd:"" help:"Receive alerts, classify incidents and take the first steps against them."`
 	Completion completionCmd `cmd:"" help:"Print the completion script for a shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
@@ -36,13 +36,13 @@ type cli struct {
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // the second signal ends the process at once
-	code := execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	code := runLine(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
 }
 
-// execute runs a command line and returns the exit code.
-func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+// runLine runs a command line and returns the exit code.
+func runLine(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	out, messages := term.NewOutput(stdout, stop), term.NewEscaper(stderr)
@@ -120,7 +120,7 @@ func fail(a *term.App, err error) int {
 	if a.Ctx.Err() != nil && code <= term.ExitFailed {
 		code, msg = term.ExitInterrupted, "interrupted"
 	}
-	if strings.TrimSpace(msg) != "" && a.Stdout.Err() == nil { // execute reports that
+	if strings.TrimSpace(msg) != "" && a.Stdout.Err() == nil { // runLine reports that
 		a.Complain(msg)
 	}
 	return code

@@ -17,7 +17,7 @@ import (
 func conductor(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, messages bytes.Buffer
-	code = execute(t.Context(), args, strings.NewReader(""), &out, &messages)
+	code = runLine(t.Context(), args, strings.NewReader(""), &out, &messages)
 	return code, out.String(), messages.String()
 }
 

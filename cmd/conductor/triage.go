@@ -12,15 +12,21 @@ import (
 )
 
 type triageCmd struct {
+	Serve   serveCmd   `cmd:"" help:"Receive alerts, classify incidents and take the steps against them."`
 	Explain explainCmd `cmd:"" help:"Print why recorded alerts are or are not an incident, and the steps against it."`
 }
 
+// configFlags are the files that configure triage.
+type configFlags struct {
+	Catalogue string `help:"Catalogue of incident types." default:"catalogue.yaml" type:"path" predictor:"file" placeholder:"FILE"`
+	Playbooks string `help:"Playbooks." default:"playbooks.yaml" type:"path" predictor:"file" placeholder:"FILE"`
+	Actions   string `help:"Actions." default:"actions.yaml" type:"path" predictor:"file" placeholder:"FILE"`
+}
+
 type explainCmd struct {
-	Alerts    string        `arg:"" help:"File of recorded messages of Alertmanager's webhook, one JSON object after another." type:"path" predictor:"file"`
-	Catalogue string        `help:"Catalogue of incident types." default:"catalogue.yaml" type:"path" predictor:"file" placeholder:"FILE"`
-	Playbooks string        `help:"Playbooks." default:"playbooks.yaml" type:"path" predictor:"file" placeholder:"FILE"`
-	Actions   string        `help:"Actions." default:"actions.yaml" type:"path" predictor:"file" placeholder:"FILE"`
-	After     time.Duration `help:"Time that has passed since the last message, such as 30s."`
+	Alerts string `arg:"" help:"File of recorded messages of Alertmanager's webhook, one JSON object after another." type:"path" predictor:"file"`
+	configFlags
+	After time.Duration `help:"Time that has passed since the last message, such as 30s."`
 	term.ResultFlags
 }
 
@@ -60,7 +66,7 @@ func (c *explainCmd) Run(a *term.App) error {
 	return nil
 }
 
-func (c *explainCmd) load() (*triage.Config, error) {
+func (c *configFlags) load() (*triage.Config, error) {
 	files := [3]triage.File{{Name: c.Catalogue}, {Name: c.Playbooks}, {Name: c.Actions}}
 	for i := range files {
 		var err error

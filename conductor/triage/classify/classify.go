@@ -173,6 +173,8 @@ func notCounted(m *correlate.Member, of *catalogue.Type) string {
 		return "it is resolved"
 	case correlate.Flapping:
 		return "it is flapping"
+	case correlate.Claimed:
+		return "its episode belongs to incident " + m.Claims()[0]
 	default:
 		return fmt.Sprintf("it fires for longer than the window of %s", of.Window)
 	}
@@ -232,6 +234,23 @@ func rivals(all []*Result) {
 		r.Verdict = Abstained
 		r.Reasons = []string{"the same alerts match " + strings.Join(slices.Sorted(maps.Keys(types)), ", ")}
 	}
+}
+
+// Candidate returns the candidate, or nil if there is none.
+func (r *Result) Candidate() *correlate.Candidate { return r.candidate }
+
+// Satisfied returns the alerts that satisfy the requirements, in the order of
+// the candidate.
+func (r *Result) Satisfied() (all []correlate.Member) {
+	if r.candidate == nil {
+		return nil
+	}
+	for _, m := range r.candidate.Members {
+		if r.satisfied[m.Alert] {
+			all = append(all, m)
+		}
+	}
+	return all
 }
 
 func shortened(err error) string { return safetext.Escape(condition.Shorten(err.Error())) }

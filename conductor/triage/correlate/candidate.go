@@ -77,7 +77,11 @@ func (t *Table) members(of *catalogue.Type, now time.Time) (members []Member) {
 	for _, a := range t.alerts {
 		for i := range a.matches {
 			if a.matches[i].Type == of {
-				members = append(members, Member{a, &a.matches[i], t.Standing(a, of, now)})
+				m := Member{a, &a.matches[i], t.Standing(a, of, now)}
+				if m.Standing == Counts && m.claimed() {
+					m.Standing = Claimed
+				}
+				members = append(members, m)
 			}
 		}
 	}

@@ -241,7 +241,7 @@ func TestFull(t *testing.T) {
 		}
 	}
 	for i := range 4 {
-		if err := observe(100+i, firing(0, 1)); err != nil {
+		if err := observe(100+i, firing(5, 6)); err != nil {
 			t.Errorf("alert %d, for which one that ended can be dropped: %v", i, err)
 		}
 	}

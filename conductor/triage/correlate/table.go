@@ -47,6 +47,8 @@ const (
 	Resolved Standing = "resolved"
 	Flapping Standing = "flapping"
 	Chronic  Standing = "chronic"
+	// Claimed means that the episode belongs to an incident.
+	Claimed Standing = "claimed"
 )
 
 // A Table has the alerts that signals have reported. It is not safe for
@@ -55,6 +57,10 @@ type Table struct {
 	catalogue *catalogue.Catalogue
 	alerts    map[string]*Alert // by identity
 	max       int
+	horizon   time.Time // the latest end of an alert that was dropped
+
+	changed []*Alert // since the latest call of Changes, each once
+	dropped []string // their identities
 }
 
 // New returns an empty table for the incident types of a catalogue.
@@ -72,6 +78,9 @@ type Alert struct {
 	starts  []start     // later than end, sorted. Empty: the alert does not fire
 	changes []time.Time // when episodes opened and ended, the latest last
 	traces  []string    // of the episode, sorted
+	claims  []string    // the incidents to which the episode belongs
+
+	unsaved bool // it is in Table.changed
 }
 
 // A start is that of an episode, as a signal reports it.
@@ -103,10 +112,27 @@ func (t *Table) Observe(s *signal.Signal) (*Alert, Effect, error) {
 			return nil, "", ErrFull
 		}
 		a = &Alert{Alert: catalogue.Alert{Source: s.Source, Name: s.Name, Labels: labels}, identity: id}
+		// The end of an episode that was dropped is not known any more.
+		if !s.Starts.After(t.horizon) {
+			a.end = t.horizon
+		}
 		a.matches = match(t.catalogue, &a.Alert)
 		t.alerts[id] = a
+		t.touch(a)
 	}
-	return a, a.apply(s), nil
+	effect, changed := a.apply(s)
+	if changed {
+		t.touch(a)
+	}
+	return a, effect, nil
+}
+
+// touch notes that an alert has changed.
+func (t *Table) touch(a *Alert) {
+	if !a.unsaved {
+		a.unsaved = true
+		t.changed = append(t.changed, a)
+	}
 }
 
 // identity returns a text that is the same for equal arguments only.
@@ -137,6 +163,10 @@ func (t *Table) forget() bool {
 	ended = ended[:min(len(ended), t.max/16+1)]
 	for _, a := range ended {
 		delete(t.alerts, a.identity)
+		t.dropped = append(t.dropped, a.identity)
+		if a.end.After(t.horizon) {
+			t.horizon = a.end
+		}
 	}
 	return len(ended) > 0
 }
@@ -167,61 +197,71 @@ func match(c *catalogue.Catalogue, a *catalogue.Alert) (all []Match) {
 	return all
 }
 
-func (a *Alert) apply(s *signal.Signal) Effect {
+// apply applies a signal, and reports whether it has changed the alert.
+func (a *Alert) apply(s *signal.Signal) (Effect, bool) {
 	if s.State == signal.Resolved {
 		return a.resolve(s)
 	}
 	if !a.end.IsZero() && !s.Starts.After(a.end) {
-		return Stale
+		return Stale, false
 	}
 	opens := len(a.starts) == 0
 	if opens {
-		a.traces = nil
+		a.traces, a.claims = nil, nil
 	}
-	a.addStart(start{s.Starts, s.Received})
-	a.addTraces(s.Traces)
+	changed := a.addStart(start{s.Starts, s.Received})
+	if a.addTraces(s.Traces) {
+		changed = true
+	}
 	if !opens {
-		return Continued
+		return Continued, changed
 	}
-	a.changed(s.Received)
-	return Opened
+	a.note(s.Received)
+	return Opened, true
 }
 
-func (a *Alert) resolve(s *signal.Signal) Effect {
-	if s.Ends.After(a.end) {
+func (a *Alert) resolve(s *signal.Signal) (Effect, bool) {
+	changed := s.Ends.After(a.end)
+	if changed {
 		a.end = s.Ends
 	}
 	fired := len(a.starts) > 0
 	a.starts = slices.DeleteFunc(a.starts, func(b start) bool { return !b.at.After(a.end) })
 	if !fired || len(a.starts) > 0 {
-		return Recorded
+		return Recorded, changed
 	}
-	a.changed(s.Received)
-	return Ended
+	a.note(s.Received)
+	return Ended, true
 }
 
-func (a *Alert) addStart(s start) {
+func (a *Alert) addStart(s start) (changed bool) {
 	i, found := slices.BinarySearchFunc(a.starts, s, func(x, y start) int { return x.at.Compare(y.at) })
 	switch {
 	case !found:
 		a.starts = slices.Insert(a.starts, i, s)
 	case s.received.Before(a.starts[i].received):
 		a.starts[i].received = s.received
+	default:
+		return false
 	}
 	if len(a.starts) > maxStarts {
 		a.starts = slices.Delete(a.starts, 1, 2)
 	}
+	return true
 }
 
-func (a *Alert) addTraces(traces []string) {
+func (a *Alert) addTraces(traces []string) (changed bool) {
 	for _, id := range traces {
 		if i, found := slices.BinarySearch(a.traces, id); !found && len(a.traces) < signal.MaxTraces {
 			a.traces = slices.Insert(a.traces, i, id)
+			changed = true
 		}
 	}
+	return changed
 }
 
-func (a *Alert) changed(at time.Time) {
+// note keeps the time when an episode opened or ended.
+func (a *Alert) note(at time.Time) {
 	a.changes = append(a.changes, at)
 	if n := len(a.changes) - catalogue.MaxChanges; n > 0 {
 		a.changes = slices.Delete(a.changes, 0, n)

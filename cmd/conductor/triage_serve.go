@@ -1,0 +1,358 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"connectrpc.com/connect"
+	"connectrpc.com/otelconnect"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.opentelemetry.io/otel/trace"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/conductor/triage"
+	"muniment.dev/muniment/conductor/triage/execute"
+	"muniment.dev/muniment/conductor/triage/intake"
+	"muniment.dev/muniment/conductor/triage/route"
+	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/edge"
+	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/pemfile"
+	"muniment.dev/muniment/internal/telemetry"
+	"muniment.dev/muniment/internal/term"
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+type serveCmd struct {
+	configFlags
+	Connectors string `help:"Connectors, which reach the targets." default:"connectors.yaml" type:"path" predictor:"file" placeholder:"FILE"`
+	Senders    string `help:"Names of the senders of alerts with their tokens, as YAML. Other users must not be able to read it." default:"senders.yaml" type:"path" predictor:"file" placeholder:"FILE"`
+	State      string `help:"Folder of the state. One process has it open at a time." default:"state" type:"path" placeholder:"DIR"`
+
+	Listen  string `help:"Address that receives alerts. Port 0 takes a free one. Other addresses than those of this machine require TLS." default:"127.0.0.1:9482" placeholder:"HOST:PORT"`
+	TLSCert string `name:"tls-cert" help:"Certificate of the listener, in PEM." placeholder:"FILE" predictor:"file" type:"path"`
+	TLSKey  string `name:"tls-key" help:"Key of the certificate, in PEM." placeholder:"FILE" predictor:"file" type:"path"`
+
+	Server    string `help:"URL of the ledger." required:"" placeholder:"URL" env:"MUNIMENT_SERVER"`
+	Tenant    string `help:"Tenant of the ledger. Default: that of the token." env:"MUNIMENT_TENANT"`
+	TokenFile string `help:"File with the token for the ledger. The token itself can be given in MUNIMENT_TOKEN." placeholder:"FILE" env:"MUNIMENT_TOKEN_FILE" predictor:"file" type:"path"`
+	Policy    string `help:"Trust policy that receipts of the ledger are verified against." required:"" placeholder:"FILE" env:"MUNIMENT_POLICY" predictor:"file" type:"path"`
+	CA        string `name:"ca" help:"Certificates of the authorities to verify the ledger's certificate with, in PEM. Default: the system's." placeholder:"FILE" env:"MUNIMENT_CA" predictor:"file" type:"path"`
+	Name      string `help:"Name of this executor in entries, before @ and the name of the host." default:"conductor"`
+
+	Traces       string  `help:"Send traces of each decision to this OpenTelemetry collector, by OTLP over HTTP. Its headers are those in OTEL_EXPORTER_OTLP_HEADERS." placeholder:"URL"`
+	TracesSample float64 `help:"Share of the decisions to trace, from 0 to 1." default:"1" placeholder:"SHARE"`
+	LogFormat    string  `help:"text or json." enum:"text,json" default:"text"`
+}
+
+func (serveCmd) Help() string {
+	return `Receives alerts over HTTP, correlates and classifies them by the catalogue, and takes the steps of the playbooks. Each step is recorded in the ledger before it
+is taken, and undone when the alerts have been resolved for a minute. An alert is acknowledged once it is stored, so none is lost when the process ends.
+
+  POST /alertmanager              webhook of Alertmanager, version 4
+  GET /healthz, /readyz           the process runs; it accepts alerts
+  GET /metrics                    for callers on this machine, and for senders
+
+SIGHUP loads the files again, all or none of them. --state, --listen and the flags of the ledger need a restart.
+
+Exit code: 0 stopped by a signal; 2 could not start, or the state cannot be written.
+
+Examples:
+  conductor triage serve --server https://ledger.example --token-file ledger.token --policy ledger.policy
+  conductor triage serve --server https://ledger.example --token-file ledger.token --policy ledger.policy \
+    --listen 0.0.0.0:9482 --tls-cert tls.crt --tls-key tls.key --state /var/lib/triage --log-format json`
+}
+
+// A triageServer is a running process.
+type triageServer struct {
+	*serveCmd
+	app     *term.App
+	log     *slog.Logger
+	metrics *route.Metrics
+	cert    atomic.Pointer[tls.Config]
+	router  *route.Router
+	intake  *intake.Intake
+	ready   atomic.Bool
+}
+
+// Limits of the listener.
+const (
+	triageConnections = 256
+	triageHeader      = 16 << 10
+	shutdownTime      = 10 * time.Second
+)
+
+func (c *serveCmd) Run(a *term.App) (err error) {
+	if err := c.check(); err != nil {
+		return err
+	}
+	s := &triageServer{serveCmd: c, app: a, log: a.ServiceLogger(c.LogFormat), metrics: route.NewMetrics(a.Version)}
+	files, err := s.load()
+	if err != nil {
+		return err
+	}
+	s.cert.Store(files.tls)
+	traces, stop, err := c.startTraces(a, s.log)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	store, err := c.open(files, traces, s)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.router.Close(), store.Close()) }()
+	return s.serve()
+}
+
+func (c *serveCmd) check() error {
+	host, port, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return errors.New("--listen: must be HOST:PORT, or :PORT for 127.0.0.1")
+	}
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	c.Listen = net.JoinHostPort(host, port)
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case (c.TLSCert == "") != (c.TLSKey == ""):
+		return errors.New("--tls-cert, --tls-key: must be given together")
+	case c.TLSCert == "" && host != "localhost" && (err != nil || !ip.Unmap().IsLoopback()):
+		return fmt.Errorf("--listen: %s is not an address of this machine only, and tokens would be sent in plain text: add --tls-cert and --tls-key", host)
+	case !(c.TracesSample >= 0 && c.TracesSample <= 1):
+		return errors.New("--traces-sample: must be from 0 to 1")
+	case c.Name == "" || len(c.Name) > 64:
+		return errors.New("--name: must have 1 to 64 bytes")
+	}
+	return nil
+}
+
+// triageFiles is what the files contain that are loaded again.
+type triageFiles struct {
+	config  *triage.Config
+	senders *intake.Senders
+	tls     *tls.Config // nil: plain HTTP
+}
+
+// load reads the files.
+func (s *triageServer) load() (*triageFiles, error) {
+	config, err := s.configFlags.load()
+	if err != nil {
+		return nil, err
+	}
+	text, err := bounded.ReadFile(s.Connectors, bounded.Config)
+	if err != nil {
+		return nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	if err := config.Connect(triage.File{Name: s.Connectors, Text: text}); err != nil {
+		return nil, err
+	}
+	files := &triageFiles{config: config}
+	if text, err = bounded.ReadSecret(s.Senders); err != nil {
+		return nil, fmt.Errorf("--senders: %w", err)
+	}
+	if files.senders, err = intake.ParseSenders(text); err != nil {
+		return nil, fmt.Errorf("%s:\n%w", s.Senders, err)
+	}
+	files.tls, err = s.certificate()
+	return files, err
+}
+
+// certificate returns the configuration of TLS, or nil without a certificate.
+func (c *serveCmd) certificate() (*tls.Config, error) {
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	cert, err := bounded.ReadFile(c.TLSCert, maxCertificates)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert: %w", err)
+	}
+	key, err := bounded.ReadSecret(c.TLSKey)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-key: %w", err)
+	}
+	pair, err := pemfile.KeyPair(cert, key)
+	if err != nil {
+		return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
+	}
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}, NextProtos: []string{"h2", "http/1.1"}}, nil
+}
+
+func (c *serveCmd) startTraces(a *term.App, log *slog.Logger) (trace.TracerProvider, func(), error) {
+	if c.Traces == "" {
+		return nil, func() {}, nil
+	}
+	if err := telemetry.CheckURL(c.Traces); err != nil {
+		return nil, nil, fmt.Errorf("--traces: %w", err)
+	}
+	return telemetry.Start(a.Ctx, telemetry.Traces{URL: c.Traces, Sample: c.TracesSample, Service: "muniment-triage", Version: a.Version, Log: log})
+}
+
+// open opens both parts of the state. The caller closes the store and the
+// router.
+func (c *serveCmd) open(files *triageFiles, traces trace.TracerProvider, s *triageServer) (*execute.Store, error) {
+	ledger, err := c.ledger(traces)
+	if err != nil {
+		return nil, err
+	}
+	if err := owner.MkdirAll(c.State, 0o700); err != nil {
+		return nil, fmt.Errorf("--state: %w", err)
+	}
+	store, err := execute.OpenStore(filepath.Join(c.State, "executor"), vfs.Default)
+	if err != nil {
+		return nil, fmt.Errorf("--state: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	executor := &execute.Executor{Store: store, Ledger: ledger, Connectors: files.config.Connectors, Actions: files.config.Actions, Actor: c.Name + "@" + host, Now: time.Now}
+	s.router, err = route.Open(route.Options{
+		Config: files.config, Dir: filepath.Join(c.State, "router"), Executor: executor, Metrics: s.metrics, Now: time.Now, Log: s.log, Traces: traces,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("--state: %w", err), store.Close())
+	}
+	s.intake = intake.New(intake.Options{Router: s.router, Senders: files.senders, Metrics: s.metrics, Now: time.Now, Log: s.log})
+	return store, nil
+}
+
+// ledger returns the recorder of entries.
+func (c *serveCmd) ledger(traces trace.TracerProvider) (*execute.Recorder, error) {
+	o := muniment.Options{Server: c.Server, Tenant: c.Tenant, UserAgent: "muniment-conductor"}
+	text, err := bounded.ReadFile(c.Policy, maxPolicy)
+	if err != nil {
+		return nil, fmt.Errorf("--policy: %w", err)
+	}
+	if o.Policy, err = receipt.ParseTrustPolicy(c.Policy, text); err != nil {
+		return nil, fmt.Errorf("--policy: %w", err)
+	}
+	if c.TokenFile != "" {
+		secret, err := bounded.ReadSecret(c.TokenFile)
+		if err != nil {
+			return nil, fmt.Errorf("--token-file: %w", err)
+		}
+		o.Token = strings.TrimSpace(string(secret))
+	} else {
+		o.Token = strings.TrimSpace(os.Getenv("MUNIMENT_TOKEN"))
+	}
+	if o.Token == "" {
+		return nil, errors.New("no credentials for the ledger: use --token-file or set MUNIMENT_TOKEN")
+	}
+	if c.CA != "" {
+		pem, err := bounded.ReadFile(c.CA, maxCertificates)
+		if err != nil {
+			return nil, fmt.Errorf("--ca: %w", err)
+		}
+		roots, err := pemfile.Pool(pem)
+		if err != nil {
+			return nil, fmt.Errorf("--ca: %s: %w", c.CA, err)
+		}
+		o.HTTPClient = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}}
+	}
+	if traces != nil {
+		traced, err := otelconnect.NewInterceptor(otelconnect.WithTracerProvider(traces), otelconnect.WithoutMetrics())
+		if err != nil {
+			return nil, err
+		}
+		o.Interceptors = []connect.Interceptor{traced}
+	}
+	return execute.NewRecorder(o)
+}
+
+// serve serves until a signal.
+func (s *triageServer) serve() error {
+	site := edge.Site{
+		Handler: s.handler(), Connections: triageConnections, Body: 10 * time.Second, Read: 20 * time.Second, Write: 45 * time.Second, Idle: 2 * time.Minute, HeaderBytes: triageHeader,
+		PlainHTTP2: true, Errors: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	if s.TLSCert != "" {
+		site.TLS = s.cert.Load
+	}
+	server, err := edge.Listen(s.Listen, site)
+	if err != nil {
+		return fmt.Errorf("--listen: %w", err)
+	}
+	defer server.Close()
+	reload := make(chan os.Signal, 1)
+	signal.Notify(reload, syscall.SIGHUP)
+	defer signal.Stop(reload)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- s.router.Run(ctx) }()
+	s.ready.Store(true)
+	s.app.Listening("triage", "triage receives alerts at", server.URL)
+	_ = s.app.Stdout.Flush() // runLine reports it
+	for {
+		select {
+		case <-reload:
+			s.reload(ctx)
+			continue
+		case err = <-ended:
+		case err = <-server.Failed:
+			cancel()
+			err = errors.Join(err, <-ended)
+		case <-s.app.Ctx.Done():
+			s.ready.Store(false)
+			s.log.Info("stopping")
+			_, err = server.Shutdown(shutdownTime)
+			cancel()
+			err = errors.Join(err, <-ended)
+		}
+		return err
+	}
+}
+
+// handler serves everything on the listener.
+func (s *triageServer) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("POST /", s.intake.Handler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !s.ready.Load() {
+			http.Error(w, "stopping", http.StatusServiceUnavailable)
+			return
+		}
+		fmt.Fprintln(w, "ready")
+	})
+	metrics := s.metrics.Handler()
+	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
+		if !s.intake.Allowed(r) {
+			http.Error(w, "only for callers on this machine, and for senders with their token", http.StatusForbidden)
+			return
+		}
+		metrics.ServeHTTP(w, r)
+	})
+	return mux
+}
+
+// reload applies the files, or keeps what is in force.
+func (s *triageServer) reload(ctx context.Context) {
+	files, err := s.load()
+	if err == nil {
+		err = s.router.Reload(ctx, files.config)
+	}
+	s.metrics.Reload(err == nil)
+	if err != nil {
+		s.log.Error("configuration not loaded; the previous one stays in force", "err", err)
+		return
+	}
+	s.intake.SetSenders(files.senders)
+	s.cert.Store(files.tls)
+	s.log.Info("configuration loaded")
+}

@@ -1,0 +1,99 @@
+package correlate
+
+import (
+	"time"
+
+	"muniment.dev/muniment/conductor/triage/catalogue"
+)
+
+// A Record is the lasting form of an alert. Times are nanoseconds since 1970,
+// and 0 if there is none.
+type Record struct {
+	Source  string            `json:"s"`
+	Name    string            `json:"n"`
+	Labels  map[string]string `json:"l,omitempty"`
+	End     int64             `json:"e,omitempty"`
+	Starts  [][2]int64        `json:"b,omitempty"` // at, received
+	Changes []int64           `json:"c,omitempty"`
+	Traces  []string          `json:"t,omitempty"`
+	Claims  []string          `json:"i,omitempty"`
+}
+
+// Identity returns what alerts have in common that are the same.
+func (a *Alert) Identity() string { return a.identity }
+
+// Record returns the lasting form of an alert.
+func (a *Alert) Record() *Record {
+	r := &Record{Source: a.Source, Name: a.Name, Labels: a.Labels, End: nanos(a.end), Traces: a.traces, Claims: a.claims}
+	for _, s := range a.starts {
+		r.Starts = append(r.Starts, [2]int64{nanos(s.at), nanos(s.received)})
+	}
+	for _, at := range a.changes {
+		r.Changes = append(r.Changes, nanos(at))
+	}
+	return r
+}
+
+// Restore adds an alert to a table that does not have it.
+func (t *Table) Restore(r *Record) {
+	a := &Alert{Alert: catalogue.Alert{Source: r.Source, Name: r.Name, Labels: r.Labels}, end: moment(r.End), traces: r.Traces, claims: r.Claims}
+	for _, s := range r.Starts {
+		a.starts = append(a.starts, start{moment(s[0]), moment(s[1])})
+	}
+	for _, at := range r.Changes {
+		a.changes = append(a.changes, moment(at))
+	}
+	a.identity = identity(a.Source, a.Name, a.Labels)
+	a.matches = match(t.catalogue, &a.Alert)
+	t.alerts[a.identity] = a
+}
+
+// Changes returns the alerts that were added or changed since the latest call,
+// and the identities of those that were dropped. An alert can be both.
+func (t *Table) Changes() (changed []*Alert, dropped []string) {
+	changed, dropped = t.changed, t.dropped
+	t.changed, t.dropped = nil, nil
+	for _, a := range changed {
+		a.unsaved = false
+	}
+	return changed, dropped
+}
+
+// Horizon returns the latest end of the alerts that were dropped. A signal
+// about an alert that the table does not have is stale if it started before.
+func (t *Table) Horizon() time.Time { return t.horizon }
+
+// SetHorizon restores the horizon.
+func (t *Table) SetHorizon(at time.Time) { t.horizon = at }
+
+// Use replaces the catalogue.
+func (t *Table) Use(c *catalogue.Catalogue) {
+	t.catalogue = c
+	for _, a := range t.alerts {
+		a.matches = match(c, &a.Alert)
+	}
+}
+
+// Count returns the number of alerts that fire, and that of all.
+func (t *Table) Count() (firing, all int) {
+	for _, a := range t.alerts {
+		if a.Fires() {
+			firing++
+		}
+	}
+	return firing, len(t.alerts)
+}
+
+func nanos(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+func moment(nanos int64) time.Time {
+	if nanos == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, nanos).UTC()
+}

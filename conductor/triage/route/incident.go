@@ -1,0 +1,269 @@
+package route
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+
+	"muniment.dev/muniment/conductor/triage/catalogue"
+	"muniment.dev/muniment/conductor/triage/classify"
+	"muniment.dev/muniment/conductor/triage/correlate"
+	"muniment.dev/muniment/conductor/triage/execute"
+	"muniment.dev/muniment/conductor/triage/signal"
+)
+
+const (
+	maxAnchors = 1000 // of an incident
+	maxNames   = 64   // of the alerts of an incident
+)
+
+// An incident is what the router keeps about one. It is written in the batch
+// that claims its episodes, before the executor opens it.
+type incident struct {
+	ID     string        `json:"id"`
+	Type   string        `json:"type"`
+	Key    catalogue.Key `json:"key"`
+	Number uint64        `json:"number"`
+
+	First   time.Time `json:"first"` // reception of the first signal
+	Opened  time.Time `json:"opened"`
+	Anchors []string  `json:"anchors"` // identities
+	Alerts  []string  `json:"alerts"`
+	Traces  []string  `json:"traces,omitempty"`
+
+	// State is that of the executor. Empty: it has not opened it yet.
+	State   execute.State `json:"state,omitempty"`
+	Refused string        `json:"refused,omitempty"` // the executor's reason not to open it
+	Cleared bool          `json:"cleared,omitempty"`
+	Closed  time.Time     `json:"closed,omitzero"`
+}
+
+func (i *incident) place() place { return place{i.Type, i.Key} }
+
+func (i *incident) row() row { return row{rowIncident + i.ID, i} }
+
+// restore reads the alerts and the incidents.
+func (r *Router) restore() error {
+	var horizon time.Time
+	if _, err := r.store.get(rowHorizon, &horizon); err != nil {
+		return err
+	}
+	r.table.SetHorizon(horizon)
+	if err := r.store.each(rowAlert, func(_ string, value []byte) error {
+		var record correlate.Record
+		if err := json.Unmarshal(value, &record); err != nil {
+			return err
+		}
+		r.table.Restore(&record)
+		return nil
+	}); err != nil {
+		return err
+	}
+	return r.store.each(rowIncident, func(_ string, value []byte) error {
+		var i incident
+		if err := json.Unmarshal(value, &i); err != nil {
+			return err
+		}
+		r.incidents[i.ID] = &i
+		if o := r.latest[i.place()]; o == nil || o.Number < i.Number {
+			r.latest[i.place()] = &i
+		}
+		return nil
+	})
+}
+
+// resume repeats what the executor has perhaps not done. Both are idempotent.
+func (r *Router) resume(i *incident) {
+	if i.State == "" {
+		r.actor.send(command{open: r.opening(i)})
+	}
+	if i.Cleared && i.State != execute.Closed && i.Refused == "" {
+		r.actor.send(command{clear: i.ID})
+	}
+	if i.State != execute.Closed && i.Refused == "" {
+		r.actor.send(command{check: i.ID})
+	}
+	r.actor.follow(i)
+}
+
+// opening returns an incident for the executor. Without a playbook it has no
+// steps.
+func (r *Router) opening(i *incident) *execute.Opening {
+	return &execute.Opening{ID: i.ID, Type: i.Type, Steps: r.Config.Playbooks[i.Type], Alerts: i.Alerts, Traces: i.Traces}
+}
+
+// evaluate attaches alerts to open incidents, opens and clears incidents, and
+// returns the time until the next evaluation.
+func (r *Router) evaluate(ctx context.Context) (time.Duration, error) {
+	began := time.Now()
+	if !r.dirty && began.Sub(r.evaluated) < idle {
+		return pause, nil
+	}
+	now := r.Now()
+	rows := r.attach(now)
+	opened, more, err := r.classify(ctx, now)
+	if err != nil {
+		return 0, err
+	}
+	cleared, cleaned := r.clear(now)
+	rows = slices.Concat(rows, more, cleared, cleaned)
+	if err := r.commit(rows...); err != nil {
+		return 0, err
+	}
+	// Only what is durable reaches the executor.
+	for _, i := range opened {
+		r.actor.send(command{open: r.opening(i)})
+		r.actor.follow(i)
+	}
+	for _, c := range cleared {
+		if i := c.value.(*incident); i.Refused == "" {
+			r.actor.send(command{clear: i.ID})
+		}
+	}
+	r.count()
+	r.dirty, r.evaluated = false, time.Now()
+	took := r.evaluated.Sub(began)
+	r.Metrics.evaluation.Observe(took.Seconds())
+	return max(pause, 4*took), nil // a fifth of a core at most
+}
+
+// attach claims the episodes that belong to open incidents.
+func (r *Router) attach(now time.Time) (rows []row) {
+	for _, i := range r.incidents {
+		of := r.Config.Catalogue.Type(i.Type)
+		if of == nil || i.State == execute.Closed {
+			continue
+		}
+		changed := false
+		for _, m := range r.table.Belonging(of, i.Key, i.Anchors, now) {
+			r.table.Claim(m.Alert, i.ID)
+			changed = i.add(m) || changed
+		}
+		if changed {
+			rows = append(rows, i.row())
+		}
+	}
+	return rows
+}
+
+// add adds an alert to an incident, and reports whether it was new.
+func (i *incident) add(m correlate.Member) bool {
+	changed := false
+	if m.Anchors() && m.Match.Keyed && m.Match.Key == i.Key && !slices.Contains(i.Anchors, m.Identity()) && len(i.Anchors) < maxAnchors {
+		i.Anchors, changed = append(i.Anchors, m.Identity()), true
+	}
+	return changed
+}
+
+// classify opens an incident for each candidate that is one.
+func (r *Router) classify(ctx context.Context, now time.Time) (opened []*incident, rows []row, err error) {
+	results := classify.All(r.Config.Catalogue, r.table, now)
+	r.Metrics.results(results)
+	for _, res := range results {
+		if res.Verdict != classify.Classified {
+			continue
+		}
+		c := res.Candidate()
+		at := place{res.Type, c.Key}
+		if o := r.latest[at]; o != nil && (o.State != execute.Closed || now.Before(o.Closed.Add(c.Type.Decay))) {
+			continue
+		}
+		i := &incident{Type: res.Type, Key: c.Key, Opened: now}
+		number := rowNumber + strings.TrimSuffix(execute.ID(c.Type, c.Key, 0), "-0")
+		if _, err := r.store.get(number, &i.Number); err != nil {
+			return nil, nil, err
+		}
+		i.Number++
+		i.ID = execute.ID(c.Type, c.Key, i.Number)
+		r.fill(i, res)
+		r.incidents[i.ID], r.latest[at] = i, i
+		opened = append(opened, i)
+		rows = append(rows, i.row(), row{number, i.Number})
+		r.decided(ctx, i, res)
+	}
+	return opened, rows, nil
+}
+
+// fill claims the episodes of an incident.
+func (r *Router) fill(i *incident, res *classify.Result) {
+	names, traces := map[string]bool{}, map[string]bool{}
+	for _, m := range res.Satisfied() {
+		r.table.Claim(m.Alert, i.ID)
+		i.add(m)
+		names[m.Name] = true
+		for _, id := range m.Alert.Traces() {
+			traces[id] = true
+		}
+		if at := m.Opened(); i.First.IsZero() || at.Before(i.First) {
+			i.First = at
+		}
+	}
+	i.Alerts, i.Traces = first(names, maxNames), first(traces, signal.MaxTraces)
+}
+
+func first(of map[string]bool, n int) []string {
+	all := slices.Sorted(maps.Keys(of))
+	return all[:min(n, len(all))]
+}
+
+// decided reports the decision to open an incident. It contains no labels,
+// because these can contain secrets.
+func (r *Router) decided(ctx context.Context, i *incident, res *classify.Result) {
+	counted := 0
+	for _, s := range res.Signals {
+		counted += s.Counted
+	}
+	_, span := r.tracer.Start(ctx, "triage decision", trace.WithNewRoot(), trace.WithTimestamp(i.First), trace.WithAttributes(
+		attribute.String("triage.incident", i.ID), attribute.String("triage.type", i.Type), attribute.String("triage.verdict", string(res.Verdict)), attribute.Int("triage.alerts", counted)))
+	span.End(trace.WithTimestamp(i.Opened))
+	r.actor.trace(i.ID, span.SpanContext())
+	r.Metrics.opened.WithLabelValues(i.Type).Inc()
+	r.Log.Info("incident classified", "incident", i.ID, "alerts", counted, "after", i.Opened.Sub(i.First))
+}
+
+// clear finds the incidents whose condition has cleared, and drops old ones.
+func (r *Router) clear(now time.Time) (cleared, dropped []row) {
+	for id, i := range r.incidents {
+		if i.State == execute.Closed {
+			if now.Sub(i.Closed) > keep && r.latest[i.place()] != i {
+				delete(r.incidents, id)
+				dropped = append(dropped, row{rowIncident + id, nil})
+			}
+			continue
+		}
+		if i.Cleared || slices.ContainsFunc(i.Anchors, func(identity string) bool { return !r.table.Settled(identity, now.Add(-calm)) }) {
+			continue
+		}
+		i.Cleared = true
+		if i.Refused != "" {
+			i.State, i.Closed = execute.Closed, now
+		}
+		cleared = append(cleared, i.row())
+		r.Log.Info("condition cleared", "incident", id)
+	}
+	return cleared, dropped
+}
+
+// follow stores what the executor has reported.
+func (r *Router) follow(reports []report) error {
+	var rows []row
+	for _, p := range reports {
+		i := r.incidents[p.id]
+		if i == nil || i.State == p.state && cmp.Or(p.refused, i.Refused) == i.Refused {
+			continue
+		}
+		i.State, i.Refused = p.state, cmp.Or(i.Refused, p.refused)
+		if p.state == execute.Closed {
+			i.Closed = r.Now()
+		}
+		rows = append(rows, i.row())
+	}
+	return r.commit(rows...)
+}

@@ -1,0 +1,278 @@
+// Package route runs incident triage: it applies the signals that arrive, opens
+// and clears incidents, and advances them. See docs/spec/triage.md, sections 3,
+// 4 and 7.
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"muniment.dev/muniment/conductor/triage"
+	"muniment.dev/muniment/conductor/triage/catalogue"
+	"muniment.dev/muniment/conductor/triage/correlate"
+	"muniment.dev/muniment/conductor/triage/execute"
+	"muniment.dev/muniment/conductor/triage/signal"
+	"muniment.dev/muniment/internal/crash"
+)
+
+const (
+	// maxQueue is the number of messages that wait to be applied.
+	maxQueue = 64
+	// maxBatch is the number of signals after which a batch takes no further
+	// message.
+	maxBatch = 20_000
+	// calm is how long every anchor must be resolved before an incident clears.
+	calm = time.Minute
+	// keep is how long closed incidents are kept.
+	keep = 30 * 24 * time.Hour
+	// pause is the shortest time between two evaluations. They take place every
+	// idle if no signal arrives, because durations pass.
+	pause, idle = 100 * time.Millisecond, time.Second
+)
+
+// ErrBusy reports that a message was not taken. The sender should repeat it.
+var ErrBusy = errors.New("too many messages wait: repeat the message later")
+
+// ErrStopped reports that the router does not take messages any more.
+var ErrStopped = errors.New("the router is stopping: repeat the message later")
+
+// Options are the surroundings of a router.
+type Options struct {
+	Config   *triage.Config
+	Dir      string // of the router's state
+	FS       vfs.FS // nil: that of the system
+	Executor *execute.Executor
+	Metrics  *Metrics
+	Now      func() time.Time
+	Log      *slog.Logger
+	Traces   trace.TracerProvider // nil: none
+}
+
+// A Router owns the alerts and the executor. Deliver and Reload can be called
+// by any goroutine while Run runs.
+type Router struct {
+	Options
+	tracer  trace.Tracer
+	queue   chan *delivery
+	reloads chan *triage.Config
+	stopped chan struct{} // closed when Run takes no further message
+
+	actor *actor // owns the executor
+
+	// The rest is owned by the goroutine of Run.
+	store     *store
+	table     *correlate.Table
+	incidents map[string]*incident // by identifier
+	latest    map[place]*incident  // the latest with a type and key
+	dirty     bool                 // the alerts have changed since the evaluation
+	evaluated time.Time            // the end of the evaluation
+}
+
+// A place is where at most one incident is open at a time.
+type place struct {
+	of  string // type
+	key catalogue.Key
+}
+
+// A delivery is a message that waits to be applied.
+type delivery struct {
+	signals []signal.Signal
+	effects map[correlate.Effect]int
+	err     error
+	done    chan struct{}
+}
+
+// Open reads the state of a router, or creates it. The caller runs the router
+// and closes it afterwards.
+func Open(o Options) (*Router, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Traces == nil {
+		o.Traces = noop.NewTracerProvider()
+	}
+	r := &Router{
+		Options: o, tracer: o.Traces.Tracer("muniment.dev/muniment/conductor/triage/route"), queue: make(chan *delivery, maxQueue), reloads: make(chan *triage.Config),
+		stopped: make(chan struct{}), table: correlate.New(o.Config.Catalogue), incidents: map[string]*incident{}, latest: map[place]*incident{}, dirty: true,
+	}
+	var err error
+	if r.store, err = openStore(o.Dir, o.FS); err != nil {
+		return nil, err
+	}
+	if err := r.restore(); err != nil {
+		return nil, errors.Join(fmt.Errorf("read the state of the router: %w", err), r.store.Close())
+	}
+	r.actor = newActor(o, r.tracer)
+	for _, i := range r.incidents {
+		r.resume(i)
+	}
+	r.count()
+	return r, nil
+}
+
+// Close closes the state. Run has returned.
+func (r *Router) Close() error { return r.store.Close() }
+
+// Run applies messages and advances incidents until the context ends. An error
+// means that the state cannot be read or written any more.
+func (r *Router) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var running sync.WaitGroup
+	running.Go(func() {
+		defer crash.Report()
+		r.actor.run(ctx)
+	})
+	err := r.loop(ctx)
+	close(r.stopped)
+	cancel()
+	running.Wait()
+	return err
+}
+
+func (r *Router) loop(ctx context.Context) error {
+	due := time.NewTimer(0)
+	defer due.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return r.drain()
+		case d := <-r.queue:
+			err = r.apply(d)
+		case c := <-r.reloads:
+			r.use(c)
+		case <-r.actor.reported:
+			err = r.follow(r.actor.reports())
+		case <-due.C:
+			var next time.Duration
+			next, err = r.evaluate(ctx)
+			due.Reset(next)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Deliver applies the signals of a message and returns their effects. When it
+// returns without an error, the state contains them durably.
+func (r *Router) Deliver(ctx context.Context, signals []signal.Signal) (map[correlate.Effect]int, error) {
+	d := &delivery{signals: signals, effects: map[correlate.Effect]int{}, done: make(chan struct{})}
+	select {
+	case <-r.stopped:
+		return nil, ErrStopped
+	default:
+	}
+	select {
+	case r.queue <- d:
+	default:
+		return nil, ErrBusy
+	}
+	select {
+	case <-d.done:
+		return d.effects, d.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-r.stopped:
+		select {
+		case <-d.done:
+			return d.effects, d.err
+		default:
+			return nil, ErrStopped
+		}
+	}
+}
+
+// drain applies the messages that wait.
+func (r *Router) drain() error {
+	for {
+		select {
+		case d := <-r.queue:
+			if err := r.apply(d); err != nil {
+				return err
+			}
+		default:
+			return nil
+		}
+	}
+}
+
+// apply applies a message and those that wait after it in one batch.
+func (r *Router) apply(d *delivery) error {
+	batch := []*delivery{d}
+	for n := len(d.signals); n < maxBatch; {
+		select {
+		case d = <-r.queue:
+			batch = append(batch, d)
+			n += len(d.signals)
+			continue
+		default:
+		}
+		break
+	}
+	for _, d := range batch {
+		for i := range d.signals {
+			_, effect, err := r.table.Observe(&d.signals[i])
+			if err != nil {
+				d.err = err
+				break
+			}
+			d.effects[effect]++
+		}
+	}
+	r.dirty = true
+	if err := r.commit(); err != nil {
+		return err
+	}
+	for _, d := range batch {
+		close(d.done)
+	}
+	return nil
+}
+
+// commit stores the alerts that have changed, with more rows.
+func (r *Router) commit(more ...row) error {
+	changed, dropped := r.table.Changes()
+	if len(changed)+len(dropped)+len(more) == 0 {
+		return nil
+	}
+	return r.store.write(changed, dropped, r.table.Horizon(), more)
+}
+
+// Reload replaces the configuration.
+func (r *Router) Reload(ctx context.Context, c *triage.Config) error {
+	select {
+	case r.reloads <- c:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.stopped:
+		return ErrStopped
+	}
+}
+
+func (r *Router) use(c *triage.Config) {
+	r.Config = c
+	r.table.Use(c.Catalogue)
+	r.actor.send(command{reload: c})
+	r.dirty = true
+}
+
+func (r *Router) count() {
+	firing, all := r.table.Count()
+	r.Metrics.alerts(firing, all)
+	states := map[execute.State]int{}
+	for _, i := range r.incidents {
+		states[i.State]++
+	}
+	r.Metrics.incidents(states)
+}
