@@ -129,6 +129,8 @@ var apiRoutes = map[string]capability{
 	rpc.PortalServiceListExceptionsProcedure:   readEntries,
 	rpc.PortalServiceGetExceptionProcedure:     readEntries,
 	rpc.PortalServicePreviewExceptionProcedure: readEntries,
+	rpc.PortalServiceListIncidentsProcedure:    readEntries,
+	rpc.PortalServiceGetIncidentProcedure:      readEntries,
 	rpc.PortalServiceGetPrivacyBudgetProcedure: readEntries,
 	rpc.PortalServiceGetLogHealthProcedure:     readEntries,
 

@@ -49,6 +49,7 @@ var rest = map[protoreflect.Name]string{
 	"Search":           `,"query":"stowaway"`,
 	"GetArtifact":      `,"digest":"sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"`,
 	"GetFinding":       `,"id":"CVE-2026-0001"`,
+	"GetIncident":      `,"id":"INC-1"`,
 	"PreviewException": `,"request":"0"`,
 }
 
@@ -176,6 +177,8 @@ var may = map[protoreflect.FullName]string{
 	"muniment.v1.PortalService.ListExceptions":      "reader approver admin",
 	"muniment.v1.PortalService.GetException":        "reader approver admin",
 	"muniment.v1.PortalService.PreviewException":    "reader approver admin",
+	"muniment.v1.PortalService.ListIncidents":       "reader approver admin",
+	"muniment.v1.PortalService.GetIncident":         "reader approver admin",
 	"muniment.v1.PortalService.GetPrivacyBudget":    "reader approver admin",
 	"muniment.v1.PortalService.GetLogHealth":        "reader approver admin",
 	"muniment.v1.IdentityService.ExchangeToken":     "anybody",

@@ -165,6 +165,14 @@ func TestViewsStop(t *testing.T) {
 			_, err := x.GetFinding(ctx, v, &munimentv1.GetFindingRequest{Id: "F-1"})
 			return err
 		},
+		"incidents": func(ctx context.Context, x *views.Reader) error {
+			_, err := x.ListIncidents(ctx, v, &munimentv1.ListIncidentsRequest{})
+			return err
+		},
+		"incident": func(ctx context.Context, x *views.Reader) error {
+			_, err := x.GetIncident(ctx, v, "inc-1")
+			return err
+		},
 		"exceptions": func(ctx context.Context, x *views.Reader) error {
 			_, err := x.ListExceptions(ctx, v, &munimentv1.ListExceptionsRequest{})
 			return err

@@ -45,6 +45,8 @@ var portalRPCs = map[protoreflect.Name]struct {
 	"ListExceptions":   {},
 	"GetException":     {fields: func(of *tenantOfViews) string { return fmt.Sprintf(`,"index":%q`, of.exception) }, foreign: "not_found"},
 	"PreviewException": {fields: func(of *tenantOfViews) string { return fmt.Sprintf(`,"request":%q`, of.exception) }, foreign: "not_found"},
+	"ListIncidents":    {},
+	"GetIncident":      {fields: func(of *tenantOfViews) string { return fmt.Sprintf(`,"id":"I-%s"`, of.mark) }, foreign: "not_found"},
 	"GetPrivacyBudget": {},
 	"GetLogHealth":     {wants: func(of *tenantOfViews) string { return fmt.Sprintf(`"streamEntries":"%d"`, of.entries) }},
 }
@@ -103,6 +105,7 @@ func (p *portalRig) fill(b *browser, name, token, hex string) *tenantOfViews {
 	about := fmt.Sprintf(`,"subjects":[{"name":%q,"digest":{"sha256":%q}}]`, of.mark, of.digest)
 	put(job, "finding", "f", strings.Replace(findingOf("F-"+of.mark, "open", about), "EVIDENCE", "C", 1))
 	put(job, "export-manifest", "", fmt.Sprintf(`{"name":%q,"created":"2026-11-01T00:00:00Z","files":[{"path":"f","digest":{"sha256":%q}}],"residencyRegions":["DE"],"licenses":["MIT"],"privacyBudget":{"epsilon":0.5,"spent":0.5,"budget":4}}`, of.mark, of.digest))
+	put(job, "triage-action", "t", fmt.Sprintf(`{"incident":"I-%s","playbook":"p","action":"flush","result":"succeeded","irreversible":true,"actor":"kim","started":"2026-11-01T00:10:00Z"}`, of.mark))
 	// There is no evidence of this artifact, so an exception would let it pass.
 	subject := fmt.Sprintf(`{"type":"image","artifact":{"name":"registry.example/%s","digest":{"sha256":%q}}}`, of.mark, strings.Repeat(hex, 63)+"0")
 	a := b.act("GateService/Decide", fmt.Sprintf(`{"tenant":%q,"stage":"deploy","subjects":[%s]}`, name, subject), "Muniment-Tenant", name)
@@ -168,7 +171,9 @@ func TestPortalKeepsTenantsApart(t *testing.T) {
 					t.Errorf("%s of %s, for %s: %s, want %s and nothing of %s: %s", m.Name(), own.name, who, code, wants, other.name, text)
 				}
 				code, text := call(own.name, portalBody(t, m, own.name, other))
-				text = strings.Replace(text, `no finding "F-`+other.mark, "", 1) // the requested ID
+				for _, id := range []string{`no finding "F-`, `\"I-`, `"I-`} { // the requested ID
+					text = strings.Replace(text, id+other.mark, "", 1)
+				}
 				if code != row.foreign || strings.Contains(text, other.mark) {
 					t.Errorf("%s of %s about things of %s, for %s: %q, want %q: %s", m.Name(), own.name, other.name, who, code, row.foreign, text)
 				}

@@ -92,6 +92,8 @@ var shapes = map[string]Shape{
 	rpc.PortalServiceListExceptionsProcedure:   {place: Calls, bytes: viewBytes, compresses: true},
 	rpc.PortalServiceGetExceptionProcedure:     {place: Calls, bytes: viewBytes, compresses: true},
 	rpc.PortalServicePreviewExceptionProcedure: {place: Calls, bytes: pastBytes, compresses: true},
+	rpc.PortalServiceListIncidentsProcedure:    {place: Calls, bytes: viewBytes, compresses: true},
+	rpc.PortalServiceGetIncidentProcedure:      {place: Calls, bytes: viewBytes, compresses: true},
 	rpc.PortalServiceGetPrivacyBudgetProcedure: {place: Calls, bytes: viewBytes, compresses: true},
 	rpc.PortalServiceGetLogHealthProcedure:     {place: Calls, bytes: callBytes, compresses: true},
 

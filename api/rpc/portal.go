@@ -68,6 +68,8 @@ func (s *Portal) failure(err error) error {
 	switch {
 	case errors.Is(err, views.ErrPageToken):
 		return rpcerr.Field(connect.CodeInvalidArgument, "page_token", "%s", err)
+	case errors.Is(err, views.ErrNoIncident):
+		return rpcerr.Field(connect.CodeNotFound, "id", "%s", err)
 	case errors.Is(err, views.ErrNoException):
 		return rpcerr.Field(connect.CodeNotFound, "index", "%s", err)
 	}
@@ -168,6 +170,16 @@ func (s *Portal) PreviewException(ctx context.Context, req *connect.Request[muni
 	return serveView(ctx, s, req.Msg.Tenant, req, func(ctx context.Context, v *views.Viewer, m *munimentv1.PreviewExceptionRequest) (*munimentv1.PreviewExceptionResponse, error) {
 		return s.Reader.PreviewException(ctx, v, m)
 	}, func(m *munimentv1.PreviewExceptionResponse) **munimentv1.LogState { return &m.State })
+}
+
+func (s *Portal) ListIncidents(ctx context.Context, req *connect.Request[munimentv1.ListIncidentsRequest]) (*connect.Response[munimentv1.ListIncidentsResponse], error) {
+	return serveView(ctx, s, req.Msg.Tenant, req, s.Reader.ListIncidents, func(m *munimentv1.ListIncidentsResponse) **munimentv1.LogState { return &m.State })
+}
+
+func (s *Portal) GetIncident(ctx context.Context, req *connect.Request[munimentv1.GetIncidentRequest]) (*connect.Response[munimentv1.GetIncidentResponse], error) {
+	return serveView(ctx, s, req.Msg.Tenant, req, func(ctx context.Context, v *views.Viewer, m *munimentv1.GetIncidentRequest) (*munimentv1.GetIncidentResponse, error) {
+		return s.Reader.GetIncident(ctx, v, m.Id)
+	}, func(m *munimentv1.GetIncidentResponse) **munimentv1.LogState { return &m.State })
 }
 
 func (s *Portal) Search(ctx context.Context, req *connect.Request[munimentv1.SearchRequest]) (*connect.Response[munimentv1.SearchResponse], error) {

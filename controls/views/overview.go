@@ -39,6 +39,7 @@ func newStreamTallies() *streamTallies {
 		triage:       &tally{projection: newProjection(), kind: kindname.TriageAction, bucket: day, keep: recentDays, key: func(h *entry.Header) string { return h.Attributes["result"] }},
 		verification: &tally{projection: newProjection(), kind: kindname.VerificationReport, bucket: day, keep: recentDays, key: key("verdict", "verifier")},
 		budgets:      newBudgets(),
+		incidents:    newIncidents(),
 	}
 }
 

@@ -147,6 +147,7 @@ type tallies struct {
 type streamTallies struct {
 	decisions, triage, verification *tally
 	budgets                         *budgets
+	incidents                       *incidents
 	used                            time.Time
 }
 

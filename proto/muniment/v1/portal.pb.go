@@ -5062,6 +5062,977 @@ func (x *PreviewedDecision) GetResults() []*ControlResult {
 	return nil
 }
 
+type ListIncidentsRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// Incidents in one of these states. Empty: all.
+	States []string `protobuf:"bytes,2,rep,name=states,proto3" json:"states,omitempty"`
+	// Of this incident type.
+	Playbook string `protobuf:"bytes,3,opt,name=playbook,proto3" json:"playbook,omitempty"`
+	// Only misfires.
+	Misfired bool `protobuf:"varint,4,opt,name=misfired,proto3" json:"misfired,omitempty"`
+	// Maximum number of incidents, up to 100. 0: 100.
+	PageSize uint32 `protobuf:"varint,5,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// The next_page_token of the previous page. All other fields except page_size
+	// must be unchanged.
+	PageToken     string `protobuf:"bytes,6,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListIncidentsRequest) Reset() {
+	*x = ListIncidentsRequest{}
+	mi := &file_muniment_v1_portal_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListIncidentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListIncidentsRequest) ProtoMessage() {}
+
+func (x *ListIncidentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_portal_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListIncidentsRequest.ProtoReflect.Descriptor instead.
+func (*ListIncidentsRequest) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *ListIncidentsRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *ListIncidentsRequest) GetStates() []string {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *ListIncidentsRequest) GetPlaybook() string {
+	if x != nil {
+		return x.Playbook
+	}
+	return ""
+}
+
+func (x *ListIncidentsRequest) GetMisfired() bool {
+	if x != nil {
+		return x.Misfired
+	}
+	return false
+}
+
+func (x *ListIncidentsRequest) GetPageSize() uint32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListIncidentsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListIncidentsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State *LogState              `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	// The one with the newest entry first.
+	Incidents     []*IncidentRecord `protobuf:"bytes,2,rep,name=incidents,proto3" json:"incidents,omitempty"`
+	NextPageToken string            `protobuf:"bytes,3,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Total         uint64            `protobuf:"varint,4,opt,name=total,proto3" json:"total,omitempty"`
+	// The incident types that are quarantined, the newest first, at most 100.
+	Quarantined []*IncidentNote `protobuf:"bytes,5,rep,name=quarantined,proto3" json:"quarantined,omitempty"`
+	// The entry that has turned the kill switch on. Absent: it is off.
+	KillSwitch *IncidentNote `protobuf:"bytes,6,opt,name=kill_switch,json=killSwitch,proto3" json:"kill_switch,omitempty"`
+	// There are older incidents, which the server does not keep ready.
+	Truncated bool `protobuf:"varint,7,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	// As in GetOverviewResponse.
+	Behind        uint64 `protobuf:"varint,8,opt,name=behind,proto3" json:"behind,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListIncidentsResponse) Reset() {
+	*x = ListIncidentsResponse{}
+	mi := &file_muniment_v1_portal_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListIncidentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListIncidentsResponse) ProtoMessage() {}
+
+func (x *ListIncidentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_portal_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListIncidentsResponse.ProtoReflect.Descriptor instead.
+func (*ListIncidentsResponse) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *ListIncidentsResponse) GetState() *LogState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *ListIncidentsResponse) GetIncidents() []*IncidentRecord {
+	if x != nil {
+		return x.Incidents
+	}
+	return nil
+}
+
+func (x *ListIncidentsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListIncidentsResponse) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+func (x *ListIncidentsResponse) GetQuarantined() []*IncidentNote {
+	if x != nil {
+		return x.Quarantined
+	}
+	return nil
+}
+
+func (x *ListIncidentsResponse) GetKillSwitch() *IncidentNote {
+	if x != nil {
+		return x.KillSwitch
+	}
+	return nil
+}
+
+func (x *ListIncidentsResponse) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+func (x *ListIncidentsResponse) GetBehind() uint64 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+type GetIncidentRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	// The identifier.
+	Id            string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetIncidentRequest) Reset() {
+	*x = GetIncidentRequest{}
+	mi := &file_muniment_v1_portal_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetIncidentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetIncidentRequest) ProtoMessage() {}
+
+func (x *GetIncidentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_portal_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetIncidentRequest.ProtoReflect.Descriptor instead.
+func (*GetIncidentRequest) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{56}
+}
+
+func (x *GetIncidentRequest) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
+}
+
+func (x *GetIncidentRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type GetIncidentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         *LogState              `protobuf:"bytes,1,opt,name=state,proto3" json:"state,omitempty"`
+	Incident      *IncidentRecord        `protobuf:"bytes,2,opt,name=incident,proto3" json:"incident,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetIncidentResponse) Reset() {
+	*x = GetIncidentResponse{}
+	mi := &file_muniment_v1_portal_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetIncidentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetIncidentResponse) ProtoMessage() {}
+
+func (x *GetIncidentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_portal_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetIncidentResponse.ProtoReflect.Descriptor instead.
+func (*GetIncidentResponse) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *GetIncidentResponse) GetState() *LogState {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *GetIncidentResponse) GetIncident() *IncidentRecord {
+	if x != nil {
+		return x.Incident
+	}
+	return nil
+}
+
+// An incident, from its entries of kind triage-action.
+type IncidentRecord struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As docs/spec/triage.md, section 7, defines it. Other programs can use IDs
+	// of another form.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// The incident type.
+	Playbook string `protobuf:"bytes,2,opt,name=playbook,proto3" json:"playbook,omitempty"`
+	// The hash of the key, in 12 hexadecimal digits, and the number. Empty and 0:
+	// the ID has another form.
+	Key    string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Number uint64 `protobuf:"varint,4,opt,name=number,proto3" json:"number,omitempty"`
+	// One of waiting, acting, settling, escalated, undoing and closed.
+	State string `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	// The start of what the first entry is about.
+	Opened *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=opened,proto3" json:"opened,omitempty"`
+	// When the first outcome of an action was read. Absent: there is none.
+	Acted *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=acted,proto3" json:"acted,omitempty"`
+	// From the detection, or else from opened, to acted.
+	FirstActionSeconds *float64 `protobuf:"fixed64,8,opt,name=first_action_seconds,json=firstActionSeconds,proto3,oneof" json:"first_action_seconds,omitempty"`
+	// When a finding with the ID of the incident was detected.
+	Detected *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=detected,proto3" json:"detected,omitempty"`
+	// The actions without undo, and of those the ones with each result.
+	StepCount uint32 `protobuf:"varint,10,opt,name=step_count,json=stepCount,proto3" json:"step_count,omitempty"`
+	Succeeded uint32 `protobuf:"varint,11,opt,name=succeeded,proto3" json:"succeeded,omitempty"`
+	Failed    uint32 `protobuf:"varint,12,opt,name=failed,proto3" json:"failed,omitempty"`
+	Skipped   uint32 `protobuf:"varint,13,opt,name=skipped,proto3" json:"skipped,omitempty"`
+	// Of those that succeeded.
+	Undone uint32 `protobuf:"varint,14,opt,name=undone,proto3" json:"undone,omitempty"`
+	// The target was changed by somebody else, so the effect was not undone.
+	Kept uint32 `protobuf:"varint,15,opt,name=kept,proto3" json:"kept,omitempty"`
+	// They change no state, so there is nothing to undo.
+	Lapsing uint32 `protobuf:"varint,16,opt,name=lapsing,proto3" json:"lapsing,omitempty"`
+	// An action was taken before its intent was in the log.
+	WithoutLedger bool `protobuf:"varint,17,opt,name=without_ledger,json=withoutLedger,proto3" json:"without_ledger,omitempty"`
+	// The playbook has misfired.
+	Misfired bool `protobuf:"varint,18,opt,name=misfired,proto3" json:"misfired,omitempty"`
+	// The incident type is quarantined now.
+	Quarantined bool `protobuf:"varint,19,opt,name=quarantined,proto3" json:"quarantined,omitempty"`
+	// The newest entry.
+	Newest     uint64                 `protobuf:"varint,20,opt,name=newest,proto3" json:"newest,omitempty"`
+	NewestTime *timestamppb.Timestamp `protobuf:"bytes,21,opt,name=newest_time,json=newestTime,proto3" json:"newest_time,omitempty"`
+	// At most 64 each.
+	Alerts []string `protobuf:"bytes,22,rep,name=alerts,proto3" json:"alerts,omitempty"`
+	Traces []string `protobuf:"bytes,23,rep,name=traces,proto3" json:"traces,omitempty"`
+	// By their numbers, at most 256. Only in GetIncident.
+	Steps []*IncidentStep `protobuf:"bytes,24,rep,name=steps,proto3" json:"steps,omitempty"`
+	// Entries that are about no step, the oldest first, at most 256. Only in
+	// GetIncident.
+	Notes []*IncidentNote `protobuf:"bytes,25,rep,name=notes,proto3" json:"notes,omitempty"`
+	// What the caller can do. Only in GetIncident.
+	Actions []*IncidentAction `protobuf:"bytes,26,rep,name=actions,proto3" json:"actions,omitempty"`
+	// The notice of the step that waits for a person. Absent: none waits.
+	Waiting *IncidentNote `protobuf:"bytes,27,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// There are more steps or notes than the answer has.
+	Truncated     bool `protobuf:"varint,28,opt,name=truncated,proto3" json:"truncated,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IncidentRecord) Reset() {
+	*x = IncidentRecord{}
+	mi := &file_muniment_v1_portal_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IncidentRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IncidentRecord) ProtoMessage() {}
+
+func (x *IncidentRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_portal_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IncidentRecord.ProtoReflect.Descriptor instead.
+func (*IncidentRecord) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *IncidentRecord) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *IncidentRecord) GetPlaybook() string {
+	if x != nil {
+		return x.Playbook
+	}
+	return ""
+}
+
+func (x *IncidentRecord) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *IncidentRecord) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *IncidentRecord) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *IncidentRecord) GetOpened() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Opened
+	}
+	return nil
+}
+
+func (x *IncidentRecord) GetActed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Acted
+	}
+	return nil
+}
+
+func (x *IncidentRecord) GetFirstActionSeconds() float64 {
+	if x != nil && x.FirstActionSeconds != nil {
+		return *x.FirstActionSeconds
+	}
+	return 0
+}
+
+func (x *IncidentRecord) GetDetected() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Detected
+	}
+	return nil
+}
+
+func (x *IncidentRecord) GetStepCount() uint32 {
+	if x != nil {
+		return x.StepCount
+	}
+	return 0
+}
+
+func (x *IncidentRecord) GetSucceeded() uint32 {
+	if x != nil {
+		return x.Succeeded
+	}
+	return 0
+}
+
+func (x *IncidentRecord) GetFailed() uint32 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *IncidentRecord) GetSkipped() uint32 {
+	if x != nil {
+		return x.Skipped
+	}
+	return 0
+}
+
+func (x *IncidentRecord) GetUndone() uint32 {
+	if x != nil {
+		return x.Undone
+	}
+	return 0
+}
+
+func (x *IncidentRecord) GetKept() uint32 {
+	if x != nil {
+		return x.Kept
+	}
+	return 0
+}
+
+func (x *IncidentRecord) GetLapsing() uint32 {
+	if x != nil {
+		return x.Lapsing
+	}
+	return 0
+}
+
+func (x *IncidentRecord) GetWithoutLedger() bool {
+	if x != nil {
+		return x.WithoutLedger
+	}
+	return false
+}
+
+func (x *IncidentRecord) GetMisfired() bool {
+	if x != nil {
+		return x.Misfired
+	}
+	return false
+}
+
+func (x *IncidentRecord) GetQuarantined() bool {
+	if x != nil {
+		return x.Quarantined
+	}
+	return false
+}
+
+func (x *IncidentRecord) GetNewest() uint64 {
+	if x != nil {
+		return x.Newest
+	}
+	return 0
+}
+
+func (x *IncidentRecord) GetNewestTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NewestTime
+	}
+	return nil
+}
+
+func (x *IncidentRecord) GetAlerts() []string {
+	if x != nil {
+		return x.Alerts
+	}
+	return nil
+}
+
+func (x *IncidentRecord) GetTraces() []string {
+	if x != nil {
+		return x.Traces
+	}
+	return nil
+}
+
+func (x *IncidentRecord) GetSteps() []*IncidentStep {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+func (x *IncidentRecord) GetNotes() []*IncidentNote {
+	if x != nil {
+		return x.Notes
+	}
+	return nil
+}
+
+func (x *IncidentRecord) GetActions() []*IncidentAction {
+	if x != nil {
+		return x.Actions
+	}
+	return nil
+}
+
+func (x *IncidentRecord) GetWaiting() *IncidentNote {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *IncidentRecord) GetTruncated() bool {
+	if x != nil {
+		return x.Truncated
+	}
+	return false
+}
+
+// An action of an incident, or the undo of one.
+type IncidentStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// From 1. 0: the entry is about the whole action.
+	Number uint32 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Action string `protobuf:"bytes,2,opt,name=action,proto3" json:"action,omitempty"`
+	// What the action changes, from the payload. Empty: unknown.
+	Target string `protobuf:"bytes,3,opt,name=target,proto3" json:"target,omitempty"`
+	// One of intended, confirmed, failed, skipped, kept, undoing and undone.
+	State string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	// The number of the step that this one undoes. 0: it is no undo.
+	Undoes uint32 `protobuf:"varint,5,opt,name=undoes,proto3" json:"undoes,omitempty"`
+	// The number of the newest step that undoes this one. 0: there is none.
+	UndoneBy uint32 `protobuf:"varint,6,opt,name=undone_by,json=undoneBy,proto3" json:"undone_by,omitempty"`
+	// The effect lapses by itself.
+	Lapses        bool                   `protobuf:"varint,7,opt,name=lapses,proto3" json:"lapses,omitempty"`
+	WithoutLedger bool                   `protobuf:"varint,8,opt,name=without_ledger,json=withoutLedger,proto3" json:"without_ledger,omitempty"`
+	Actor         string                 `protobuf:"bytes,9,opt,name=actor,proto3" json:"actor,omitempty"`
+	Started       *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=started,proto3" json:"started,omitempty"`
+	Finished      *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=finished,proto3" json:"finished,omitempty"`
+	// Of the outcome.
+	Result string `protobuf:"bytes,12,opt,name=result,proto3" json:"result,omitempty"`
+	// The entries. Absent: there is none.
+	Intent      *uint64                `protobuf:"varint,13,opt,name=intent,proto3,oneof" json:"intent,omitempty"`
+	IntentTime  *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=intent_time,json=intentTime,proto3" json:"intent_time,omitempty"`
+	Outcome     *uint64                `protobuf:"varint,15,opt,name=outcome,proto3,oneof" json:"outcome,omitempty"`
+	OutcomeTime *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=outcome_time,json=outcomeTime,proto3" json:"outcome_time,omitempty"`
+	// Of the outcome or else the intent, from the payload. Empty: none, or it was
+	// erased.
+	Detail        string `protobuf:"bytes,17,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IncidentStep) Reset() {
+	*x = IncidentStep{}
+	mi := &file_muniment_v1_portal_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IncidentStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IncidentStep) ProtoMessage() {}
+
+func (x *IncidentStep) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_portal_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IncidentStep.ProtoReflect.Descriptor instead.
+func (*IncidentStep) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *IncidentStep) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *IncidentStep) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *IncidentStep) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *IncidentStep) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *IncidentStep) GetUndoes() uint32 {
+	if x != nil {
+		return x.Undoes
+	}
+	return 0
+}
+
+func (x *IncidentStep) GetUndoneBy() uint32 {
+	if x != nil {
+		return x.UndoneBy
+	}
+	return 0
+}
+
+func (x *IncidentStep) GetLapses() bool {
+	if x != nil {
+		return x.Lapses
+	}
+	return false
+}
+
+func (x *IncidentStep) GetWithoutLedger() bool {
+	if x != nil {
+		return x.WithoutLedger
+	}
+	return false
+}
+
+func (x *IncidentStep) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *IncidentStep) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *IncidentStep) GetFinished() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Finished
+	}
+	return nil
+}
+
+func (x *IncidentStep) GetResult() string {
+	if x != nil {
+		return x.Result
+	}
+	return ""
+}
+
+func (x *IncidentStep) GetIntent() uint64 {
+	if x != nil && x.Intent != nil {
+		return *x.Intent
+	}
+	return 0
+}
+
+func (x *IncidentStep) GetIntentTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.IntentTime
+	}
+	return nil
+}
+
+func (x *IncidentStep) GetOutcome() uint64 {
+	if x != nil && x.Outcome != nil {
+		return *x.Outcome
+	}
+	return 0
+}
+
+func (x *IncidentStep) GetOutcomeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.OutcomeTime
+	}
+	return nil
+}
+
+func (x *IncidentStep) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+// An entry about an incident as a whole: a notice of the executor, such as a
+// quarantine, or the request of a person, such as an approval.
+type IncidentNote struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Index    uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	Time     *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	Incident string                 `protobuf:"bytes,3,opt,name=incident,proto3" json:"incident,omitempty"`
+	Playbook string                 `protobuf:"bytes,4,opt,name=playbook,proto3" json:"playbook,omitempty"`
+	// As docs/spec/triage.md, section 9, lists them.
+	Action string `protobuf:"bytes,5,opt,name=action,proto3" json:"action,omitempty"`
+	Actor  string `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	// Who has submitted the entry.
+	By *Person `protobuf:"bytes,7,opt,name=by,proto3" json:"by,omitempty"`
+	// It is the request of a submitter that is no person, so executors ignore it.
+	Void bool `protobuf:"varint,8,opt,name=void,proto3" json:"void,omitempty"`
+	// From the payload. Empty: none, or it was erased. Only in GetIncident.
+	Detail string `protobuf:"bytes,9,opt,name=detail,proto3" json:"detail,omitempty"`
+	// Of request-approval: the place of the step in the playbook, what the step
+	// would do, and until when it waits. Only in GetIncident.
+	Place         uint32                 `protobuf:"varint,10,opt,name=place,proto3" json:"place,omitempty"`
+	StepAction    string                 `protobuf:"bytes,11,opt,name=step_action,json=stepAction,proto3" json:"step_action,omitempty"`
+	Target        string                 `protobuf:"bytes,12,opt,name=target,proto3" json:"target,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=until,proto3" json:"until,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IncidentNote) Reset() {
+	*x = IncidentNote{}
+	mi := &file_muniment_v1_portal_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IncidentNote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IncidentNote) ProtoMessage() {}
+
+func (x *IncidentNote) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_portal_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IncidentNote.ProtoReflect.Descriptor instead.
+func (*IncidentNote) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *IncidentNote) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *IncidentNote) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *IncidentNote) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
+func (x *IncidentNote) GetPlaybook() string {
+	if x != nil {
+		return x.Playbook
+	}
+	return ""
+}
+
+func (x *IncidentNote) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *IncidentNote) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *IncidentNote) GetBy() *Person {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
+func (x *IncidentNote) GetVoid() bool {
+	if x != nil {
+		return x.Void
+	}
+	return false
+}
+
+func (x *IncidentNote) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *IncidentNote) GetPlace() uint32 {
+	if x != nil {
+		return x.Place
+	}
+	return 0
+}
+
+func (x *IncidentNote) GetStepAction() string {
+	if x != nil {
+		return x.StepAction
+	}
+	return ""
+}
+
+func (x *IncidentNote) GetTarget() string {
+	if x != nil {
+		return x.Target
+	}
+	return ""
+}
+
+func (x *IncidentNote) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+type IncidentAction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of approve, reject, undo, misfire and release.
+	Action string `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
+	// Why the caller cannot. Empty: the caller can.
+	Refusal       string `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IncidentAction) Reset() {
+	*x = IncidentAction{}
+	mi := &file_muniment_v1_portal_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IncidentAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IncidentAction) ProtoMessage() {}
+
+func (x *IncidentAction) ProtoReflect() protoreflect.Message {
+	mi := &file_muniment_v1_portal_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IncidentAction.ProtoReflect.Descriptor instead.
+func (*IncidentAction) Descriptor() ([]byte, []int) {
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *IncidentAction) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *IncidentAction) GetRefusal() string {
+	if x != nil {
+		return x.Refusal
+	}
+	return ""
+}
+
 type GetPrivacyBudgetRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Tenant string                 `protobuf:"bytes,1,opt,name=tenant,proto3" json:"tenant,omitempty"`
@@ -5073,7 +6044,7 @@ type GetPrivacyBudgetRequest struct {
 
 func (x *GetPrivacyBudgetRequest) Reset() {
 	*x = GetPrivacyBudgetRequest{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[54]
+	mi := &file_muniment_v1_portal_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5085,7 +6056,7 @@ func (x *GetPrivacyBudgetRequest) String() string {
 func (*GetPrivacyBudgetRequest) ProtoMessage() {}
 
 func (x *GetPrivacyBudgetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[54]
+	mi := &file_muniment_v1_portal_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5098,7 +6069,7 @@ func (x *GetPrivacyBudgetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPrivacyBudgetRequest.ProtoReflect.Descriptor instead.
 func (*GetPrivacyBudgetRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{54}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *GetPrivacyBudgetRequest) GetTenant() string {
@@ -5130,7 +6101,7 @@ type GetPrivacyBudgetResponse struct {
 
 func (x *GetPrivacyBudgetResponse) Reset() {
 	*x = GetPrivacyBudgetResponse{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[55]
+	mi := &file_muniment_v1_portal_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5142,7 +6113,7 @@ func (x *GetPrivacyBudgetResponse) String() string {
 func (*GetPrivacyBudgetResponse) ProtoMessage() {}
 
 func (x *GetPrivacyBudgetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[55]
+	mi := &file_muniment_v1_portal_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5155,7 +6126,7 @@ func (x *GetPrivacyBudgetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPrivacyBudgetResponse.ProtoReflect.Descriptor instead.
 func (*GetPrivacyBudgetResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{55}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *GetPrivacyBudgetResponse) GetState() *LogState {
@@ -5224,7 +6195,7 @@ type BudgetRecord struct {
 
 func (x *BudgetRecord) Reset() {
 	*x = BudgetRecord{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[56]
+	mi := &file_muniment_v1_portal_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5236,7 +6207,7 @@ func (x *BudgetRecord) String() string {
 func (*BudgetRecord) ProtoMessage() {}
 
 func (x *BudgetRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[56]
+	mi := &file_muniment_v1_portal_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5249,7 +6220,7 @@ func (x *BudgetRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BudgetRecord.ProtoReflect.Descriptor instead.
 func (*BudgetRecord) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{56}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *BudgetRecord) GetName() string {
@@ -5354,7 +6325,7 @@ type BudgetSpend struct {
 
 func (x *BudgetSpend) Reset() {
 	*x = BudgetSpend{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[57]
+	mi := &file_muniment_v1_portal_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5366,7 +6337,7 @@ func (x *BudgetSpend) String() string {
 func (*BudgetSpend) ProtoMessage() {}
 
 func (x *BudgetSpend) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[57]
+	mi := &file_muniment_v1_portal_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5379,7 +6350,7 @@ func (x *BudgetSpend) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BudgetSpend.ProtoReflect.Descriptor instead.
 func (*BudgetSpend) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{57}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *BudgetSpend) GetIndex() uint64 {
@@ -5433,7 +6404,7 @@ type GetLogHealthRequest struct {
 
 func (x *GetLogHealthRequest) Reset() {
 	*x = GetLogHealthRequest{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[58]
+	mi := &file_muniment_v1_portal_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5445,7 +6416,7 @@ func (x *GetLogHealthRequest) String() string {
 func (*GetLogHealthRequest) ProtoMessage() {}
 
 func (x *GetLogHealthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[58]
+	mi := &file_muniment_v1_portal_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5458,7 +6429,7 @@ func (x *GetLogHealthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLogHealthRequest.ProtoReflect.Descriptor instead.
 func (*GetLogHealthRequest) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{58}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *GetLogHealthRequest) GetTenant() string {
@@ -5478,7 +6449,7 @@ type GetLogHealthResponse struct {
 
 func (x *GetLogHealthResponse) Reset() {
 	*x = GetLogHealthResponse{}
-	mi := &file_muniment_v1_portal_proto_msgTypes[59]
+	mi := &file_muniment_v1_portal_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5490,7 +6461,7 @@ func (x *GetLogHealthResponse) String() string {
 func (*GetLogHealthResponse) ProtoMessage() {}
 
 func (x *GetLogHealthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_muniment_v1_portal_proto_msgTypes[59]
+	mi := &file_muniment_v1_portal_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5503,7 +6474,7 @@ func (x *GetLogHealthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLogHealthResponse.ProtoReflect.Descriptor instead.
 func (*GetLogHealthResponse) Descriptor() ([]byte, []int) {
-	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{59}
+	return file_muniment_v1_portal_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *GetLogHealthResponse) GetState() *LogState {
@@ -5977,7 +6948,106 @@ const file_muniment_v1_portal_proto_rawDesc = "" +
 	"\brecorded\x18\x05 \x01(\x04R\brecorded\x12\x16\n" +
 	"\x06before\x18\x06 \x01(\tR\x06before\x12\x14\n" +
 	"\x05after\x18\a \x01(\tR\x05after\x124\n" +
-	"\aresults\x18\b \x03(\v2\x1a.muniment.v1.ControlResultR\aresults\"\x83\x01\n" +
+	"\aresults\x18\b \x03(\v2\x1a.muniment.v1.ControlResultR\aresults\"\xce\x02\n" +
+	"\x14ListIncidentsRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12]\n" +
+	"\x06states\x18\x02 \x03(\tBE\xbaHB\x92\x01?\x10\x06\x18\x01\"9r7R\awaitingR\x06actingR\bsettlingR\tescalatedR\aundoingR\x06closedR\x06states\x12$\n" +
+	"\bplaybook\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\bplaybook\x12\x1a\n" +
+	"\bmisfired\x18\x04 \x01(\bR\bmisfired\x12$\n" +
+	"\tpage_size\x18\x05 \x01(\rB\a\xbaH\x04*\x02\x18dR\bpageSize\x12'\n" +
+	"\n" +
+	"page_token\x18\x06 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\tpageToken\"\xec\x02\n" +
+	"\x15ListIncidentsResponse\x12+\n" +
+	"\x05state\x18\x01 \x01(\v2\x15.muniment.v1.LogStateR\x05state\x129\n" +
+	"\tincidents\x18\x02 \x03(\v2\x1b.muniment.v1.IncidentRecordR\tincidents\x12&\n" +
+	"\x0fnext_page_token\x18\x03 \x01(\tR\rnextPageToken\x12\x14\n" +
+	"\x05total\x18\x04 \x01(\x04R\x05total\x12;\n" +
+	"\vquarantined\x18\x05 \x03(\v2\x19.muniment.v1.IncidentNoteR\vquarantined\x12:\n" +
+	"\vkill_switch\x18\x06 \x01(\v2\x19.muniment.v1.IncidentNoteR\n" +
+	"killSwitch\x12\x1c\n" +
+	"\ttruncated\x18\a \x01(\bR\ttruncated\x12\x16\n" +
+	"\x06behind\x18\b \x01(\x04R\x06behind\"y\n" +
+	"\x12GetIncidentRequest\x12F\n" +
+	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12\x1b\n" +
+	"\x02id\x18\x02 \x01(\tB\v\xbaH\b\xc8\x01\x01r\x03\x18\x80\x02R\x02id\"{\n" +
+	"\x13GetIncidentResponse\x12+\n" +
+	"\x05state\x18\x01 \x01(\v2\x15.muniment.v1.LogStateR\x05state\x127\n" +
+	"\bincident\x18\x02 \x01(\v2\x1b.muniment.v1.IncidentRecordR\bincident\"\xf5\a\n" +
+	"\x0eIncidentRecord\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
+	"\bplaybook\x18\x02 \x01(\tR\bplaybook\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x16\n" +
+	"\x06number\x18\x04 \x01(\x04R\x06number\x12\x14\n" +
+	"\x05state\x18\x05 \x01(\tR\x05state\x122\n" +
+	"\x06opened\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06opened\x120\n" +
+	"\x05acted\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05acted\x125\n" +
+	"\x14first_action_seconds\x18\b \x01(\x01H\x00R\x12firstActionSeconds\x88\x01\x01\x126\n" +
+	"\bdetected\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\bdetected\x12\x1d\n" +
+	"\n" +
+	"step_count\x18\n" +
+	" \x01(\rR\tstepCount\x12\x1c\n" +
+	"\tsucceeded\x18\v \x01(\rR\tsucceeded\x12\x16\n" +
+	"\x06failed\x18\f \x01(\rR\x06failed\x12\x18\n" +
+	"\askipped\x18\r \x01(\rR\askipped\x12\x16\n" +
+	"\x06undone\x18\x0e \x01(\rR\x06undone\x12\x12\n" +
+	"\x04kept\x18\x0f \x01(\rR\x04kept\x12\x18\n" +
+	"\alapsing\x18\x10 \x01(\rR\alapsing\x12%\n" +
+	"\x0ewithout_ledger\x18\x11 \x01(\bR\rwithoutLedger\x12\x1a\n" +
+	"\bmisfired\x18\x12 \x01(\bR\bmisfired\x12 \n" +
+	"\vquarantined\x18\x13 \x01(\bR\vquarantined\x12\x16\n" +
+	"\x06newest\x18\x14 \x01(\x04R\x06newest\x12;\n" +
+	"\vnewest_time\x18\x15 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"newestTime\x12\x16\n" +
+	"\x06alerts\x18\x16 \x03(\tR\x06alerts\x12\x16\n" +
+	"\x06traces\x18\x17 \x03(\tR\x06traces\x12/\n" +
+	"\x05steps\x18\x18 \x03(\v2\x19.muniment.v1.IncidentStepR\x05steps\x12/\n" +
+	"\x05notes\x18\x19 \x03(\v2\x19.muniment.v1.IncidentNoteR\x05notes\x125\n" +
+	"\aactions\x18\x1a \x03(\v2\x1b.muniment.v1.IncidentActionR\aactions\x123\n" +
+	"\awaiting\x18\x1b \x01(\v2\x19.muniment.v1.IncidentNoteR\awaiting\x12\x1c\n" +
+	"\ttruncated\x18\x1c \x01(\bR\ttruncatedB\x17\n" +
+	"\x15_first_action_seconds\"\xe3\x04\n" +
+	"\fIncidentStep\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
+	"\x06action\x18\x02 \x01(\tR\x06action\x12\x16\n" +
+	"\x06target\x18\x03 \x01(\tR\x06target\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x16\n" +
+	"\x06undoes\x18\x05 \x01(\rR\x06undoes\x12\x1b\n" +
+	"\tundone_by\x18\x06 \x01(\rR\bundoneBy\x12\x16\n" +
+	"\x06lapses\x18\a \x01(\bR\x06lapses\x12%\n" +
+	"\x0ewithout_ledger\x18\b \x01(\bR\rwithoutLedger\x12\x14\n" +
+	"\x05actor\x18\t \x01(\tR\x05actor\x124\n" +
+	"\astarted\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x126\n" +
+	"\bfinished\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\bfinished\x12\x16\n" +
+	"\x06result\x18\f \x01(\tR\x06result\x12\x1b\n" +
+	"\x06intent\x18\r \x01(\x04H\x00R\x06intent\x88\x01\x01\x12;\n" +
+	"\vintent_time\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"intentTime\x12\x1d\n" +
+	"\aoutcome\x18\x0f \x01(\x04H\x01R\aoutcome\x88\x01\x01\x12=\n" +
+	"\foutcome_time\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\voutcomeTime\x12\x16\n" +
+	"\x06detail\x18\x11 \x01(\tR\x06detailB\t\n" +
+	"\a_intentB\n" +
+	"\n" +
+	"\b_outcome\"\x8c\x03\n" +
+	"\fIncidentNote\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
+	"\bincident\x18\x03 \x01(\tR\bincident\x12\x1a\n" +
+	"\bplaybook\x18\x04 \x01(\tR\bplaybook\x12\x16\n" +
+	"\x06action\x18\x05 \x01(\tR\x06action\x12\x14\n" +
+	"\x05actor\x18\x06 \x01(\tR\x05actor\x12#\n" +
+	"\x02by\x18\a \x01(\v2\x13.muniment.v1.PersonR\x02by\x12\x12\n" +
+	"\x04void\x18\b \x01(\bR\x04void\x12\x16\n" +
+	"\x06detail\x18\t \x01(\tR\x06detail\x12\x14\n" +
+	"\x05place\x18\n" +
+	" \x01(\rR\x05place\x12\x1f\n" +
+	"\vstep_action\x18\v \x01(\tR\n" +
+	"stepAction\x12\x16\n" +
+	"\x06target\x18\f \x01(\tR\x06target\x120\n" +
+	"\x05until\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"B\n" +
+	"\x0eIncidentAction\x12\x16\n" +
+	"\x06action\x18\x01 \x01(\tR\x06action\x12\x18\n" +
+	"\arefusal\x18\x02 \x01(\tR\arefusal\"\x83\x01\n" +
 	"\x17GetPrivacyBudgetRequest\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12 \n" +
 	"\x06budget\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\x06budget\"\xe3\x01\n" +
@@ -6034,7 +7104,7 @@ const file_muniment_v1_portal_proto_rawDesc = "" +
 	"\fFindingOrder\x12\x1d\n" +
 	"\x19FINDING_ORDER_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14FINDING_ORDER_URGENT\x10\x01\x12\x1e\n" +
-	"\x1aFINDING_ORDER_NEWEST_FIRST\x10\x022\x93\a\n" +
+	"\x1aFINDING_ORDER_NEWEST_FIRST\x10\x022\xc7\b\n" +
 	"\rPortalService\x12U\n" +
 	"\vGetOverview\x12\x1f.muniment.v1.GetOverviewRequest\x1a .muniment.v1.GetOverviewResponse\"\x03\x90\x02\x01\x12F\n" +
 	"\x06Search\x12\x1a.muniment.v1.SearchRequest\x1a\x1b.muniment.v1.SearchResponse\"\x03\x90\x02\x01\x12U\n" +
@@ -6044,7 +7114,9 @@ const file_muniment_v1_portal_proto_rawDesc = "" +
 	"GetFinding\x12\x1e.muniment.v1.GetFindingRequest\x1a\x1f.muniment.v1.GetFindingResponse\"\x03\x90\x02\x01\x12^\n" +
 	"\x0eListExceptions\x12\".muniment.v1.ListExceptionsRequest\x1a#.muniment.v1.ListExceptionsResponse\"\x03\x90\x02\x01\x12X\n" +
 	"\fGetException\x12 .muniment.v1.GetExceptionRequest\x1a!.muniment.v1.GetExceptionResponse\"\x03\x90\x02\x01\x12d\n" +
-	"\x10PreviewException\x12$.muniment.v1.PreviewExceptionRequest\x1a%.muniment.v1.PreviewExceptionResponse\"\x03\x90\x02\x01\x12d\n" +
+	"\x10PreviewException\x12$.muniment.v1.PreviewExceptionRequest\x1a%.muniment.v1.PreviewExceptionResponse\"\x03\x90\x02\x01\x12[\n" +
+	"\rListIncidents\x12!.muniment.v1.ListIncidentsRequest\x1a\".muniment.v1.ListIncidentsResponse\"\x03\x90\x02\x01\x12U\n" +
+	"\vGetIncident\x12\x1f.muniment.v1.GetIncidentRequest\x1a .muniment.v1.GetIncidentResponse\"\x03\x90\x02\x01\x12d\n" +
 	"\x10GetPrivacyBudget\x12$.muniment.v1.GetPrivacyBudgetRequest\x1a%.muniment.v1.GetPrivacyBudgetResponse\"\x03\x90\x02\x01\x12X\n" +
 	"\fGetLogHealth\x12 .muniment.v1.GetLogHealthRequest\x1a!.muniment.v1.GetLogHealthResponse\"\x03\x90\x02\x01B4Z2muniment.dev/muniment/proto/muniment/v1;munimentv1b\x06proto3"
 
@@ -6061,7 +7133,7 @@ func file_muniment_v1_portal_proto_rawDescGZIP() []byte {
 }
 
 var file_muniment_v1_portal_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_muniment_v1_portal_proto_msgTypes = make([]protoimpl.MessageInfo, 61)
+var file_muniment_v1_portal_proto_msgTypes = make([]protoimpl.MessageInfo, 69)
 var file_muniment_v1_portal_proto_goTypes = []any{
 	(SearchMeaning)(0),               // 0: muniment.v1.SearchMeaning
 	(FindingOrder)(0),                // 1: muniment.v1.FindingOrder
@@ -6119,25 +7191,33 @@ var file_muniment_v1_portal_proto_goTypes = []any{
 	(*PreviewExceptionRequest)(nil),  // 53: muniment.v1.PreviewExceptionRequest
 	(*PreviewExceptionResponse)(nil), // 54: muniment.v1.PreviewExceptionResponse
 	(*PreviewedDecision)(nil),        // 55: muniment.v1.PreviewedDecision
-	(*GetPrivacyBudgetRequest)(nil),  // 56: muniment.v1.GetPrivacyBudgetRequest
-	(*GetPrivacyBudgetResponse)(nil), // 57: muniment.v1.GetPrivacyBudgetResponse
-	(*BudgetRecord)(nil),             // 58: muniment.v1.BudgetRecord
-	(*BudgetSpend)(nil),              // 59: muniment.v1.BudgetSpend
-	(*GetLogHealthRequest)(nil),      // 60: muniment.v1.GetLogHealthRequest
-	(*GetLogHealthResponse)(nil),     // 61: muniment.v1.GetLogHealthResponse
-	nil,                              // 62: muniment.v1.GraphNode.EvidenceEntry
-	(*timestamppb.Timestamp)(nil),    // 63: google.protobuf.Timestamp
-	(*LogState)(nil),                 // 64: muniment.v1.LogState
-	(*CoverageCount)(nil),            // 65: muniment.v1.CoverageCount
-	(*Artifact)(nil),                 // 66: muniment.v1.Artifact
-	(*GateSubject)(nil),              // 67: muniment.v1.GateSubject
-	(*ExceptionRequest)(nil),         // 68: muniment.v1.ExceptionRequest
-	(*ControlResult)(nil),            // 69: muniment.v1.ControlResult
+	(*ListIncidentsRequest)(nil),     // 56: muniment.v1.ListIncidentsRequest
+	(*ListIncidentsResponse)(nil),    // 57: muniment.v1.ListIncidentsResponse
+	(*GetIncidentRequest)(nil),       // 58: muniment.v1.GetIncidentRequest
+	(*GetIncidentResponse)(nil),      // 59: muniment.v1.GetIncidentResponse
+	(*IncidentRecord)(nil),           // 60: muniment.v1.IncidentRecord
+	(*IncidentStep)(nil),             // 61: muniment.v1.IncidentStep
+	(*IncidentNote)(nil),             // 62: muniment.v1.IncidentNote
+	(*IncidentAction)(nil),           // 63: muniment.v1.IncidentAction
+	(*GetPrivacyBudgetRequest)(nil),  // 64: muniment.v1.GetPrivacyBudgetRequest
+	(*GetPrivacyBudgetResponse)(nil), // 65: muniment.v1.GetPrivacyBudgetResponse
+	(*BudgetRecord)(nil),             // 66: muniment.v1.BudgetRecord
+	(*BudgetSpend)(nil),              // 67: muniment.v1.BudgetSpend
+	(*GetLogHealthRequest)(nil),      // 68: muniment.v1.GetLogHealthRequest
+	(*GetLogHealthResponse)(nil),     // 69: muniment.v1.GetLogHealthResponse
+	nil,                              // 70: muniment.v1.GraphNode.EvidenceEntry
+	(*timestamppb.Timestamp)(nil),    // 71: google.protobuf.Timestamp
+	(*LogState)(nil),                 // 72: muniment.v1.LogState
+	(*CoverageCount)(nil),            // 73: muniment.v1.CoverageCount
+	(*Artifact)(nil),                 // 74: muniment.v1.Artifact
+	(*GateSubject)(nil),              // 75: muniment.v1.GateSubject
+	(*ExceptionRequest)(nil),         // 76: muniment.v1.ExceptionRequest
+	(*ControlResult)(nil),            // 77: muniment.v1.ControlResult
 }
 var file_muniment_v1_portal_proto_depIdxs = []int32{
-	63,  // 0: muniment.v1.Connection.newest_time:type_name -> google.protobuf.Timestamp
-	63,  // 1: muniment.v1.GetOverviewRequest.today:type_name -> google.protobuf.Timestamp
-	64,  // 2: muniment.v1.GetOverviewResponse.state:type_name -> muniment.v1.LogState
+	71,  // 0: muniment.v1.Connection.newest_time:type_name -> google.protobuf.Timestamp
+	71,  // 1: muniment.v1.GetOverviewRequest.today:type_name -> google.protobuf.Timestamp
+	72,  // 2: muniment.v1.GetOverviewResponse.state:type_name -> muniment.v1.LogState
 	6,   // 3: muniment.v1.GetOverviewResponse.coverage:type_name -> muniment.v1.OverviewCoverage
 	7,   // 4: muniment.v1.GetOverviewResponse.decisions:type_name -> muniment.v1.OverviewDecisions
 	10,  // 5: muniment.v1.GetOverviewResponse.findings:type_name -> muniment.v1.OverviewFindings
@@ -6148,138 +7228,163 @@ var file_muniment_v1_portal_proto_depIdxs = []int32{
 	25,  // 10: muniment.v1.GetOverviewResponse.verification:type_name -> muniment.v1.OverviewVerification
 	28,  // 11: muniment.v1.GetOverviewResponse.log:type_name -> muniment.v1.LogHealth
 	3,   // 12: muniment.v1.OverviewCoverage.connection:type_name -> muniment.v1.Connection
-	65,  // 13: muniment.v1.OverviewCoverage.counts:type_name -> muniment.v1.CoverageCount
-	63,  // 14: muniment.v1.OverviewCoverage.computed:type_name -> google.protobuf.Timestamp
+	73,  // 13: muniment.v1.OverviewCoverage.counts:type_name -> muniment.v1.CoverageCount
+	71,  // 14: muniment.v1.OverviewCoverage.computed:type_name -> google.protobuf.Timestamp
 	3,   // 15: muniment.v1.OverviewDecisions.connection:type_name -> muniment.v1.Connection
-	63,  // 16: muniment.v1.OverviewDecisions.since:type_name -> google.protobuf.Timestamp
+	71,  // 16: muniment.v1.OverviewDecisions.since:type_name -> google.protobuf.Timestamp
 	8,   // 17: muniment.v1.OverviewDecisions.stages:type_name -> muniment.v1.StageDecisions
 	9,   // 18: muniment.v1.OverviewDecisions.stopped:type_name -> muniment.v1.RecentDecision
-	63,  // 19: muniment.v1.RecentDecision.time:type_name -> google.protobuf.Timestamp
-	63,  // 20: muniment.v1.RecentDecision.decided:type_name -> google.protobuf.Timestamp
-	66,  // 21: muniment.v1.RecentDecision.artifact:type_name -> muniment.v1.Artifact
+	71,  // 19: muniment.v1.RecentDecision.time:type_name -> google.protobuf.Timestamp
+	71,  // 20: muniment.v1.RecentDecision.decided:type_name -> google.protobuf.Timestamp
+	74,  // 21: muniment.v1.RecentDecision.artifact:type_name -> muniment.v1.Artifact
 	3,   // 22: muniment.v1.OverviewFindings.connection:type_name -> muniment.v1.Connection
 	11,  // 23: muniment.v1.OverviewFindings.days:type_name -> muniment.v1.FindingsDay
 	12,  // 24: muniment.v1.OverviewFindings.counts:type_name -> muniment.v1.FindingsCount
-	63,  // 25: muniment.v1.FindingsDay.time:type_name -> google.protobuf.Timestamp
+	71,  // 25: muniment.v1.FindingsDay.time:type_name -> google.protobuf.Timestamp
 	3,   // 26: muniment.v1.OverviewExceptions.connection:type_name -> muniment.v1.Connection
 	14,  // 27: muniment.v1.OverviewExceptions.counts:type_name -> muniment.v1.ExceptionsCount
 	48,  // 28: muniment.v1.OverviewExceptions.expiring:type_name -> muniment.v1.ExceptionRecord
 	48,  // 29: muniment.v1.OverviewExceptions.waiting:type_name -> muniment.v1.ExceptionRecord
 	3,   // 30: muniment.v1.OverviewBackfills.connection:type_name -> muniment.v1.Connection
 	16,  // 31: muniment.v1.OverviewBackfills.backfills:type_name -> muniment.v1.Backfill
-	63,  // 32: muniment.v1.Backfill.time:type_name -> google.protobuf.Timestamp
+	71,  // 32: muniment.v1.Backfill.time:type_name -> google.protobuf.Timestamp
 	18,  // 33: muniment.v1.Backfill.points:type_name -> muniment.v1.BackfillPoint
-	66,  // 34: muniment.v1.Backfill.job:type_name -> muniment.v1.Artifact
+	74,  // 34: muniment.v1.Backfill.job:type_name -> muniment.v1.Artifact
 	17,  // 35: muniment.v1.Backfill.steps:type_name -> muniment.v1.BackfillStepState
 	9,   // 36: muniment.v1.Backfill.gate:type_name -> muniment.v1.RecentDecision
-	63,  // 37: muniment.v1.BackfillStepState.time:type_name -> google.protobuf.Timestamp
-	63,  // 38: muniment.v1.BackfillPoint.time:type_name -> google.protobuf.Timestamp
+	71,  // 37: muniment.v1.BackfillStepState.time:type_name -> google.protobuf.Timestamp
+	71,  // 38: muniment.v1.BackfillPoint.time:type_name -> google.protobuf.Timestamp
 	3,   // 39: muniment.v1.OverviewTriage.connection:type_name -> muniment.v1.Connection
-	63,  // 40: muniment.v1.OverviewTriage.since:type_name -> google.protobuf.Timestamp
+	71,  // 40: muniment.v1.OverviewTriage.since:type_name -> google.protobuf.Timestamp
 	20,  // 41: muniment.v1.OverviewTriage.counts:type_name -> muniment.v1.ActionsCount
 	21,  // 42: muniment.v1.OverviewTriage.recent:type_name -> muniment.v1.RecentAction
-	63,  // 43: muniment.v1.RecentAction.started:type_name -> google.protobuf.Timestamp
+	71,  // 43: muniment.v1.RecentAction.started:type_name -> google.protobuf.Timestamp
 	3,   // 44: muniment.v1.OverviewCaches.connection:type_name -> muniment.v1.Connection
 	23,  // 45: muniment.v1.OverviewCaches.services:type_name -> muniment.v1.CacheService
-	63,  // 46: muniment.v1.CacheService.from:type_name -> google.protobuf.Timestamp
-	63,  // 47: muniment.v1.CacheService.to:type_name -> google.protobuf.Timestamp
+	71,  // 46: muniment.v1.CacheService.from:type_name -> google.protobuf.Timestamp
+	71,  // 47: muniment.v1.CacheService.to:type_name -> google.protobuf.Timestamp
 	24,  // 48: muniment.v1.CacheService.points:type_name -> muniment.v1.CachePoint
-	63,  // 49: muniment.v1.CachePoint.to:type_name -> google.protobuf.Timestamp
+	71,  // 49: muniment.v1.CachePoint.to:type_name -> google.protobuf.Timestamp
 	3,   // 50: muniment.v1.OverviewVerification.connection:type_name -> muniment.v1.Connection
-	63,  // 51: muniment.v1.OverviewVerification.since:type_name -> google.protobuf.Timestamp
+	71,  // 51: muniment.v1.OverviewVerification.since:type_name -> google.protobuf.Timestamp
 	26,  // 52: muniment.v1.OverviewVerification.verifiers:type_name -> muniment.v1.VerifierCounts
 	27,  // 53: muniment.v1.OverviewVerification.failures:type_name -> muniment.v1.VerificationFailure
-	63,  // 54: muniment.v1.VerificationFailure.time:type_name -> google.protobuf.Timestamp
-	63,  // 55: muniment.v1.LogHealth.newest_entry:type_name -> google.protobuf.Timestamp
-	63,  // 56: muniment.v1.LogHealth.as_of:type_name -> google.protobuf.Timestamp
+	71,  // 54: muniment.v1.VerificationFailure.time:type_name -> google.protobuf.Timestamp
+	71,  // 55: muniment.v1.LogHealth.newest_entry:type_name -> google.protobuf.Timestamp
+	71,  // 56: muniment.v1.LogHealth.as_of:type_name -> google.protobuf.Timestamp
 	29,  // 57: muniment.v1.LogHealth.witnesses:type_name -> muniment.v1.WitnessHealth
 	30,  // 58: muniment.v1.LogHealth.anchors:type_name -> muniment.v1.AnchorHealth
-	64,  // 59: muniment.v1.SearchResponse.state:type_name -> muniment.v1.LogState
+	72,  // 59: muniment.v1.SearchResponse.state:type_name -> muniment.v1.LogState
 	33,  // 60: muniment.v1.SearchResponse.hits:type_name -> muniment.v1.SearchHit
 	0,   // 61: muniment.v1.SearchResponse.meanings:type_name -> muniment.v1.SearchMeaning
 	0,   // 62: muniment.v1.SearchHit.meaning:type_name -> muniment.v1.SearchMeaning
-	63,  // 63: muniment.v1.SearchHit.time:type_name -> google.protobuf.Timestamp
-	64,  // 64: muniment.v1.GetArtifactResponse.state:type_name -> muniment.v1.LogState
-	67,  // 65: muniment.v1.GetArtifactResponse.subject:type_name -> muniment.v1.GateSubject
+	71,  // 63: muniment.v1.SearchHit.time:type_name -> google.protobuf.Timestamp
+	72,  // 64: muniment.v1.GetArtifactResponse.state:type_name -> muniment.v1.LogState
+	75,  // 65: muniment.v1.GetArtifactResponse.subject:type_name -> muniment.v1.GateSubject
 	36,  // 66: muniment.v1.GetArtifactResponse.timeline:type_name -> muniment.v1.TimelineItem
 	37,  // 67: muniment.v1.GetArtifactResponse.graph:type_name -> muniment.v1.ArtifactGraph
 	9,   // 68: muniment.v1.GetArtifactResponse.decisions:type_name -> muniment.v1.RecentDecision
 	42,  // 69: muniment.v1.GetArtifactResponse.findings:type_name -> muniment.v1.FindingRecord
 	48,  // 70: muniment.v1.GetArtifactResponse.exceptions:type_name -> muniment.v1.ExceptionRecord
-	63,  // 71: muniment.v1.TimelineItem.time:type_name -> google.protobuf.Timestamp
+	71,  // 71: muniment.v1.TimelineItem.time:type_name -> google.protobuf.Timestamp
 	2,   // 72: muniment.v1.TimelineItem.submitter:type_name -> muniment.v1.Person
 	38,  // 73: muniment.v1.ArtifactGraph.nodes:type_name -> muniment.v1.GraphNode
 	39,  // 74: muniment.v1.ArtifactGraph.edges:type_name -> muniment.v1.GraphEdge
-	62,  // 75: muniment.v1.GraphNode.evidence:type_name -> muniment.v1.GraphNode.EvidenceEntry
+	70,  // 75: muniment.v1.GraphNode.evidence:type_name -> muniment.v1.GraphNode.EvidenceEntry
 	1,   // 76: muniment.v1.ListFindingsRequest.order:type_name -> muniment.v1.FindingOrder
-	64,  // 77: muniment.v1.ListFindingsResponse.state:type_name -> muniment.v1.LogState
+	72,  // 77: muniment.v1.ListFindingsResponse.state:type_name -> muniment.v1.LogState
 	42,  // 78: muniment.v1.ListFindingsResponse.findings:type_name -> muniment.v1.FindingRecord
-	66,  // 79: muniment.v1.FindingRecord.subjects:type_name -> muniment.v1.Artifact
-	63,  // 80: muniment.v1.FindingRecord.detected:type_name -> google.protobuf.Timestamp
-	63,  // 81: muniment.v1.FindingRecord.due:type_name -> google.protobuf.Timestamp
+	74,  // 79: muniment.v1.FindingRecord.subjects:type_name -> muniment.v1.Artifact
+	71,  // 80: muniment.v1.FindingRecord.detected:type_name -> google.protobuf.Timestamp
+	71,  // 81: muniment.v1.FindingRecord.due:type_name -> google.protobuf.Timestamp
 	43,  // 82: muniment.v1.FindingRecord.newest:type_name -> muniment.v1.FindingReport
 	43,  // 83: muniment.v1.FindingRecord.reports:type_name -> muniment.v1.FindingReport
-	63,  // 84: muniment.v1.FindingReport.time:type_name -> google.protobuf.Timestamp
+	71,  // 84: muniment.v1.FindingReport.time:type_name -> google.protobuf.Timestamp
 	2,   // 85: muniment.v1.FindingReport.by:type_name -> muniment.v1.Person
-	64,  // 86: muniment.v1.GetFindingResponse.state:type_name -> muniment.v1.LogState
+	72,  // 86: muniment.v1.GetFindingResponse.state:type_name -> muniment.v1.LogState
 	42,  // 87: muniment.v1.GetFindingResponse.findings:type_name -> muniment.v1.FindingRecord
-	63,  // 88: muniment.v1.ListExceptionsRequest.expire_before:type_name -> google.protobuf.Timestamp
-	64,  // 89: muniment.v1.ListExceptionsResponse.state:type_name -> muniment.v1.LogState
+	71,  // 88: muniment.v1.ListExceptionsRequest.expire_before:type_name -> google.protobuf.Timestamp
+	72,  // 89: muniment.v1.ListExceptionsResponse.state:type_name -> muniment.v1.LogState
 	48,  // 90: muniment.v1.ListExceptionsResponse.exceptions:type_name -> muniment.v1.ExceptionRecord
 	2,   // 91: muniment.v1.ListExceptionsResponse.approvers:type_name -> muniment.v1.Person
-	63,  // 92: muniment.v1.ExceptionRecord.time:type_name -> google.protobuf.Timestamp
-	66,  // 93: muniment.v1.ExceptionRecord.subjects:type_name -> muniment.v1.Artifact
-	63,  // 94: muniment.v1.ExceptionRecord.expires:type_name -> google.protobuf.Timestamp
-	63,  // 95: muniment.v1.ExceptionRecord.requested_expires:type_name -> google.protobuf.Timestamp
+	71,  // 92: muniment.v1.ExceptionRecord.time:type_name -> google.protobuf.Timestamp
+	74,  // 93: muniment.v1.ExceptionRecord.subjects:type_name -> muniment.v1.Artifact
+	71,  // 94: muniment.v1.ExceptionRecord.expires:type_name -> google.protobuf.Timestamp
+	71,  // 95: muniment.v1.ExceptionRecord.requested_expires:type_name -> google.protobuf.Timestamp
 	2,   // 96: muniment.v1.ExceptionRecord.requester:type_name -> muniment.v1.Person
 	2,   // 97: muniment.v1.ExceptionRecord.used_by:type_name -> muniment.v1.Person
 	2,   // 98: muniment.v1.ExceptionRecord.approvers:type_name -> muniment.v1.Person
 	49,  // 99: muniment.v1.ExceptionRecord.steps:type_name -> muniment.v1.ExceptionStep
 	50,  // 100: muniment.v1.ExceptionRecord.actions:type_name -> muniment.v1.ExceptionAction
-	63,  // 101: muniment.v1.ExceptionStep.time:type_name -> google.protobuf.Timestamp
+	71,  // 101: muniment.v1.ExceptionStep.time:type_name -> google.protobuf.Timestamp
 	2,   // 102: muniment.v1.ExceptionStep.by:type_name -> muniment.v1.Person
-	63,  // 103: muniment.v1.ExceptionStep.expires:type_name -> google.protobuf.Timestamp
-	64,  // 104: muniment.v1.GetExceptionResponse.state:type_name -> muniment.v1.LogState
+	71,  // 103: muniment.v1.ExceptionStep.expires:type_name -> google.protobuf.Timestamp
+	72,  // 104: muniment.v1.GetExceptionResponse.state:type_name -> muniment.v1.LogState
 	48,  // 105: muniment.v1.GetExceptionResponse.exception:type_name -> muniment.v1.ExceptionRecord
 	2,   // 106: muniment.v1.GetExceptionResponse.approvers:type_name -> muniment.v1.Person
-	68,  // 107: muniment.v1.PreviewExceptionRequest.draft:type_name -> muniment.v1.ExceptionRequest
-	64,  // 108: muniment.v1.PreviewExceptionResponse.state:type_name -> muniment.v1.LogState
+	76,  // 107: muniment.v1.PreviewExceptionRequest.draft:type_name -> muniment.v1.ExceptionRequest
+	72,  // 108: muniment.v1.PreviewExceptionResponse.state:type_name -> muniment.v1.LogState
 	55,  // 109: muniment.v1.PreviewExceptionResponse.changes:type_name -> muniment.v1.PreviewedDecision
-	63,  // 110: muniment.v1.PreviewExceptionResponse.expires:type_name -> google.protobuf.Timestamp
-	66,  // 111: muniment.v1.PreviewedDecision.subjects:type_name -> muniment.v1.Artifact
-	69,  // 112: muniment.v1.PreviewedDecision.results:type_name -> muniment.v1.ControlResult
-	64,  // 113: muniment.v1.GetPrivacyBudgetResponse.state:type_name -> muniment.v1.LogState
-	3,   // 114: muniment.v1.GetPrivacyBudgetResponse.connection:type_name -> muniment.v1.Connection
-	58,  // 115: muniment.v1.GetPrivacyBudgetResponse.budgets:type_name -> muniment.v1.BudgetRecord
-	59,  // 116: muniment.v1.BudgetRecord.spends:type_name -> muniment.v1.BudgetSpend
-	63,  // 117: muniment.v1.BudgetSpend.time:type_name -> google.protobuf.Timestamp
-	64,  // 118: muniment.v1.GetLogHealthResponse.state:type_name -> muniment.v1.LogState
-	28,  // 119: muniment.v1.GetLogHealthResponse.log:type_name -> muniment.v1.LogHealth
-	4,   // 120: muniment.v1.PortalService.GetOverview:input_type -> muniment.v1.GetOverviewRequest
-	31,  // 121: muniment.v1.PortalService.Search:input_type -> muniment.v1.SearchRequest
-	34,  // 122: muniment.v1.PortalService.GetArtifact:input_type -> muniment.v1.GetArtifactRequest
-	40,  // 123: muniment.v1.PortalService.ListFindings:input_type -> muniment.v1.ListFindingsRequest
-	44,  // 124: muniment.v1.PortalService.GetFinding:input_type -> muniment.v1.GetFindingRequest
-	46,  // 125: muniment.v1.PortalService.ListExceptions:input_type -> muniment.v1.ListExceptionsRequest
-	51,  // 126: muniment.v1.PortalService.GetException:input_type -> muniment.v1.GetExceptionRequest
-	53,  // 127: muniment.v1.PortalService.PreviewException:input_type -> muniment.v1.PreviewExceptionRequest
-	56,  // 128: muniment.v1.PortalService.GetPrivacyBudget:input_type -> muniment.v1.GetPrivacyBudgetRequest
-	60,  // 129: muniment.v1.PortalService.GetLogHealth:input_type -> muniment.v1.GetLogHealthRequest
-	5,   // 130: muniment.v1.PortalService.GetOverview:output_type -> muniment.v1.GetOverviewResponse
-	32,  // 131: muniment.v1.PortalService.Search:output_type -> muniment.v1.SearchResponse
-	35,  // 132: muniment.v1.PortalService.GetArtifact:output_type -> muniment.v1.GetArtifactResponse
-	41,  // 133: muniment.v1.PortalService.ListFindings:output_type -> muniment.v1.ListFindingsResponse
-	45,  // 134: muniment.v1.PortalService.GetFinding:output_type -> muniment.v1.GetFindingResponse
-	47,  // 135: muniment.v1.PortalService.ListExceptions:output_type -> muniment.v1.ListExceptionsResponse
-	52,  // 136: muniment.v1.PortalService.GetException:output_type -> muniment.v1.GetExceptionResponse
-	54,  // 137: muniment.v1.PortalService.PreviewException:output_type -> muniment.v1.PreviewExceptionResponse
-	57,  // 138: muniment.v1.PortalService.GetPrivacyBudget:output_type -> muniment.v1.GetPrivacyBudgetResponse
-	61,  // 139: muniment.v1.PortalService.GetLogHealth:output_type -> muniment.v1.GetLogHealthResponse
-	130, // [130:140] is the sub-list for method output_type
-	120, // [120:130] is the sub-list for method input_type
-	120, // [120:120] is the sub-list for extension type_name
-	120, // [120:120] is the sub-list for extension extendee
-	0,   // [0:120] is the sub-list for field type_name
+	71,  // 110: muniment.v1.PreviewExceptionResponse.expires:type_name -> google.protobuf.Timestamp
+	74,  // 111: muniment.v1.PreviewedDecision.subjects:type_name -> muniment.v1.Artifact
+	77,  // 112: muniment.v1.PreviewedDecision.results:type_name -> muniment.v1.ControlResult
+	72,  // 113: muniment.v1.ListIncidentsResponse.state:type_name -> muniment.v1.LogState
+	60,  // 114: muniment.v1.ListIncidentsResponse.incidents:type_name -> muniment.v1.IncidentRecord
+	62,  // 115: muniment.v1.ListIncidentsResponse.quarantined:type_name -> muniment.v1.IncidentNote
+	62,  // 116: muniment.v1.ListIncidentsResponse.kill_switch:type_name -> muniment.v1.IncidentNote
+	72,  // 117: muniment.v1.GetIncidentResponse.state:type_name -> muniment.v1.LogState
+	60,  // 118: muniment.v1.GetIncidentResponse.incident:type_name -> muniment.v1.IncidentRecord
+	71,  // 119: muniment.v1.IncidentRecord.opened:type_name -> google.protobuf.Timestamp
+	71,  // 120: muniment.v1.IncidentRecord.acted:type_name -> google.protobuf.Timestamp
+	71,  // 121: muniment.v1.IncidentRecord.detected:type_name -> google.protobuf.Timestamp
+	71,  // 122: muniment.v1.IncidentRecord.newest_time:type_name -> google.protobuf.Timestamp
+	61,  // 123: muniment.v1.IncidentRecord.steps:type_name -> muniment.v1.IncidentStep
+	62,  // 124: muniment.v1.IncidentRecord.notes:type_name -> muniment.v1.IncidentNote
+	63,  // 125: muniment.v1.IncidentRecord.actions:type_name -> muniment.v1.IncidentAction
+	62,  // 126: muniment.v1.IncidentRecord.waiting:type_name -> muniment.v1.IncidentNote
+	71,  // 127: muniment.v1.IncidentStep.started:type_name -> google.protobuf.Timestamp
+	71,  // 128: muniment.v1.IncidentStep.finished:type_name -> google.protobuf.Timestamp
+	71,  // 129: muniment.v1.IncidentStep.intent_time:type_name -> google.protobuf.Timestamp
+	71,  // 130: muniment.v1.IncidentStep.outcome_time:type_name -> google.protobuf.Timestamp
+	71,  // 131: muniment.v1.IncidentNote.time:type_name -> google.protobuf.Timestamp
+	2,   // 132: muniment.v1.IncidentNote.by:type_name -> muniment.v1.Person
+	71,  // 133: muniment.v1.IncidentNote.until:type_name -> google.protobuf.Timestamp
+	72,  // 134: muniment.v1.GetPrivacyBudgetResponse.state:type_name -> muniment.v1.LogState
+	3,   // 135: muniment.v1.GetPrivacyBudgetResponse.connection:type_name -> muniment.v1.Connection
+	66,  // 136: muniment.v1.GetPrivacyBudgetResponse.budgets:type_name -> muniment.v1.BudgetRecord
+	67,  // 137: muniment.v1.BudgetRecord.spends:type_name -> muniment.v1.BudgetSpend
+	71,  // 138: muniment.v1.BudgetSpend.time:type_name -> google.protobuf.Timestamp
+	72,  // 139: muniment.v1.GetLogHealthResponse.state:type_name -> muniment.v1.LogState
+	28,  // 140: muniment.v1.GetLogHealthResponse.log:type_name -> muniment.v1.LogHealth
+	4,   // 141: muniment.v1.PortalService.GetOverview:input_type -> muniment.v1.GetOverviewRequest
+	31,  // 142: muniment.v1.PortalService.Search:input_type -> muniment.v1.SearchRequest
+	34,  // 143: muniment.v1.PortalService.GetArtifact:input_type -> muniment.v1.GetArtifactRequest
+	40,  // 144: muniment.v1.PortalService.ListFindings:input_type -> muniment.v1.ListFindingsRequest
+	44,  // 145: muniment.v1.PortalService.GetFinding:input_type -> muniment.v1.GetFindingRequest
+	46,  // 146: muniment.v1.PortalService.ListExceptions:input_type -> muniment.v1.ListExceptionsRequest
+	51,  // 147: muniment.v1.PortalService.GetException:input_type -> muniment.v1.GetExceptionRequest
+	53,  // 148: muniment.v1.PortalService.PreviewException:input_type -> muniment.v1.PreviewExceptionRequest
+	56,  // 149: muniment.v1.PortalService.ListIncidents:input_type -> muniment.v1.ListIncidentsRequest
+	58,  // 150: muniment.v1.PortalService.GetIncident:input_type -> muniment.v1.GetIncidentRequest
+	64,  // 151: muniment.v1.PortalService.GetPrivacyBudget:input_type -> muniment.v1.GetPrivacyBudgetRequest
+	68,  // 152: muniment.v1.PortalService.GetLogHealth:input_type -> muniment.v1.GetLogHealthRequest
+	5,   // 153: muniment.v1.PortalService.GetOverview:output_type -> muniment.v1.GetOverviewResponse
+	32,  // 154: muniment.v1.PortalService.Search:output_type -> muniment.v1.SearchResponse
+	35,  // 155: muniment.v1.PortalService.GetArtifact:output_type -> muniment.v1.GetArtifactResponse
+	41,  // 156: muniment.v1.PortalService.ListFindings:output_type -> muniment.v1.ListFindingsResponse
+	45,  // 157: muniment.v1.PortalService.GetFinding:output_type -> muniment.v1.GetFindingResponse
+	47,  // 158: muniment.v1.PortalService.ListExceptions:output_type -> muniment.v1.ListExceptionsResponse
+	52,  // 159: muniment.v1.PortalService.GetException:output_type -> muniment.v1.GetExceptionResponse
+	54,  // 160: muniment.v1.PortalService.PreviewException:output_type -> muniment.v1.PreviewExceptionResponse
+	57,  // 161: muniment.v1.PortalService.ListIncidents:output_type -> muniment.v1.ListIncidentsResponse
+	59,  // 162: muniment.v1.PortalService.GetIncident:output_type -> muniment.v1.GetIncidentResponse
+	65,  // 163: muniment.v1.PortalService.GetPrivacyBudget:output_type -> muniment.v1.GetPrivacyBudgetResponse
+	69,  // 164: muniment.v1.PortalService.GetLogHealth:output_type -> muniment.v1.GetLogHealthResponse
+	153, // [153:165] is the sub-list for method output_type
+	141, // [141:153] is the sub-list for method input_type
+	141, // [141:141] is the sub-list for extension type_name
+	141, // [141:141] is the sub-list for extension extendee
+	0,   // [0:141] is the sub-list for field type_name
 }
 
 func init() { file_muniment_v1_portal_proto_init() }
@@ -6308,13 +7413,15 @@ func file_muniment_v1_portal_proto_init() {
 		(*PreviewExceptionRequest_Request)(nil),
 		(*PreviewExceptionRequest_Draft)(nil),
 	}
+	file_muniment_v1_portal_proto_msgTypes[58].OneofWrappers = []any{}
+	file_muniment_v1_portal_proto_msgTypes[59].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_muniment_v1_portal_proto_rawDesc), len(file_muniment_v1_portal_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   61,
+			NumMessages:   69,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

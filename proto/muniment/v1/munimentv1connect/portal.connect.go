@@ -59,6 +59,12 @@ const (
 	// PortalServicePreviewExceptionProcedure is the fully-qualified name of the PortalService's
 	// PreviewException RPC.
 	PortalServicePreviewExceptionProcedure = "/muniment.v1.PortalService/PreviewException"
+	// PortalServiceListIncidentsProcedure is the fully-qualified name of the PortalService's
+	// ListIncidents RPC.
+	PortalServiceListIncidentsProcedure = "/muniment.v1.PortalService/ListIncidents"
+	// PortalServiceGetIncidentProcedure is the fully-qualified name of the PortalService's GetIncident
+	// RPC.
+	PortalServiceGetIncidentProcedure = "/muniment.v1.PortalService/GetIncident"
 	// PortalServiceGetPrivacyBudgetProcedure is the fully-qualified name of the PortalService's
 	// GetPrivacyBudget RPC.
 	PortalServiceGetPrivacyBudgetProcedure = "/muniment.v1.PortalService/GetPrivacyBudget"
@@ -92,6 +98,13 @@ type PortalServiceClient interface {
 	// exception were approved or were not in force, and returns the decisions
 	// that differ. It records nothing. Errors: not_found (no such exception).
 	PreviewException(context.Context, *connect.Request[v1.PreviewExceptionRequest]) (*connect.Response[v1.PreviewExceptionResponse], error)
+	// ListIncidents returns the incidents of the triage, and the incident types
+	// that are quarantined.
+	ListIncidents(context.Context, *connect.Request[v1.ListIncidentsRequest]) (*connect.Response[v1.ListIncidentsResponse], error)
+	// GetIncident returns an incident with its steps, what persons and the
+	// executor have recorded about it, and what the caller can do. Errors:
+	// not_found.
+	GetIncident(context.Context, *connect.Request[v1.GetIncidentRequest]) (*connect.Response[v1.GetIncidentResponse], error)
 	// GetPrivacyBudget returns what exports have spent of the privacy budgets.
 	GetPrivacyBudget(context.Context, *connect.Request[v1.GetPrivacyBudgetRequest]) (*connect.Response[v1.GetPrivacyBudgetResponse], error)
 	// GetLogHealth returns the health of the log, and of the server.
@@ -165,6 +178,20 @@ func NewPortalServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		listIncidents: connect.NewClient[v1.ListIncidentsRequest, v1.ListIncidentsResponse](
+			httpClient,
+			baseURL+PortalServiceListIncidentsProcedure,
+			connect.WithSchema(portalServiceMethods.ByName("ListIncidents")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		getIncident: connect.NewClient[v1.GetIncidentRequest, v1.GetIncidentResponse](
+			httpClient,
+			baseURL+PortalServiceGetIncidentProcedure,
+			connect.WithSchema(portalServiceMethods.ByName("GetIncident")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		getPrivacyBudget: connect.NewClient[v1.GetPrivacyBudgetRequest, v1.GetPrivacyBudgetResponse](
 			httpClient,
 			baseURL+PortalServiceGetPrivacyBudgetProcedure,
@@ -192,6 +219,8 @@ type portalServiceClient struct {
 	listExceptions   *connect.Client[v1.ListExceptionsRequest, v1.ListExceptionsResponse]
 	getException     *connect.Client[v1.GetExceptionRequest, v1.GetExceptionResponse]
 	previewException *connect.Client[v1.PreviewExceptionRequest, v1.PreviewExceptionResponse]
+	listIncidents    *connect.Client[v1.ListIncidentsRequest, v1.ListIncidentsResponse]
+	getIncident      *connect.Client[v1.GetIncidentRequest, v1.GetIncidentResponse]
 	getPrivacyBudget *connect.Client[v1.GetPrivacyBudgetRequest, v1.GetPrivacyBudgetResponse]
 	getLogHealth     *connect.Client[v1.GetLogHealthRequest, v1.GetLogHealthResponse]
 }
@@ -236,6 +265,16 @@ func (c *portalServiceClient) PreviewException(ctx context.Context, req *connect
 	return c.previewException.CallUnary(ctx, req)
 }
 
+// ListIncidents calls muniment.v1.PortalService.ListIncidents.
+func (c *portalServiceClient) ListIncidents(ctx context.Context, req *connect.Request[v1.ListIncidentsRequest]) (*connect.Response[v1.ListIncidentsResponse], error) {
+	return c.listIncidents.CallUnary(ctx, req)
+}
+
+// GetIncident calls muniment.v1.PortalService.GetIncident.
+func (c *portalServiceClient) GetIncident(ctx context.Context, req *connect.Request[v1.GetIncidentRequest]) (*connect.Response[v1.GetIncidentResponse], error) {
+	return c.getIncident.CallUnary(ctx, req)
+}
+
 // GetPrivacyBudget calls muniment.v1.PortalService.GetPrivacyBudget.
 func (c *portalServiceClient) GetPrivacyBudget(ctx context.Context, req *connect.Request[v1.GetPrivacyBudgetRequest]) (*connect.Response[v1.GetPrivacyBudgetResponse], error) {
 	return c.getPrivacyBudget.CallUnary(ctx, req)
@@ -271,6 +310,13 @@ type PortalServiceHandler interface {
 	// exception were approved or were not in force, and returns the decisions
 	// that differ. It records nothing. Errors: not_found (no such exception).
 	PreviewException(context.Context, *connect.Request[v1.PreviewExceptionRequest]) (*connect.Response[v1.PreviewExceptionResponse], error)
+	// ListIncidents returns the incidents of the triage, and the incident types
+	// that are quarantined.
+	ListIncidents(context.Context, *connect.Request[v1.ListIncidentsRequest]) (*connect.Response[v1.ListIncidentsResponse], error)
+	// GetIncident returns an incident with its steps, what persons and the
+	// executor have recorded about it, and what the caller can do. Errors:
+	// not_found.
+	GetIncident(context.Context, *connect.Request[v1.GetIncidentRequest]) (*connect.Response[v1.GetIncidentResponse], error)
 	// GetPrivacyBudget returns what exports have spent of the privacy budgets.
 	GetPrivacyBudget(context.Context, *connect.Request[v1.GetPrivacyBudgetRequest]) (*connect.Response[v1.GetPrivacyBudgetResponse], error)
 	// GetLogHealth returns the health of the log, and of the server.
@@ -340,6 +386,20 @@ func NewPortalServiceHandler(svc PortalServiceHandler, opts ...connect.HandlerOp
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	portalServiceListIncidentsHandler := connect.NewUnaryHandler(
+		PortalServiceListIncidentsProcedure,
+		svc.ListIncidents,
+		connect.WithSchema(portalServiceMethods.ByName("ListIncidents")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	portalServiceGetIncidentHandler := connect.NewUnaryHandler(
+		PortalServiceGetIncidentProcedure,
+		svc.GetIncident,
+		connect.WithSchema(portalServiceMethods.ByName("GetIncident")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	portalServiceGetPrivacyBudgetHandler := connect.NewUnaryHandler(
 		PortalServiceGetPrivacyBudgetProcedure,
 		svc.GetPrivacyBudget,
@@ -372,6 +432,10 @@ func NewPortalServiceHandler(svc PortalServiceHandler, opts ...connect.HandlerOp
 			portalServiceGetExceptionHandler.ServeHTTP(w, r)
 		case PortalServicePreviewExceptionProcedure:
 			portalServicePreviewExceptionHandler.ServeHTTP(w, r)
+		case PortalServiceListIncidentsProcedure:
+			portalServiceListIncidentsHandler.ServeHTTP(w, r)
+		case PortalServiceGetIncidentProcedure:
+			portalServiceGetIncidentHandler.ServeHTTP(w, r)
 		case PortalServiceGetPrivacyBudgetProcedure:
 			portalServiceGetPrivacyBudgetHandler.ServeHTTP(w, r)
 		case PortalServiceGetLogHealthProcedure:
@@ -415,6 +479,14 @@ func (UnimplementedPortalServiceHandler) GetException(context.Context, *connect.
 
 func (UnimplementedPortalServiceHandler) PreviewException(context.Context, *connect.Request[v1.PreviewExceptionRequest]) (*connect.Response[v1.PreviewExceptionResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.PortalService.PreviewException is not implemented"))
+}
+
+func (UnimplementedPortalServiceHandler) ListIncidents(context.Context, *connect.Request[v1.ListIncidentsRequest]) (*connect.Response[v1.ListIncidentsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.PortalService.ListIncidents is not implemented"))
+}
+
+func (UnimplementedPortalServiceHandler) GetIncident(context.Context, *connect.Request[v1.GetIncidentRequest]) (*connect.Response[v1.GetIncidentResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("muniment.v1.PortalService.GetIncident is not implemented"))
 }
 
 func (UnimplementedPortalServiceHandler) GetPrivacyBudget(context.Context, *connect.Request[v1.GetPrivacyBudgetRequest]) (*connect.Response[v1.GetPrivacyBudgetResponse], error) {
