@@ -3,9 +3,12 @@ package execute
 import (
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,10 +28,11 @@ import (
 const actions = `
 version: 1
 budgets: {incidents_per_hour: 1000, actions_per_hour: 1000}
+approvers: ["oidc:https://id.example#ada", "oidc:https://id.example#robot"]
 actions:
   careful: {connector: fake, target: a, undo: restore, undo_after: 10m, cooldown: 1s, per_target: {actions: 10, within: 1h}}
   urgent: {connector: fake, target: b, undo: restore, undo_after: 5m, cooldown: 1s, per_target: {actions: 10, within: 1h}, act_without_ledger: true}
-  last: {connector: fake, target: c, undo: restore, undo_after: 1h, cooldown: 1s, per_target: {actions: 10, within: 1h}}
+  last: {connector: fake, target: c, undo: restore, undo_after: 1h, cooldown: 1s, per_target: {actions: 10, within: 1h}, approval: person}
 `
 
 // A ledger is one in memory, which can be down and lose answers.
@@ -37,6 +41,34 @@ type ledger struct {
 	texts   map[string][]byte
 	taken   int // calls with another payload
 	fault   func(done bool) error
+
+	next     uint64 // index
+	requests []Request
+}
+
+// robot is the submitter of the executor.
+const robot = "oidc:https://id.example#robot"
+
+// Self implements Feed.
+func (l *ledger) Self(context.Context) (string, error) { return robot, l.fault(false) }
+
+// Requests implements Feed, one by one.
+func (l *ledger) Requests(_ context.Context, from Cursor) (Page, error) {
+	if err := l.fault(false); err != nil {
+		return Page{}, err
+	}
+	for n, r := range l.requests {
+		if r.Index >= from.Next {
+			return Page{Requests: []Request{r}, Next: Cursor{Next: r.Index + 1}, More: n < len(l.requests)-1}, nil
+		}
+	}
+	return Page{Next: from}, nil
+}
+
+// submit appends an entry of a submitter.
+func (l *ledger) submit(submitter, payload string) {
+	l.requests = append(l.requests, Request{Reference: Reference{Index: l.next, LeafHash: sum([]byte(payload))}, Submitter: submitter, Payload: []byte(payload)})
+	l.next++
 }
 
 func newLedger() *ledger {
@@ -53,7 +85,8 @@ func (l *ledger) Record(_ context.Context, key string, payload []byte) (Referenc
 		return Reference{}, fmt.Errorf("key %s: %w", key, ErrTaken)
 	}
 	if !ok {
-		at = Reference{Index: uint64(len(l.entries)), LeafHash: sum(payload)}
+		at = Reference{Index: l.next, LeafHash: sum(payload)}
+		l.next++
 		l.entries[key], l.texts[key] = at, bytes.Clone(payload)
 	}
 	return at, l.fault(true)
@@ -75,6 +108,9 @@ func (l *ledger) entry(t testing.TB, key string) *munimentv1.TriageAction {
 	}
 	return &m
 }
+
+// key is that of all executors here.
+var key = ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
 
 // crashed is what a crash panics with.
 type crashed struct{}
@@ -126,7 +162,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		w.steps = append(w.steps, playbook.Step{Action: a, Target: a.Target, Parameters: map[string]action.Value{"value": {Text: a.Target + "1", Type: action.String, Given: true}}})
 	}
 	w.rng.Shuffle(len(w.steps), func(i, j int) { w.steps[i], w.steps[j] = w.steps[j], w.steps[i] })
-	w.exec = &Executor{Ledger: w.ledger, Connectors: map[string]connector.Connector{"fake": w}, Actions: c, Actor: "conductor@test", Now: func() time.Time { return w.now }}
+	w.exec = &Executor{Ledger: w.ledger, Feed: w.ledger, Key: key, Connectors: map[string]connector.Connector{"fake": w}, Actions: c, Actor: "conductor@test", Now: func() time.Time { return w.now }}
 	w.open()
 	return w
 }
@@ -245,7 +281,7 @@ func (w *world) checkIntent(target string, before, after []byte) {
 
 // event does one thing at random.
 func (w *world) event() {
-	switch w.rng.IntN(14) {
+	switch w.rng.IntN(18) {
 	case 0:
 		w.down = !w.down
 	case 1:
@@ -266,13 +302,64 @@ func (w *world) event() {
 		w.pass(time.Duration(w.rng.IntN(180)) * time.Second)
 	case 7:
 		w.run(func() { w.ignore(w.exec.Open(w.opening())) })
+	case 8, 9:
+		w.run(func() { w.ignore(w.exec.Follow(context.Background())) })
+	case 10:
+		w.person()
+	case 11:
+		w.run(func() {
+			w.ignore(w.exec.Observe(id, Observation{Counting: w.rng.IntN(3), Anchors: map[string]bool{"x": w.rng.IntN(4) > 0}}))
+		})
 	default:
 		w.run(func() { _, err := w.exec.Advance(context.Background(), id); w.ignore(err) })
 	}
 }
 
+// person makes a request at random, mostly one that answers the executor's.
+func (w *world) person() {
+	who := []string{"oidc:https://id.example#ada", "oidc:https://id.example#eve", "token:ci", robot}[max(0, w.rng.IntN(6)-2)]
+	switch w.rng.IntN(12) {
+	case 0:
+		w.submit(who, ActionUndo, nil)
+	case 1:
+		w.submit(who, ActionMisfire, nil)
+	case 2:
+		w.submit(who, []string{ActionKill, ActionUnkill}[w.rng.IntN(2)], nil)
+	case 3:
+		w.submit(who, ActionRelease, nil)
+	case 4:
+		w.answer(who, ActionReject)
+	default:
+		w.answer(who, ActionApprove)
+	}
+}
+
+// answer answers the latest request for approval in the ledger, if any.
+func (w *world) answer(who, action string) {
+	for place := range w.steps {
+		if at, ok := w.ledger.entries[fmt.Sprintf("triage/%s/request-approval/%d", id, place+1)]; ok {
+			w.submit(who, action, map[string]any{"request": at.LeafHash, "place": place + 1})
+		}
+	}
+}
+
+// submit makes a request about the incident.
+func (w *world) submit(who, action string, parameters map[string]any) {
+	w.t.Helper()
+	m := map[string]any{"incident": id, "playbook": "T", "action": action, "result": "succeeded", "irreversible": true, "actor": who, "started": w.now.Format(time.RFC3339Nano)}
+	if action == ActionKill || action == ActionUnkill {
+		m["incident"], m["playbook"] = All, All
+	}
+	if parameters != nil {
+		m["parameters"] = parameters
+	}
+	text, err := json.Marshal(m)
+	w.must(err)
+	w.ledger.submit(who, string(text))
+}
+
 func (w *world) opening() Opening {
-	return Opening{ID: id, Type: "T", Steps: w.steps, Alerts: []string{"Errors"}, Traces: []string{strings.Repeat("a", 32)}}
+	return Opening{ID: id, Type: "T", Steps: w.steps, Alerts: []string{"Errors"}, Traces: []string{strings.Repeat("a", 32)}, Observation: Observation{Counting: 1, Anchors: map[string]bool{"x": true}}}
 }
 
 // ignore drops errors that faults have caused.
@@ -290,6 +377,10 @@ func (w *world) settle() *Incident {
 	var state State
 	var err error
 	for range 100 {
+		if state == Escalated { // an undo has failed too often
+			w.submit("oidc:https://id.example#ada", ActionUndo, nil)
+		}
+		w.must(w.exec.Follow(context.Background()))
 		if state, err = w.exec.Advance(context.Background(), id); state == Closed && err == nil {
 			break
 		}
@@ -318,9 +409,10 @@ func (w *world) check(i *Incident) {
 	if w.ledger.taken > 0 {
 		t.Errorf("%d entries were sent with other bytes", w.ledger.taken)
 	}
-	if len(w.ledger.entries) != 2*len(i.Steps) {
-		t.Errorf("%d entries of %d steps", len(w.ledger.entries), len(i.Steps))
+	if len(w.ledger.entries) != 2*len(i.Steps)+len(i.Notices) {
+		t.Errorf("%d entries of %d steps and %d notices", len(w.ledger.entries), len(i.Steps), len(i.Notices))
 	}
+	w.checkNotices(i)
 	confirmed, foreign := map[connectortest.Call]int{}, map[connectortest.Call]int{}
 	for _, s := range i.Steps {
 		key := fmt.Sprintf("triage/%s/%d/", id, s.Number)
@@ -329,6 +421,9 @@ func (w *world) check(i *Incident) {
 		if intent.Step != uint32(s.Number) || outcome.Intent.GetIndex() != at.Index || outcome.Intent.GetLeafHash() != at.LeafHash || outcome.Result != results[s.State] || outcome.WithoutLedger != s.Spooled ||
 			at.Index >= w.ledger.entries[key+"outcome"].Index {
 			t.Errorf("step %d: %v, %v", s.Number, intent, outcome)
+		}
+		if s.Undoes == 0 && s.Approval && (s.Approved == nil || s.Approved.Index >= at.Index || !strings.Contains(intent.Detail, fmt.Sprintf("approved by entry %d", s.Approved.Index))) {
+			t.Errorf("step %d was not approved before its intent: %v", s.Number, s.Approved)
 		}
 		call := connectortest.Call{Target: s.Target, Before: string(s.Before), After: string(s.After)}
 		switch s.State {
@@ -362,6 +457,33 @@ func (w *world) check(i *Incident) {
 	}
 }
 
+// checkNotices checks the entries about the incident as a whole.
+func (w *world) checkNotices(i *Incident) {
+	t := w.t
+	actions := map[string]int{}
+	for _, n := range i.Notices {
+		actions[n.Action]++
+		if m := w.ledger.entry(t, n.key(id)); m.Action != n.Action || m.Phase != "" || m.Detail != n.Reason || m.Incident != id {
+			t.Errorf("notice %s: %v", n.Action, m)
+		}
+	}
+	q, err := w.exec.Store.quarantine("T")
+	w.must(err)
+	released := slices.ContainsFunc(w.ledger.requests, func(r Request) bool { return bytes.Contains(r.Payload, []byte(ActionRelease)) })
+	if actions[ActionClose] > 1 || (actions[ActionQuarantine] > 0) != i.Misfire.Misfired || i.Misfire.Misfired && q == nil && !released {
+		t.Errorf("notices %v, quarantine %v", actions, q)
+	}
+	for _, s := range i.Steps {
+		if s.Approved == nil {
+			continue
+		}
+		at := slices.IndexFunc(w.ledger.requests, func(r Request) bool { return r.Index == s.Approved.Index })
+		if at < 0 || w.ledger.requests[at].Submitter != "oidc:https://id.example#ada" {
+			t.Errorf("step %d was approved by entry %d, whose submitter may not", s.Number, s.Approved.Index)
+		}
+	}
+}
+
 // TestFaults runs an incident under seeded schedules of crashes, lost answers,
 // delayed and failed calls, outages of the ledger, changes by people and steps
 // of the clock. Each action takes effect at most once, each is recorded, and
@@ -369,7 +491,7 @@ func (w *world) check(i *Incident) {
 func TestFaults(t *testing.T) {
 	soak.WithoutRace(t)
 	seed, n := soak.Seed(t), soak.Length(t, "schedules of faults", 300, 10_000)
-	acted, states := 0, map[StepState]int{}
+	acted, states, notices := 0, map[StepState]int{}, map[string]int{}
 	for k := range n {
 		w := newWorld(t, seed<<32+uint64(k))
 		for range 20 + w.rng.IntN(60) {
@@ -380,6 +502,12 @@ func TestFaults(t *testing.T) {
 		acted += len(w.fake.Calls())
 		for _, s := range i.Steps {
 			states[s.State]++
+			if s.Approved != nil && s.State == Confirmed && s.Undoes == 0 {
+				notices[ActionApprove]++
+			}
+		}
+		for _, n := range i.Notices {
+			notices[n.Action]++
 		}
 		w.exec.Store.fault = nil
 		if err := w.exec.Store.Close(); err != nil {
@@ -389,10 +517,15 @@ func TestFaults(t *testing.T) {
 			t.Fatalf("schedule %d of seed %d", k, seed)
 		}
 	}
-	t.Logf("%d effects; steps by state: %v", acted, states)
+	t.Logf("%d effects; steps by state: %v; notices and approved steps: %v", acted, states, notices)
 	for _, state := range []StepState{Confirmed, Failed, Foreign, Skipped, Kept} {
 		if states[state] == 0 {
 			t.Errorf("no step became %s: the schedules do not test it", state)
+		}
+	}
+	for _, action := range []string{ActionApprove, ActionRequestApproval, ActionEscalate, ActionQuarantine, ActionClose} {
+		if notices[action] == 0 {
+			t.Errorf("no %s: the schedules do not test it", action)
 		}
 	}
 }

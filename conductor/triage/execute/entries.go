@@ -1,6 +1,7 @@
 package execute
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -32,40 +33,60 @@ func (e *Executor) record(ctx context.Context, i *Incident) error {
 	if i.Taken {
 		return nil
 	}
-	for _, s := range i.Steps {
-		if err := e.send(ctx, i, s, &s.Intent, "intent"); err != nil {
+	for n := range len(i.Steps) + 1 {
+		for _, notice := range i.Notices {
+			if notice.After != n {
+				continue
+			}
+			if err := e.send(ctx, i, notice.key(i.ID), &notice.Entry, func() ([]byte, error) { return e.noticePayload(i, notice) }); err != nil {
+				return err
+			}
+		}
+		if n == len(i.Steps) {
+			break
+		}
+		s := i.Steps[n]
+		key := "triage/" + i.ID + "/" + strconv.Itoa(s.Number) + "/"
+		if err := e.send(ctx, i, key+"intent", &s.Intent, func() ([]byte, error) { return e.payload(i, s, "intent") }); err != nil {
 			return err
 		}
 		if !s.final() {
 			continue
 		}
-		if err := e.send(ctx, i, s, &s.Outcome, "outcome"); err != nil {
+		if err := e.send(ctx, i, key+"outcome", &s.Outcome, func() ([]byte, error) { return e.payload(i, s, "outcome") }); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// send records one entry, unless it is recorded.
-func (e *Executor) send(ctx context.Context, i *Incident, s *Step, entry *Entry, phase string) error {
+// send records one entry, unless it is recorded. The entries that it refers to
+// are recorded.
+func (e *Executor) send(ctx context.Context, i *Incident, key string, entry *Entry, payload func() ([]byte, error)) error {
 	if entry.Recorded != nil {
 		return nil
 	}
 	if entry.Payload == nil {
-		payload, err := e.payload(i, s, phase)
+		text, err := payload()
 		if err != nil {
 			return err
 		}
-		entry.Payload = payload
+		if entry.Signature, err = e.sign(key, text); err != nil {
+			return err
+		}
+		entry.Payload = text
 		if err := e.save(i); err != nil {
 			return err
 		}
 	}
+	if err := e.verify(key, entry); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, ledgerTimeout)
 	defer cancel()
-	at, err := e.Ledger.Record(ctx, "triage/"+i.ID+"/"+strconv.Itoa(s.Number)+"/"+phase, entry.Payload)
+	at, err := e.Ledger.Record(ctx, key, entry.Payload)
 	if err != nil {
-		return fmt.Errorf("record the %s of step %d of %s: %w", phase, s.Number, i.ID, err)
+		return fmt.Errorf("record entry %s: %w", key, err)
 	}
 	entry.Recorded = &at
 	return e.save(i)
@@ -78,8 +99,8 @@ func (e *Executor) payload(i *Incident, s *Step, phase string) ([]byte, error) {
 		return nil, err
 	}
 	m := &munimentv1.TriageAction{
-		Incident: i.ID, Playbook: i.Type, Action: s.Action, Parameters: parameters, Actor: e.Actor, Started: timestamppb.New(s.Decided),
-		Phase: phase, Step: uint32(s.Number), Correlation: &munimentv1.Correlation{Traces: i.Traces, Alerts: i.Alerts},
+		Incident: i.ID, Playbook: i.Type, Action: s.Action, Parameters: parameters, Actor: cmp.Or(s.Actor, e.Actor), Started: timestamppb.New(s.Decided),
+		Phase: phase, Step: uint32(s.Number), Correlation: i.correlation(),
 	}
 	switch {
 	case s.Undoes > 0:
@@ -98,6 +119,9 @@ func (e *Executor) payload(i *Incident, s *Step, phase string) ([]byte, error) {
 		m.Undo = &munimentv1.UndoAction{Action: "restore", Parameters: parameters}
 	}
 	m.Detail = fmt.Sprintf("target %s, from sha256:%s to sha256:%s", s.Target, sum(s.Before), sum(s.After))
+	if s.Approved != nil && s.Undoes == 0 {
+		m.Detail += fmt.Sprintf(", approved by entry %d", s.Approved.Index)
+	}
 	if phase == "outcome" {
 		m.Result, m.Finished, m.Intent, m.WithoutLedger = results[s.State], timestamppb.New(s.Finished), s.Intent.Recorded.message(), s.Spooled
 		m.Detail += ": " + string(s.State)

@@ -2,9 +2,12 @@ package execute
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -26,19 +29,38 @@ const (
 	maxAttempts = 16
 	// maxSteps is the number of steps of an incident.
 	maxSteps = 1024
+	// oldest is the greatest age of an intent that is acted on.
+	oldest = 2 * time.Minute
+	// patience is how long an incident waits for the approval of a step.
+	patience = time.Hour
+	// keep is how long closed incidents stay in the state.
+	keep = 30 * 24 * time.Hour
+	// defaultDecay is that of incident types.
+	defaultDecay = 10 * time.Minute
 )
 
 // ErrWait reports that an incident can go on at a later time.
 var ErrWait = errors.New("wait")
 
 // An Executor takes steps against incidents. It is not safe for concurrent use.
+// Its user calls Follow and then Advance for each of the active incidents of
+// the store, again and again, and Prune from time to time. An error that wraps
+// ErrState or ErrSpool means that it must stop.
 type Executor struct {
 	Store      *Store
 	Ledger     Ledger
+	Feed       Feed // nil: no requests of persons are applied
 	Connectors map[string]connector.Connector
 	Actions    *action.Catalogue
-	Actor      string           // in entries
-	Now        func() time.Time // the clock
+	Key        ed25519.PrivateKey // signs the spool
+	Actor      string             // in entries
+	DryRun     bool               // incidents that are opened change no target
+	Standby    bool               // takes no step without the ledger
+	Now        func() time.Time   // the clock
+	Log        *slog.Logger       // nil: none
+	Ignored    int                // requests that were not applied
+
+	began map[string]time.Time // of intents of this process, with the monotonic clock
 }
 
 // An Opening is an incident to open.
@@ -46,6 +68,8 @@ type Opening struct {
 	ID, Type       string
 	Steps          []playbook.Step
 	Alerts, Traces []string
+	Decay          time.Duration // of the type; 0: 10 minutes
+	Observation
 }
 
 // Open opens an incident. An incident that exists is not changed. Nothing is
@@ -61,8 +85,6 @@ func (e *Executor) Open(o Opening) error {
 			return fmt.Errorf("action %s: unknown connector %s", s.Action.Name, s.Action.Connector)
 		case c.Undo() != s.Action.Undo:
 			return fmt.Errorf("action %s: the effect of connector %s ends by %s, and not by %s", s.Action.Name, s.Action.Connector, c.Undo(), s.Action.Undo)
-		case s.Action.Approval:
-			return fmt.Errorf("action %s: approval by a person is not supported yet", s.Action.Name)
 		}
 	}
 	now := e.Now()
@@ -73,11 +95,17 @@ func (e *Executor) Open(o Opening) error {
 	if limit := e.Actions.Budgets.IncidentsPerHour; len(opened) >= limit {
 		return fmt.Errorf("%w: %d incidents in an hour, the budget", ErrRefused, limit)
 	}
-	if opened, err = e.Store.used(rowOpened, now); err != nil {
-		return err
+	i := &Incident{
+		ID: o.ID, Type: o.Type, State: Open, Opened: now, Alerts: o.Alerts, Traces: o.Traces, Planned: planned(o.Steps), Decay: cmp.Or(o.Decay, defaultDecay), DryRun: e.DryRun,
+		Misfire: Misfire{Before: o.Counting, Counting: o.Counting, Anchors: o.anchors()},
 	}
-	i := &Incident{ID: o.ID, Type: o.Type, State: Acting, Opened: now, Alerts: o.Alerts, Traces: o.Traces, Planned: planned(o.Steps)}
-	return e.Store.write(map[string]any{rowIncident + i.ID: i, rowOpened: opened})
+	rows := map[string]any{rowIncident + i.ID: i}
+	if !i.DryRun {
+		if rows[rowOpened], err = e.Store.used(rowOpened, now); err != nil {
+			return err
+		}
+	}
+	return e.Store.write(rows)
 }
 
 // Clear reports that the condition of an incident has cleared.
@@ -88,6 +116,11 @@ func (e *Executor) Clear(id string) error {
 	}
 	i.Cleared = true
 	return e.save(i)
+}
+
+// Prune removes incidents that were closed more than 30 days ago.
+func (e *Executor) Prune() error {
+	return e.Store.prune(e.Now().Add(-keep), e.Now().Add(-24*time.Hour))
 }
 
 // Advance takes all steps of an incident that can be taken now, and returns its
@@ -106,8 +139,15 @@ func (e *Executor) Advance(ctx context.Context, id string) (State, error) {
 		if err != nil {
 			return i.State, err
 		}
-		if !moved {
-			return i.State, e.record(ctx, i)
+		if moved {
+			continue
+		}
+		err = e.record(ctx, i)
+		if !errors.Is(err, ErrTaken) {
+			return i.State, err
+		}
+		if err := e.taken(i); err != nil {
+			return i.State, err
 		}
 	}
 }
@@ -117,41 +157,85 @@ func (e *Executor) move(ctx context.Context, i *Incident) (bool, error) {
 	if s := i.current(); s != nil {
 		return true, e.step(ctx, i, s)
 	}
-	now := e.Now()
-	killed, err := e.Store.killed()
-	if err != nil {
-		return false, err
+	rows := map[string]any{rowIncident + i.ID: i}
+	if i.State != Closed && i.State != Undoing && e.judge(i, rows) {
+		return true, e.Store.write(rows)
 	}
 	switch i.State {
-	case Acting, Settling:
-		due := i.undoDue()
-		switch {
-		case i.Cleared:
-			return true, e.become(i, Undoing, "the condition has cleared")
-		case killed:
-			return true, e.become(i, Undoing, "the kill switch is on")
-		case !due.IsZero() && !now.Before(due):
-			return true, e.become(i, Undoing, "the time of the actions is over")
-		case i.State != Acting:
-			return false, nil
-		case i.Next < len(i.Planned):
-			return true, e.begin(ctx, i)
-		}
-		return true, e.become(i, Settling, "")
 	case Undoing:
-		if now.Before(i.Retry) {
+		if e.Now().Before(i.Retry) {
 			return false, nil
 		}
 		if s := i.undoable(); s != nil {
 			return true, e.beginUndo(i, s)
 		}
-		return true, e.become(i, Closed, i.Reason)
+		if s := i.stuck(); s != nil {
+			e.escalate(i, fmt.Sprintf("step %d cannot be undone: restore %s", s.Number, s.Target))
+			return true, e.save(i)
+		}
+		e.ended(i)
+		return true, e.save(i)
+	case Closed:
+		return false, nil
+	}
+	if reason, err := e.over(i); err != nil || reason != "" {
+		if err == nil {
+			err = e.become(i, Undoing, reason)
+		}
+		return true, err
+	}
+	return e.forward(ctx, i)
+}
+
+// over returns the reason why the effects of an incident end, or "".
+func (e *Executor) over(i *Incident) (string, error) {
+	killed, err := e.Store.killed()
+	due := i.undoDue()
+	switch {
+	case err != nil:
+		return "", err
+	case i.Cleared && i.stuck() == nil:
+		return "the condition has cleared", nil
+	case !due.IsZero() && !e.Now().Before(due):
+		return "the time of the actions is over", nil
+	case killed && (i.undoable() != nil || i.State == Acting || i.State == Waiting):
+		return "the kill switch is on", nil
+	}
+	return "", nil
+}
+
+// forward makes a transition of an incident whose effects go on.
+func (e *Executor) forward(ctx context.Context, i *Incident) (bool, error) {
+	now := e.Now()
+	switch i.State {
+	case Open, Acting:
+		if i.Next < len(i.Planned) {
+			return true, e.begin(ctx, i)
+		}
+		i.State, i.Settled = Settling, now
+		return true, e.save(i)
+	case Waiting:
+		if i.Request != nil && now.Before(i.Request.Until) {
+			return false, nil
+		}
+		e.escalate(i, fmt.Sprintf("no answer to the request for approval within %s", patience))
+		return true, e.save(i)
+	case Settling:
+		since := i.acted()
+		if since.IsZero() {
+			since = i.Settled
+		}
+		if now.Before(since.Add(i.Decay)) {
+			return false, nil
+		}
+		e.escalate(i, "the alerts still fire at the end of decay")
+		return true, e.save(i)
 	}
 	return false, nil
 }
 
 func (e *Executor) become(i *Incident, state State, reason string) error {
-	i.State, i.Reason = state, reason
+	i.State, i.Reason, i.Request = state, reason, nil
 	return e.save(i)
 }
 
@@ -161,27 +245,42 @@ func (e *Executor) save(i *Incident) error {
 
 // begin decides about the next step of the playbook.
 func (e *Executor) begin(ctx context.Context, i *Incident) error {
-	p := i.Planned[i.Next]
-	if err := e.permit(i, p); err != nil {
-		if errors.Is(err, ErrRefused) {
-			return e.become(i, Undoing, err.Error())
-		}
+	p := &i.Planned[i.Next]
+	err := e.permit(i, p)
+	switch {
+	case errors.Is(err, errApproval):
+		return e.ask(i, p)
+	case errors.Is(err, ErrRefused):
+		return e.stop(i, err.Error())
+	case err != nil:
 		return err
 	}
 	c := e.Connectors[p.Connector]
 	if c == nil {
-		return e.become(i, Undoing, "unknown connector "+p.Connector)
+		return e.stop(i, "unknown connector "+p.Connector)
 	}
-	before, after, err := plan(ctx, c, &p)
+	before, after, err := plan(ctx, c, p)
 	if err != nil {
-		return e.become(i, Undoing, fmt.Sprintf("plan %s: %v", p.Action, err))
+		e.warn("step not planned", "incident", i.ID, "action", p.Action, "target", p.Target, "err", err)
+		// The error can contain secrets, so the entries do not have it.
+		return e.stop(i, "cannot plan "+p.Action+" on "+p.Target)
 	}
 	i.Next++
 	if bytes.Equal(before, after) {
 		return e.save(i) // the target has this state already
 	}
+	if i.DryRun {
+		line := fmt.Sprintf("%s on %s, from sha256:%s to sha256:%s", p.Action, p.Target, sum(before), sum(after))
+		if p.Approval {
+			line += ", after approval by a person"
+		}
+		i.Dry = append(i.Dry, line)
+		return e.save(i)
+	}
 	now := e.Now()
-	i.Steps = append(i.Steps, &Step{Planned: p, Number: len(i.Steps) + 1, State: Read, Before: before, After: after, Decided: now})
+	s := &Step{Planned: *p, Number: len(i.Steps) + 1, State: Read, Before: before, After: after, Decided: now}
+	e.start(i, s)
+	i.Steps, i.State = append(i.Steps, s), Acting
 	rows := map[string]any{rowIncident + i.ID: i}
 	for _, row := range []string{rowUsed, rowUsed + p.Target} {
 		if rows[row], err = e.Store.used(row, now); err != nil {
@@ -189,6 +288,24 @@ func (e *Executor) begin(ctx context.Context, i *Incident) error {
 		}
 	}
 	return e.Store.write(rows)
+}
+
+// stop ends the forward steps of an incident: people have to act.
+func (e *Executor) stop(i *Incident, reason string) error {
+	if len(i.Steps) > 0 {
+		return e.become(i, Undoing, reason)
+	}
+	e.escalate(i, reason)
+	return e.save(i)
+}
+
+// ask requests the approval of the next step.
+func (e *Executor) ask(i *Incident, p *Planned) error {
+	until := e.Now().Add(patience)
+	i.Request = &Approval{Place: i.Next + 1, Until: until, Notice: len(i.Notices)}
+	i.State, i.Reason = Waiting, fmt.Sprintf("%s on %s needs the approval of a person", p.Action, p.Target)
+	e.note(i, Notice{Action: ActionRequestApproval, Number: i.Next + 1, Reason: i.Reason, Asked: p, Until: until})
+	return e.save(i)
 }
 
 func plan(ctx context.Context, c connector.Connector, p *Planned) (before, after connector.Image, err error) {
@@ -203,17 +320,45 @@ func plan(ctx context.Context, c connector.Connector, p *Planned) (before, after
 
 // beginUndo decides to undo a step. An effect that ends by itself is kept.
 func (e *Executor) beginUndo(i *Incident, s *Step) error {
-	attempts := i.attempts(s)
 	switch {
 	case s.Lapses:
 		s.Undone = Kept
 		return e.save(i)
-	case attempts >= maxAttempts || len(i.Steps) >= maxSteps:
+	case s.Attempts >= maxAttempts || len(i.Steps) >= maxSteps:
 		s.Undone = Failed
-		return e.become(i, Escalated, fmt.Sprintf("step %d cannot be undone: restore %s", s.Number, s.Target))
+		return e.save(i)
 	}
-	i.Steps = append(i.Steps, &Step{Planned: s.undo(), Number: len(i.Steps) + 1, Undoes: s.Number, State: Read, Before: s.After, After: s.Before, Decided: e.Now()})
+	undo := &Step{Planned: s.undo(), Number: len(i.Steps) + 1, Undoes: s.Number, State: Read, Before: s.After, After: s.Before, Decided: e.Now()}
+	if len(i.By) <= maxActor {
+		undo.Actor = i.By
+	}
+	e.start(i, undo)
+	i.Steps = append(i.Steps, undo)
 	return e.save(i)
+}
+
+// maxActor is the number of bytes of an actor in an entry.
+const maxActor = 256
+
+// start notes when an intent was decided, by the monotonic clock.
+func (e *Executor) start(i *Incident, s *Step) {
+	if e.began == nil {
+		e.began = map[string]time.Time{}
+	}
+	e.began[i.step(s)] = s.Decided
+}
+
+func (i *Incident) step(s *Step) string { return fmt.Sprintf("%s/%d", i.ID, s.Number) }
+
+// stale reports whether an intent is too old to act on. After a restart there
+// is only the wall clock, and an intent of the future is too old.
+func (e *Executor) stale(i *Incident, s *Step) bool {
+	began, ok := e.began[i.step(s)]
+	if !ok {
+		began = s.Decided
+	}
+	age := e.Now().Sub(began)
+	return age < 0 || age > min(s.Timeout+fresh, oldest)
 }
 
 // step makes a transition of a step that is not final.
@@ -233,20 +378,32 @@ func (e *Executor) intend(ctx context.Context, i *Incident, s *Step) error {
 	err := e.record(ctx, i)
 	switch {
 	case errors.Is(err, ErrTaken):
-		// The other executor goes on. What this one did is undone, without
-		// entries, because their keys are those of the other one.
-		i.Taken, i.State, i.Reason = true, Undoing, ErrTaken.Error()
-		return e.finish(i, s, Skipped, ErrTaken.Error())
-	case err != nil && !s.WithoutLedger:
+		return e.taken(i)
+	case errors.Is(err, ErrSpool) || errors.Is(err, ErrState):
+		return err
+	case err != nil && s.Undoes == 0 && (!s.WithoutLedger || e.Standby):
 		return e.finish(i, s, Skipped, "the ledger is unreachable")
 	}
 	s.State, s.Spooled = Intended, err != nil
 	return e.save(i)
 }
 
+// taken leaves an incident to the other executor. What this one did is undone,
+// without entries, because their keys are those of the other one.
+func (e *Executor) taken(i *Incident) error {
+	i.Taken = true
+	if i.State != Closed {
+		i.State, i.Reason, i.Request = Undoing, ErrTaken.Error(), nil
+	}
+	if s := i.current(); s != nil && s.State == Read {
+		return e.finish(i, s, Skipped, ErrTaken.Error())
+	}
+	return e.save(i)
+}
+
 // act calls the connector, at most once for a step.
 func (e *Executor) act(ctx context.Context, i *Incident, s *Step) error {
-	if e.Now().Sub(s.Decided) > s.Timeout+fresh {
+	if e.stale(i, s) {
 		return e.finish(i, s, Skipped, "the intent is too old")
 	}
 	c := e.Connectors[s.Connector]
@@ -307,16 +464,24 @@ func (e *Executor) resolve(ctx context.Context, i *Incident, s *Step) error {
 // finish gives a step its final state, and decides what follows.
 func (e *Executor) finish(i *Incident, s *Step, state StepState, reason string) error {
 	s.State, s.Reason, s.Finished = state, reason, e.Now()
+	delete(e.began, i.step(s))
 	switch {
 	case s.Undoes == 0 && state != Confirmed && state != Kept && i.State == Acting:
 		i.State, i.Reason = Undoing, fmt.Sprintf("step %d: %s", s.Number, state)
 	case s.Undoes > 0 && (state == Failed || state == Skipped):
-		n := i.attempts(i.Steps[s.Undoes-1])
-		i.Retry = e.Now().Add(min(time.Second<<min(n, 6), time.Minute))
+		undone := i.Steps[s.Undoes-1]
+		undone.Attempts++
+		i.Retry = e.Now().Add(min(time.Second<<min(undone.Attempts, 6), time.Minute))
 	case s.Undoes > 0:
 		i.Steps[s.Undoes-1].Undone = state
 	}
 	return e.save(i)
+}
+
+func (e *Executor) warn(message string, args ...any) {
+	if e.Log != nil {
+		e.Log.Warn(message, args...)
+	}
 }
 
 // Targets returns the targets of an incident's steps, sorted.

@@ -129,8 +129,12 @@ func TestGuardRails(t *testing.T) {
 			w.advance("T/y-1", Settling)
 			w.pass(time.Minute)
 		}, "the budget of all actions: 2 in 1h0m0s"},
-		{"quarantine", func(w *world) { w.must(w.exec.Store.Quarantine("T", "it misfired")) }, "the type is in quarantine: it misfired"},
+		{"quarantine", func(w *world) {
+			w.must(w.exec.Store.write(map[string]any{rowQuarantine + "T": &Quarantine{Incident: "T/z-1", Reason: "it misfired"}}))
+		}, "the type is in quarantine since T/z-1: it misfired"},
 		{"kill switch", func(w *world) { w.must(w.exec.Store.Kill(true)) }, "the kill switch is on"},
+		{"file kill", func(w *world) { w.touch(KillFile) }, "the kill switch is on"},
+		{"dry run after a restart", func(w *world) { w.must(w.exec.Open(w.opening())); w.exec.DryRun = true }, "dry run"},
 		{"no such action any more", func(w *world) { delete(w.exec.Actions.Actions, "careful") }, "the action careful does not exist any more"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -139,12 +143,18 @@ func TestGuardRails(t *testing.T) {
 			w.must(w.exec.Store.Close())
 			w.open()
 			entries, state := len(w.ledger.entries), w.fake.State()
-			if i := w.advance("T/x-1", Closed); !strings.Contains(i.Reason, c.want) || len(i.Steps) != 0 {
+			i := w.advance(id, Escalated)
+			if !strings.Contains(i.Reason, c.want) || len(i.Steps) != 0 {
 				t.Errorf("reason %q, want %q; %d steps", i.Reason, c.want, len(i.Steps))
 			}
-			if len(w.ledger.entries) != entries || w.fake.State() != state {
+			if len(w.ledger.entries) != entries+1 || w.fake.State() != state {
 				t.Errorf("%d entries more, state\n%s", len(w.ledger.entries)-entries, w.fake.State())
 			}
+			if e := w.ledger.entry(t, "triage/"+id+"/escalate/1"); e.Detail != i.Reason || e.Result != "succeeded" {
+				t.Errorf("the notice: %v", e)
+			}
+			w.must(w.exec.Clear(id))
+			w.advance(id, Closed)
 		})
 	}
 	w := calm(t)
@@ -156,6 +166,14 @@ func TestGuardRails(t *testing.T) {
 	w.must(w.exec.Store.Kill(true))
 	w.advance("T/y-1", Closed)
 	w.wantState("a=a0 b=b0 c=c0")
+}
+
+// touch creates a file beside the folder of the store.
+func (w *world) touch(name string) {
+	w.t.Helper()
+	f, err := w.fs.Create(name, vfs.WriteCategoryUnspecified)
+	w.must(err)
+	w.must(f.Close())
 }
 
 func (w *world) must(err error) {
@@ -265,10 +283,6 @@ func TestLapse(t *testing.T) {
 	if e := w.ledger.entry(t, "triage/"+id+"/1/intent"); !e.Irreversible || e.Undo != nil {
 		t.Errorf("the intent: %v", e)
 	}
-	w.exec.Actions.Actions["careful"].Approval = true
-	if err := w.exec.Open(Opening{ID: "T/y-1", Steps: w.steps}); err == nil || !strings.Contains(err.Error(), "not supported yet") {
-		t.Errorf("an action that a person must approve: %v", err)
-	}
 }
 
 // A stubborn connector makes the first change, and then refuses all.
@@ -295,7 +309,7 @@ func TestUndoFails(t *testing.T) {
 		w.pass(time.Minute)
 	}
 	i, err := w.exec.Store.Incident(id)
-	if err != nil || state != Escalated || i.Reason != "step 1 cannot be undone: restore a" || i.attempts(i.Steps[0]) != maxAttempts || !i.recorded() {
+	if err != nil || state != Escalated || i.Reason != "step 1 cannot be undone: restore a" || i.Steps[0].Attempts != maxAttempts || !i.recorded() {
 		t.Errorf("%s, %v: %+v", state, err, i)
 	}
 }

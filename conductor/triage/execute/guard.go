@@ -9,14 +9,29 @@ import (
 // ErrRefused is wrapped by the refusals of guard rails.
 var ErrRefused = errors.New("refused")
 
-// permit checks the guard rails before a step of a playbook.
-func (e *Executor) permit(i *Incident, p Planned) error {
+// errApproval reports that a person has to approve the step first.
+var errApproval = errors.New("approval by a person is required")
+
+// permit checks the guard rails before a step of a playbook, in the order of
+// section 10.
+func (e *Executor) permit(i *Incident, p *Planned) error {
+	if e.DryRun && !i.DryRun {
+		return fmt.Errorf("%w: dry run", ErrRefused)
+	}
+	killed, err := e.Store.killed()
+	if err != nil || killed {
+		return cause(err, "the kill switch is on")
+	}
+	q, err := e.Store.quarantine(i.Type)
+	if err != nil || q != nil {
+		return cause(err, "the type is in quarantine since %s", q.name())
+	}
+	if p.Approval && p.Approved == nil && !i.DryRun {
+		return errApproval
+	}
 	a := e.Actions.Actions[p.Action]
 	if a == nil {
 		return fmt.Errorf("%w: the action %s does not exist any more", ErrRefused, p.Action)
-	}
-	if reason, err := e.Store.quarantined(i.Type); err != nil || reason != "" {
-		return cause(err, "the type is in quarantine: %s", reason)
 	}
 	now := e.Now()
 	for _, b := range []struct {
@@ -35,6 +50,13 @@ func (e *Executor) permit(i *Incident, p Planned) error {
 		}
 	}
 	return nil
+}
+
+func (q *Quarantine) name() string {
+	if q == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s: %s", q.Incident, q.Reason)
 }
 
 // cause returns an error of the store, or else a refusal.

@@ -20,6 +20,8 @@ type State string
 
 // The states of an incident.
 const (
+	Open      State = "open"    // no step has an intent
+	Waiting   State = "waiting" // the next step needs a person
 	Acting    State = "acting"
 	Settling  State = "settling"
 	Undoing   State = "undoing"
@@ -42,6 +44,23 @@ type Incident struct {
 	Cleared bool      `json:"cleared,omitempty"` // the condition has cleared
 	Retry   time.Time `json:"retry,omitzero"`    // when undo is tried again
 	Taken   bool      `json:"taken,omitempty"`   // by another executor
+	DryRun  bool      `json:"dryRun,omitempty"`  // no target changes, and nothing is recorded
+	Dry     []string  `json:"dry,omitempty"`     // what would be done in a dry run
+
+	Decay   time.Duration `json:"decay"`
+	Settled time.Time     `json:"settled,omitzero"`  // when all steps had outcomes
+	Ended   time.Time     `json:"ended,omitzero"`    // when it was closed
+	Request *Approval     `json:"request,omitempty"` // that a step waits for
+	By      string        `json:"by,omitempty"`      // who has requested the undo
+	Misfire Misfire       `json:"misfire,omitzero"`
+	Notices []*Notice     `json:"notices,omitempty"`
+}
+
+// An Approval is a request for the approval of the next step.
+type Approval struct {
+	Place  int       `json:"place"` // of the step in the playbook, from 1
+	Until  time.Time `json:"until"`
+	Notice int       `json:"notice"` // index in Notices
 }
 
 // ID returns the identifier of the n-th incident with a type and key.
@@ -60,13 +79,15 @@ type Planned struct {
 	UndoAfter     time.Duration     `json:"undoAfter"`
 	Timeout       time.Duration     `json:"timeout"`
 	WithoutLedger bool              `json:"withoutLedger,omitempty"` // the action is allowed to
+	Approval      bool              `json:"approval,omitempty"`      // by a person is required
+	Approved      *Reference        `json:"approved,omitempty"`      // the approval
 }
 
 func planned(of []playbook.Step) (all []Planned) {
 	for _, s := range of {
 		p := Planned{
 			Action: s.Action.Name, Connector: s.Action.Connector, Target: s.Target, Parameters: map[string]string{}, Lapses: s.Action.Undo == action.Lapse,
-			UndoAfter: s.Action.UndoAfter, Timeout: s.Action.Timeout, WithoutLedger: s.Action.ActWithoutLedger,
+			UndoAfter: s.Action.UndoAfter, Timeout: s.Action.Timeout, WithoutLedger: s.Action.ActWithoutLedger, Approval: s.Action.Approval,
 		}
 		for name, v := range s.Parameters {
 			p.Parameters[name] = v.Text
@@ -106,8 +127,10 @@ type Step struct {
 	After  []byte    `json:"after"`
 	// Undone is the final state of the undo, or Kept if there is nothing to
 	// undo. Empty: the step is not undone.
-	Undone StepState `json:"undone,omitempty"`
+	Undone   StepState `json:"undone,omitempty"`
+	Attempts int       `json:"attempts,omitempty"` // of the undo that have failed
 
+	Actor    string    `json:"actor,omitempty"` // empty: the executor
 	Decided  time.Time `json:"decided"`
 	Called   time.Time `json:"called,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
@@ -120,10 +143,12 @@ type Step struct {
 	returned bool
 }
 
-// An Entry is one of the two entries of a step.
+// An Entry is one of the two entries of a step, or that of a notice. It is in
+// the spool until it is recorded.
 type Entry struct {
-	Payload  []byte     `json:"payload,omitempty"` // stored before the first attempt
-	Recorded *Reference `json:"recorded,omitempty"`
+	Payload   []byte     `json:"payload,omitempty"`   // stored before the first attempt
+	Signature []byte     `json:"signature,omitempty"` // see Sign
+	Recorded  *Reference `json:"recorded,omitempty"`
 }
 
 // A Reference is the place of an entry in the ledger.
@@ -165,19 +190,30 @@ func (i *Incident) undoDue() (due time.Time) {
 	return due
 }
 
-// attempts returns how often the undo of a step has failed.
-func (i *Incident) attempts(of *Step) (n int) {
-	for _, s := range i.Steps {
-		if s.Undoes == of.Number && (s.State == Failed || s.State == Skipped) {
-			n++
-		}
-	}
-	return n
-}
-
 // recorded reports whether the ledger has all entries.
 func (i *Incident) recorded() bool {
-	return i.Taken || !slices.ContainsFunc(i.Steps, func(s *Step) bool { return s.Intent.Recorded == nil || s.Outcome.Recorded == nil })
+	return i.Taken || !slices.ContainsFunc(i.Steps, func(s *Step) bool { return s.Intent.Recorded == nil || s.Outcome.Recorded == nil }) &&
+		!slices.ContainsFunc(i.Notices, func(n *Notice) bool { return n.Entry.Recorded == nil })
+}
+
+// acted returns the time of the first action, or zero.
+func (i *Incident) acted() (first time.Time) {
+	for _, s := range i.Steps {
+		if s.Undoes == 0 && !s.Called.IsZero() {
+			return s.Called
+		}
+	}
+	return time.Time{}
+}
+
+// stuck returns a step whose undo has failed too often, or nil.
+func (i *Incident) stuck() *Step {
+	for _, s := range i.Steps {
+		if s.Undone == Failed {
+			return s
+		}
+	}
+	return nil
 }
 
 // undo returns the planned undo of a step.

@@ -49,9 +49,9 @@ func TestRecorder(t *testing.T) {
 		if err := json.Unmarshal(e.Header, &header); err != nil {
 			t.Fatal(err)
 		}
-		phases = append(phases, header.Attributes["step"]+" "+header.Attributes["phase"])
+		phases = append(phases, header.Attributes["action"]+" "+header.Attributes["step"]+" "+header.Attributes["phase"])
 	}
-	if got, want := fmt.Sprint(phases), "[1 intent 1 outcome 2 intent 2 outcome 3 intent 3 outcome 4 intent 4 outcome]"; got != want {
+	if got, want := fmt.Sprint(phases), "[careful 1 intent careful 1 outcome urgent 2 intent urgent 2 outcome restore 3 intent restore 3 outcome restore 4 intent restore 4 outcome close  ]"; got != want {
 		t.Errorf("entries %s, want %s", got, want)
 	}
 

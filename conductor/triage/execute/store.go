@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -20,12 +22,23 @@ const (
 	rowIncident   = "incident/"
 	rowUsed       = "used/"       // times of actions on a target; "used/" alone: all
 	rowOpened     = "opened"      // times of incidents
-	rowQuarantine = "quarantine/" // reason, by type
+	rowQuarantine = "quarantine/" // by type
+	rowCursor     = "cursor"      // of the requests that were read
 )
+
+// KillFile is the name of the file beside the folder of the store that switches
+// all steps but undo off while it exists.
+const KillFile = "kill"
+
+// ErrState is wrapped by errors of the state. An executor that cannot read or
+// write it must stop.
+var ErrState = errors.New("state of the executor")
 
 // A Store keeps the state of an executor. One process has it open at a time.
 type Store struct {
-	db *pebble.DB
+	db   *pebble.DB
+	fs   vfs.FS
+	kill string // path of the file
 
 	// fault, if not nil, is called before and after each write. For tests.
 	fault func(done bool)
@@ -35,11 +48,11 @@ type Store struct {
 func OpenStore(dir string, fs vfs.FS) (*Store, error) {
 	db, err := pebble.Open(dir, &pebble.Options{FS: fs, FormatMajorVersion: pebble.FormatValueSeparation, Logger: silent{}, MemTableSize: 256 << 10})
 	if err != nil {
-		return nil, fmt.Errorf("open the state of the executor: %w", err)
+		return nil, fmt.Errorf("open the %w: %w", ErrState, err)
 	}
-	s := &Store{db: db}
+	s := &Store{db: db, fs: fs, kill: fs.PathJoin(fs.PathDir(dir), KillFile)}
 	if err := s.checkFormat(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open the state of the executor: %w", err), db.Close())
+		return nil, errors.Join(fmt.Errorf("open the %w: %w", ErrState, err), db.Close())
 	}
 	return s, nil
 }
@@ -78,11 +91,11 @@ func (s *Store) get(row string, to any) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("%w: row %s: %w", ErrState, row, err)
 	}
 	defer closer.Close()
 	if err := json.Unmarshal(value, to); err != nil {
-		return false, fmt.Errorf("row %s: %w", row, err)
+		return false, fmt.Errorf("%w: row %s: %w", ErrState, row, err)
 	}
 	return true, nil
 }
@@ -111,7 +124,7 @@ func (s *Store) write(rows map[string]any) error {
 		}
 	}
 	if err := b.Commit(pebble.Sync); err != nil {
-		return fmt.Errorf("write the state of the executor: %w", err)
+		return fmt.Errorf("write the %w: %w", ErrState, err)
 	}
 	return nil
 }
@@ -129,23 +142,71 @@ func (s *Store) Incident(id string) (*Incident, error) {
 // Active returns the IDs of the incidents that are not closed, or whose entries
 // are not all recorded.
 func (s *Store) Active() (ids []string, err error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte(rowIncident), UpperBound: []byte("incident0")})
-	if err != nil {
-		return nil, err
-	}
-	for it.First(); it.Valid(); it.Next() {
+	err = s.each(rowIncident, func(_ string, value []byte) error {
 		var i Incident
-		if err := json.Unmarshal(it.Value(), &i); err != nil {
-			return nil, errors.Join(fmt.Errorf("row %s: %w", it.Key(), err), it.Close())
+		if err := json.Unmarshal(value, &i); err != nil {
+			return err
 		}
 		if i.State != Closed || !i.recorded() {
 			ids = append(ids, i.ID)
 		}
-	}
-	return ids, it.Close()
+		return nil
+	})
+	return ids, err
 }
 
-// Kill switches all steps but undo off, or on again.
+// each calls a function with the rows that begin with a prefix, which ends with
+// a slash. The value is valid until it returns.
+func (s *Store) each(prefix string, do func(row string, value []byte) error) error {
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: []byte(strings.TrimSuffix(prefix, "/") + "0")})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	for it.First(); it.Valid(); it.Next() {
+		if err := do(string(it.Key()), it.Value()); err != nil {
+			return errors.Join(fmt.Errorf("%w: row %s: %w", ErrState, it.Key(), err), it.Close())
+		}
+	}
+	if err := it.Close(); err != nil {
+		return fmt.Errorf("%w: %w", ErrState, err)
+	}
+	return nil
+}
+
+// prune removes the incidents that were closed before a time, and the times of
+// budgets that do not count any more.
+func (s *Store) prune(closed, used time.Time) error {
+	rows := map[string]any{}
+	err := s.each(rowIncident, func(row string, value []byte) error {
+		var i Incident
+		if err := json.Unmarshal(value, &i); err != nil {
+			return err
+		}
+		if i.State == Closed && i.recorded() && i.Ended.Before(closed) {
+			rows[row] = nil
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	err = s.each(rowUsed, func(row string, value []byte) error {
+		var times []time.Time
+		if err := json.Unmarshal(value, &times); err != nil {
+			return err
+		}
+		if len(times) > 0 && times[len(times)-1].Before(used) {
+			rows[row] = nil
+		}
+		return nil
+	})
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	return s.write(rows)
+}
+
+// Kill switches all steps but undo off, or on again. Persons do so by requests.
 func (s *Store) Kill(on bool) error {
 	if !on {
 		return s.write(map[string]any{rowKill: nil})
@@ -153,23 +214,38 @@ func (s *Store) Kill(on bool) error {
 	return s.write(map[string]any{rowKill: true})
 }
 
+// killed reports whether the kill switch is on. A file that cannot be looked
+// for counts as one that exists.
 func (s *Store) killed() (on bool, err error) {
+	if _, err := s.fs.Stat(s.kill); !errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
 	_, err = s.get(rowKill, &on)
 	return on, err
 }
 
-// Quarantine stops all steps but undo against a type of incident. An empty
-// reason releases it.
-func (s *Store) Quarantine(of, reason string) error {
-	if reason == "" {
-		return s.write(map[string]any{rowQuarantine + of: nil})
+// quarantine returns the quarantine of a type, or nil.
+func (s *Store) quarantine(of string) (*Quarantine, error) {
+	var q Quarantine
+	found, err := s.get(rowQuarantine+of, &q)
+	if err != nil || !found {
+		return nil, err
 	}
-	return s.write(map[string]any{rowQuarantine + of: reason})
+	return &q, nil
 }
 
-func (s *Store) quarantined(of string) (reason string, err error) {
-	_, err = s.get(rowQuarantine+of, &reason)
-	return reason, err
+// Quarantines returns the quarantines by type.
+func (s *Store) Quarantines() (map[string]Quarantine, error) {
+	all := map[string]Quarantine{}
+	err := s.each(rowQuarantine, func(row string, value []byte) error {
+		var q Quarantine
+		if err := json.Unmarshal(value, &q); err != nil {
+			return err
+		}
+		all[strings.TrimPrefix(row, rowQuarantine)] = q
+		return nil
+	})
+	return all, err
 }
 
 // maxTimes is the number of times that a row has. Budgets are at most 1,000.

@@ -216,8 +216,8 @@ func TestIncident(t *testing.T) {
 			w.deliver(w.alert("Errors", signal.Firing, "x", w.now))
 			pass(15 * time.Second)
 			w.want("T-1 x:closed T-2 x:settling", "on off")
-			if n := len(w.ledger.entries); n != 6 {
-				t.Errorf("%d entries, want 6", n)
+			if n := len(w.ledger.entries); n != 7 {
+				t.Errorf("%d entries, want 7", n)
 			}
 		})
 	}

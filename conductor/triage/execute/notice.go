@@ -1,0 +1,98 @@
+package execute
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+)
+
+// The actions of notices.
+const (
+	ActionRequestApproval = "request-approval"
+	ActionEscalate        = "escalate"
+	ActionQuarantine      = "quarantine"
+	ActionClose           = "close"
+)
+
+// A Notice is an entry about an incident as a whole.
+type Notice struct {
+	Action  string    `json:"action"`
+	Number  int       `json:"number,omitempty"` // in the key; 0: the key has none
+	After   int       `json:"after"`            // the number of steps before it
+	Reason  string    `json:"reason"`
+	Decided time.Time `json:"decided"`
+	// Asked is the step of a request for approval.
+	Asked *Planned  `json:"asked,omitempty"`
+	Until time.Time `json:"until,omitzero"`
+	Entry Entry     `json:"entry,omitzero"`
+}
+
+// key returns the idempotency key of a notice.
+func (n *Notice) key(incident string) string {
+	key := "triage/" + incident + "/" + n.Action
+	if n.Number > 0 {
+		key += "/" + strconv.Itoa(n.Number)
+	}
+	return key
+}
+
+// note adds a notice, unless the incident has no entries in the ledger.
+func (e *Executor) note(i *Incident, n Notice) {
+	if i.DryRun || i.Taken {
+		return
+	}
+	n.After, n.Decided = len(i.Steps), e.Now()
+	i.Notices = append(i.Notices, &n)
+}
+
+// escalate passes an incident to people.
+func (e *Executor) escalate(i *Incident, reason string) {
+	i.State, i.Reason, i.Request = Escalated, reason, nil
+	number := 1
+	for _, n := range i.Notices {
+		if n.Action == ActionEscalate {
+			number++
+		}
+	}
+	e.note(i, Notice{Action: ActionEscalate, Number: number, Reason: reason})
+}
+
+// ended closes an incident.
+func (e *Executor) ended(i *Incident) {
+	i.State, i.Ended = Closed, e.Now()
+	if len(i.Steps)+len(i.Notices) > 0 {
+		e.note(i, Notice{Action: ActionClose, Reason: i.Reason})
+	}
+}
+
+// noticePayload returns the entry of a notice.
+func (e *Executor) noticePayload(i *Incident, n *Notice) ([]byte, error) {
+	m := &munimentv1.TriageAction{
+		Incident: i.ID, Playbook: i.Type, Action: n.Action, Actor: e.Actor, Started: timestamppb.New(n.Decided), Result: "succeeded", Irreversible: true,
+		Detail: n.Reason, Correlation: i.correlation(),
+	}
+	if n.Asked != nil {
+		given := map[string]any{}
+		for name, v := range n.Asked.Parameters {
+			given[name] = v
+		}
+		var err error
+		m.Parameters, err = structpb.NewStruct(map[string]any{
+			"place": n.Number, "action": n.Asked.Action, "target": n.Asked.Target, "parameters": given, "until": n.Until.UTC().Format(time.RFC3339Nano),
+		})
+		if err != nil {
+			return nil, fmt.Errorf("notice %s of %s: %w", n.Action, i.ID, err)
+		}
+	}
+	return protojson.Marshal(m)
+}
+
+func (i *Incident) correlation() *munimentv1.Correlation {
+	return &munimentv1.Correlation{Traces: i.Traces, Alerts: i.Alerts}
+}
