@@ -11,7 +11,7 @@ VENV    := .cache/python
 # One set of build flags: with another, Go compiles every dependency again.
 export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -trimpath)
 
-.PHONY: demo-backfill test-backfill portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
+.PHONY: triage-sim demo-backfill test-backfill portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -155,6 +155,10 @@ OUT ?= dist
 
 release: ## build a release of the current commit twice, compare, sign, record and gate it (OUT=dist VERSION=v1.2.3)
 	@deploy/release/release.sh $(OUT) $(filter v%,$(VERSION))
+
+ROUNDS ?= 20
+triage-sim: peers ## measure the time to the first action with and without triage (ROUNDS=20, a minute and a half each)
+	@MUNIMENT_TRIAGE_SIM=$(ROUNDS) go test -count=1 -timeout 3h ./cmd/conductor -run '^TestTriageSimulation$$' -v
 
 bench: ## measure, and print ratios against limits measured in the same run
 	@go run ./bench
