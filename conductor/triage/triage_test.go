@@ -49,6 +49,9 @@ func TestExamples(t *testing.T) {
 	if len(steps) != 3 || steps[0].Target != "limit/gateway" || steps[0].Parameters["burst"].Text != "200" || steps[2].Target != "flag/subs.optimizedBuffer" || steps[2].Parameters["variant"].Text != "on" {
 		t.Errorf("steps: %+v", steps)
 	}
+	if err := c.Connect(File{"connectors.yaml", []byte(examples(t)[3])}); err != nil {
+		t.Error(err)
+	}
 	a := c.Actions.Actions["toggle_flag"]
 	if a.Undo != "restore" || a.PerTarget.Actions != 2 || a.PerTarget.Within != time.Hour || !a.ActWithoutLedger || a.Approval || c.Actions.Budgets.ActionsPerHour != 20 {
 		t.Errorf("action: %+v", a)

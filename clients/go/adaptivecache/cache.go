@@ -47,13 +47,13 @@ type Cache[K comparable, V any] struct {
 	member   *Member
 	gen      *generations
 	store    *otter.Cache[K, *entry[K, V]]
-	lifetime lifetime
 	negative int64 // in microseconds, as grace and timeout
 	grace    int64
 	timeout  int64
 	beta     int64
 	tag      string        // of the resolver
 	era      atomic.Uint64 // grows with each switch; odd while the cache is off
+	passive  atomic.Bool   // edges are not followed
 
 	mu        sync.Mutex // guards flights and loads
 	flights   map[K]*flight[K, V]
@@ -63,6 +63,8 @@ type Cache[K comparable, V any] struct {
 	learning  sync.Mutex // guards what follows; taken before locks of the store
 	sketch    *sketch
 	hot       hotSet[K]
+	lifetime  lifetime
+	flushes   uint64
 	latencies histogram
 	changes   record
 	lastTTL   int64
@@ -89,6 +91,7 @@ func New[K comparable, V any](member *Member, o Options[K, V]) (*Cache[K, V], er
 		sketch: newSketch(o.SketchWidth),
 		hot:    hotSet[K]{keys: map[string]*hotKey[K]{}, maxKeys: o.MaxHot, maxWeight: o.MaxWeight / hotShare},
 	}
+	c.passive.Store(o.NoPrefetch)
 	c.store, err = otter.New(&otter.Options[K, *entry[K, V]]{
 		MaximumWeight:   o.MaxWeight,
 		InitialCapacity: reserved(o.Entries),
@@ -274,6 +277,9 @@ func (c *Cache[K, V]) heat(key K, hot bool) {
 
 // prefetch loads the edges of a hot entry that are not in the cache.
 func (c *Cache[K, V]) prefetch(e *entry[K, V], now int64) {
+	if c.passive.Load() {
+		return
+	}
 	defer func() {
 		if recover() != nil {
 			c.counters.failed.Add(1) // an edge that Key or the hash of K cannot take

@@ -57,6 +57,10 @@ type Options[K comparable, V any] struct {
 	// negative one disables them.
 	Beta int
 
+	// NoPrefetch is whether the cache begins without following edges. See
+	// [Settings].
+	NoPrefetch bool
+
 	MaxLoads    int           // at the same time, 256
 	LoadTimeout time.Duration // 10 s
 	MaxName     int           // in bytes, 4096

@@ -21,11 +21,16 @@ func enabled(era uint64) bool { return era%2 == 0 }
 func (c *Cache[K, V]) switchTo(on bool) {
 	c.learning.Lock()
 	defer c.learning.Unlock()
-	if c.Enabled() == on {
-		return
+	if c.Enabled() != on {
+		c.begins(1)
 	}
+}
+
+// begins begins a later era with an empty cache, under c.learning. An even
+// number of eras leaves it on or off.
+func (c *Cache[K, V]) begins(eras uint64) {
 	// keep stores nothing of an earlier era, and holds c.learning, too.
-	c.era.Add(1)
+	c.era.Add(eras)
 	c.store.InvalidateAll()
 	c.hot.clear()
 	c.store.SetMaximum(c.o.MaxWeight)

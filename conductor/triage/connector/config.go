@@ -17,9 +17,16 @@ const MaxBytes = 256 << 10
 
 // types are the types of connectors. Each function reads the settings of one.
 var types = map[string]func(*settings) Connector{
-	"flagd":     readFlagd,
-	"ratelimit": readRateLimit,
-	"toxiproxy": readToxiproxy,
+	"cache":              readCache,
+	"cache_flush":        readCacheFlush,
+	"flagd":              readFlagd,
+	"http":               readHTTP,
+	"http_retry":         readHTTPRetry,
+	"kubernetes_job":     readKubernetesJob,
+	"kubernetes_restart": readKubernetesRestart,
+	"kubernetes_scale":   readKubernetesScale,
+	"ratelimit":          readRateLimit,
+	"toxiproxy":          readToxiproxy,
 }
 
 // Types returns the names of the types, sorted.

@@ -50,6 +50,7 @@ func find(all []member, name string) (member, error) {
 }
 
 // imageOf returns a JSON object with some members of a document, in this order.
+// Space in their values is removed, because an API can format them anew.
 func imageOf(all []member, names []string) (Image, error) {
 	values := map[string]jsontext.Value{}
 	for _, name := range names {

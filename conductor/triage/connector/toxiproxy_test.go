@@ -100,4 +100,7 @@ func TestToxiproxy(t *testing.T) {
 			t.Errorf("%s: %q", target, image)
 		}
 	}
+	f := newFront(t, address, nil)
+	rehearse(t, rehearsal{front: f, connector: connect(t, "type: toxiproxy, url: %q", f.url), target: "toxic/gateway/slow", parameters: map[string]string{"latency": "9"}})
+	rehearse(t, rehearsal{front: f, connector: connect(t, "type: toxiproxy, url: %q", f.url), target: "proxy/gateway", parameters: map[string]string{"upstream": "127.0.0.1:3"}})
 }
