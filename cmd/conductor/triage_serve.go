@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -49,8 +51,12 @@ type serveCmd struct {
 	Server    string `help:"URL of the ledger." required:"" placeholder:"URL" env:"MUNIMENT_SERVER"`
 	Tenant    string `help:"Tenant of the ledger. Default: that of the token." env:"MUNIMENT_TENANT"`
 	TokenFile string `help:"File with the token for the ledger. The token itself can be given in MUNIMENT_TOKEN." placeholder:"FILE" env:"MUNIMENT_TOKEN_FILE" predictor:"file" type:"path"`
+	ReadToken string `name:"read-token-file" help:"File with a token of the role reader, with which the requests of persons are read: approvals, undo, the kill switch. Without it none is applied." placeholder:"FILE" env:"MUNIMENT_READ_TOKEN_FILE" predictor:"file" type:"path"`
 	Policy    string `help:"Trust policy that receipts of the ledger are verified against." required:"" placeholder:"FILE" env:"MUNIMENT_POLICY" predictor:"file" type:"path"`
 	CA        string `name:"ca" help:"Certificates of the authorities to verify the ledger's certificate with, in PEM. Default: the system's." placeholder:"FILE" env:"MUNIMENT_CA" predictor:"file" type:"path"`
+	Key       string `help:"Private key in PEM (Ed25519) that signs the entries that wait for the ledger. Default: executor.key in the folder of the state, which is created." placeholder:"FILE" predictor:"file" type:"path"`
+	DryRun    bool   `help:"Plan the steps against new incidents, and log them: nothing is changed or recorded."`
+	Standby   bool   `help:"Take no step without the ledger: another executor does."`
 	Name      string `help:"Name of this executor in entries, before @ and the name of the host." default:"conductor"`
 
 	Traces       string  `help:"Send traces of each decision to this OpenTelemetry collector, by OTLP over HTTP. Its headers are those in OTEL_EXPORTER_OTLP_HEADERS." placeholder:"URL"`
@@ -85,6 +91,7 @@ type triageServer struct {
 	cert    atomic.Pointer[tls.Config]
 	router  *route.Router
 	intake  *intake.Intake
+	poller  *execute.Poller // nil: no requests are read
 	ready   atomic.Bool
 }
 
@@ -205,7 +212,11 @@ func (c *serveCmd) startTraces(a *term.App, log *slog.Logger) (trace.TracerProvi
 // open opens both parts of the state. The caller closes the store and the
 // router.
 func (c *serveCmd) open(files *triageFiles, traces trace.TracerProvider, s *triageServer) (*execute.Store, error) {
-	ledger, err := c.ledger(traces)
+	options, err := c.ledger(traces)
+	if err != nil {
+		return nil, err
+	}
+	recorder, err := execute.NewRecorder(options)
 	if err != nil {
 		return nil, err
 	}
@@ -220,7 +231,15 @@ func (c *serveCmd) open(files *triageFiles, traces trace.TracerProvider, s *tria
 	if err != nil {
 		host = "unknown"
 	}
-	executor := &execute.Executor{Store: store, Ledger: ledger, Connectors: files.config.Connectors, Actions: files.config.Actions, Actor: c.Name + "@" + host, Now: time.Now}
+	executor := &execute.Executor{
+		Store: store, Ledger: recorder, Connectors: files.config.Connectors, Actions: files.config.Actions, Actor: c.Name + "@" + host, Now: time.Now, Log: s.log, DryRun: c.DryRun, Standby: c.Standby,
+	}
+	if executor.Key, err = execute.LoadKey(cmp.Or(c.Key, filepath.Join(c.State, "executor.key"))); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	if err := s.follow(executor, recorder, options); err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
 	s.router, err = route.Open(route.Options{
 		Config: files.config, Dir: filepath.Join(c.State, "router"), Executor: executor, Metrics: s.metrics, Now: time.Now, Log: s.log, Traces: traces,
 	})
@@ -231,47 +250,47 @@ func (c *serveCmd) open(files *triageFiles, traces trace.TracerProvider, s *tria
 	return store, nil
 }
 
-// ledger returns the recorder of entries.
-func (c *serveCmd) ledger(traces trace.TracerProvider) (*execute.Recorder, error) {
-	o := muniment.Options{Server: c.Server, Tenant: c.Tenant, UserAgent: "muniment-conductor"}
+// ledger returns the options of the recorder of entries.
+func (c *serveCmd) ledger(traces trace.TracerProvider) (o muniment.Options, err error) {
+	o = muniment.Options{Server: c.Server, Tenant: c.Tenant, UserAgent: "muniment-conductor"}
 	text, err := bounded.ReadFile(c.Policy, maxPolicy)
 	if err != nil {
-		return nil, fmt.Errorf("--policy: %w", err)
+		return o, fmt.Errorf("--policy: %w", err)
 	}
 	if o.Policy, err = receipt.ParseTrustPolicy(c.Policy, text); err != nil {
-		return nil, fmt.Errorf("--policy: %w", err)
+		return o, fmt.Errorf("--policy: %w", err)
 	}
 	if c.TokenFile != "" {
 		secret, err := bounded.ReadSecret(c.TokenFile)
 		if err != nil {
-			return nil, fmt.Errorf("--token-file: %w", err)
+			return o, fmt.Errorf("--token-file: %w", err)
 		}
 		o.Token = strings.TrimSpace(string(secret))
 	} else {
 		o.Token = strings.TrimSpace(os.Getenv("MUNIMENT_TOKEN"))
 	}
 	if o.Token == "" {
-		return nil, errors.New("no credentials for the ledger: use --token-file or set MUNIMENT_TOKEN")
+		return o, errors.New("no credentials for the ledger: use --token-file or set MUNIMENT_TOKEN")
 	}
 	if c.CA != "" {
 		pem, err := bounded.ReadFile(c.CA, maxCertificates)
 		if err != nil {
-			return nil, fmt.Errorf("--ca: %w", err)
+			return o, fmt.Errorf("--ca: %w", err)
 		}
 		roots, err := pemfile.Pool(pem)
 		if err != nil {
-			return nil, fmt.Errorf("--ca: %s: %w", c.CA, err)
+			return o, fmt.Errorf("--ca: %s: %w", c.CA, err)
 		}
 		o.HTTPClient = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}}
 	}
 	if traces != nil {
 		traced, err := otelconnect.NewInterceptor(otelconnect.WithTracerProvider(traces), otelconnect.WithoutMetrics())
 		if err != nil {
-			return nil, err
+			return o, err
 		}
 		o.Interceptors = []connect.Interceptor{traced}
 	}
-	return execute.NewRecorder(o)
+	return o, nil
 }
 
 // serve serves until a signal.
@@ -294,7 +313,16 @@ func (s *triageServer) serve() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- s.router.Run(ctx) }()
+	go func() {
+		var polling sync.WaitGroup
+		if s.poller != nil {
+			polling.Go(func() { s.poller.Run(ctx) })
+		}
+		err := s.router.Run(ctx)
+		cancel()
+		polling.Wait()
+		ended <- err
+	}()
 	s.ready.Store(true)
 	s.app.Listening("triage", "triage receives alerts at", server.URL)
 	_ = s.app.Stdout.Flush() // runLine reports it

@@ -275,6 +275,7 @@ func (e *Executor) begin(ctx context.Context, i *Incident) error {
 			line += ", after approval by a person"
 		}
 		i.Dry = append(i.Dry, line)
+		e.warn("dry run: step not taken", "incident", i.ID, "step", line)
 		return e.save(i)
 	}
 	now := e.Now()

@@ -26,6 +26,7 @@ type actor struct {
 
 	woken    chan struct{} // has one element if there are commands
 	reported chan struct{} // has one element if there are reports
+	broken   chan error    // the state of the executor cannot be used any more
 
 	mu       sync.Mutex // guards the rest
 	commands []command
@@ -39,10 +40,11 @@ type actor struct {
 
 // A command is one of these.
 type command struct {
-	open   *execute.Opening
-	clear  string // identifier
-	check  string // identifier of an incident whose state can have changed
-	reload *triage.Config
+	open    *execute.Opening
+	clear   string // identifier
+	observe *observation
+	check   string // identifier of an incident whose state can have changed
+	reload  *triage.Config
 }
 
 // A report is the state of an incident.
@@ -60,7 +62,7 @@ type progress struct {
 
 func newActor(o Options, tracer trace.Tracer) *actor {
 	return &actor{
-		exec: o.Executor, metrics: o.Metrics, log: o.Log, tracer: tracer, woken: make(chan struct{}, 1), reported: make(chan struct{}, 1),
+		exec: o.Executor, metrics: o.Metrics, log: o.Log, tracer: tracer, woken: make(chan struct{}, 1), reported: make(chan struct{}, 1), broken: make(chan error, 1),
 		spans: map[string]trace.SpanContext{}, first: map[string]time.Time{}, known: map[string]*progress{}, failed: map[string]string{},
 	}
 }
@@ -114,8 +116,14 @@ func (a *actor) report(p report) {
 
 // run obeys commands and advances incidents until the context ends.
 func (a *actor) run(ctx context.Context) {
+	pruned := time.Time{}
 	for {
+		if now := a.exec.Now(); now.Sub(pruned) >= time.Hour {
+			pruned = now
+			a.complain("", a.exec.Prune())
+		}
 		a.obey()
+		a.complain("", a.exec.Follow(ctx))
 		a.round(ctx)
 		again := time.NewTimer(wake)
 		select {
@@ -138,8 +146,7 @@ func (a *actor) obey() {
 	a.mu.Unlock()
 	for n, c := range commands {
 		if err := a.do(c); err != nil {
-			a.log.Error("incident not opened or cleared; trying again", "err", err)
-			a.metrics.errors.Inc()
+			a.complain("", err)
 			a.mu.Lock()
 			a.commands = append(commands[n:len(commands):len(commands)], a.commands...)
 			a.mu.Unlock()
@@ -154,6 +161,8 @@ func (a *actor) do(c command) error {
 		a.exec.Actions, a.exec.Connectors = c.reload.Actions, c.reload.Connectors
 	case c.clear != "":
 		return a.exec.Clear(c.clear)
+	case c.observe != nil:
+		return a.exec.Observe(c.observe.id, c.observe.Observation)
 	case c.check != "":
 		return a.observe(context.Background(), c.check)
 	case c.open != nil:
@@ -173,8 +182,7 @@ func (a *actor) do(c command) error {
 func (a *actor) round(ctx context.Context) {
 	ids, err := a.exec.Store.Active()
 	if err != nil {
-		a.log.Error("state of the executor", "err", err)
-		a.metrics.errors.Inc()
+		a.complain("", err)
 		return
 	}
 	for _, id := range ids {
@@ -195,6 +203,12 @@ func (a *actor) complain(id string, err error) {
 	if err == nil || errors.Is(err, execute.ErrWait) || errors.Is(err, context.Canceled) {
 		delete(a.failed, id)
 		return
+	}
+	if errors.Is(err, execute.ErrState) || errors.Is(err, execute.ErrSpool) {
+		select {
+		case a.broken <- err:
+		default:
+		}
 	}
 	a.metrics.errors.Inc()
 	if text := err.Error(); a.failed[id] != text {

@@ -43,6 +43,8 @@ type incident struct {
 	Refused string        `json:"refused,omitempty"` // the executor's reason not to open it
 	Cleared bool          `json:"cleared,omitempty"`
 	Closed  time.Time     `json:"closed,omitzero"`
+
+	observed *execute.Observation // by the executor, in this process
 }
 
 func (i *incident) place() place { return place{i.Type, i.Key} }
@@ -96,7 +98,11 @@ func (r *Router) resume(i *incident) {
 // opening returns an incident for the executor. Without a playbook it has no
 // steps.
 func (r *Router) opening(i *incident) *execute.Opening {
-	return &execute.Opening{ID: i.ID, Type: i.Type, Steps: r.Config.Playbooks[i.Type], Alerts: i.Alerts, Traces: i.Traces}
+	o := &execute.Opening{ID: i.ID, Type: i.Type, Steps: r.Config.Playbooks[i.Type], Alerts: i.Alerts, Traces: i.Traces}
+	if of := r.Config.Catalogue.Type(i.Type); of != nil {
+		o.Decay, o.Observation = of.Decay, r.observation(of, i, r.Now())
+	}
+	return o
 }
 
 // evaluate attaches alerts to open incidents, opens and clears incidents, and
@@ -127,6 +133,7 @@ func (r *Router) evaluate(ctx context.Context) (time.Duration, error) {
 			r.actor.send(command{clear: i.ID})
 		}
 	}
+	r.observe(now)
 	r.count()
 	r.dirty, r.evaluated = false, time.Now()
 	took := r.evaluated.Sub(began)

@@ -150,6 +150,7 @@ func (r *Router) loop(ctx context.Context) error {
 			err = r.apply(d)
 		case c := <-r.reloads:
 			r.use(c)
+		case err = <-r.actor.broken:
 		case <-r.actor.reported:
 			err = r.follow(r.actor.reports())
 		case <-due.C:

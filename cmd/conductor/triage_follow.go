@@ -1,0 +1,49 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	muniment "muniment.dev/muniment/clients/go"
+	"muniment.dev/muniment/conductor/triage/execute"
+	"muniment.dev/muniment/internal/bounded"
+)
+
+// follow makes the executor read the requests of persons.
+func (s *triageServer) follow(executor *execute.Executor, recorder *execute.Recorder, o muniment.Options) error {
+	if s.ReadToken == "" {
+		if len(executor.Actions.Approvers) > 0 {
+			s.log.Warn("requests of the approvers are not read: add --read-token-file")
+		}
+		return nil
+	}
+	secret, err := bounded.ReadSecret(s.ReadToken)
+	if err != nil {
+		return fmt.Errorf("--read-token-file: %w", err)
+	}
+	o.Token = strings.TrimSpace(string(secret))
+	reader, err := execute.NewReader(o, recorder)
+	if err != nil {
+		return fmt.Errorf("--read-token-file: %w", err)
+	}
+	s.poller = execute.NewPoller(reader, s.reportRead())
+	executor.Feed = s.poller
+	return nil
+}
+
+// reportRead returns a function that logs errors which differ from the last.
+func (s *triageServer) reportRead() func(error) {
+	last := ""
+	return func(err error) {
+		switch {
+		case err == nil:
+			last = ""
+		case errors.Is(err, context.Canceled) || err.Error() == last:
+		default:
+			last = err.Error()
+			s.log.Error("requests of persons not read; trying again", "err", err)
+		}
+	}
+}
