@@ -26,7 +26,8 @@ type configFlags struct {
 type explainCmd struct {
 	Alerts string `arg:"" help:"File of recorded messages of Alertmanager's webhook, one JSON object after another." type:"path" predictor:"file"`
 	configFlags
-	After time.Duration `help:"Time that has passed since the last message, such as 30s."`
+	Connectors string        `help:"Connectors, to check them too. Nothing is opened that they name." type:"path" predictor:"file" placeholder:"FILE"`
+	After      time.Duration `help:"Time that has passed since the last message, such as 30s."`
 	term.ResultFlags
 }
 
@@ -48,6 +49,11 @@ func (c *explainCmd) Run(a *term.App) error {
 	config, err := c.load()
 	if err != nil {
 		return err
+	}
+	if c.Connectors != "" {
+		if err := readConnectors(config, c.Connectors); err != nil {
+			return err
+		}
 	}
 	messages, err := bounded.ReadFile(c.Alerts, explain.MaxBytes)
 	if err != nil {
@@ -75,4 +81,13 @@ func (c *configFlags) load() (*triage.Config, error) {
 		}
 	}
 	return triage.Load(files[0], files[1], files[2])
+}
+
+// readConnectors reads the file of connectors.
+func readConnectors(config *triage.Config, name string) error {
+	text, err := bounded.ReadFile(name, bounded.Config)
+	if err != nil {
+		return fmt.Errorf("read the configuration: %w", err)
+	}
+	return config.Connect(triage.File{Name: name, Text: text})
 }

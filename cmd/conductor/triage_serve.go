@@ -161,15 +161,12 @@ func (s *triageServer) load() (*triageFiles, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := bounded.ReadFile(s.Connectors, bounded.Config)
-	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
-	}
-	if err := config.Connect(triage.File{Name: s.Connectors, Text: text}); err != nil {
+	if err := readConnectors(config, s.Connectors); err != nil {
 		return nil, err
 	}
 	files := &triageFiles{config: config}
-	if text, err = bounded.ReadSecret(s.Senders); err != nil {
+	text, err := bounded.ReadSecret(s.Senders)
+	if err != nil {
 		return nil, fmt.Errorf("--senders: %w", err)
 	}
 	if files.senders, err = intake.ParseSenders(text); err != nil {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"muniment.dev/muniment/conductor/triage/action"
@@ -176,8 +177,13 @@ func rehearse(t *testing.T, r rehearsal) {
 		}
 	}
 	for what, answer := range answers {
-		r.front.set(answer)
+		// Read and Set each make one request, which fails and is not repeated.
+		var requests atomic.Int32
+		r.front.set(func(w http.ResponseWriter, q *http.Request) { requests.Add(1); answer(w, q) })
 		refuse(what)
+		if n := requests.Load(); n != 2 {
+			t.Errorf("%s: %d requests, want 2", what, n)
+		}
 	}
 	if got := r.read(t); got != string(before) {
 		t.Fatalf("after refused calls: the target has the image %s, want %s", got, before)
