@@ -14,6 +14,15 @@ import (
 type triageCmd struct {
 	Serve   serveCmd   `cmd:"" help:"Receive alerts, classify incidents and take the steps against them."`
 	Explain explainCmd `cmd:"" help:"Print why recorded alerts are or are not an incident, and the steps against it."`
+	List    listCmd    `cmd:"" help:"Print the incidents of the ledger."`
+	Show    showCmd    `cmd:"" help:"Print the steps, notices and requests of an incident."`
+	Approve approveCmd `cmd:"" help:"Approve the step that an incident waits for."`
+	Reject  rejectCmd  `cmd:"" help:"Reject the step that an incident waits for."`
+	Undo    undoCmd    `cmd:"" help:"Undo the steps against an incident."`
+	Misfire misfireCmd `cmd:"" help:"Mark a playbook as a misfire: undo its steps and quarantine its type."`
+	Release releaseCmd `cmd:"" help:"Release a type of incident from quarantine."`
+	Kill    killCmd    `cmd:"" help:"Switch all steps but undo off."`
+	Unkill  unkillCmd  `cmd:"" help:"Switch steps on again."`
 }
 
 // configFlags are the files that configure triage.

@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -35,7 +34,6 @@ import (
 	"muniment.dev/muniment/internal/pemfile"
 	"muniment.dev/muniment/internal/telemetry"
 	"muniment.dev/muniment/internal/term"
-	"muniment.dev/muniment/ledger/receipt"
 )
 
 type serveCmd struct {
@@ -248,37 +246,13 @@ func (c *serveCmd) open(files *triageFiles, traces trace.TracerProvider, s *tria
 }
 
 // ledger returns the options of the recorder of entries.
-func (c *serveCmd) ledger(traces trace.TracerProvider) (o muniment.Options, err error) {
-	o = muniment.Options{Server: c.Server, Tenant: c.Tenant, UserAgent: "muniment-conductor"}
-	text, err := bounded.ReadFile(c.Policy, maxPolicy)
+func (c *serveCmd) ledger(traces trace.TracerProvider) (muniment.Options, error) {
+	o, err := trust(c.Server, c.Tenant, c.Policy, c.CA)
 	if err != nil {
-		return o, fmt.Errorf("--policy: %w", err)
+		return o, err
 	}
-	if o.Policy, err = receipt.ParseTrustPolicy(c.Policy, text); err != nil {
-		return o, fmt.Errorf("--policy: %w", err)
-	}
-	if c.TokenFile != "" {
-		secret, err := bounded.ReadSecret(c.TokenFile)
-		if err != nil {
-			return o, fmt.Errorf("--token-file: %w", err)
-		}
-		o.Token = strings.TrimSpace(string(secret))
-	} else {
-		o.Token = strings.TrimSpace(os.Getenv("MUNIMENT_TOKEN"))
-	}
-	if o.Token == "" {
-		return o, errors.New("no credentials for the ledger: use --token-file or set MUNIMENT_TOKEN")
-	}
-	if c.CA != "" {
-		pem, err := bounded.ReadFile(c.CA, maxCertificates)
-		if err != nil {
-			return o, fmt.Errorf("--ca: %w", err)
-		}
-		roots, err := pemfile.Pool(pem)
-		if err != nil {
-			return o, fmt.Errorf("--ca: %s: %w", c.CA, err)
-		}
-		o.HTTPClient = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}}
+	if o.Token, err = token(c.TokenFile); err != nil {
+		return o, err
 	}
 	if traces != nil {
 		traced, err := otelconnect.NewInterceptor(otelconnect.WithTracerProvider(traces), otelconnect.WithoutMetrics())

@@ -112,36 +112,51 @@ func (r *Reader) list(ctx context.Context, filter *munimentv1.Filter, token stri
 // readTimeout bounds one call that reads.
 const readTimeout = 10 * time.Second
 
-// request reads an entry and verifies its receipt.
+// request reads an entry of the feed.
 func (r *Reader) request(ctx context.Context, index uint64) (Request, error) {
 	ctx, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
-	q := Request{Reference: Reference{Index: index}}
-	res, err := r.client.GetReceipt(ctx, connect.NewRequest(&munimentv1.GetReceiptRequest{
-		Tenant: r.client.Tenant, Index: index, IncludePayload: true, Witnessed: r.policy.RequiresWitness(),
+	e, err := ReadEntry(ctx, r.client, r.policy, index)
+	if errors.Is(err, receipt.ErrNotVerified) {
+		return Request{Reference: Reference{Index: index}, Fault: err.Error()}, nil
+	}
+	if err != nil {
+		return Request{}, err
+	}
+	return Request{Reference: e.Reference, Submitter: e.Submitter, Payload: e.Payload}, nil
+}
+
+// A Recorded entry is one of the kind triage-action whose receipt verifies.
+type Recorded struct {
+	Reference
+	Time      time.Time // of the ledger
+	Submitter string    // from the header
+	Payload   []byte
+}
+
+// ReadEntry reads an entry of the kind triage-action. The error wraps
+// receipt.ErrNotVerified if its receipt does not verify.
+func ReadEntry(ctx context.Context, client *muniment.Client, policy *receipt.TrustPolicy, index uint64) (*Recorded, error) {
+	res, err := client.GetReceipt(ctx, connect.NewRequest(&munimentv1.GetReceiptRequest{
+		Tenant: client.Tenant, Index: index, IncludePayload: true, Witnessed: policy.RequiresWitness(),
 	}))
 	if err != nil {
-		return q, fmt.Errorf("receipt of entry %d: %w", index, err)
+		return nil, fmt.Errorf("receipt of entry %d: %w", index, err)
 	}
 	kind := kindname.TriageAction
-	proven, err := receipt.Verify(res.Msg.Receipt, []*receipt.TrustPolicy{r.policy}, receipt.Options{Tenant: &r.client.Tenant, Kind: &kind})
+	proven, err := receipt.Verify(res.Msg.Receipt, []*receipt.TrustPolicy{policy}, receipt.Options{Tenant: &client.Tenant, Kind: &kind})
 	switch {
-	case err != nil && errors.Is(err, receipt.ErrNotVerified):
-		q.Fault = fmt.Sprintf("the receipt does not verify: %v", err)
-		return q, nil
 	case err != nil:
-		return q, fmt.Errorf("receipt of entry %d: %w", index, err)
+		return nil, fmt.Errorf("receipt of entry %d: %w", index, err)
 	case proven.Index != index:
-		q.Fault = fmt.Sprintf("the receipt is for entry %d", proven.Index)
-		return q, nil
+		return nil, fmt.Errorf("receipt of entry %d: %w: it is for entry %d", index, receipt.ErrNotVerified, proven.Index)
 	case proven.Header == nil || proven.PayloadSHA256 == nil:
-		q.Fault = "the entry was erased"
-		return q, nil
+		return nil, fmt.Errorf("receipt of entry %d: %w: the entry was erased", index, receipt.ErrNotVerified)
 	}
 	parsed, err := receipt.Parse(res.Msg.Receipt)
 	if err != nil {
-		return q, fmt.Errorf("receipt of entry %d: %w", index, err)
+		return nil, fmt.Errorf("receipt of entry %d: %w", index, err)
 	}
-	q.LeafHash, q.Submitter, q.Payload = hex.EncodeToString(proven.LeafHash[:]), proven.Header.Submitter, parsed.Payload.Content
-	return q, nil
+	at := Reference{Index: index, LeafHash: hex.EncodeToString(proven.LeafHash[:])}
+	return &Recorded{at, time.UnixMilli(int64(proven.Time)).UTC(), proven.Header.Submitter, parsed.Payload.Content}, nil
 }

@@ -14,6 +14,8 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/auth"
+	"muniment.dev/muniment/api/oidc"
+	"muniment.dev/muniment/api/oidc/oidctest"
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger"
@@ -37,6 +39,7 @@ type Server struct {
 	api    *api.Server
 	ledger *ledger.Ledger
 	http   *httptest.Server
+	people *oidctest.Issuer // nil: there are no people
 
 	stop    context.CancelFunc // ends running
 	running sync.WaitGroup
@@ -44,7 +47,20 @@ type Server struct {
 
 // Start starts a server with a new key. It panics on failure, because examples
 // have no test to fail.
-func Start() *Server {
+func Start() *Server { return start(nil) }
+
+// StartWithPeople starts a server to which people can sign in, as approvers.
+func StartWithPeople() *Server { return start(oidctest.Start()) }
+
+// IdentityToken returns an identity token of a person, which is accepted once.
+func (s *Server) IdentityToken(person string) string {
+	return s.people.Token(map[string]any{"sub": person, "aud": Origin})
+}
+
+// Person returns the submitter that a person is.
+func (s *Server) Person(name string) string { return "oidc:" + s.people.URL + "#" + name }
+
+func start(people *oidctest.Issuer) *Server {
 	skey, vkey, err := note.GenerateKey(nil, Origin)
 	check(err)
 	signer, err := note.NewSigner(skey)
@@ -60,6 +76,12 @@ func Start() *Server {
 		Tokens: []auth.Token{{ID: "admin", Hash: sha256.Sum256([]byte(s.Token)), Role: munimentv1.Role_ROLE_ADMIN}},
 	}}
 	settings.Operators = []auth.Operator{{ID: "operator", Hash: sha256.Sum256([]byte(s.Operator))}}
+	if people != nil {
+		s.people = people
+		settings.Identities, err = oidc.New([]oidc.Issuer{{URL: people.URL, Audiences: []string{Origin}}}, oidc.Options{})
+		check(err)
+		settings.Tenants[0].Rules = []auth.IdentityRule{{Name: "people", Rule: oidc.Rule{Issuer: people.URL, Claims: map[string]string{"sub": "*"}}, Role: munimentv1.Role_ROLE_APPROVER}}
+	}
 	s.api, err = api.New(context.Background(), api.Config{
 		Settings: settings, Ledger: s.ledger, Logger: logger, Metrics: api.NewMetrics("v0.0.0-example"), CoverageInterval: 100 * time.Millisecond,
 	})
@@ -86,6 +108,9 @@ func (s *Server) Record(payloads ...string) {
 func (s *Server) Close() {
 	s.api.Drain()
 	s.http.Close()
+	if s.people != nil {
+		s.people.Close()
+	}
 	s.stop()
 	s.running.Wait()
 	s.ledger.Close()
