@@ -65,6 +65,16 @@ func TestCache(t *testing.T) {
 		Parameters: map[string]string{"prefetch": "true", "min_ttl_us": "2000000", "cache": "assets"}, Wrong: map[string]string{"prefetch": "1"},
 		State: state, Change: func(*testing.T) { change() },
 	})
+	off := cache.Settings()
+	off.Prefetch = false
+	if done, err := cache.Change(cache.Settings(), off); !done || err != nil {
+		t.Fatal(err)
+	}
+	// The endpoint is also one that the connector for any API can use.
+	connectortest.Run(t, connectortest.Subject{
+		Connector: connect(t, `type: http, url: %q, token_file: %q, ca_file: %q, target: "cache/{c}", path: "/{c}", set: {prefetch: "{prefetch:boolean}"}`, endpoint.URL, token, ca),
+		Target:    "cache/assets", Parameters: map[string]string{"prefetch": "true"}, Wrong: map[string]string{"prefetch": "1"}, State: state,
+	})
 	f := newFront(t, endpoint.URL, endpoint.Client().Transport)
 	rehearse(t, rehearsal{
 		front: f, connector: connect(t, "type: cache, url: %q, token_file: %q", f.url, token), target: "cache/assets",
