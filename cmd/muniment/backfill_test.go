@@ -26,6 +26,15 @@ var buildConductor = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
+// database: starts the real PostgreSQL, and sets STORE to the URL of a store in
+// it.
+func databaseScript(ts *testscript.TestScript, neg bool, args []string) {
+	r, err := postgresrig.Start(context.Background(), postgresrig.Config{Settings: map[string]string{"fsync": "on"}})
+	ts.Check(err)
+	ts.Defer(r.Stop)
+	ts.Setenv("STORE", r.URL(postgresrig.User)+"&single_node=true")
+}
+
 // postgres FILE: starts the real PostgreSQL with an empty database, in which it
 // executes the file, and puts the program conductor on the path. It sets DSN
 // and METRICS, a free address.

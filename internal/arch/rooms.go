@@ -146,13 +146,19 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "ledger/engine", Purpose: "opens stores by URL, through the only list of storage engines",
-		Imports: []string{"ledger/pebblestore", "ledger/store/memstore", "ledger/store", "ledger/entry", "ledger/receipt", "internal"},
+		Imports: []string{"ledger/pebblestore", "ledger/pgstore", "ledger/store/memstore", "ledger/store", "ledger/entry", "ledger/receipt", "internal"},
 		Tests:   []string{"ledger/store/storetest"},
 		ByName:  true,
 	},
 	{
 		Folder: "ledger/pebblestore", Purpose: "the storage engine for one disk",
 		Imports: []string{"ledger/store", "ledger/mark", "ledger/entry", "ledger/receipt", "internal/owner"},
+		Tests:   []string{"ledger/store/storetest"},
+		ByName:  true,
+	},
+	{
+		Folder: "ledger/pgstore", Purpose: "the storage engine for several servers, in PostgreSQL",
+		Imports: []string{"ledger/store", "ledger/mark", "ledger/entry", "ledger/receipt"},
 		Tests:   []string{"ledger/store/storetest"},
 		ByName:  true,
 	},

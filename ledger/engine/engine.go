@@ -12,18 +12,33 @@ import (
 	"strings"
 
 	"muniment.dev/muniment/ledger/pebblestore"
+	"muniment.dev/muniment/ledger/pgstore"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/memstore"
 )
 
 // engines are the engines by URL scheme.
 var engines = map[string]store.Engine{
-	"pebble": pebblestore.Engine{}, // pebble:PATH of a folder
-	"memory": &memstore.Engine{},   // memory:NAME, for tests: it ends with the process
+	"pebble":   pebblestore.Engine{}, // pebble:PATH of a folder
+	"postgres": pgstore.Engine{},     // postgres://USER@HOST/DATABASE, see package pgstore
+	"memory":   &memstore.Engine{},   // memory:NAME, for tests: it ends with the process
 }
 
 // InFolder returns the URL of the embedded store in a folder.
 func InFolder(path string) string { return "pebble:" + path }
+
+// For returns the URL of a store that several servers share, for the server
+// whose data is in the folder. The folder contains the publish mark, and only
+// one process at a time can use it.
+func For(url, folder, server string) string {
+	if !Shared(url) {
+		return url
+	}
+	return pgstore.For(url, folder, server)
+}
+
+// Shared reports whether several servers can have the store with the URL open.
+func Shared(url string) bool { return strings.HasPrefix(url, "postgres:") }
 
 // Open opens the store with the URL for reading and writing, and makes it if it
 // does not exist. See store.Engine.

@@ -11,12 +11,18 @@ import (
 // RunEngine checks that an engine keeps the promises of store.Engine about
 // opening. It calls newLocation for each test; no store may be there.
 func RunEngine(t *testing.T, e store.Engine, newLocation func(t *testing.T) string) {
+	RunSharedEngine(t, e, newLocation)
+	t.Run("InUse", func(t *testing.T) { testInUse(t, &opener{e, newLocation(t)}) })
+}
+
+// RunSharedEngine is RunEngine for an engine whose stores can be open in
+// several processes.
+func RunSharedEngine(t *testing.T, e store.Engine, newLocation func(t *testing.T) string) {
 	for _, test := range []struct {
 		name string
 		run  func(*testing.T, *opener)
 	}{
 		{"Reopen", testReopen},
-		{"InUse", testInUse},
 		{"Prove", testProve},
 		{"ReadOnly", testReadOnly},
 		{"Kind", testKind},

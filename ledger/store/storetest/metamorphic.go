@@ -12,15 +12,19 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
+// Sequences is how many random sequences Run tries of each kind of log, unless
+// the campaign runs in full. Tests of slow engines reduce it.
+var Sequences = 20
+
 const steps = 40 // of each sequence of the metamorphic test
 
 // testMetamorphic runs random sequences of operations on a store and on the
 // model. After each of them the two must agree. A failure prints the sequence
 // up to it; the seed is the name of the subtest.
 func testMetamorphic(t *testing.T, newDisk func(*testing.T) Disk, raw bool) {
-	sample := 20
+	sample := Sequences
 	if RaceDetector {
-		sample = 5
+		sample = min(sample, 5)
 	}
 	first := soak.Seed(t)
 	for i := range soak.Length(t, "random sequences", sample, 500) {

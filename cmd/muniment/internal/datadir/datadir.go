@@ -43,6 +43,9 @@ const (
 // of ConfigTemplate describe its settings.
 type Config struct {
 	Origin string `yaml:"origin"`
+	// Store is the URL of a database that several servers share, or "" for the
+	// embedded store.
+	Store  string `yaml:"store"`
 	Listen string `yaml:"listen"`
 	// HealthListen is the address of a listener that serves health checks and
 	// metrics only, or "".
@@ -113,6 +116,11 @@ const ConfigTemplate = `# The configuration of a Muniment log. The server reads 
 # The log's name. It is the first line of every checkpoint and part of every
 # receipt, and can never be changed.
 origin: %q
+
+# A PostgreSQL database in which several servers keep the log together, each
+# with a copy of this folder. Without it, the log is in this folder. See
+# docs/scale-out.md.
+# store: postgres://muniment@db1,db2/muniment
 
 # Address to listen on. --listen overrides it.
 listen: 127.0.0.1:7480

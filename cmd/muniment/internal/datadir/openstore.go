@@ -23,6 +23,7 @@ const AnchorSuffix = ".anchor"
 // A StoreKind describes a store of a data folder.
 type StoreKind struct {
 	Name    string // of its folder
+	Shared  string // URL of the store that several servers share, or ""
 	Origin  string // of its log
 	Replica bool
 	Small   bool     // use small caches and tables, as commands do
@@ -41,7 +42,7 @@ type Checkpoint struct {
 
 // LogStore returns the store of the log.
 func (d *Dir) LogStore() StoreKind {
-	k := StoreKind{Name: StoreDir, Origin: d.Config.Origin}
+	k := StoreKind{Name: StoreDir, Shared: d.Config.Store, Origin: d.Config.Origin}
 	for _, a := range d.Config.Anchors {
 		if path, err := d.Outside(a); err == nil { // serve reports those that can't be used
 			k.Anchors = append(k.Anchors, path)
@@ -121,7 +122,15 @@ func AdviseStart(err error) error {
 
 // URL returns the URL of the store in a data folder.
 func (k StoreKind) URL(folder string) string {
-	return engine.InFolder(filepath.Join(folder, k.Name))
+	path := filepath.Join(folder, k.Name)
+	if k.Shared == "" {
+		return engine.InFolder(path)
+	}
+	host, _ := os.Hostname() // without it, the path alone is the name
+	if absolute, err := filepath.Abs(path); err == nil {
+		path = absolute
+	}
+	return engine.For(k.Shared, path, host+":"+path)
 }
 
 // Options returns the options to open the store with.

@@ -188,6 +188,10 @@ func (s *logServer) open() error {
 	return nil
 }
 
+// followEvery is the interval at which a database is asked for the commits of
+// other servers.
+const followEvery = 200 * time.Millisecond
+
 // ledgerConfig returns the configuration of the log. For the Rekor log, store,
 // signers and observer are replaced.
 func (s *logServer) ledgerConfig() ledger.Config {
@@ -200,6 +204,9 @@ func (s *logServer) ledgerConfig() ledger.Config {
 			s.log.Error("ending the process: restart it to reopen what is on disk", "err", err)
 			os.Exit(term.ExitNo)
 		},
+	}
+	if s.dir.Config.Store != "" {
+		cfg.FollowEvery = followEvery
 	}
 	if s.cmd.AcceptClock {
 		cfg.MaxClockGap = 1 << 62

@@ -1,0 +1,287 @@
+package pgstore
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/receipt"
+	"muniment.dev/muniment/ledger/store"
+)
+
+// Commit implements store.Store.
+func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
+	if err := s.enterWrite(); err != nil {
+		return err
+	}
+	defer s.uses.Done()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if c.From > math.MaxInt64 {
+		return fmt.Errorf("commit at %d: %w", c.From, store.ErrLost)
+	}
+	if err := s.checkCommit(c); err != nil {
+		// A commit whose place is taken is lost, whatever else is wrong.
+		if outcome := s.resolve(ctx, c); !errors.Is(outcome, errNext) {
+			return outcome
+		}
+		return err
+	}
+	err := s.send(ctx, s.batch(c))
+	switch {
+	case err == nil:
+		return nil
+	case constraint(err, "commits_pkey"), constraint(err, "commits_size_key"), constraint(err, "commits_follow"):
+		return s.resolve(ctx, c)
+	case constraint(err, "commits_durable"):
+		return fmt.Errorf("commit at %d: %w: %w", c.From, store.ErrUndecided, cmp.Or(checkDurable(ctx, s.pool, s.location), err))
+	case constraint(err, "payloads_large"), constraint(err, "payloads_large_key"):
+		return fmt.Errorf("commit at %d: a large payload was not finished, or belongs to another entry", c.From)
+	}
+	if definite(err) && !again(err) {
+		return fmt.Errorf("commit at %d: %w", c.From, err)
+	}
+	return fmt.Errorf("commit at %d: %w: %w", c.From, store.ErrUndecided, err)
+}
+
+func (s *Store) checkCommit(c *store.Commit) error {
+	if c.Len() == 0 {
+		return fmt.Errorf("commit at %d: no entries", c.From)
+	}
+	if err := c.CheckKind(s.raw); err != nil {
+		return err
+	}
+	return store.CheckErasures(c.Erase, c.From)
+}
+
+// errNext is the error of resolve for the place after the last commit.
+var errNext = fmt.Errorf("nothing is there yet: %w", store.ErrUndecided)
+
+// resolve returns the outcome of a commit whose place is taken, or lies beyond
+// the end of the log. What it reads counts only when the standby has it: on a
+// primary whose wait for the standby was cancelled, rows are visible that a
+// failover loses.
+func (s *Store) resolve(ctx context.Context, c *store.Commit) error {
+	var id []byte
+	var size int64
+	err := s.pool.QueryRow(ctx, s.sql(`SELECT (SELECT id FROM $commits WHERE first = $1), coalesce((SELECT max(size) FROM $commits), 0)`), int64(c.From)).Scan(&id, &size)
+	if err != nil {
+		return fmt.Errorf("commit at %d: %w: %w", c.From, store.ErrUndecided, err)
+	}
+	if id == nil && size == int64(c.From) {
+		return fmt.Errorf("commit at %d: %w", c.From, errNext)
+	}
+	if err := s.confirm(ctx); err != nil {
+		return fmt.Errorf("commit at %d: %w: %w", c.From, store.ErrUndecided, err)
+	}
+	if string(id) == string(c.ID[:]) && c.ID != [16]byte{} {
+		return nil // it was proposed again
+	}
+	return fmt.Errorf("commit at %d: %w", c.From, store.ErrLost)
+}
+
+// confirm returns nil when everything that was visible before the call is as
+// durable as the database promises.
+func (s *Store) confirm(ctx context.Context) error {
+	b := &pgx.Batch{}
+	b.Queue(s.sql(`INSERT INTO $markers (writer, n, changed) VALUES ($1, 1, now())
+		ON CONFLICT (writer) DO UPDATE SET n = $markers.n + 1, changed = now()`), s.writer[:])
+	return s.send(ctx, b)
+}
+
+// errUnconfirmed is the error of a COMMIT that the standby did not acknowledge.
+var errUnconfirmed = errors.New("the database has not confirmed the transaction")
+
+// send sends statements as one transaction.
+func (s *Store) send(ctx context.Context, b *pgx.Batch) error {
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	data := conn.Conn().PgConn().CustomData()
+	delete(data, warned)
+	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+		return err
+	}
+	if w, ok := data[warned]; ok {
+		return fmt.Errorf("%w: %v", errUnconfirmed, w)
+	}
+	return nil
+}
+
+// definite reports whether the error means that the transaction was not
+// committed. The server reports everything that goes wrong before a commit as
+// an error, and what goes wrong after it in another way.
+func definite(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.SeverityUnlocalized == "ERROR"
+}
+
+// again reports whether the transaction can succeed if it is sent again.
+func again(err error) bool {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return true
+	}
+	switch pg.Code[:2] {
+	case "40", // deadlock or conflict of transactions
+		"53", // disk full, out of memory, too many connections
+		"55", // a lock is not available
+		"57", // cancelled, or shutting down
+		"58": // an error of the system
+		return true
+	}
+	return pg.Code == "25006" // a standby, which another server will replace
+}
+
+func constraint(err error, name string) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.ConstraintName == name
+}
+
+// durable is an SQL expression that is true if the answer to a COMMIT proves
+// that the commit survives. A setting that the database does not have is null,
+// and no reason to refuse.
+func (l *location) durable() string {
+	const local = `current_setting('fsync', true) = 'on' AND current_setting('synchronous_commit', true) IN ('on', 'remote_apply')`
+	if l.single {
+		return local
+	}
+	return local + ` AND current_setting('synchronous_standby_names', true) <> ''`
+}
+
+// batch returns the statements of a commit.
+func (s *Store) batch(c *store.Commit) *pgx.Batch {
+	b := &pgx.Batch{}
+	var follows *int64
+	if first := int64(c.From); first > 0 {
+		follows = &first
+	}
+	b.Queue(s.sql(`INSERT INTO $commits (first, size, follows, id, root, time, durable) SELECT $1, $2, $3, $4, $5, $6, `+s.durable()),
+		int64(c.From), int64(c.From)+int64(c.Len()), follows, c.ID[:], c.Root[:], int64(c.Time()))
+	s.queueErasures(b, c.Erase)
+	s.queueEntries(b, c)
+	if n := len(c.Tiles); n > 0 {
+		levels, indexes, hashes := make([]int16, n), make([]int64, n), make([][]byte, n)
+		for i, t := range c.Tiles {
+			levels[i], indexes[i], hashes[i] = int16(t.Level), int64(t.Index), joinHashes(t.Hashes)
+		}
+		b.Queue(s.sql(`INSERT INTO $tiles (level, index, hashes) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])`), levels, indexes, hashes)
+	}
+	if cp := c.Checkpoint; cp != nil {
+		b.Queue(s.sql(`INSERT INTO $checkpoints (size, signed) VALUES ($1, $2) ON CONFLICT (size) DO UPDATE SET signed = excluded.signed`), int64(cp.Size), cp.Signed)
+	}
+	s.queueProjections(b, c.Keys, c.Postings, c.Facts)
+	s.queueHeads(b, c.Heads)
+	return b
+}
+
+// openings are rows of the tables of entries.
+type openings struct {
+	entries, headers, payloads                []int64
+	skeletons, headerSalts, headerContents    [][]byte
+	payloadSalts, payloadContents, largeNames [][]byte
+	payloadSizes                              []int64
+}
+
+func (o *openings) add(index int64, skeleton *entry.Skeleton, h *receipt.HeaderOpening, p *receipt.PayloadOpening, l *store.LargePayload) {
+	o.entries, o.skeletons = append(o.entries, index), append(o.skeletons, encodeSkeleton(skeleton))
+	if h != nil {
+		o.headers, o.headerSalts = append(o.headers, index), append(o.headerSalts, h.Salt[:])
+		o.headerContents = append(o.headerContents, notNull(h.Content))
+	}
+	if p == nil {
+		return
+	}
+	content, size, name := notNull(p.Content), int64(len(p.Content)), []byte(nil)
+	if l != nil {
+		content, size, name = nil, int64(l.Size), l.ID[:]
+	}
+	o.payloads, o.payloadSalts = append(o.payloads, index), append(o.payloadSalts, p.Salt[:])
+	o.payloadSizes, o.payloadContents, o.largeNames = append(o.payloadSizes, size), append(o.payloadContents, content), append(o.largeNames, name)
+}
+
+// notNull returns content that is not NULL in the database.
+func notNull(content []byte) []byte {
+	if content == nil {
+		return []byte{}
+	}
+	return content
+}
+
+func (s *Store) queueEntries(b *pgx.Batch, c *store.Commit) {
+	var o openings
+	for i := range c.Entries {
+		e := &c.Entries[i]
+		o.add(int64(c.From)+int64(i), &e.Skeleton, &e.Header, &e.Payload, e.Large)
+	}
+	var indexes []int64
+	var leaves [][]byte
+	for i := range c.Leaves {
+		l := &c.Leaves[i]
+		index := int64(c.From) + int64(i)
+		indexes, leaves = append(indexes, index), append(leaves, l.Data)
+		if r := l.Record; r != nil {
+			o.add(index, &r.Skeleton, r.Header, r.Payload, r.Large)
+		}
+	}
+	if len(leaves) > 0 {
+		b.Queue(s.sql(`INSERT INTO $leaves (index, data) SELECT * FROM unnest($1::bigint[], $2::bytea[])`), indexes, leaves)
+	}
+	if len(o.entries) > 0 {
+		b.Queue(s.sql(`INSERT INTO $entries (index, skeleton) SELECT * FROM unnest($1::bigint[], $2::bytea[])`), o.entries, o.skeletons)
+	}
+	if len(o.headers) > 0 {
+		b.Queue(s.sql(`INSERT INTO $headers (index, salt, content) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[])`), o.headers, o.headerSalts, o.headerContents)
+	}
+	if len(o.payloads) > 0 {
+		b.Queue(s.sql(`INSERT INTO $payloads (index, salt, size, content, large) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bytea[])`),
+			o.payloads, o.payloadSalts, o.payloadSizes, o.payloadContents, o.largeNames)
+	}
+}
+
+const skeletonSize = 5*entry.HashSize + 16
+
+func encodeSkeleton(k *entry.Skeleton) []byte {
+	b := make([]byte, 0, skeletonSize)
+	b = append(b, k.Tag[:]...)
+	b = append(b, k.LinkSalt[:]...)
+	b = append(b, k.StreamID[:]...)
+	b = binary.BigEndian.AppendUint64(b, k.Seq)
+	b = append(b, k.Prev[:]...)
+	b = binary.BigEndian.AppendUint64(b, k.Time)
+	return append(b, k.HeaderHash[:]...)
+}
+
+func decodeSkeleton(b []byte) (k entry.Skeleton, err error) {
+	if len(b) != skeletonSize {
+		return k, fmt.Errorf("a skeleton has %d bytes: %w", len(b), store.ErrDamaged)
+	}
+	take := func(to []byte) { b = b[copy(to, b):] }
+	var seq, time [8]byte
+	take(k.Tag[:])
+	take(k.LinkSalt[:])
+	take(k.StreamID[:])
+	take(seq[:])
+	take(k.Prev[:])
+	take(time[:])
+	take(k.HeaderHash[:])
+	k.Seq, k.Time = binary.BigEndian.Uint64(seq[:]), binary.BigEndian.Uint64(time[:])
+	return k, nil
+}
+
+func joinHashes(hashes []entry.Hash) []byte {
+	b := make([]byte, 0, len(hashes)*entry.HashSize)
+	for i := range hashes {
+		b = append(b, hashes[i][:]...)
+	}
+	return b
+}

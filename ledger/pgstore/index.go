@@ -1,0 +1,332 @@
+package pgstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"math"
+
+	"github.com/jackc/pgx/v5"
+
+	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/store"
+)
+
+func (s *Store) queueProjections(b *pgx.Batch, keys []store.KeyAt, postings []store.PostingAt, facts []store.FactsAt) {
+	if n := len(keys); n > 0 {
+		names, indexes := make([][]byte, n), make([]int64, n)
+		for i := range keys {
+			names[i], indexes[i] = keys[i].Key[:], int64(keys[i].Index)
+		}
+		b.Queue(s.sql(`INSERT INTO $keys (key, index) SELECT * FROM unnest($1::bytea[], $2::bigint[])`), names, indexes)
+	}
+	if n := len(postings); n > 0 {
+		names, indexes := make([][]byte, n), make([]int64, n)
+		for i := range postings {
+			names[i], indexes[i] = postings[i].Term[:], int64(postings[i].Index)
+		}
+		b.Queue(s.sql(`INSERT INTO $postings (term, index) SELECT * FROM unnest($1::bytea[], $2::bigint[])`), names, indexes)
+	}
+	if n := len(facts); n > 0 {
+		indexes, values := make([]int64, n), make([][]byte, n)
+		for i := range facts {
+			indexes[i], values[i] = int64(facts[i].Index), facts[i].Facts
+		}
+		b.Queue(s.sql(`INSERT INTO $facts (index, facts) SELECT * FROM unnest($1::bigint[], $2::bytea[])`), indexes, values)
+	}
+}
+
+func (s *Store) queueHeads(b *pgx.Batch, heads []store.StreamHead) {
+	n := len(heads)
+	if n == 0 {
+		return
+	}
+	streams, next, last := make([][]byte, n), make([]int64, n), make([][]byte, n)
+	for i := range heads {
+		streams[i], next[i], last[i] = heads[i].StreamID[:], int64(heads[i].Next), heads[i].Last[:]
+	}
+	b.Queue(s.sql(`INSERT INTO $heads (stream, next, last) SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[])
+		ON CONFLICT (stream) DO UPDATE SET next = excluded.next, last = excluded.last`), streams, next, last)
+}
+
+// StreamHeads implements store.Store.
+func (s *Store) StreamHeads(ctx context.Context) ([]store.StreamHead, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	rows, err := s.pool.Query(ctx, s.sql(`SELECT stream, next, last FROM $heads`))
+	if err != nil {
+		return nil, fmt.Errorf("stream heads: %w", err)
+	}
+	var stream, last []byte
+	var next int64
+	var heads []store.StreamHead
+	_, err = pgx.ForEachRow(rows, []any{&stream, &next, &last}, func() error {
+		h := store.StreamHead{Next: uint64(next)}
+		if len(stream) != entry.HashSize || len(last) != entry.HashSize {
+			return fmt.Errorf("a stream has an ID of %d bytes and a hash of %d: %w", len(stream), len(last), store.ErrDamaged)
+		}
+		copy(h.StreamID[:], stream)
+		copy(h.Last[:], last)
+		heads = append(heads, h)
+		return nil
+	})
+	if err != nil {
+		return heads, fmt.Errorf("stream heads: %w", err)
+	}
+	return heads, nil
+}
+
+// Lookup implements store.Store.
+func (s *Store) Lookup(ctx context.Context, k store.Key) (uint64, error) {
+	index, err := one[int64](ctx, s, fmt.Sprintf("key %x", k), `SELECT index FROM $keys WHERE key = $1`, k[:])
+	return uint64(index), err
+}
+
+// Facts implements store.Store.
+func (s *Store) Facts(ctx context.Context, index uint64) ([]byte, error) {
+	if index > math.MaxInt64 {
+		return nil, fmt.Errorf("facts of entry %d: %w", index, store.ErrNotFound)
+	}
+	return one[[]byte](ctx, s, fmt.Sprintf("facts of entry %d", index), `SELECT facts FROM $facts WHERE index = $1`, int64(index))
+}
+
+// Projections implements store.Store. It reads a page at a time, so that no
+// connection is held while the caller is at work.
+func (s *Store) Projections(ctx context.Context) iter.Seq2[store.Projection, error] {
+	return func(yield func(store.Projection, error) bool) {
+		if err := s.enter(); err != nil {
+			yield(store.Projection{}, err)
+			return
+		}
+		defer s.uses.Done()
+		for _, pages := range []func(context.Context, func(store.Projection) bool) (bool, error){s.allKeys, s.allPostings, s.allFacts} {
+			more, err := pages(ctx, func(p store.Projection) bool { return yield(p, nil) })
+			if err != nil {
+				yield(store.Projection{}, fmt.Errorf("projections: %w", err))
+				return
+			}
+			if !more {
+				return
+			}
+		}
+	}
+}
+
+// page is the number of rows that are read or written at once.
+const page = 4096
+
+func (s *Store) allKeys(ctx context.Context, yield func(store.Projection) bool) (bool, error) {
+	for after := []byte{}; ; {
+		var keys []store.KeyAt
+		err := s.each(ctx, `SELECT key, index FROM $keys WHERE key > $1 ORDER BY key LIMIT $2`, []any{after, page}, func(key []byte, index int64) error {
+			if len(key) != len(store.Key{}) {
+				return fmt.Errorf("a key has %d bytes: %w", len(key), store.ErrDamaged)
+			}
+			keys = append(keys, store.KeyAt{Key: store.Key(key), Index: uint64(index)})
+			return nil
+		})
+		if err != nil {
+			return false, err
+		}
+		for i := range keys {
+			if !yield(store.Projection{Key: &keys[i]}) {
+				return false, nil
+			}
+		}
+		if len(keys) < page {
+			return true, nil
+		}
+		after = keys[len(keys)-1].Key[:]
+	}
+}
+
+func (s *Store) allPostings(ctx context.Context, yield func(store.Projection) bool) (bool, error) {
+	term, index := []byte{}, int64(-1)
+	for {
+		var postings []store.PostingAt
+		err := s.each(ctx, `SELECT term, index FROM $postings WHERE (term, index) > ($1, $2) ORDER BY term, index LIMIT $3`, []any{term, index, page}, func(term []byte, index int64) error {
+			if len(term) != len(store.Term{}) {
+				return fmt.Errorf("a term has %d bytes: %w", len(term), store.ErrDamaged)
+			}
+			postings = append(postings, store.PostingAt{Term: store.Term(term), Index: uint64(index)})
+			return nil
+		})
+		if err != nil {
+			return false, err
+		}
+		for i := range postings {
+			if !yield(store.Projection{Posting: &postings[i]}) {
+				return false, nil
+			}
+		}
+		if len(postings) < page {
+			return true, nil
+		}
+		last := &postings[len(postings)-1]
+		term, index = last.Term[:], int64(last.Index)
+	}
+}
+
+func (s *Store) allFacts(ctx context.Context, yield func(store.Projection) bool) (bool, error) {
+	const some = 256 // facts can be large
+	for after := int64(-1); ; {
+		var facts []store.FactsAt
+		err := s.each(ctx, `SELECT facts, index FROM $facts WHERE index > $1 ORDER BY index LIMIT $2`, []any{after, some}, func(f []byte, index int64) error {
+			facts = append(facts, store.FactsAt{Index: uint64(index), Facts: f})
+			return nil
+		})
+		if err != nil {
+			return false, err
+		}
+		for i := range facts {
+			if !yield(store.Projection{Facts: &facts[i]}) {
+				return false, nil
+			}
+		}
+		if len(facts) < some {
+			return true, nil
+		}
+		after = int64(facts[len(facts)-1].Index)
+	}
+}
+
+// each calls f for each row of bytes and a number. The bytes are the callee's.
+func (s *Store) each(ctx context.Context, query string, args []any, f func([]byte, int64) error) error {
+	rows, err := s.pool.Query(ctx, s.sql(query), args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var data []byte
+		var n int64
+		if err := rows.Scan(&data, &n); err != nil {
+			return err
+		}
+		if err := f(data, n); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// ReplaceProjections implements store.Store. It is one transaction, which keeps
+// other writers out.
+func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projection, error], heads []store.StreamHead) error {
+	err := s.alone(ctx, func(tx pgx.Tx, _ uint64) error {
+		for _, table := range []string{"$keys", "$postings", "$facts", "$heads"} {
+			if _, err := tx.Exec(ctx, s.sql("DELETE FROM "+table)); err != nil {
+				return err
+			}
+		}
+		var keys []store.KeyAt
+		var postings []store.PostingAt
+		var facts []store.FactsAt
+		write := func() error {
+			b := &pgx.Batch{}
+			s.queueProjections(b, keys, postings, facts)
+			keys, postings, facts = keys[:0], postings[:0], facts[:0]
+			return tx.SendBatch(ctx, b).Close()
+		}
+		n, bytes := 0, 0
+		for v, err := range p {
+			switch {
+			case err != nil:
+				return err
+			case v.Key != nil:
+				keys = append(keys, *v.Key)
+			case v.Posting != nil:
+				postings = append(postings, *v.Posting)
+			case v.Facts != nil:
+				f := append([]byte{}, v.Facts.Facts...)
+				facts, bytes = append(facts, store.FactsAt{Index: v.Facts.Index, Facts: f}), bytes+len(f)
+			}
+			if n++; n == page || bytes > 4<<20 {
+				if err := write(); err != nil {
+					return err
+				}
+				n, bytes = 0, 0
+			}
+		}
+		if err := write(); err != nil {
+			return err
+		}
+		b := &pgx.Batch{}
+		s.queueHeads(b, heads)
+		return tx.SendBatch(ctx, b).Close()
+	})
+	if err != nil {
+		return fmt.Errorf("replace the projections: %w", err)
+	}
+	return nil
+}
+
+// ReplaceTiles implements store.Store.
+func (s *Store) ReplaceTiles(ctx context.Context, tiles []store.Tile) error {
+	err := s.alone(ctx, func(tx pgx.Tx, _ uint64) error {
+		b := &pgx.Batch{}
+		for _, t := range tiles {
+			b.Queue(s.sql(`INSERT INTO $tiles (level, index, hashes) VALUES ($1, $2, $3) ON CONFLICT (level, index) DO UPDATE SET hashes = excluded.hashes`),
+				int16(t.Level), int64(t.Index), joinHashes(t.Hashes))
+		}
+		return tx.SendBatch(ctx, b).Close()
+	})
+	if err != nil {
+		return fmt.Errorf("replace tiles: %w", err)
+	}
+	return nil
+}
+
+// alone runs f in a transaction during which no server can commit, and gives it
+// the size of the log. A commit refers to its predecessor, whose row is locked.
+func (s *Store) alone(ctx context.Context, f func(tx pgx.Tx, size uint64) error) error {
+	if err := s.enterWrite(); err != nil {
+		return err
+	}
+	defer s.uses.Done()
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	data := conn.Conn().PgConn().CustomData()
+	delete(data, warned)
+	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		size, err := s.lockEnd(ctx, tx)
+		if err != nil {
+			return err
+		}
+		return f(tx, size)
+	})
+	if w, ok := data[warned]; ok && err == nil {
+		return fmt.Errorf("%w: %v", errUnconfirmed, w)
+	}
+	return err
+}
+
+// lockEnd locks the last commit, and returns the size of the log.
+func (s *Store) lockEnd(ctx context.Context, tx pgx.Tx) (uint64, error) {
+	// The first commit has no predecessor, but an empty log has nothing that
+	// could be replaced.
+	for {
+		var size, last int64
+		query := s.sql(`SELECT size FROM $commits ORDER BY first DESC LIMIT 1`)
+		switch err := tx.QueryRow(ctx, query+" FOR UPDATE").Scan(&size); {
+		case errors.Is(err, pgx.ErrNoRows):
+			return 0, nil
+		case err != nil:
+			return 0, err
+		}
+		if err := tx.QueryRow(ctx, query).Scan(&last); err != nil {
+			return 0, err
+		}
+		if last == size {
+			return uint64(size), nil
+		}
+	}
+}
