@@ -56,7 +56,7 @@ func (tl *testLog) form(t *testing.T, tt *testTenant, index uint64) receipt.Form
 // wantSameIndex checks that the log derives exactly the stored projections.
 func (tl *testLog) wantSameIndex(t *testing.T, when string) {
 	t.Helper()
-	r, err := Reindex(context.Background(), tl.store, memstore.New(), testOrigin, testDerive, false, nil)
+	r, err := Reindex(context.Background(), tl.cfg.Store, memstore.New(), testOrigin, testDerive, false, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

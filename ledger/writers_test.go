@@ -29,22 +29,47 @@ func TestWriters(t *testing.T) {
 		faults  float64
 	}{{2, 0}, {2, 0.3}, {3, 0}, {3, 0.3}, {3, 0.6}} {
 		t.Run(fmt.Sprintf("%d servers, faults %.1f", c.servers, c.faults), func(t *testing.T) {
-			w := newWriters(t, c.servers, c.faults)
+			seed := uint64(c.servers)*10 + uint64(10*c.faults)
+			w := newWriters(t, memoryCluster{memstore.NewCluster(seed, c.faults)}, c.servers, time.Millisecond)
 			w.run(t)
 			w.check(t)
 		})
 	}
 }
 
+// A cluster is a store that servers share.
+type cluster interface {
+	// join returns the store as another server sees it.
+	join(t *testing.T) member
+	// final returns the store as it is after the end of all servers.
+	final(t *testing.T) store.Store
+	// lost returns how many commits were lost.
+	lost() int
+}
+
+// A member is a store that can crash.
+type member interface {
+	store.Store
+	Crash()
+}
+
+type memoryCluster struct{ *memstore.Cluster }
+
+func (c memoryCluster) join(*testing.T) member { return c.Join() }
+
+func (c memoryCluster) final(*testing.T) store.Store { return c.Restart().Join().Store }
+
+func (c memoryCluster) lost() int { return c.Counts.Lost }
+
 // writers are servers that share a store, with the results that their callers
 // received.
 type writers struct {
-	cluster *memstore.Cluster
+	cluster cluster
 	base    *testLog // has the configuration that all servers share
 	tenants []*testTenant
 
 	mu      sync.Mutex // guards what follows
-	members []*memstore.Member
+	members []member
 	logs    []*Ledger
 	acked   []witnessed
 	bound   map[uint64]Rules // of acknowledged drafts that were decided under rules
@@ -53,12 +78,12 @@ type writers struct {
 	fatal   []error
 }
 
-func newWriters(t *testing.T, n int, faults float64) *writers {
+func newWriters(t *testing.T, c cluster, n int, follow time.Duration) *writers {
 	w := &writers{
-		cluster: memstore.NewCluster(uint64(n)*10+uint64(10*faults), faults), tenants: []*testTenant{acme, globex},
-		members: make([]*memstore.Member, n), logs: make([]*Ledger, n), bound: map[uint64]Rules{}, erased: map[uint64]bool{},
+		cluster: c, tenants: []*testTenant{acme, globex},
+		members: make([]member, n), logs: make([]*Ledger, n), bound: map[uint64]Rules{}, erased: map[uint64]bool{},
 	}
-	w.base = newTestLog(t, Config{FollowEvery: time.Millisecond, MaxBatchEntries: 8, MaxUndecided: time.Minute})
+	w.base = newTestLog(t, Config{FollowEvery: follow, MaxBatchEntries: 8, MaxUndecided: time.Minute})
 	for i := range n {
 		w.start(t, i)
 	}
@@ -67,7 +92,7 @@ func newWriters(t *testing.T, n int, faults float64) *writers {
 
 // start opens server i.
 func (w *writers) start(t *testing.T, i int) {
-	m := w.cluster.Join()
+	m := w.cluster.join(t)
 	cfg := w.base.cfg
 	cfg.Store = m
 	cfg.Fatal = func(err error) {
@@ -228,13 +253,12 @@ func (w *writers) check(t *testing.T) {
 	if len(w.fatal) > 0 {
 		t.Fatalf("a server has failed: %v", w.fatal)
 	}
-	c := w.cluster.Counts
-	t.Logf("%d acknowledged, %d erased; commits: %+v", len(w.acked), len(w.erased), c)
-	if c.Lost == 0 {
+	t.Logf("%d acknowledged, %d erased, %d commits lost", len(w.acked), len(w.erased), w.cluster.lost())
+	if w.cluster.lost() == 0 {
 		t.Error("no commit was lost, so nothing was tested")
 	}
 	w.base.Close()
-	w.base.open(t, w.cluster.Restart().Join().Store)
+	w.base.open(t, w.cluster.final(t))
 	tl := w.base
 	p := tl.Published()
 	tree := checkTree(t, tl, p)
@@ -258,7 +282,7 @@ func (w *writers) check(t *testing.T) {
 // checkEntries looks for entries that were recorded twice, recorded under rules
 // that were not in force, or restored after their erasure.
 func (w *writers) checkEntries(t *testing.T, tl *testLog, p *Published, tree *naiveTree) {
-	ctx, s := context.Background(), tl.store
+	ctx, s := context.Background(), tl.cfg.Store
 	sk, err := s.Skeletons(ctx, 0, p.Size)
 	if err != nil {
 		t.Fatal(err)
