@@ -48,6 +48,7 @@ Exit code: 0 an incident is classified; 1 none is; 2 failed, also because a file
 
 Examples:
   conductor triage explain ALERTS.json
+  conductor triage explain ALERTS.json --connectors connectors.yaml
   conductor triage explain ALERTS.json --catalogue types.yaml --after 30s --json`
 }
 

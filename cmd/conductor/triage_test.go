@@ -45,6 +45,11 @@ func TestExplain(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &result); err != nil || code != term.ExitNo || result.At != "2026-11-01T13:00:00Z" || result.Results[0].Verdict != "incomplete" {
 		t.Errorf("exit code %d, %v:\n%s", code, err, out)
 	}
+	connectors := write("connectors.yaml", "{version: 1, connectors: {cache: {type: cache_flush, url: 'https://127.0.0.1:1', token_file: none}}}")
+	if code, _, messages := explain(fires, "--connectors", connectors); code != term.ExitOK {
+		t.Errorf("with connectors: exit code %d\n%s", code, messages)
+	}
+	restores := write("restores.yaml", "{version: 1, connectors: {cache: {type: flagd, file: none}}}")
 	for _, c := range []struct {
 		messages string
 		args     []string
@@ -57,6 +62,8 @@ func TestExplain(t *testing.T) {
 		{strings.Replace(fires, `"2026-11-01T12:00:00Z"`, `"now"`, 1), nil, "message 1: received: not a time such as"},
 		{fires, []string{"--after=-1s"}, "--after: must be from 0s to 24h"},
 		{fires, []string{"--catalogue", playbooks}, "line 1, column 1: T: unknown member: a catalogue has flapping"},
+		{fires, []string{"--connectors", restores}, "actions.flush.undo: must be restore, because that is how effects of connector cache end"},
+		{fires, []string{"--connectors", playbooks}, "T: unknown member: a file of connectors has connectors, version"},
 		{fires, []string{"--actions", filepath.Join(dir, "none.yaml")}, "read the configuration: open "},
 	} {
 		code, _, messages := explain(c.messages, c.args...)
