@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"embed"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -110,14 +111,19 @@ func (b *backfill) repeat(seq int, at time.Time, e sent) {
 
 // reference returns the member of a payload that refers to an entry.
 func (b *backfill) reference(index uint64) string {
-	if b.err != nil {
+	return fmt.Sprintf(`{"index":"%d","leafHash":%q}`, index, b.leafHash(index))
+}
+
+// leafHash returns the leaf hash of an entry in hexadecimal digits.
+func (c *company) leafHash(index uint64) string {
+	if c.err != nil {
 		return ""
 	}
-	res, err := b.admin.GetEntry(b.ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: b.admin.Tenant, Index: index}))
-	if b.failed(fmt.Sprintf("entry %d", index), err); b.err != nil {
+	res, err := c.admin.GetEntry(c.ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: c.admin.Tenant, Index: index}))
+	if c.failed(fmt.Sprintf("entry %d", index), err); c.err != nil {
 		return ""
 	}
-	return fmt.Sprintf(`{"index":"%d","leafHash":"%x"}`, index, res.Msg.Entry.LeafHash)
+	return hex.EncodeToString(res.Msg.Entry.LeafHash)
 }
 
 // with adds a member to the end of a JSON object.

@@ -89,6 +89,7 @@ func TestCompany(t *testing.T) {
 	s := newSeeded(t, time.Now())
 	s.checkQuestions()
 	s.checkCaches()
+	s.checkIncidents()
 	s.checkContents()
 }
 

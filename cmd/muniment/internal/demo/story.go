@@ -46,6 +46,7 @@ func (c *company) story(now time.Time) []step {
 	steps = append(steps, c.exports(day)...)
 	steps = append(steps, c.backfills(day)...)
 	steps = append(steps, c.caches(now)...)
+	steps = append(steps, c.incidents(day, ago)...)
 	return inOrder(steps)
 }
 
