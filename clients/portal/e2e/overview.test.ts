@@ -92,7 +92,7 @@ test('every part shows its numbers, which lead to what explains them', async () 
     ['Decisions today', legacy.name, `/artifacts/${legacy.digest}?stage=deploy&environment=production`, legacy.name],
     ['Exceptions', 'EXC-18', `/exceptions/${company.approved}`, 'Exception EXC-18'],
     ['Exceptions', 'EXC-17', `/exceptions/${company.requested}`, 'Exception EXC-17'],
-    ['Triage', 'INC-2041', '/search?q=INC-2041', 'Search'],
+    ['Triage', 'INC-2041', '/incidents/INC-2041', 'Incident INC-2041'],
   ] as const) {
     await part(page, region).getByRole('link', { name: link, exact: true }).first().click();
     await page.waitForURL((url) => decodeURIComponent(url.href).endsWith(`/portal${path}`));

@@ -43,20 +43,31 @@ interface Hit {
   title: string;
 }
 
-/** Returns what a search finds whose title ends so. */
-async function find(query: string, title: string): Promise<Hit> {
-  const response = await fetch(`${ledger.url}/muniment.v1.PortalService/Search`, {
+/** Calls the API of the portal with the tenant's first token. */
+async function ask(method: string, request: object): Promise<unknown> {
+  const response = await fetch(`${ledger.url}/muniment.v1.PortalService/${method}`, {
     method: 'POST',
     headers: {
       'content-type': 'application/json',
       authorization: `Bearer ${readFileSync(ledger.tokenFile(), 'utf8').trim()}`,
     },
-    body: JSON.stringify({ tenant, query }),
+    body: JSON.stringify({ tenant, ...request }),
   });
-  const { hits = [] } = (await response.json()) as { hits?: Hit[] };
+  return await response.json();
+}
+
+/** Returns what a search finds whose title ends so. */
+async function find(query: string, title: string): Promise<Hit> {
+  const { hits = [] } = (await ask('Search', { query })) as { hits?: Hit[] };
   const hit = hits.find((one) => one.title.endsWith(title));
   if (hit === undefined) throw new Error(`${query} is not found`);
   return hit;
+}
+
+/** Returns the address of the incident of a type with the newest entry. */
+async function incident(playbook: string): Promise<string> {
+  const { incidents = [] } = (await ask('ListIncidents', { playbook })) as { incidents?: { id: string }[] };
+  return `/incidents/${encodeURIComponent(incidents[0]?.id ?? '')}`;
 }
 
 /** Returns the index of the newest entry that the flags select. */
@@ -93,6 +104,10 @@ async function addresses(): Promise<ViewAddress[]> {
     { name: 'backfill-stopped', path: `/backfills/${customer}` },
     { name: 'caches', path: '/caches' },
     { name: 'cache', path: `/caches/${encodeURIComponent('checkout/Query.price')}` },
+    { name: 'incidents', path: '/incidents' },
+    { name: 'incident-waiting', path: await incident('P1-checkout-latency') },
+    { name: 'incident-misfired', path: await incident('P2-search-slow') },
+    { name: 'incident-undone', path: await incident('P1-gateway-5xx-surge') },
     { name: 'privacy', path: '/privacy' },
     { name: 'audit', path: '/audit' },
     { name: 'verify', path: '/verify' },

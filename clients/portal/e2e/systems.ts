@@ -1,7 +1,7 @@
 /** What systems report beside the pipeline. */
 
 import { readFileSync } from 'node:fs';
-import { event, gateway, kim, legacy, type Company } from './company.js';
+import { api, event, gateway, inDays, kim, legacy, type Company } from './company.js';
 
 const ago = (minutes: number): string => new Date(Date.now() - minutes * 60_000).toISOString();
 
@@ -121,4 +121,60 @@ export async function recordCaches({ ledger }: Company): Promise<number> {
       }),
     });
   return rows.length;
+}
+
+/** An incident whose next step waits for a person. */
+export interface Waiting {
+  id: string;
+  /** The leaf hash of the notice, in hexadecimal digits. */
+  leafHash: string;
+  /** Records an entry of the executor. */
+  record: (action: string, members: object) => Promise<bigint>;
+}
+
+/** Records an incident with a step that was taken, one whose undo kept the target, and one that waits. */
+export async function recordIncident({ ledger }: Company): Promise<Waiting> {
+  const id = 'P1-surge/016a05057c41-3';
+  const started = ago(5);
+  let key = 0;
+  const record = async (action: string, members: object): Promise<bigint> => {
+    const document = { incident: id, playbook: 'P1-surge', action, actor: 'conductor@host', started, ...members };
+    const submission = {
+      kind: 'triage-action',
+      idempotencyKey: `incident/${key++}`,
+      payload: Buffer.from(JSON.stringify(document)).toString('base64'),
+    };
+    const answer = await api(ledger, 'LedgerService/Append', { tenant: 'acme', submission });
+    return BigInt((answer as { appended: { index: string } }).appended.index);
+  };
+  const take = async (step: number, action: string, result: string, members: object): Promise<bigint> => {
+    const correlation = { alerts: ['ErrorRatioHigh'], traces: ['4bf92f3577b34da6a3ce929d0e0e4736'] };
+    const shared = { step, correlation, ...members };
+    const index = await record(action, { ...shared, phase: 'intent' });
+    const intent = { index: String(index), leafHash: '11'.repeat(32) };
+    await record(action, { ...shared, phase: 'outcome', result, finished: ago(4), intent });
+    return index;
+  };
+  const target = { target: 'flag/subs.buffer' };
+  const intent = await take(1, 'toggle_flag', 'succeeded', { undo: { action: 'restore', parameters: target } });
+  await take(2, 'restore', 'skipped', {
+    parameters: target,
+    undo: { action: 'toggle_flag' },
+    undoes: { index: String(intent), leafHash: '11'.repeat(32) },
+  });
+  const notice = await record('request-approval', {
+    result: 'succeeded',
+    irreversible: true,
+    parameters: {
+      place: 2,
+      action: 'raise_limit',
+      target: 'limit/gateway',
+      parameters: { burst: '400' },
+      until: inDays(1),
+    },
+  });
+  const { entry } = (await api(ledger, 'LedgerService/GetEntry', { tenant: 'acme', index: String(notice) })) as {
+    entry: { leafHash: string };
+  };
+  return { id, leafHash: Buffer.from(entry.leafHash, 'base64').toString('hex'), record };
 }

@@ -42,6 +42,8 @@ export async function seed(ledger: Ledger): Promise<ViewAddress[]> {
     { name: 'backfill', path: `/backfills/sha256:${'a5'.repeat(32)}` },
     { name: 'caches', path: '/caches' },
     { name: 'cache', path: `/caches/${encodeURIComponent('shop/product')}` },
+    { name: 'incidents', path: '/incidents' },
+    { name: 'incident', path: '/incidents/INC-2041', missing: 'GetIncident' },
     { name: 'privacy', path: '/privacy' },
     { name: 'audit', path: '/audit' },
     { name: 'verify', path: '/verify' },

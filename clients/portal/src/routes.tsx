@@ -16,6 +16,7 @@ import { cacheSearch, listSearch as cachesSearch } from './views/caches/search';
 import { search as controlSearch } from './views/controls/search';
 import { listSearch as exceptionsSearch, newSearch as newExceptionSearch } from './views/exceptions/search';
 import { findingSearch, listSearch as findingsSearch } from './views/findings/search';
+import { listSearch as incidentsSearch } from './views/incidents/search';
 
 const root = createRootRoute({ component: Layout, notFoundComponent: NotFound, errorComponent: ViewFailed });
 
@@ -123,6 +124,19 @@ const cache = createRoute({
   component: lazyRouteComponent(() => import('./views/caches/cache'), 'View'),
 });
 
+const incidents = createRoute({
+  getParentRoute: () => members,
+  path: '/incidents',
+  validateSearch: incidentsSearch,
+  component: lazyRouteComponent(() => import('./views/incidents'), 'View'),
+});
+
+const incident = createRoute({
+  getParentRoute: () => members,
+  path: '/incidents/$id',
+  component: lazyRouteComponent(() => import('./views/incidents/incident'), 'View'),
+});
+
 const privacy = createRoute({
   getParentRoute: () => members,
   path: '/privacy',
@@ -179,6 +193,8 @@ export const router = createRouter({
       backfill,
       caches,
       cache,
+      incidents,
+      incident,
       privacy,
       audit,
       start,

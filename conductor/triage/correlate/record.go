@@ -44,7 +44,8 @@ func (t *Table) Restore(r *Record) {
 		a.changes = append(a.changes, moment(at))
 	}
 	a.identity = identity(a.Source, a.Name, a.Labels)
-	t.add(a)
+	a.matches = match(t.catalogue, &a.Alert)
+	t.alerts[a.identity] = a
 }
 
 // Changes returns the alerts that were added or changed since the latest call,
@@ -67,9 +68,9 @@ func (t *Table) SetHorizon(at time.Time) { t.horizon = at }
 
 // Use replaces the catalogue.
 func (t *Table) Use(c *catalogue.Catalogue) {
-	t.catalogue, t.concerned = c, map[*catalogue.Type]map[*Alert]int{}
+	t.catalogue = c
 	for _, a := range t.alerts {
-		t.add(a)
+		a.matches = match(c, &a.Alert)
 	}
 }
 

@@ -15,7 +15,7 @@ export const Filters = ({
   filters,
 }: {
   label: string;
-  to: '/exceptions' | '/findings';
+  to: '/exceptions' | '/findings' | '/incidents';
   filters: readonly Filter[];
 }) => (
   <nav aria-label={label} className={styles.tabs}>

@@ -22,3 +22,7 @@ test('a page that was opened by its address leads back to the first one', () => 
   expect(next.search).toEqual({ page: 'n', from: 400 });
   expect(moveBack(next.state.before).search).toEqual({ page: 'm', from: 300 });
 });
+
+test('pages of another size are counted by it', () => {
+  expect(moveOn({ page: 'b', from: 500 }, [], 'c', 500).search).toEqual({ page: 'c', from: 1000 });
+});

@@ -22,9 +22,18 @@ export interface Move {
   state: { before: readonly PageOf[] };
 }
 
-/** Returns the move to the next page. */
-export const moveOn = ({ page, from = 0 }: PageOf, before: readonly PageOf[], nextToken: string): Move => ({
-  search: { page: nextToken, from: from + PAGE_SIZE },
+/**
+ * Returns the move to the next page.
+ *
+ * @param size the number of rows of a page
+ */
+export const moveOn = (
+  { page, from = 0 }: PageOf,
+  before: readonly PageOf[],
+  nextToken: string,
+  size = PAGE_SIZE,
+): Move => ({
+  search: { page: nextToken, from: from + size },
   state: { before: [...before, page === undefined ? {} : { page, from }] },
 });
 
@@ -36,13 +45,17 @@ export const moveBack = (before: readonly PageOf[]): Move => ({
 
 const none: readonly PageOf[] = [];
 
-/** Returns how to move between the pages of a list. The address names the page. */
-export function usePaging(current: PageOf, nextToken: string, go: (move: Move) => void) {
+/**
+ * Returns how to move between the pages of a list. The address names the page.
+ *
+ * @param size the number of rows of a page
+ */
+export function usePaging(current: PageOf, nextToken: string, go: (move: Move) => void, size = PAGE_SIZE) {
   const before = useRouterState({ select: ({ location }) => location.state.before ?? none });
   const { page, from = 0 } = current;
   const next = useCallback(() => {
-    go(moveOn({ page, from }, before, nextToken));
-  }, [before, from, go, nextToken, page]);
+    go(moveOn({ page, from }, before, nextToken, size));
+  }, [before, from, go, nextToken, page, size]);
   const previous = useCallback(() => {
     go(moveBack(before));
   }, [before, go]);

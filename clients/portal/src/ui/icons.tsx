@@ -42,6 +42,9 @@ export const BackfillsIcon = icon(
 export const CachesIcon = icon(
   'M2.500 4.500h11v7h-11zM5 4.500V2.500M11 4.500V2.500M5 13.500v-2M11 13.500v-2M8.700 6 7 8.300h2L7.300 10.200',
 );
+export const IncidentsIcon = icon(
+  'M8 1.800v2M3.500 11.500V9a4.500 4.500 0 0 1 9 0v2.500M2 13.500h12v-2H2zM2 4.500l1.300 1M14 4.500l-1.300 1',
+);
 export const VerifyIcon = icon('M8 14A6 6 0 1 0 8 2a6 6 0 0 0 0 12zM5.300 8.200l2 2 3.500-4');
 export const AuditIcon = icon(
   'M8 2v3M4 11V8.500h8V11M8 5v3.500M8 2.800a.8.8 0 1 0 0-.1M4 13.700a1.300 1.300 0 1 0 0-2.600 1.300 1.300 0 0 0 0 2.600zM12 13.700a1.300 1.300 0 1 0 0-2.600 1.300 1.300 0 0 0 0 2.600z',

@@ -6,8 +6,15 @@ import { Button, Evidence, Notice, Panel, Status } from '../../ui';
 import { useTrust } from '../entry/data';
 import { verifyAll, type Verification } from './verified';
 
-/** Verifies the receipts of all steps when somebody asks for it. */
-export function Receipts({ entries }: { entries: readonly Entry[] }) {
+/** A verification of receipts: its results so far, and how to begin it. */
+export interface Run {
+  /** Absent: it has not begun. */
+  results: readonly Verification[] | undefined;
+  start: () => void;
+}
+
+/** Verifies the receipts of entries when somebody asks for it. */
+export function useReceipts(entries: readonly Entry[]): Run {
   const { tenant } = usePerson();
   const trust = useTrust();
   const [results, setResults] = useState<readonly Verification[]>();
@@ -22,10 +29,20 @@ export function Receipts({ entries }: { entries: readonly Entry[] }) {
       setResults((before = []) => [...before, result]);
     });
   }, [tenant, entries, trust]);
+  return { results, start };
+}
+
+/** Verifies the receipts of all steps when somebody asks for it. */
+export const Receipts = ({ entries }: { entries: readonly Entry[] }) => (
+  <ReceiptsOf entries={entries} run={useReceipts(entries)} />
+);
+
+/** The state of a verification. */
+export function ReceiptsOf({ entries, run: { results, start } }: { entries: readonly Entry[]; run: Run }) {
   const isRunning = results !== undefined && results.length < entries.length;
   const refused = results?.filter(({ problem }) => problem !== undefined) ?? [];
   return (
-    <Panel title="Receipts" note="This page lists what the server returns. Its receipts prove it">
+    <Panel title="Receipts" note="This page lists what the server returns. Its receipts prove it" flush>
       <div className="stack">
         <p role="status">
           {results === undefined ? (

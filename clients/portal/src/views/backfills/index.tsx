@@ -1,12 +1,8 @@
-import { useQuery } from '@connectrpc/connect-query';
-import { keepPreviousData } from '@tanstack/react-query';
 import { getRouteApi } from '@tanstack/react-router';
-import { useMemo } from 'react';
-import { LedgerService, type Entry } from '../../gen/muniment/v1/ledger_pb';
-import { count, EntryLink, Text } from '../../records';
-import { usePaging } from '../../records/paging';
-import { usePerson } from '../../session/session';
-import { Ago, Answer, Empty, formatNumber, Page, Pages, Panel, Table, type Column } from '../../ui';
+import type { ListEntriesResponse } from '../../gen/muniment/v1/ledger_pb';
+import { EntryLink, Text } from '../../records';
+import { EntryList } from '../../records/List';
+import { Ago, Empty, formatNumber, type Column } from '../../ui';
 import { Share } from '../overview/parts';
 import { JobLink, JobState, Verdict } from './parts';
 import { jobsOf, percentOf, stepOf, type Job } from './steps';
@@ -18,49 +14,32 @@ const pageSize = 1000;
 
 /** The backfills, that with the newest step first. */
 export function View() {
-  const { page, from } = route.useSearch();
   const navigate = route.useNavigate();
-  const { tenant } = usePerson();
-  const query = useQuery(
-    LedgerService.method.listEntries,
-    { tenant, filter: { kind: 'backfill-step' }, pageSize, pageToken: page ?? '' },
-    { placeholderData: keepPreviousData },
-  );
-  const pages = usePaging({ page, from }, query.data?.nextPageToken ?? '', ({ search, state }) => {
-    void navigate({ search, state });
-  });
   return (
-    <Page
+    <EntryList
       title="Backfills"
       lead="Online changes of columns, which the conductor records step by step: what was copied, how each checkpoint was judged, and whether the way back was rehearsed."
-    >
-      <Answer query={query} label="Loading backfills">
-        {({ entries }) => <Jobs entries={entries} pages={pages} />}
-      </Answer>
-    </Page>
+      one="backfill"
+      note="By their newest steps"
+      kind="backfill-step"
+      size={pageSize}
+      paged="steps of backfills"
+      at={route.useSearch()}
+      go={(move) => void navigate(move)}
+      rows={rowsOf}
+      rowKey={({ digest }) => digest}
+      columns={columns}
+      empty={
+        <Empty title="No backfill has been recorded">
+          Run one with <code>conductor backfill run JOB.yaml</code>, described in Muniment’s documentation:
+          docs/backfill.md.
+        </Empty>
+      }
+    />
   );
 }
 
-function Jobs({ entries, pages }: { entries: readonly Entry[]; pages: ReturnType<typeof usePaging> }) {
-  const jobs = useMemo(() => jobsOf(entries.flatMap((entry) => stepOf(entry) ?? [])), [entries]);
-  return (
-    <Panel title={count(jobs.length, 'backfill')} note="By their newest steps" flush>
-      <Table
-        label="Backfills"
-        rows={jobs}
-        rowKey={({ digest }) => digest}
-        columns={columns}
-        empty={
-          <Empty title="No backfill has been recorded">
-            Run one with <code>conductor backfill run JOB.yaml</code>, described in Muniment’s documentation:
-            docs/backfill.md.
-          </Empty>
-        }
-      />
-      <Pages label="steps of backfills" {...pages} count={entries.length} />
-    </Panel>
-  );
-}
+const rowsOf = ({ entries }: ListEntriesResponse) => jobsOf(entries.flatMap((entry) => stepOf(entry) ?? []));
 
 const columns: readonly Column<Job>[] = [
   { id: 'job', header: 'Job', cell: ({ name, digest }) => <JobLink digest={digest}>{name}</JobLink> },

@@ -18,6 +18,8 @@ const client = createClient(LedgerService, transport);
 export interface Proven {
   /** Absent: it is being fetched, or not proven. */
   payload: Uint8Array | undefined;
+  /** Of the entry, if the payload is proven. */
+  leafHash: string | undefined;
   /** Why nothing is proven. */
   refused: string | undefined;
   error: unknown;
@@ -42,8 +44,8 @@ export function usePayload(tenant: string, index: bigint | undefined): Proven {
   useEffect(() => {
     if (checked?.verdict === 'verified') pinFirst(trust);
   }, [checked, trust]);
-  const { payload, refused } = useMemo(() => contentOf(query.data, checked), [query.data, checked]);
-  return { payload, refused, error: query.error, refetch: query.refetch };
+  const { payload, leafHash, refused } = useMemo(() => contentOf(query.data, checked), [query.data, checked]);
+  return { payload, leafHash, refused, error: query.error, refetch: query.refetch };
 }
 
 const noKey = 'this browser has no key of the log: open an entry, and choose a trust policy there';
@@ -53,12 +55,15 @@ function verifyOne(receipt: Uint8Array, trust: Trust, index: bigint, tenant: str
   return check(receipt, trust.policies, { index, tenant });
 }
 
-function contentOf(receipt: Uint8Array | undefined, checked: Checked | undefined): Pick<Proven, 'payload' | 'refused'> {
-  if (receipt === undefined || checked === undefined) return { payload: undefined, refused: undefined };
-  if (checked.verdict === 'refused') return { payload: undefined, refused: checked.message };
-  if (checked.statement.payloadSha256 === undefined)
-    return { payload: undefined, refused: 'the payload of the entry was erased' };
-  return { payload: parseReceipt(receipt).payload?.content, refused: undefined };
+function contentOf(
+  receipt: Uint8Array | undefined,
+  checked: Checked | undefined,
+): Pick<Proven, 'payload' | 'leafHash' | 'refused'> {
+  const none = { payload: undefined, leafHash: undefined, refused: undefined };
+  if (receipt === undefined || checked === undefined) return none;
+  if (checked.verdict === 'refused') return { ...none, refused: checked.message };
+  if (checked.statement.payloadSha256 === undefined) return { ...none, refused: 'the payload of the entry was erased' };
+  return { ...none, payload: parseReceipt(receipt).payload?.content, leafHash: checked.statement.leafHash };
 }
 
 /** The result of verifying the receipt of an entry. Without a problem, it is verified. */

@@ -1,12 +1,7 @@
-import { useQuery } from '@connectrpc/connect-query';
-import { keepPreviousData } from '@tanstack/react-query';
 import { getRouteApi } from '@tanstack/react-router';
-import { useMemo } from 'react';
-import { LedgerService, type Entry } from '../../gen/muniment/v1/ledger_pb';
-import { count } from '../../records';
-import { usePaging } from '../../records/paging';
-import { usePerson } from '../../session/session';
-import { Ago, Answer, Empty, formatNumber, Page, Pages, Panel, Table, type Column } from '../../ui';
+import type { ListEntriesResponse } from '../../gen/muniment/v1/ledger_pb';
+import { EntryList } from '../../records/List';
+import { Ago, Empty, formatNumber, type Column } from '../../ui';
 import { CacheLink, HitRatio, millis, Zero } from './parts';
 import { cachesOf, sumOf, windowOf, type Cache } from './windows';
 
@@ -17,49 +12,33 @@ const pageSize = 500;
 
 /** The caches, that with the newest window first. */
 export function View() {
-  const { page, from } = route.useSearch();
   const navigate = route.useNavigate();
-  const { tenant } = usePerson();
-  const query = useQuery(
-    LedgerService.method.listEntries,
-    { tenant, filter: { kind: 'metric-snapshot' }, pageSize, pageToken: page ?? '' },
-    { placeholderData: keepPreviousData },
-  );
-  const pages = usePaging({ page, from }, query.data?.nextPageToken ?? '', ({ search, state }) => {
-    void navigate({ search, state });
-  });
   return (
-    <Page
+    <EntryList
       title="Caches"
       lead="What adaptive caches have recorded per window of time: how many reads they answered, how long the others waited, and whether anything stale was found."
-    >
-      <Answer query={query} label="Loading caches">
-        {({ entries }) => <Caches entries={entries} pages={pages} />}
-      </Answer>
-    </Page>
+      one="cache"
+      note="By their newest windows"
+      kind="metric-snapshot"
+      size={pageSize}
+      paged="windows of caches"
+      at={route.useSearch()}
+      go={(move) => void navigate(move)}
+      rows={rowsOf}
+      rowKey={({ service }) => service}
+      columns={columns}
+      empty={
+        <Empty title="No cache has recorded a window">
+          Services in Go record them with the package <code>cachereport</code>, and those in TypeScript with the class{' '}
+          <code>Reporter</code> of <code>@muniment/adaptive-cache/report</code>. Both are described in Muniment’s
+          documentation: docs/cache.md.
+        </Empty>
+      }
+    />
   );
 }
 
-function Caches({ entries, pages }: { entries: readonly Entry[]; pages: ReturnType<typeof usePaging> }) {
-  const caches = useMemo(() => cachesOf(entries.flatMap((entry) => windowOf(entry) ?? [])), [entries]);
-  return (
-    <Panel title={count(caches.length, 'cache')} note="By their newest windows" flush>
-      <Table
-        label="Caches"
-        rows={caches}
-        rowKey={({ service }) => service}
-        columns={columns}
-        empty={
-          <Empty title="No cache has recorded a window">
-            Services record them with the package <code>cachereport</code>, described in Muniment’s documentation:
-            docs/cache.md.
-          </Empty>
-        }
-      />
-      <Pages label="windows of caches" {...pages} count={entries.length} />
-    </Panel>
-  );
-}
+const rowsOf = ({ entries }: ListEntriesResponse) => cachesOf(entries.flatMap((entry) => windowOf(entry) ?? []));
 
 const columns: readonly Column<Cache>[] = [
   { id: 'cache', header: 'Cache', cell: ({ service }) => <CacheLink service={service} /> },

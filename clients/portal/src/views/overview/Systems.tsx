@@ -159,6 +159,7 @@ export function Triage({ of }: { of: OverviewTriage }) {
           {count(incidents, 'incident')} since <Time at={since} />; <Newest of={connection} what="action" />
         </>
       }
+      actions={<Link to="/incidents">All incidents</Link>}
       flush
     >
       <div className="stack">
@@ -196,7 +197,7 @@ const actionColumns: readonly Column<RecentAction>[] = [
     id: 'incident',
     header: 'Incident',
     cell: ({ incident }) => (
-      <Link to="/search" search={{ q: incident }}>
+      <Link to="/incidents/$id" params={{ id: incident }}>
         <Text>{incident}</Text>
       </Link>
     ),

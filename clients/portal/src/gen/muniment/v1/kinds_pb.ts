@@ -16,7 +16,33 @@ import type { JsonObject, Message } from "@bufbuild/protobuf";
  * Describes the file muniment/v1/kinds.proto.
  */
 export const file_muniment_v1_kinds: GenFile = /*@__PURE__*/
-  fileDesc("ChdtdW5pbWVudC92MS9raW5kcy5wcm90bxILbXVuaW1lbnQudjEiegoIQXJ0aWZhY3QSDAoEbmFtZRgBIAEoCRIxCgZkaWdlc3QYAiADKAsyIS5tdW5pbWVudC52MS5BcnRpZmFjdC5EaWdlc3RFbnRyeRotCgtEaWdlc3RFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIvoBChBFeGNlcHRpb25SZXF1ZXN0EgoKAmlkGAEgASgJEg8KB2NvbnRyb2wYAiABKAkSEAoIZmluZGluZ3MYAyADKAkSKgoFc2NvcGUYBCABKAsyGy5tdW5pbWVudC52MS5FeGNlcHRpb25TY29wZRIOCgZyZWFzb24YBSABKAkSKwoHZXhwaXJlcxgGIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASEwoLYnJlYWtfZ2xhc3MYByABKAgSKAoEdXNlZBgIIAEoCzIaLm11bmltZW50LnYxLkJyZWFrR2xhc3NVc2USDwoHdXNlZF9ieRgJIAEoCSJZCg1CcmVha0dsYXNzVXNlEg4KBm9yaWdpbhgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSKAoEdGltZRgDIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiXgoORXhjZXB0aW9uU2NvcGUSJwoIc3ViamVjdHMYASADKAsyFS5tdW5pbWVudC52MS5BcnRpZmFjdBINCgVnbG9icxgCIAMoCRIUCgxlbnZpcm9ubWVudHMYAyADKAkilwEKEUV4Y2VwdGlvbkRlY2lzaW9uEhEKCWV4Y2VwdGlvbhgBIAEoCRIUCgdyZXF1ZXN0GAIgASgESACIAQESEAoIZGVjaXNpb24YAyABKAkSDgoGcmVhc29uGAQgASgJEisKB2V4cGlyZXMYBSABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wQgoKCF9yZXF1ZXN0IpgDCgdDb250cm9sEgoKAmlkGAEgASgJEg0KBXRpdGxlGAIgASgJEg0KBXN0YXRlGAMgASgJEhMKC2Rlc2NyaXB0aW9uGAQgASgJEg0KBW93bmVyGAUgASgJEhIKCmZyYW1ld29ya3MYBiADKAkSKwoKcGFyYW1ldGVycxgHIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QSEAoIc2V2ZXJpdHkYCCABKAkSJgoIc2xhX2RheXMYCSABKAsyFC5tdW5pbWVudC52MS5TbGFEYXlzEi4KCmFwcGxpZXNfdG8YCiABKAsyGi5tdW5pbWVudC52MS5Db250cm9sVGFyZ2V0EigKBWNoZWNrGAsgASgLMhkubXVuaW1lbnQudjEuQ29udHJvbENoZWNrEhAKCGluY2x1ZGVzGAwgAygJEicKBW1vZGVzGA0gAygLMhgubXVuaW1lbnQudjEuQ29udHJvbE1vZGUSLwoKZXhjZXB0aW9ucxgOIAEoCzIbLm11bmltZW50LnYxLkV4Y2VwdGlvblJ1bGVzIoMBCgdTbGFEYXlzEhUKCGNyaXRpY2FsGAEgASgNSACIAQESEQoEaGlnaBgCIAEoDUgBiAEBEhMKBm1lZGl1bRgDIAEoDUgCiAEBEhAKA2xvdxgEIAEoDUgDiAEBQgsKCV9jcml0aWNhbEIHCgVfaGlnaEIJCgdfbWVkaXVtQgYKBF9sb3ciLQoNQ29udHJvbFRhcmdldBINCgV0eXBlcxgBIAMoCRINCgVuYW1lcxgCIAMoCSJMCgxDb250cm9sQ2hlY2sSKQoHcmVxdWlyZRgBIAMoCzIYLm11bmltZW50LnYxLlJlcXVpcmVtZW50EhEKCWNvbmRpdGlvbhgCIAEoCSLoAQoLUmVxdWlyZW1lbnQSDAoEbmFtZRgBIAEoCRINCgVraW5kcxgCIAMoCRIXCg9wcmVkaWNhdGVfdHlwZXMYAyADKAkSDwoHc2lnbmVycxgEIAMoCRISCgpzdWJtaXR0ZXJzGAUgAygJEhgKC21pbl9zaWduZXJzGAYgASgNSACIAQESHAoPbWF4X2FnZV9zZWNvbmRzGAcgASgESAGIAQESEAoIdW5zaWduZWQYCCABKAgSEAoIb3B0aW9uYWwYCSABKAhCDgoMX21pbl9zaWduZXJzQhIKEF9tYXhfYWdlX3NlY29uZHMiQAoLQ29udHJvbE1vZGUSDQoFc3RhZ2UYASABKAkSFAoMZW52aXJvbm1lbnRzGAIgAygJEgwKBG1vZGUYAyABKAkibAoORXhjZXB0aW9uUnVsZXMSFQoIbWF4X2RheXMYASABKA1IAIgBARIWCglhcHByb3ZlcnMYAiABKA1IAYgBARIQCgh3aWxkY2FyZBgDIAEoCEILCglfbWF4X2RheXNCDAoKX2FwcHJvdmVycyKYAgoKQ29udHJvbFNldBIPCgd2ZXJzaW9uGAEgASgJEg4KBnN0YWdlcxgCIAMoCRIpCgdzaWduZXJzGAMgAygLMhgubXVuaW1lbnQudjEuTmFtZWRTaWduZXISLwoIY29udHJvbHMYBCADKAsyHS5tdW5pbWVudC52MS5Db250cm9sUmVmZXJlbmNlEhoKDXZhbGlkX3NlY29uZHMYBSABKARIAIgBARIcChR1bmtub3duX2ltYWdlX2ZpZWxkcxgGIAEoCRIrCgtpbWFnZV9wYXRocxgHIAMoCzIWLm11bmltZW50LnYxLkltYWdlUGF0aBIUCgxlbnZpcm9ubWVudHMYCCADKAlCEAoOX3ZhbGlkX3NlY29uZHMikgEKC05hbWVkU2lnbmVyEgwKBG5hbWUYASABKAkSEAoIaWRlbnRpdHkYAiABKAkSFwoPaWRlbnRpdHlfcmVnZXhwGAMgASgJEg4KBmlzc3VlchgEIAEoCRIVCg1pc3N1ZXJfcmVnZXhwGAUgASgJEg8KB2tleV9pZHMYBiADKAkSEgoKc3VibWl0dGVycxgHIAMoCSIuChBDb250cm9sUmVmZXJlbmNlEgoKAmlkGAEgASgJEg4KBmRpZ2VzdBgCIAEoCSI8CglJbWFnZVBhdGgSEwoLYXBpX3ZlcnNpb24YASABKAkSDAoEa2luZBgCIAEoCRIMCgRwYXRoGAMgASgJIrcDCgxHYXRlRGVjaXNpb24SDQoFc3RhZ2UYASABKAkSEwoLZW52aXJvbm1lbnQYAiABKAkSEAoIZGVjaXNpb24YAyABKAkSJwoIc3ViamVjdHMYBCADKAsyFS5tdW5pbWVudC52MS5BcnRpZmFjdBIrCgdkZWNpZGVkGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIWCgl0cmVlX3NpemUYBiABKARIAIgBARITCgtjb250cm9sX3NldBgHIAEoCRIrCgdyZXN1bHRzGAggAygLMhoubXVuaW1lbnQudjEuQ29udHJvbFJlc3VsdBIOCgZpbnB1dHMYCSABKAkSLwoLdmFsaWRfdW50aWwYCiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg8KB29mZmxpbmUYCyABKAgSDAoEdHlwZRgMIAEoCRIOCgZyZWFzb24YDSABKAkSFAoMYXR0ZXN0YXRpb25zGA4gAygJEg8KB3Nwb29sZWQYDyABKAkSDAoEZ2F0ZRgQIAEoCRIOCgZjYWxsZXIYESABKAlCDAoKX3RyZWVfc2l6ZSKEAQoNQ29udHJvbFJlc3VsdBIPCgdjb250cm9sGAEgASgJEgwKBG1vZGUYAiABKAkSDgoGcmVzdWx0GAMgASgJEg4KBnJlYXNvbhgEIAEoCRIPCgdtaXNzaW5nGAUgAygJEg8KB2VudHJpZXMYBiADKAQSEgoKZXhjZXB0aW9ucxgHIAMoCUI0WjJtdW5pbWVudC5kZXYvbXVuaW1lbnQvcHJvdG8vbXVuaW1lbnQvdjE7bXVuaW1lbnR2MWIGcHJvdG8z", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
+  fileDesc("ChdtdW5pbWVudC92MS9raW5kcy5wcm90bxILbXVuaW1lbnQudjEiQQoORW50cnlSZWZlcmVuY2USEgoFaW5kZXgYASABKARIAIgBARIRCglsZWFmX2hhc2gYAiABKAlCCAoGX2luZGV4InoKCEFydGlmYWN0EgwKBG5hbWUYASABKAkSMQoGZGlnZXN0GAIgAygLMiEubXVuaW1lbnQudjEuQXJ0aWZhY3QuRGlnZXN0RW50cnkaLQoLRGlnZXN0RW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKdBAoMVHJpYWdlQWN0aW9uEhAKCGluY2lkZW50GAEgASgJEhAKCHBsYXlib29rGAIgASgJEg4KBmFjdGlvbhgDIAEoCRIrCgpwYXJhbWV0ZXJzGAQgASgLMhcuZ29vZ2xlLnByb3RvYnVmLlN0cnVjdBIOCgZyZXN1bHQYBSABKAkSDgoGZGV0YWlsGAYgASgJEiUKBHVuZG8YByABKAsyFy5tdW5pbWVudC52MS5VbmRvQWN0aW9uEhQKDGlycmV2ZXJzaWJsZRgIIAEoCBItCgtjb3JyZWxhdGlvbhgJIAEoCzIYLm11bmltZW50LnYxLkNvcnJlbGF0aW9uEg0KBWFjdG9yGAogASgJEisKB3N0YXJ0ZWQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCGZpbmlzaGVkGAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBInCghzdWJqZWN0cxgNIAMoCzIVLm11bmltZW50LnYxLkFydGlmYWN0Eg0KBXBoYXNlGA4gASgJEgwKBHN0ZXAYDyABKA0SKwoGaW50ZW50GBAgASgLMhsubXVuaW1lbnQudjEuRW50cnlSZWZlcmVuY2USKwoGdW5kb2VzGBEgASgLMhsubXVuaW1lbnQudjEuRW50cnlSZWZlcmVuY2USFgoOd2l0aG91dF9sZWRnZXIYEiABKAgiSQoKVW5kb0FjdGlvbhIOCgZhY3Rpb24YASABKAkSKwoKcGFyYW1ldGVycxgCIAEoCzIXLmdvb2dsZS5wcm90b2J1Zi5TdHJ1Y3QiLQoLQ29ycmVsYXRpb24SDgoGdHJhY2VzGAEgAygJEg4KBmFsZXJ0cxgCIAMoCSL6AQoQRXhjZXB0aW9uUmVxdWVzdBIKCgJpZBgBIAEoCRIPCgdjb250cm9sGAIgASgJEhAKCGZpbmRpbmdzGAMgAygJEioKBXNjb3BlGAQgASgLMhsubXVuaW1lbnQudjEuRXhjZXB0aW9uU2NvcGUSDgoGcmVhc29uGAUgASgJEisKB2V4cGlyZXMYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhMKC2JyZWFrX2dsYXNzGAcgASgIEigKBHVzZWQYCCABKAsyGi5tdW5pbWVudC52MS5CcmVha0dsYXNzVXNlEg8KB3VzZWRfYnkYCSABKAkiWQoNQnJlYWtHbGFzc1VzZRIOCgZvcmlnaW4YASABKAkSDgoGdGVuYW50GAIgASgJEigKBHRpbWUYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIl4KDkV4Y2VwdGlvblNjb3BlEicKCHN1YmplY3RzGAEgAygLMhUubXVuaW1lbnQudjEuQXJ0aWZhY3QSDQoFZ2xvYnMYAiADKAkSFAoMZW52aXJvbm1lbnRzGAMgAygJIpcBChFFeGNlcHRpb25EZWNpc2lvbhIRCglleGNlcHRpb24YASABKAkSFAoHcmVxdWVzdBgCIAEoBEgAiAEBEhAKCGRlY2lzaW9uGAMgASgJEg4KBnJlYXNvbhgEIAEoCRIrCgdleHBpcmVzGAUgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcEIKCghfcmVxdWVzdCKYAwoHQ29udHJvbBIKCgJpZBgBIAEoCRINCgV0aXRsZRgCIAEoCRINCgVzdGF0ZRgDIAEoCRITCgtkZXNjcmlwdGlvbhgEIAEoCRINCgVvd25lchgFIAEoCRISCgpmcmFtZXdvcmtzGAYgAygJEisKCnBhcmFtZXRlcnMYByABKAsyFy5nb29nbGUucHJvdG9idWYuU3RydWN0EhAKCHNldmVyaXR5GAggASgJEiYKCHNsYV9kYXlzGAkgASgLMhQubXVuaW1lbnQudjEuU2xhRGF5cxIuCgphcHBsaWVzX3RvGAogASgLMhoubXVuaW1lbnQudjEuQ29udHJvbFRhcmdldBIoCgVjaGVjaxgLIAEoCzIZLm11bmltZW50LnYxLkNvbnRyb2xDaGVjaxIQCghpbmNsdWRlcxgMIAMoCRInCgVtb2RlcxgNIAMoCzIYLm11bmltZW50LnYxLkNvbnRyb2xNb2RlEi8KCmV4Y2VwdGlvbnMYDiABKAsyGy5tdW5pbWVudC52MS5FeGNlcHRpb25SdWxlcyKDAQoHU2xhRGF5cxIVCghjcml0aWNhbBgBIAEoDUgAiAEBEhEKBGhpZ2gYAiABKA1IAYgBARITCgZtZWRpdW0YAyABKA1IAogBARIQCgNsb3cYBCABKA1IA4gBAUILCglfY3JpdGljYWxCBwoFX2hpZ2hCCQoHX21lZGl1bUIGCgRfbG93Ii0KDUNvbnRyb2xUYXJnZXQSDQoFdHlwZXMYASADKAkSDQoFbmFtZXMYAiADKAkiTAoMQ29udHJvbENoZWNrEikKB3JlcXVpcmUYASADKAsyGC5tdW5pbWVudC52MS5SZXF1aXJlbWVudBIRCgljb25kaXRpb24YAiABKAki6AEKC1JlcXVpcmVtZW50EgwKBG5hbWUYASABKAkSDQoFa2luZHMYAiADKAkSFwoPcHJlZGljYXRlX3R5cGVzGAMgAygJEg8KB3NpZ25lcnMYBCADKAkSEgoKc3VibWl0dGVycxgFIAMoCRIYCgttaW5fc2lnbmVycxgGIAEoDUgAiAEBEhwKD21heF9hZ2Vfc2Vjb25kcxgHIAEoBEgBiAEBEhAKCHVuc2lnbmVkGAggASgIEhAKCG9wdGlvbmFsGAkgASgIQg4KDF9taW5fc2lnbmVyc0ISChBfbWF4X2FnZV9zZWNvbmRzIkAKC0NvbnRyb2xNb2RlEg0KBXN0YWdlGAEgASgJEhQKDGVudmlyb25tZW50cxgCIAMoCRIMCgRtb2RlGAMgASgJImwKDkV4Y2VwdGlvblJ1bGVzEhUKCG1heF9kYXlzGAEgASgNSACIAQESFgoJYXBwcm92ZXJzGAIgASgNSAGIAQESEAoId2lsZGNhcmQYAyABKAhCCwoJX21heF9kYXlzQgwKCl9hcHByb3ZlcnMimAIKCkNvbnRyb2xTZXQSDwoHdmVyc2lvbhgBIAEoCRIOCgZzdGFnZXMYAiADKAkSKQoHc2lnbmVycxgDIAMoCzIYLm11bmltZW50LnYxLk5hbWVkU2lnbmVyEi8KCGNvbnRyb2xzGAQgAygLMh0ubXVuaW1lbnQudjEuQ29udHJvbFJlZmVyZW5jZRIaCg12YWxpZF9zZWNvbmRzGAUgASgESACIAQESHAoUdW5rbm93bl9pbWFnZV9maWVsZHMYBiABKAkSKwoLaW1hZ2VfcGF0aHMYByADKAsyFi5tdW5pbWVudC52MS5JbWFnZVBhdGgSFAoMZW52aXJvbm1lbnRzGAggAygJQhAKDl92YWxpZF9zZWNvbmRzIpIBCgtOYW1lZFNpZ25lchIMCgRuYW1lGAEgASgJEhAKCGlkZW50aXR5GAIgASgJEhcKD2lkZW50aXR5X3JlZ2V4cBgDIAEoCRIOCgZpc3N1ZXIYBCABKAkSFQoNaXNzdWVyX3JlZ2V4cBgFIAEoCRIPCgdrZXlfaWRzGAYgAygJEhIKCnN1Ym1pdHRlcnMYByADKAkiLgoQQ29udHJvbFJlZmVyZW5jZRIKCgJpZBgBIAEoCRIOCgZkaWdlc3QYAiABKAkiPAoJSW1hZ2VQYXRoEhMKC2FwaV92ZXJzaW9uGAEgASgJEgwKBGtpbmQYAiABKAkSDAoEcGF0aBgDIAEoCSK3AwoMR2F0ZURlY2lzaW9uEg0KBXN0YWdlGAEgASgJEhMKC2Vudmlyb25tZW50GAIgASgJEhAKCGRlY2lzaW9uGAMgASgJEicKCHN1YmplY3RzGAQgAygLMhUubXVuaW1lbnQudjEuQXJ0aWZhY3QSKwoHZGVjaWRlZBgFIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFgoJdHJlZV9zaXplGAYgASgESACIAQESEwoLY29udHJvbF9zZXQYByABKAkSKwoHcmVzdWx0cxgIIAMoCzIaLm11bmltZW50LnYxLkNvbnRyb2xSZXN1bHQSDgoGaW5wdXRzGAkgASgJEi8KC3ZhbGlkX3VudGlsGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIPCgdvZmZsaW5lGAsgASgIEgwKBHR5cGUYDCABKAkSDgoGcmVhc29uGA0gASgJEhQKDGF0dGVzdGF0aW9ucxgOIAMoCRIPCgdzcG9vbGVkGA8gASgJEgwKBGdhdGUYECABKAkSDgoGY2FsbGVyGBEgASgJQgwKCl90cmVlX3NpemUihAEKDUNvbnRyb2xSZXN1bHQSDwoHY29udHJvbBgBIAEoCRIMCgRtb2RlGAIgASgJEg4KBnJlc3VsdBgDIAEoCRIOCgZyZWFzb24YBCABKAkSDwoHbWlzc2luZxgFIAMoCRIPCgdlbnRyaWVzGAYgAygEEhIKCmV4Y2VwdGlvbnMYByADKAlCNFoybXVuaW1lbnQuZGV2L211bmltZW50L3Byb3RvL211bmltZW50L3YxO211bmltZW50djFiBnByb3RvMw", [file_google_protobuf_struct, file_google_protobuf_timestamp]);
+
+/**
+ * Another entry of the log.
+ *
+ * @generated from message muniment.v1.EntryReference
+ */
+export type EntryReference = Message<"muniment.v1.EntryReference"> & {
+  /**
+   * @generated from field: optional uint64 index = 1;
+   */
+  index?: bigint | undefined;
+
+  /**
+   * Leaf hash of the entry: 64 lowercase hexadecimal digits.
+   *
+   * @generated from field: string leaf_hash = 2;
+   */
+  leafHash: string;
+};
+
+/**
+ * Describes the message muniment.v1.EntryReference.
+ * Use `create(EntryReferenceSchema)` to create a new message.
+ */
+export const EntryReferenceSchema: GenMessage<EntryReference> = /*@__PURE__*/
+  messageDesc(file_muniment_v1_kinds, 0);
 
 /**
  * An artifact by its digests, as in an in-toto ResourceDescriptor.
@@ -44,7 +70,183 @@ export type Artifact = Message<"muniment.v1.Artifact"> & {
  * Use `create(ArtifactSchema)` to create a new message.
  */
 export const ArtifactSchema: GenMessage<Artifact> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 0);
+  messageDesc(file_muniment_v1_kinds, 1);
+
+/**
+ * An action that a person or a program took in response to an incident: the
+ * action as a whole, its intent, or its outcome. Requests of persons to
+ * programs are actions as well. See docs/spec/triage.md, section 9.
+ *
+ * @generated from message muniment.v1.TriageAction
+ */
+export type TriageAction = Message<"muniment.v1.TriageAction"> & {
+  /**
+   * @generated from field: string incident = 1;
+   */
+  incident: string;
+
+  /**
+   * @generated from field: string playbook = 2;
+   */
+  playbook: string;
+
+  /**
+   * The action, as the playbook names it.
+   *
+   * @generated from field: string action = 3;
+   */
+  action: string;
+
+  /**
+   * @generated from field: google.protobuf.Struct parameters = 4;
+   */
+  parameters?: JsonObject | undefined;
+
+  /**
+   * Not in intents.
+   *
+   * @generated from field: string result = 5;
+   */
+  result: string;
+
+  /**
+   * @generated from field: string detail = 6;
+   */
+  detail: string;
+
+  /**
+   * @generated from field: muniment.v1.UndoAction undo = 7;
+   */
+  undo?: UndoAction | undefined;
+
+  /**
+   * The action cannot be undone.
+   *
+   * @generated from field: bool irreversible = 8;
+   */
+  irreversible: boolean;
+
+  /**
+   * @generated from field: muniment.v1.Correlation correlation = 9;
+   */
+  correlation?: Correlation | undefined;
+
+  /**
+   * The person or program that acted.
+   *
+   * @generated from field: string actor = 10;
+   */
+  actor: string;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp started = 11;
+   */
+  started?: Timestamp | undefined;
+
+  /**
+   * @generated from field: google.protobuf.Timestamp finished = 12;
+   */
+  finished?: Timestamp | undefined;
+
+  /**
+   * Artifacts the action affected.
+   *
+   * @generated from field: repeated muniment.v1.Artifact subjects = 13;
+   */
+  subjects: Artifact[];
+
+  /**
+   * Empty: the action as a whole, recorded after it.
+   *
+   * @generated from field: string phase = 14;
+   */
+  phase: string;
+
+  /**
+   * The place of the action in the incident, from 1. 0 without a phase.
+   *
+   * @generated from field: uint32 step = 15;
+   */
+  step: number;
+
+  /**
+   * The intent that an outcome belongs to.
+   *
+   * @generated from field: muniment.v1.EntryReference intent = 16;
+   */
+  intent?: EntryReference | undefined;
+
+  /**
+   * The intent of the action that this one undoes.
+   *
+   * @generated from field: muniment.v1.EntryReference undoes = 17;
+   */
+  undoes?: EntryReference | undefined;
+
+  /**
+   * The action was taken before its intent was in the log.
+   *
+   * @generated from field: bool without_ledger = 18;
+   */
+  withoutLedger: boolean;
+};
+
+/**
+ * Describes the message muniment.v1.TriageAction.
+ * Use `create(TriageActionSchema)` to create a new message.
+ */
+export const TriageActionSchema: GenMessage<TriageAction> = /*@__PURE__*/
+  messageDesc(file_muniment_v1_kinds, 2);
+
+/**
+ * The action that undoes another.
+ *
+ * @generated from message muniment.v1.UndoAction
+ */
+export type UndoAction = Message<"muniment.v1.UndoAction"> & {
+  /**
+   * @generated from field: string action = 1;
+   */
+  action: string;
+
+  /**
+   * @generated from field: google.protobuf.Struct parameters = 2;
+   */
+  parameters?: JsonObject | undefined;
+};
+
+/**
+ * Describes the message muniment.v1.UndoAction.
+ * Use `create(UndoActionSchema)` to create a new message.
+ */
+export const UndoActionSchema: GenMessage<UndoAction> = /*@__PURE__*/
+  messageDesc(file_muniment_v1_kinds, 3);
+
+/**
+ * References to other records of the same incident.
+ *
+ * @generated from message muniment.v1.Correlation
+ */
+export type Correlation = Message<"muniment.v1.Correlation"> & {
+  /**
+   * W3C trace IDs: 32 lowercase hexadecimal digits.
+   *
+   * @generated from field: repeated string traces = 1;
+   */
+  traces: string[];
+
+  /**
+   * @generated from field: repeated string alerts = 2;
+   */
+  alerts: string[];
+};
+
+/**
+ * Describes the message muniment.v1.Correlation.
+ * Use `create(CorrelationSchema)` to create a new message.
+ */
+export const CorrelationSchema: GenMessage<Correlation> = /*@__PURE__*/
+  messageDesc(file_muniment_v1_kinds, 4);
 
 /**
  * A request for a temporary exemption of artifacts from a control. The entry's
@@ -121,7 +323,7 @@ export type ExceptionRequest = Message<"muniment.v1.ExceptionRequest"> & {
  * Use `create(ExceptionRequestSchema)` to create a new message.
  */
 export const ExceptionRequestSchema: GenMessage<ExceptionRequest> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 1);
+  messageDesc(file_muniment_v1_kinds, 5);
 
 /**
  * The use of break-glass while the ledger could not be reached. A person signs
@@ -155,7 +357,7 @@ export type BreakGlassUse = Message<"muniment.v1.BreakGlassUse"> & {
  * Use `create(BreakGlassUseSchema)` to create a new message.
  */
 export const BreakGlassUseSchema: GenMessage<BreakGlassUse> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 2);
+  messageDesc(file_muniment_v1_kinds, 6);
 
 /**
  * The artifacts and environments an exception covers.
@@ -189,7 +391,7 @@ export type ExceptionScope = Message<"muniment.v1.ExceptionScope"> & {
  * Use `create(ExceptionScopeSchema)` to create a new message.
  */
 export const ExceptionScopeSchema: GenMessage<ExceptionScope> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 3);
+  messageDesc(file_muniment_v1_kinds, 7);
 
 /**
  * A person's decision about an exception request, or about the exception that
@@ -235,7 +437,7 @@ export type ExceptionDecision = Message<"muniment.v1.ExceptionDecision"> & {
  * Use `create(ExceptionDecisionSchema)` to create a new message.
  */
 export const ExceptionDecisionSchema: GenMessage<ExceptionDecision> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 4);
+  messageDesc(file_muniment_v1_kinds, 8);
 
 /**
  * A rule that the company has committed to.
@@ -336,7 +538,7 @@ export type Control = Message<"muniment.v1.Control"> & {
  * Use `create(ControlSchema)` to create a new message.
  */
 export const ControlSchema: GenMessage<Control> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 5);
+  messageDesc(file_muniment_v1_kinds, 9);
 
 /**
  * Days within which a finding of each severity must be resolved. Absent: no
@@ -371,7 +573,7 @@ export type SlaDays = Message<"muniment.v1.SlaDays"> & {
  * Use `create(SlaDaysSchema)` to create a new message.
  */
 export const SlaDaysSchema: GenMessage<SlaDays> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 6);
+  messageDesc(file_muniment_v1_kinds, 10);
 
 /**
  * The artifacts a control applies to: those of one of the types, if there are
@@ -399,7 +601,7 @@ export type ControlTarget = Message<"muniment.v1.ControlTarget"> & {
  * Use `create(ControlTargetSchema)` to create a new message.
  */
 export const ControlTargetSchema: GenMessage<ControlTarget> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 7);
+  messageDesc(file_muniment_v1_kinds, 11);
 
 /**
  * What is required of an artifact: all requirements and the condition.
@@ -425,7 +627,7 @@ export type ControlCheck = Message<"muniment.v1.ControlCheck"> & {
  * Use `create(ControlCheckSchema)` to create a new message.
  */
 export const ControlCheckSchema: GenMessage<ControlCheck> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 8);
+  messageDesc(file_muniment_v1_kinds, 12);
 
 /**
  * Evidence that must exist on an artifact.
@@ -504,7 +706,7 @@ export type Requirement = Message<"muniment.v1.Requirement"> & {
  * Use `create(RequirementSchema)` to create a new message.
  */
 export const RequirementSchema: GenMessage<Requirement> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 9);
+  messageDesc(file_muniment_v1_kinds, 13);
 
 /**
  * How a control counts at a stage.
@@ -535,7 +737,7 @@ export type ControlMode = Message<"muniment.v1.ControlMode"> & {
  * Use `create(ControlModeSchema)` to create a new message.
  */
 export const ControlModeSchema: GenMessage<ControlMode> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 10);
+  messageDesc(file_muniment_v1_kinds, 14);
 
 /**
  * Limits of exceptions from a control.
@@ -571,7 +773,7 @@ export type ExceptionRules = Message<"muniment.v1.ExceptionRules"> & {
  * Use `create(ExceptionRulesSchema)` to create a new message.
  */
 export const ExceptionRulesSchema: GenMessage<ExceptionRules> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 11);
+  messageDesc(file_muniment_v1_kinds, 15);
 
 /**
  * The controls in force, and the names that they use. The newest entry is in
@@ -639,7 +841,7 @@ export type ControlSet = Message<"muniment.v1.ControlSet"> & {
  * Use `create(ControlSetSchema)` to create a new message.
  */
 export const ControlSetSchema: GenMessage<ControlSet> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 12);
+  messageDesc(file_muniment_v1_kinds, 16);
 
 /**
  * A signer with a name: either an identity and its issuer, or key IDs, or
@@ -701,7 +903,7 @@ export type NamedSigner = Message<"muniment.v1.NamedSigner"> & {
  * Use `create(NamedSignerSchema)` to create a new message.
  */
 export const NamedSignerSchema: GenMessage<NamedSigner> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 13);
+  messageDesc(file_muniment_v1_kinds, 17);
 
 /**
  * A control as it is in force.
@@ -727,7 +929,7 @@ export type ControlReference = Message<"muniment.v1.ControlReference"> & {
  * Use `create(ControlReferenceSchema)` to create a new message.
  */
 export const ControlReferenceSchema: GenMessage<ControlReference> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 14);
+  messageDesc(file_muniment_v1_kinds, 18);
 
 /**
  * Where the objects of a kind name an image.
@@ -758,7 +960,7 @@ export type ImagePath = Message<"muniment.v1.ImagePath"> & {
  * Use `create(ImagePathSchema)` to create a new message.
  */
 export const ImagePathSchema: GenMessage<ImagePath> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 15);
+  messageDesc(file_muniment_v1_kinds, 19);
 
 /**
  * A gate's decision about artifacts. Only the server records it.
@@ -895,7 +1097,7 @@ export type GateDecision = Message<"muniment.v1.GateDecision"> & {
  * Use `create(GateDecisionSchema)` to create a new message.
  */
 export const GateDecisionSchema: GenMessage<GateDecision> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 16);
+  messageDesc(file_muniment_v1_kinds, 20);
 
 /**
  * The result for one control.
@@ -958,5 +1160,5 @@ export type ControlResult = Message<"muniment.v1.ControlResult"> & {
  * Use `create(ControlResultSchema)` to create a new message.
  */
 export const ControlResultSchema: GenMessage<ControlResult> = /*@__PURE__*/
-  messageDesc(file_muniment_v1_kinds, 17);
+  messageDesc(file_muniment_v1_kinds, 21);
 

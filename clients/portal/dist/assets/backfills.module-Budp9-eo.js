@@ -1,0 +1,1 @@
+var e={inline:`_inline_uhbpi_1`,target:`_target_uhbpi_8`,muted:`_muted_uhbpi_13`,reason:`_reason_uhbpi_17`};export{e as t};

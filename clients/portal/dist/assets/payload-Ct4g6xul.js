@@ -1,1 +1,0 @@
-import{Fn as e}from"./preload-helper-DBIxd2fh.js";function t(t,n){try{let r=e(n,JSON.parse(new TextDecoder(`utf-8`,{fatal:!0}).decode(t)));return r.success?r.output:void 0}catch{return}}export{t};

@@ -1,0 +1,1 @@
+import{Ln as e}from"./preload-helper-J9U5L-hn.js";function t(t,n){try{let r=e(n,JSON.parse(new TextDecoder(`utf-8`,{fatal:!0}).decode(t)));return r.success?r.output:void 0}catch{return}}export{t};
