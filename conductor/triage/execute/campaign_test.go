@@ -146,13 +146,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 		t: t, rng: rand.New(rand.NewPCG(seed, 18)), now: time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC), fs: vfs.NewCrashableMem(),
 		ledger: newLedger(), fake: connectortest.NewFake(map[string]string{"a": "a0", "b": "b0", "c": "c0"}), human: map[string]string{},
 	}
-	w.ledger.fault = func(bool) error {
-		w.maybeCrash(60)
-		if !w.calm && (w.down || w.rng.IntN(12) == 0) {
-			return errors.New("the ledger does not answer")
-		}
-		return nil
-	}
+	w.ledger.fault = func(bool) error { return w.fault() }
 	c, err := action.Parse([]byte(actions))
 	if err != nil {
 		t.Fatal(err)
@@ -174,6 +168,15 @@ func (w *world) open() {
 	}
 	store.fault = func(bool) { w.maybeCrash(80) }
 	w.exec.Store = store
+}
+
+// fault is called before and after each call of the ledger.
+func (w *world) fault() error {
+	w.maybeCrash(60)
+	if !w.calm && (w.down || w.rng.IntN(12) == 0) {
+		return errors.New("the ledger does not answer")
+	}
+	return nil
 }
 
 func (w *world) maybeCrash(every int) {
@@ -281,7 +284,7 @@ func (w *world) checkIntent(target string, before, after []byte) {
 
 // event does one thing at random.
 func (w *world) event() {
-	switch w.rng.IntN(18) {
+	switch w.rng.IntN(20) {
 	case 0:
 		w.down = !w.down
 	case 1:
@@ -289,11 +292,11 @@ func (w *world) event() {
 		w.human[target] = fmt.Sprintf("human-%d", w.rng.Uint64())
 		w.fake.Put(target, w.human[target])
 	case 2:
-		if w.rng.IntN(4) == 0 {
+		if w.rng.IntN(8) == 0 {
 			w.run(func() { w.ignore(w.exec.Clear(id)) })
 		}
 	case 3:
-		if w.rng.IntN(6) == 0 {
+		if w.rng.IntN(12) == 0 {
 			w.run(func() { w.ignore(w.exec.Store.Kill(w.rng.IntN(2) == 0)) })
 		}
 	case 4, 5:
@@ -304,11 +307,11 @@ func (w *world) event() {
 		w.run(func() { w.ignore(w.exec.Open(w.opening())) })
 	case 8, 9:
 		w.run(func() { w.ignore(w.exec.Follow(context.Background())) })
-	case 10:
+	case 10, 11:
 		w.person()
-	case 11:
+	case 12:
 		w.run(func() {
-			w.ignore(w.exec.Observe(id, Observation{Counting: w.rng.IntN(3), Anchors: map[string]bool{"x": w.rng.IntN(4) > 0}}))
+			w.ignore(w.exec.Observe(id, Observation{Counting: w.rng.IntN(9) / 8 * 2, Anchors: map[string]bool{"x": w.rng.IntN(9) > 0}}))
 		})
 	default:
 		w.run(func() { _, err := w.exec.Advance(context.Background(), id); w.ignore(err) })
@@ -318,7 +321,7 @@ func (w *world) event() {
 // person makes a request at random, mostly one that answers the executor's.
 func (w *world) person() {
 	who := []string{"oidc:https://id.example#ada", "oidc:https://id.example#eve", "token:ci", robot}[max(0, w.rng.IntN(6)-2)]
-	switch w.rng.IntN(12) {
+	switch w.rng.IntN(40) {
 	case 0:
 		w.submit(who, ActionUndo, nil)
 	case 1:
@@ -494,7 +497,7 @@ func TestFaults(t *testing.T) {
 	acted, states, notices := 0, map[StepState]int{}, map[string]int{}
 	for k := range n {
 		w := newWorld(t, seed<<32+uint64(k))
-		for range 20 + w.rng.IntN(60) {
+		for range 30 + w.rng.IntN(90) {
 			w.event()
 		}
 		i := w.settle()

@@ -35,10 +35,15 @@ func (e *Executor) record(ctx context.Context, i *Incident) error {
 	}
 	for n := range len(i.Steps) + 1 {
 		for _, notice := range i.Notices {
-			if notice.After != n {
+			if notice.After != n || notice.Lost {
 				continue
 			}
-			if err := e.send(ctx, i, notice.key(i.ID), &notice.Entry, func() ([]byte, error) { return e.noticePayload(i, notice) }); err != nil {
+			err := e.send(ctx, i, notice.key(i.ID), &notice.Entry, func() ([]byte, error) { return e.noticePayload(i, notice) })
+			if errors.Is(err, ErrTaken) && i.leased() {
+				notice.Lost = true
+				err = e.save(i)
+			}
+			if err != nil {
 				return err
 			}
 		}

@@ -193,7 +193,13 @@ func (i *Incident) undoDue() (due time.Time) {
 // recorded reports whether the ledger has all entries.
 func (i *Incident) recorded() bool {
 	return i.Taken || !slices.ContainsFunc(i.Steps, func(s *Step) bool { return s.Intent.Recorded == nil || s.Outcome.Recorded == nil }) &&
-		!slices.ContainsFunc(i.Notices, func(n *Notice) bool { return n.Entry.Recorded == nil })
+		!slices.ContainsFunc(i.Notices, func(n *Notice) bool { return n.Entry.Recorded == nil && !n.Lost })
+}
+
+// leased reports whether an intent of this executor is in the ledger, which is
+// its lease.
+func (i *Incident) leased() bool {
+	return slices.ContainsFunc(i.Steps, func(s *Step) bool { return s.Intent.Recorded != nil })
 }
 
 // acted returns the time of the first action, or zero.

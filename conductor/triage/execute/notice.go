@@ -31,6 +31,7 @@ type Notice struct {
 	Asked *Planned  `json:"asked,omitempty"`
 	Until time.Time `json:"until,omitzero"`
 	Entry Entry     `json:"entry,omitzero"`
+	Lost  bool      `json:"lost,omitempty"` // the other executor has recorded its own
 }
 
 // key returns the idempotency key of a notice.
@@ -42,7 +43,7 @@ func (n *Notice) key(incident string) string {
 	return key
 }
 
-// note adds a notice, unless the incident has no entries in the ledger.
+// note adds a notice, unless this executor records nothing of the incident.
 func (e *Executor) note(i *Incident, n Notice) {
 	if i.DryRun || i.Taken {
 		return
