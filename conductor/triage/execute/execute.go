@@ -82,9 +82,9 @@ func (e *Executor) Open(o Opening) error {
 		c := e.Connectors[s.Action.Connector]
 		switch {
 		case c == nil:
-			return fmt.Errorf("action %s: unknown connector %s", s.Action.Name, s.Action.Connector)
+			return fmt.Errorf("%w: action %s: unknown connector %s", ErrRefused, s.Action.Name, s.Action.Connector)
 		case c.Undo() != s.Action.Undo:
-			return fmt.Errorf("action %s: the effect of connector %s ends by %s, and not by %s", s.Action.Name, s.Action.Connector, c.Undo(), s.Action.Undo)
+			return fmt.Errorf("%w: action %s: the effect of connector %s ends by %s, and not by %s", ErrRefused, s.Action.Name, s.Action.Connector, c.Undo(), s.Action.Undo)
 		}
 	}
 	now := e.Now()

@@ -270,7 +270,8 @@ func (lapsing) Undo() string { return action.Lapse }
 func TestLapse(t *testing.T) {
 	w := calm(t)
 	w.exec.Connectors["fake"] = lapsing{w.fake}
-	if err := w.exec.Open(w.opening()); err == nil || !strings.Contains(err.Error(), "the effect of connector fake ends by lapse, and not by restore") {
+	// A refusal, because its caller would repeat any other error endlessly.
+	if err := w.exec.Open(w.opening()); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "the effect of connector fake ends by lapse, and not by restore") {
 		t.Errorf("an action that the connector cannot restore: %v", err)
 	}
 	w.exec.Actions.Actions["careful"].Undo = action.Lapse
