@@ -91,6 +91,7 @@ func main() {
 		{"cache reads", b.cacheReads},
 		{"cache run", b.cacheRun},
 		{"backfill", b.backfill},
+		{"triage", b.triageStorm},
 		{"curve", b.curve},
 	}
 	for i := range attacks {

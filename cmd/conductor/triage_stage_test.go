@@ -93,8 +93,12 @@ func (s *stage) add(p sim.Pattern, seed uint64, arm string) *cast {
 		s.t.Fatal(err)
 	}
 	c.Scene = sim.Scene{Gateway: g, Files: files, Origin: origin, Proxies: proxies, Pattern: p, Seed: seed}
+	control, err := g.Handler(cacheToken)
+	if err != nil {
+		s.t.Fatal(err)
+	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", g.Handler())
+	mux.Handle("/", control)
 	mux.HandleFunc("POST /pager", c.page)
 	server := httptest.NewServer(mux)
 	s.t.Cleanup(server.Close)
@@ -244,6 +248,8 @@ func (x toxiproxy) RemoveToxics(ctx context.Context, proxy string) error {
 	return nil
 }
 
+const cacheToken = "token-of-the-cache"
+
 // triageFor starts triage for a gateway, as a command with a configuration of
 // its own. It records in the ledger of the stage.
 func (s *stage) triageFor(c *cast) {
@@ -260,7 +266,8 @@ func (s *stage) triageFor(c *cast) {
 	args := []string{
 		"triage", "serve", "--server", s.ledger.URL, "--tenant", "acme", "--listen", "127.0.0.1:0", "--name", c.cluster, "--state", filepath.Join(dir, "state"),
 		"--token-file", file("ledger.token", s.issue(c.cluster)), "--policy", file("policy", string(s.ledger.Policy)), "--senders", file("senders.yaml", "alertmanager: "+token+"\n"),
-		"--connectors", file("connectors.yaml", fmt.Sprintf("version: 1\nconnectors:\n  flags: {type: flagd, file: %q}\n  limits: {type: ratelimit, file: %q}\n", c.Files.Flags, c.Files.Limits)),
+		"--connectors", file("connectors.yaml", fmt.Sprintf("version: 1\nconnectors:\n  flags: {type: flagd, file: %q}\n  limits: {type: ratelimit, file: %q}\n  cache: {type: cache_flush, url: http://%s/caches, token_file: %q}\n",
+			c.Files.Flags, c.Files.Limits, c.address, file("cache.token", cacheToken))),
 	}
 	for _, name := range []string{"catalogue", "playbooks", "actions"} {
 		args = append(args, "--"+name, filepath.Join("../../conductor/triage/sim/config", name+".yaml"))

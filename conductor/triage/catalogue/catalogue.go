@@ -3,6 +3,7 @@
 package catalogue
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -26,6 +27,65 @@ type Catalogue struct {
 	Flapping Flapping
 	Topology Topology
 	Types    []*Type // sorted by name
+
+	byName  map[string][]Place // of conditions that can hold for a name only
+	anyName []Place            // of the other conditions
+}
+
+// A Place is that of a condition in a catalogue: signal or reason N of type T.
+type Place struct {
+	T, N   int
+	Reason bool
+}
+
+func (p Place) compare(o Place) int {
+	reason := map[bool]int{true: 1}
+	return cmp.Or(p.T-o.T, reason[p.Reason]-reason[o.Reason], p.N-o.N)
+}
+
+// Condition returns the condition at a place.
+func (c *Catalogue) Condition(p Place) *Condition {
+	if p.Reason {
+		return &c.Types[p.T].Abstain[p.N].When
+	}
+	return &c.Types[p.T].Signals[p.N].When
+}
+
+// Conditions returns the places of the conditions that can be other than false
+// for alerts with a name, sorted.
+func (c *Catalogue) Conditions(name string) []Place {
+	some := c.byName[name]
+	if len(some) == 0 {
+		return c.anyName
+	}
+	all := slices.Concat(c.anyName, some)
+	slices.SortFunc(all, Place.compare)
+	return all
+}
+
+// index fills byName and anyName.
+func (c *Catalogue) index() {
+	c.byName = map[string][]Place{}
+	add := func(p Place) {
+		names, ok := c.Condition(p).compiled.Only("name")
+		if !ok {
+			c.anyName = append(c.anyName, p)
+		}
+		slices.Sort(names)
+		for _, name := range slices.Compact(names) {
+			if ok {
+				c.byName[name] = append(c.byName[name], p)
+			}
+		}
+	}
+	for t, of := range c.Types {
+		for n := range of.Signals {
+			add(Place{t, n, false})
+		}
+		for n := range of.Abstain {
+			add(Place{t, n, true})
+		}
+	}
 }
 
 // Flapping defines when an alert is flapping.

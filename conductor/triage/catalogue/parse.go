@@ -32,6 +32,7 @@ func Parse(text []byte) (*Catalogue, error) {
 		return nil, err
 	}
 	slices.SortFunc(p.of.Types, func(a, b *Type) int { return strings.Compare(a.Name, b.Name) })
+	p.of.index()
 	return p.of, nil
 }
 

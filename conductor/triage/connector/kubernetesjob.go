@@ -38,6 +38,7 @@ func (k *kubernetesJob) Undo() string { return action.Lapse }
 // A cronJob is a target. Its members are those of the object.
 type cronJob struct {
 	namespace, name string
+	uid             string
 	members         []member
 	latest          uint64 // the number of the latest retry, or 0
 }
@@ -68,6 +69,9 @@ func (k *kubernetesJob) read(ctx context.Context, target string) (*cronJob, erro
 		return nil, err
 	}
 	if j.members, err = members(res.body); err != nil {
+		return nil, err
+	}
+	if j.uid, err = insideText(j.members, "metadata", "uid"); err != nil {
 		return nil, err
 	}
 	query := url.Values{"labelSelector": {retries + "=" + name}, "limit": {"500"}}
@@ -174,10 +178,6 @@ func (j *cronJob) retry() ([]byte, error) {
 	if err != nil || spec == nil {
 		return nil, errors.New("the CronJob has no template of a job")
 	}
-	uid, err := insideText(j.members, "metadata", "uid")
-	if err != nil {
-		return nil, err
-	}
 	labels := map[string]string{}
 	if raw, err := inside(j.members, "spec", "jobTemplate", "metadata", "labels"); err != nil {
 		return nil, err
@@ -190,7 +190,7 @@ func (j *cronJob) retry() ([]byte, error) {
 		"metadata": map[string]any{
 			"name": fmt.Sprintf("%s-retry-%d", j.name, j.latest+1), "namespace": j.namespace, "labels": labels,
 			"annotations":     map[string]string{"cronjob.kubernetes.io/instantiate": "manual"},
-			"ownerReferences": []map[string]any{{"apiVersion": "batch/v1", "kind": "CronJob", "name": j.name, "uid": uid, "controller": true}},
+			"ownerReferences": []map[string]any{{"apiVersion": "batch/v1", "kind": "CronJob", "name": j.name, "uid": j.uid, "controller": true}},
 		},
 		"spec": json.RawMessage(spec),
 	})

@@ -74,16 +74,12 @@ func (t *Table) Candidates(of *catalogue.Type, now time.Time) (candidates []*Can
 
 // members returns the alerts that concern a type, sorted.
 func (t *Table) members(of *catalogue.Type, now time.Time) (members []Member) {
-	for _, a := range t.alerts {
-		for i := range a.matches {
-			if a.matches[i].Type == of {
-				m := Member{a, &a.matches[i], t.Standing(a, of, now)}
-				if m.Standing == Counts && m.claimed() {
-					m.Standing = Claimed
-				}
-				members = append(members, m)
-			}
+	for a, i := range t.concerned[of] {
+		m := Member{a, &a.matches[i], t.Standing(a, of, now)}
+		if m.Standing == Counts && m.claimed() {
+			m.Standing = Claimed
 		}
+		members = append(members, m)
 	}
 	slices.SortFunc(members, func(a, b Member) int { return strings.Compare(a.identity, b.identity) })
 	return members

@@ -44,8 +44,7 @@ func (t *Table) Restore(r *Record) {
 		a.changes = append(a.changes, moment(at))
 	}
 	a.identity = identity(a.Source, a.Name, a.Labels)
-	a.matches = match(t.catalogue, &a.Alert)
-	t.alerts[a.identity] = a
+	t.add(a)
 }
 
 // Changes returns the alerts that were added or changed since the latest call,
@@ -68,9 +67,9 @@ func (t *Table) SetHorizon(at time.Time) { t.horizon = at }
 
 // Use replaces the catalogue.
 func (t *Table) Use(c *catalogue.Catalogue) {
-	t.catalogue = c
+	t.catalogue, t.concerned = c, map[*catalogue.Type]map[*Alert]int{}
 	for _, a := range t.alerts {
-		a.matches = match(c, &a.Alert)
+		t.add(a)
 	}
 }
 

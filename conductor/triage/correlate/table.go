@@ -55,7 +55,8 @@ const (
 // concurrent use.
 type Table struct {
 	catalogue *catalogue.Catalogue
-	alerts    map[string]*Alert // by identity
+	alerts    map[string]*Alert                  // by identity
+	concerned map[*catalogue.Type]map[*Alert]int // and the index of the match
 	max       int
 	horizon   time.Time // the latest end of an alert that was dropped
 
@@ -65,7 +66,7 @@ type Table struct {
 
 // New returns an empty table for the incident types of a catalogue.
 func New(c *catalogue.Catalogue) *Table {
-	return &Table{catalogue: c, alerts: map[string]*Alert{}, max: MaxAlerts}
+	return &Table{catalogue: c, alerts: map[string]*Alert{}, concerned: map[*catalogue.Type]map[*Alert]int{}, max: MaxAlerts}
 }
 
 // An Alert is what signals with the same identity report on.
@@ -116,8 +117,7 @@ func (t *Table) Observe(s *signal.Signal) (*Alert, Effect, error) {
 		if !s.Starts.After(t.horizon) {
 			a.end = t.horizon
 		}
-		a.matches = match(t.catalogue, &a.Alert)
-		t.alerts[id] = a
+		t.add(a)
 		t.touch(a)
 	}
 	effect, changed := a.apply(s)
@@ -125,6 +125,31 @@ func (t *Table) Observe(s *signal.Signal) (*Alert, Effect, error) {
 		t.touch(a)
 	}
 	return a, effect, nil
+}
+
+// add adds an alert, or matches it with another catalogue.
+func (t *Table) add(a *Alert) {
+	t.alerts[a.identity] = a
+	a.matches = match(t.catalogue, &a.Alert)
+	for i := range a.matches {
+		of := a.matches[i].Type
+		if t.concerned[of] == nil {
+			t.concerned[of] = map[*Alert]int{}
+		}
+		t.concerned[of][a] = i
+	}
+}
+
+// drop drops an alert that has ended.
+func (t *Table) drop(a *Alert) {
+	delete(t.alerts, a.identity)
+	for i := range a.matches {
+		delete(t.concerned[a.matches[i].Type], a)
+	}
+	t.dropped = append(t.dropped, a.identity)
+	if a.end.After(t.horizon) {
+		t.horizon = a.end
+	}
 }
 
 // touch notes that an alert has changed.
@@ -162,35 +187,31 @@ func (t *Table) forget() bool {
 	})
 	ended = ended[:min(len(ended), t.max/16+1)]
 	for _, a := range ended {
-		delete(t.alerts, a.identity)
-		t.dropped = append(t.dropped, a.identity)
-		if a.end.After(t.horizon) {
-			t.horizon = a.end
-		}
+		t.drop(a)
 	}
 	return len(ended) > 0
 }
 
-// match evaluates the conditions of each type, which read nothing that changes.
+// match evaluates the conditions, which read nothing that changes.
 func match(c *catalogue.Catalogue, a *catalogue.Alert) (all []Match) {
-	for _, t := range c.Types {
-		m := Match{Type: t}
-		m.Key, m.Keyed = t.Key(a.Labels)
-		for i := range t.Signals {
-			ok, err := t.Signals[i].When.Holds(a)
-			m.Undecided = cmp.Or(m.Undecided, err)
-			if ok {
-				m.Signals |= 1 << i
+	places := c.Conditions(a.Name)
+	for len(places) > 0 {
+		of := places[0].T
+		m := Match{Type: c.Types[of]}
+		for ; len(places) > 0 && places[0].T == of; places = places[1:] {
+			p := places[0]
+			ok, err := c.Condition(p).Holds(a)
+			bits, problem := &m.Signals, &m.Undecided
+			if p.Reason {
+				bits, problem = &m.Abstain, &m.Unclear
 			}
-		}
-		for i := range t.Abstain {
-			ok, err := t.Abstain[i].When.Holds(a)
-			m.Unclear = cmp.Or(m.Unclear, err)
+			*problem = cmp.Or(*problem, err)
 			if ok {
-				m.Abstain |= 1 << i
+				*bits |= 1 << p.N
 			}
 		}
 		if m.Signals|m.Abstain != 0 || m.Undecided != nil || m.Unclear != nil {
+			m.Key, m.Keyed = m.Type.Key(a.Labels)
 			all = append(all, m)
 		}
 	}

@@ -268,6 +268,13 @@ func (r *Router) use(c *triage.Config) {
 	r.dirty = true
 }
 
+// Counts returns the number of alerts that fire, and of all incidents. Run has
+// returned.
+func (r *Router) Counts() (firing, incidents int) {
+	firing, _ = r.table.Count()
+	return firing, len(r.incidents)
+}
+
 func (r *Router) count() {
 	firing, all := r.table.Count()
 	r.Metrics.alerts(firing, all)

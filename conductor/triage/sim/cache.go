@@ -3,16 +3,21 @@ package sim
 import (
 	"sync"
 	"time"
+
+	"muniment.dev/muniment/clients/go/adaptivecache"
 )
 
 // normalTTL is how long the gateway keeps an asset.
 const normalTTL = 10 * time.Second
 
-// A cache keeps assets for a time.
+// A cache keeps assets for a time. Its control endpoint is that of adaptive
+// caches, but only a flush has an effect.
 type cache struct {
-	mu    sync.Mutex
-	byKey map[int]cached
-	since time.Time // of the latest flush
+	flushed func() // is called after each flush
+
+	mu      sync.Mutex
+	byKey   map[int]cached
+	flushes uint64
 }
 
 type cached struct {
@@ -41,9 +46,32 @@ func (c *cache) remove(key int) {
 	delete(c.byKey, key)
 }
 
-func (c *cache) flush() {
+// Flush implements cachecontrol.Cache.
+func (c *cache) Flush(before uint64) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.flushes != before {
+		return false
+	}
 	clear(c.byKey)
-	c.since = time.Now()
+	c.flushes++
+	if c.flushed != nil {
+		c.flushed()
+	}
+	return true
 }
+
+// Flushes implements cachecontrol.Cache.
+func (c *cache) Flushes() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.flushes
+}
+
+// Settings implements cachecontrol.Cache.
+func (c *cache) Settings() adaptivecache.Settings {
+	return adaptivecache.Settings{Enabled: true, MinTTL: normalTTL, MaxTTL: normalTTL}
+}
+
+// Change implements cachecontrol.Cache.
+func (c *cache) Change(_, _ adaptivecache.Settings) (bool, error) { return false, nil }

@@ -51,6 +51,11 @@ var flagKeys = []string{"gateway.rules", "quota.policy"}
 // NewFiles writes the files of a gateway into a folder.
 func NewFiles(dir string, g *Gateway) (*Files, error) {
 	f := &Files{Flags: filepath.Join(dir, "flags.json"), Limits: filepath.Join(dir, "limits.yaml"), gateway: g}
+	g.cache.flushed = func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.changes = append(f.changes, Change{time.Now(), "cache/assets"})
+	}
 	flags := map[string]any{}
 	for _, key := range flagKeys {
 		flags[key] = map[string]any{"state": "ENABLED", "variants": map[string]bool{"on": true, "off": false}, "defaultVariant": "on"}
@@ -106,13 +111,6 @@ func (f *Files) Changes() []Change {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return append([]Change(nil), f.changes...)
-}
-
-// Changed records a change of a target that is not in a file.
-func (f *Files) Changed(target string) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.changes = append(f.changes, Change{time.Now(), target})
 }
 
 func (f *Files) read(expected bool) error {

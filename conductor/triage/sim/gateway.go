@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/time/rate"
+
+	"muniment.dev/muniment/clients/go/adaptivecache/cachecontrol"
 )
 
 // upstreamTimeout is the gateway's time limit for an origin.
@@ -214,7 +216,15 @@ func (g *Gateway) chance(p float64) bool {
 	return g.random.Float64() < p
 }
 
-// Handler serves the metrics.
-func (g *Gateway) Handler() http.Handler {
-	return promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{})
+// Handler serves the metrics, and the control endpoint of the cache for callers
+// with the token.
+func (g *Gateway) Handler(token string) (http.Handler, error) {
+	control, err := cachecontrol.New(token, map[string]cachecontrol.Cache{"assets": g.cache})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/caches/", http.StripPrefix("/caches", control))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(g.metrics.registry, promhttp.HandlerOpts{}))
+	return mux, nil
 }

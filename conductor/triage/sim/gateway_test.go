@@ -125,7 +125,7 @@ func TestMixupLastsUntilFlush(t *testing.T) {
 	if n := mixed(); n != 10 {
 		t.Errorf("after the fault, %g of 10 answers are those of others", n)
 	}
-	s.Gateway.cache.flush()
+	s.Gateway.cache.Flush(0)
 	if n := mixed(); n != 0 {
 		t.Errorf("after a flush, %g of 10 answers are those of others", n)
 	}
