@@ -26,6 +26,7 @@ import (
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/conductor/triage"
 	"muniment.dev/muniment/conductor/triage/execute"
+	"muniment.dev/muniment/conductor/triage/inputs"
 	"muniment.dev/muniment/conductor/triage/intake"
 	"muniment.dev/muniment/conductor/triage/route"
 	"muniment.dev/muniment/internal/bounded"
@@ -40,6 +41,7 @@ type serveCmd struct {
 	configFlags
 	Connectors string `help:"Connectors, which reach the targets." default:"connectors.yaml" type:"path" predictor:"file" placeholder:"FILE"`
 	Senders    string `help:"Names of the senders of alerts with their tokens, as YAML. Other users must not be able to read it." default:"senders.yaml" type:"path" predictor:"file" placeholder:"FILE"`
+	Inputs     string `help:"Definition of the signals in messages of OpenTelemetry and in JSON documents. Default: only webhooks of Alertmanager are accepted." type:"path" predictor:"file" placeholder:"FILE"`
 	State      string `help:"Folder of the state. One process has it open at a time." default:"state" type:"path" placeholder:"DIR"`
 
 	Listen  string `help:"Address that receives alerts. Port 0 takes a free one. Other addresses than those of this machine require TLS." default:"127.0.0.1:9482" placeholder:"HOST:PORT"`
@@ -67,6 +69,8 @@ func (serveCmd) Help() string {
 is taken, and undone when the alerts have been resolved for a minute. An alert is acknowledged once it is stored, so none is lost when the process ends.
 
   POST /alertmanager              webhook of Alertmanager, version 4
+  POST /v1/logs, /v1/traces       OTLP over HTTP, in protobuf or JSON; OTLP over gRPC on the same port
+  POST /json/NAME                 JSON documents with the mapping NAME
   GET /healthz, /readyz           the process runs; it accepts alerts
   GET /metrics                    for callers on this machine, and for senders
 
@@ -150,7 +154,8 @@ func (c *serveCmd) check() error {
 type triageFiles struct {
 	config  *triage.Config
 	senders *intake.Senders
-	tls     *tls.Config // nil: plain HTTP
+	inputs  *inputs.Inputs // nil: none
+	tls     *tls.Config    // nil: plain HTTP
 }
 
 // load reads the files.
@@ -169,6 +174,14 @@ func (s *triageServer) load() (*triageFiles, error) {
 	}
 	if files.senders, err = intake.ParseSenders(text); err != nil {
 		return nil, fmt.Errorf("%s:\n%w", s.Senders, err)
+	}
+	if s.Inputs != "" {
+		if text, err = bounded.ReadFile(s.Inputs, bounded.Config); err != nil {
+			return nil, fmt.Errorf("--inputs: %w", err)
+		}
+		if files.inputs, err = inputs.Parse(text); err != nil {
+			return nil, fmt.Errorf("%s:\n%w", s.Inputs, err)
+		}
 	}
 	files.tls, err = s.certificate()
 	return files, err
@@ -241,7 +254,7 @@ func (c *serveCmd) open(files *triageFiles, traces trace.TracerProvider, s *tria
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("--state: %w", err), store.Close())
 	}
-	s.intake = intake.New(intake.Options{Router: s.router, Senders: files.senders, Metrics: s.metrics, Now: time.Now, Log: s.log})
+	s.intake = intake.New(intake.Options{Router: s.router, Senders: files.senders, Inputs: files.inputs, Metrics: s.metrics, Now: time.Now, Log: s.log})
 	return store, nil
 }
 
@@ -351,7 +364,7 @@ func (s *triageServer) reload(ctx context.Context) {
 		s.log.Error("configuration not loaded; the previous one stays in force", "err", err)
 		return
 	}
-	s.intake.SetSenders(files.senders)
+	s.intake.Set(files.senders, files.inputs)
 	s.cert.Store(files.tls)
 	s.log.Info("configuration loaded")
 }

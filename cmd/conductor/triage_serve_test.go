@@ -165,6 +165,7 @@ func TestServeRefused(t *testing.T) {
 		{"--senders", short, "line 1, column 4: a: a token must have at least 16 characters\n"},
 		{"--senders", filepath.Join(dir, "none.yaml"), "--senders: open "},
 		{"--policy", short, "--policy: "},
+		{"--inputs", short, "line 1, column 1: a: unknown member"},
 		{"--connectors", short, "line 1, column 1: a: unknown member"},
 		{"--traces", "collector", "--traces: must be an http or https URL"},
 		{"--name", "", "--name: must have 1 to 64 bytes"},

@@ -17,6 +17,9 @@ type Record struct {
 	Changes []int64           `json:"c,omitempty"`
 	Traces  []string          `json:"t,omitempty"`
 	Claims  []string          `json:"i,omitempty"`
+	Quiet   time.Duration     `json:"q,omitempty"`
+	Last    int64             `json:"a,omitempty"`
+	Seen    int64             `json:"r,omitempty"`
 }
 
 // Identity returns what alerts have in common that are the same.
@@ -24,7 +27,8 @@ func (a *Alert) Identity() string { return a.identity }
 
 // Record returns the lasting form of an alert.
 func (a *Alert) Record() *Record {
-	r := &Record{Source: a.Source, Name: a.Name, Labels: a.Labels, End: nanos(a.end), Traces: a.traces, Claims: a.claims}
+	r := &Record{Source: a.Source, Name: a.Name, Labels: a.Labels, End: nanos(a.end), Traces: a.traces, Claims: a.claims,
+		Quiet: a.quiet, Last: nanos(a.last), Seen: nanos(a.seen)}
 	for _, s := range a.starts {
 		r.Starts = append(r.Starts, [2]int64{nanos(s.at), nanos(s.received)})
 	}
@@ -36,7 +40,8 @@ func (a *Alert) Record() *Record {
 
 // Restore adds an alert to a table that does not have it.
 func (t *Table) Restore(r *Record) {
-	a := &Alert{Alert: catalogue.Alert{Source: r.Source, Name: r.Name, Labels: r.Labels}, end: moment(r.End), traces: r.Traces, claims: r.Claims}
+	a := &Alert{Alert: catalogue.Alert{Source: r.Source, Name: r.Name, Labels: r.Labels}, end: moment(r.End), traces: r.Traces, claims: r.Claims,
+		quiet: r.Quiet, last: moment(r.Last), seen: moment(r.Seen)}
 	for _, s := range r.Starts {
 		a.starts = append(a.starts, start{moment(s[0]), moment(s[1])})
 	}
@@ -45,6 +50,27 @@ func (t *Table) Restore(r *Record) {
 	}
 	a.identity = identity(a.Source, a.Name, a.Labels)
 	t.add(a)
+	if a.quiet > 0 && a.Fires() {
+		t.quiet[a] = true
+	}
+}
+
+// Expire ends the episodes of alerts that have been quiet for long enough.
+func (t *Table) Expire(now time.Time) {
+	for a := range t.quiet {
+		if a.Fires() && now.Sub(a.seen) < a.quiet {
+			continue
+		}
+		delete(t.quiet, a)
+		if a.Fires() {
+			if a.end = a.last; a.Started().After(a.end) {
+				a.end = a.Started()
+			}
+			a.starts = nil
+			a.note(now)
+			t.touch(a)
+		}
+	}
 }
 
 // Changes returns the alerts that were added or changed since the latest call,

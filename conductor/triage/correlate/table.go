@@ -58,7 +58,8 @@ type Table struct {
 	alerts    map[string]*Alert                  // by identity
 	concerned map[*catalogue.Type]map[*Alert]int // and the index of the match
 	max       int
-	horizon   time.Time // the latest end of an alert that was dropped
+	horizon   time.Time       // the latest end of an alert that was dropped
+	quiet     map[*Alert]bool // those that fire until they are quiet
 
 	changed []*Alert // since the latest call of Changes, each once
 	dropped []string // their identities
@@ -66,7 +67,7 @@ type Table struct {
 
 // New returns an empty table for the incident types of a catalogue.
 func New(c *catalogue.Catalogue) *Table {
-	return &Table{catalogue: c, alerts: map[string]*Alert{}, concerned: map[*catalogue.Type]map[*Alert]int{}, max: MaxAlerts}
+	return &Table{catalogue: c, alerts: map[string]*Alert{}, concerned: map[*catalogue.Type]map[*Alert]int{}, quiet: map[*Alert]bool{}, max: MaxAlerts}
 }
 
 // An Alert is what signals with the same identity report on.
@@ -79,7 +80,13 @@ type Alert struct {
 	starts  []start     // later than end, sorted. Empty: the alert does not fire
 	changes []time.Time // when episodes opened and ended, the latest last
 	traces  []string    // of the episode, sorted
-	claims  []string    // the incidents to which the episode belongs
+
+	// Those of signals with Quiet: its value, the latest start, and the time of
+	// its reception.
+	quiet      time.Duration
+	last, seen time.Time
+
+	claims []string // the incidents to which the episode belongs
 
 	unsaved bool // it is in Table.changed
 }
@@ -123,6 +130,9 @@ func (t *Table) Observe(s *signal.Signal) (*Alert, Effect, error) {
 	effect, changed := a.apply(s)
 	if changed {
 		t.touch(a)
+	}
+	if a.quiet > 0 && a.Fires() {
+		t.quiet[a] = true
 	}
 	return a, effect, nil
 }
@@ -230,7 +240,13 @@ func (a *Alert) apply(s *signal.Signal) (Effect, bool) {
 	if opens {
 		a.traces, a.claims = nil, nil
 	}
-	changed := a.addStart(start{s.Starts, s.Received})
+	changed := false
+	if s.Quiet > 0 && s.Starts.After(a.last) {
+		a.quiet, a.last, a.seen, changed = s.Quiet, s.Starts, s.Received, true
+	}
+	if opens || s.Quiet == 0 || s.Starts.Before(a.Started()) {
+		changed = a.addStart(start{s.Starts, s.Received}) || changed
+	}
 	if a.addTraces(s.Traces) {
 		changed = true
 	}

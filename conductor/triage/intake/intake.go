@@ -1,9 +1,11 @@
 package intake
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/netip"
@@ -15,6 +17,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"muniment.dev/muniment/conductor/triage/correlate"
+	"muniment.dev/muniment/conductor/triage/inputs"
 	"muniment.dev/muniment/conductor/triage/route"
 	"muniment.dev/muniment/conductor/triage/signal"
 	"muniment.dev/muniment/internal/bounded"
@@ -42,6 +45,7 @@ type Router interface {
 type Options struct {
 	Router  Router
 	Senders *Senders
+	Inputs  *inputs.Inputs // nil: Alertmanager only
 	Metrics *route.Metrics
 	Now     func() time.Time
 	Log     *slog.Logger
@@ -51,6 +55,7 @@ type Options struct {
 type Intake struct {
 	Options
 	senders atomic.Pointer[Senders]
+	inputs  atomic.Pointer[inputs.Inputs]
 	held    *semaphore.Weighted
 
 	mu  sync.Mutex // guards the rest
@@ -60,17 +65,38 @@ type Intake struct {
 // New returns an intake.
 func New(o Options) *Intake {
 	i := &Intake{Options: o, held: semaphore.NewWeighted(maxHeld), own: map[string]*semaphore.Weighted{}}
-	i.senders.Store(o.Senders)
+	i.Set(o.Senders, o.Inputs)
 	return i
 }
 
-// SetSenders replaces the senders.
-func (i *Intake) SetSenders(s *Senders) { i.senders.Store(s) }
+// Set replaces the senders and the inputs.
+func (i *Intake) Set(s *Senders, in *inputs.Inputs) {
+	if in == nil {
+		in = &inputs.Inputs{}
+	}
+	i.senders.Store(s)
+	i.inputs.Store(in)
+}
 
 // Handler serves the inputs.
 func (i *Intake) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("POST /alertmanager", i.input(signal.Alertmanager, signal.ParseAlertmanager))
+	mux.Handle("POST /alertmanager", &input{Intake: i, name: signal.Alertmanager, answer: plainAnswer, refuse: plainRefusal,
+		parse: func(_ *http.Request, body []byte) (*signal.Message, error) {
+			return signal.ParseAlertmanager(body, i.Now())
+		}})
+	mux.Handle("POST /json/{name}", &input{Intake: i, name: "json", answer: plainAnswer, refuse: plainRefusal,
+		parse: func(r *http.Request, body []byte) (*signal.Message, error) {
+			m := i.inputs.Load().JSON[r.PathValue("name")]
+			if m == nil {
+				return nil, none
+			}
+			return m.Parse(body, i.Now())
+		}})
+	for _, e := range i.exporters() {
+		mux.Handle("POST "+e.path, i.overHTTP(e))
+		mux.Handle("POST "+e.procedure, i.overGRPC(e))
+	}
 	return mux
 }
 
@@ -83,9 +109,6 @@ func (i *Intake) Allowed(r *http.Request) bool {
 	return err == nil && address.Addr().Unmap().IsLoopback() && !edge.Forwarded(r)
 }
 
-// A parser reads the body of a message.
-type parser = func(body []byte, received time.Time) (*signal.Message, error)
-
 // A failure is why a message is not accepted.
 type failure struct {
 	status int
@@ -95,31 +118,31 @@ type failure struct {
 
 func (f *failure) Error() string { return f.reason }
 
-// input serves one input.
-func (i *Intake) input(name string, parse parser) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		sender, ok := i.senders.Load().Of(r.Header)
-		if !ok {
-			i.Metrics.Message(name, route.Unknown, route.Unauthorized, 0)
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			http.Error(w, "no valid token: send the header Authorization with Bearer and the token of a sender", http.StatusUnauthorized)
-			return
-		}
-		answer, size, err := i.receive(w, r, name, sender, parse)
-		var f *failure
-		if !errors.As(err, &f) {
-			i.Metrics.Message(name, sender, route.Accepted, size)
-			w.Header().Set("Content-Type", "application/json")
-			_ = json.NewEncoder(w).Encode(answer) // the sender has gone
-			return
-		}
-		i.Metrics.Message(name, sender, f.result, size)
-		if f.status == http.StatusServiceUnavailable {
-			w.Header().Set("Retry-After", "1")
-		}
-		i.Log.Warn("message refused", "input", name, "sender", sender, "status", f.status, "reason", f.reason)
-		http.Error(w, f.reason, f.status)
-	})
+var unauthorized = &failure{http.StatusUnauthorized, route.Unauthorized, "no valid token: send the header Authorization with Bearer and the token of a sender"}
+
+func busy(err error) *failure {
+	return &failure{http.StatusServiceUnavailable, route.Busy, err.Error()}
+}
+
+func invalid(err error) *failure {
+	var f *failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return &failure{http.StatusBadRequest, route.Invalid, err.Error()}
+}
+
+func tooLarge() *failure {
+	return &failure{http.StatusRequestEntityTooLarge, route.TooLarge, "the message is above the limit of " + strconv.Itoa(signal.MaxMessage) + " bytes: send smaller ones"}
+}
+
+// An input serves the messages of one kind over HTTP.
+type input struct {
+	*Intake
+	name   string
+	parse  func(r *http.Request, body []byte) (*signal.Message, error)
+	answer func(w http.ResponseWriter, r *http.Request, a *Answer)
+	refuse func(w http.ResponseWriter, r *http.Request, f *failure)
 }
 
 // An Answer is the answer to an accepted message.
@@ -129,38 +152,102 @@ type Answer struct {
 	More     int              `json:"moreRefused,omitempty"`
 }
 
-// receive reads, parses and applies a message.
-func (i *Intake) receive(w http.ResponseWriter, r *http.Request, input, sender string, parse parser) (*Answer, int, error) {
-	size := int64(signal.MaxMessage)
-	if r.ContentLength > size {
-		return nil, 0, &failure{http.StatusRequestEntityTooLarge, route.TooLarge, "the message has " + strconv.FormatInt(r.ContentLength, 10) + " bytes, above the limit of " + strconv.FormatInt(size, 10)}
+func plainAnswer(w http.ResponseWriter, _ *http.Request, a *Answer) {
+	w.Header().Set("Content-Type", typeJSON)
+	_ = json.NewEncoder(w).Encode(a) // the sender has gone
+}
+
+func plainRefusal(w http.ResponseWriter, _ *http.Request, f *failure) {
+	http.Error(w, f.reason, f.status)
+}
+
+// ServeHTTP implements http.Handler.
+func (in *input) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	sender, ok := in.senders.Load().Of(r.Header)
+	var answer *Answer
+	var size int
+	var err error = unauthorized
+	if ok {
+		answer, size, err = in.receive(w, r, sender)
 	}
-	if r.ContentLength >= 0 {
+	in.account(in.name, sender, size, err)
+	var f *failure
+	if !errors.As(err, &f) {
+		in.answer(w, r, answer)
+		return
+	}
+	switch f.status {
+	case http.StatusServiceUnavailable:
+		w.Header().Set("Retry-After", "1")
+	case http.StatusUnauthorized:
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	in.refuse(w, r, f)
+}
+
+// account counts a message, and logs why it was refused.
+func (i *Intake) account(input, sender string, size int, err error) {
+	var f *failure
+	if !errors.As(err, &f) {
+		i.Metrics.Message(input, sender, route.Accepted, size)
+		return
+	}
+	i.Metrics.Message(input, sender, f.result, size)
+	if f != unauthorized {
+		i.Log.Warn("message refused", "input", input, "sender", sender, "status", f.status, "reason", f.reason)
+	}
+}
+
+// receive reads, parses and applies a message.
+func (in *input) receive(w http.ResponseWriter, r *http.Request, sender string) (*Answer, int, error) {
+	if r.ContentLength > signal.MaxMessage {
+		return nil, 0, tooLarge()
+	}
+	size := int64(signal.MaxMessage)
+	encoding := r.Header.Get("Content-Encoding")
+	if r.ContentLength >= 0 && encoding == "" {
 		size = r.ContentLength
 	}
-	release, ok := i.hold(sender, size)
+	release, ok := in.hold(sender, size)
 	if !ok {
 		return nil, 0, busy(route.ErrBusy)
 	}
 	defer release()
-	body, err := bounded.ReadAll(edge.MaxBytes(w, r.Body, size), size)
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large) || errors.Is(err, bounded.ErrTooLarge):
-		return nil, len(body), &failure{http.StatusRequestEntityTooLarge, route.TooLarge, "the message is above the limit of " + strconv.Itoa(signal.MaxMessage) + " bytes"}
-	case err != nil:
-		return nil, len(body), &failure{http.StatusBadRequest, route.Invalid, "the message did not arrive"}
-	}
-	m, err := parse(body, i.Now())
+	body, err := in.read(w, r, encoding, size)
 	if err != nil {
-		return nil, len(body), &failure{http.StatusBadRequest, route.Invalid, err.Error()}
+		return nil, len(body), err
 	}
-	answer, err := i.deliver(r.Context(), input, sender, m)
+	m, err := in.parse(r, body)
+	if err != nil {
+		return nil, len(body), invalid(err)
+	}
+	answer, err := in.deliver(r.Context(), in.name, sender, m)
 	return answer, len(body), err
 }
 
-func busy(err error) *failure {
-	return &failure{http.StatusServiceUnavailable, route.Busy, err.Error()}
+// read reads a body, which has at most size bytes after decompression.
+func (in *input) read(w http.ResponseWriter, r *http.Request, encoding string, size int64) ([]byte, error) {
+	var from io.Reader = edge.MaxBytes(w, r.Body, size)
+	switch encoding {
+	case "", "identity":
+	case "gzip":
+		unzip, err := gzip.NewReader(from)
+		if err != nil {
+			return nil, &failure{http.StatusBadRequest, route.Invalid, "the body is not gzip"}
+		}
+		from = unzip
+	default:
+		return nil, &failure{http.StatusUnsupportedMediaType, route.Invalid, "the content encoding must be gzip or absent"}
+	}
+	body, err := bounded.ReadAll(from, size)
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large) || errors.Is(err, bounded.ErrTooLarge):
+		return nil, tooLarge()
+	case err != nil:
+		return nil, &failure{http.StatusBadRequest, route.Invalid, "the message did not arrive whole"}
+	}
+	return body, nil
 }
 
 // hold reserves memory for a body. A sender cannot take all of it.

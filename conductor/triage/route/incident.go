@@ -113,6 +113,7 @@ func (r *Router) evaluate(ctx context.Context) (time.Duration, error) {
 		return pause, nil
 	}
 	now := r.Now()
+	r.table.Expire(now)
 	rows := r.attach(now)
 	opened, more, err := r.classify(ctx, now)
 	if err != nil {

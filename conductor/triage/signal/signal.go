@@ -39,6 +39,10 @@ type Signal struct {
 	Skewed   bool      // a time was replaced, because it cannot be right
 
 	Traces []string // W3C trace IDs, sorted
+
+	// Quiet, if not 0, ends the episode when no signal has been received for
+	// this time, because the source does not report resolutions.
+	Quiet time.Duration
 }
 
 // settle replaces times that cannot be right.

@@ -1,0 +1,222 @@
+package intake
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	_ "google.golang.org/grpc/encoding/gzip" // compresses what the client sends
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"muniment.dev/muniment/conductor/triage/correlate"
+	"muniment.dev/muniment/conductor/triage/inputs"
+	"muniment.dev/muniment/conductor/triage/route"
+	"muniment.dev/muniment/conductor/triage/signal"
+	"muniment.dev/muniment/internal/edge"
+)
+
+const token = "0123456789abcdef"
+
+// A sink is a router that keeps the signals, unless it has an error.
+type sink struct {
+	signals []signal.Signal
+	err     error
+}
+
+func (s *sink) Deliver(_ context.Context, signals []signal.Signal) (map[correlate.Effect]int, error) {
+	if s.err != nil {
+		return nil, s.err
+	}
+	s.signals = append(s.signals, signals...)
+	return map[correlate.Effect]int{correlate.Opened: len(signals)}, nil
+}
+
+func start(t *testing.T) (*sink, *Intake, string) {
+	t.Helper()
+	senders, err := ParseSenders([]byte("a: " + token + "\nb: sha256:" + strings.Repeat("0", 64)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := inputs.Parse([]byte("{version: 1, otlp: {labels: {service: service.name}}, json: {test: {name: /name, quiet: 1m}}}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := &sink{}
+	i := New(Options{Router: to, Senders: senders, Inputs: in, Metrics: route.NewMetrics("test"), Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+	server, err := edge.Listen("127.0.0.1:0", edge.Site{Handler: i.Handler(), Connections: 64, PlainHTTP2: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	return to, i, server.URL
+}
+
+func zipped(text []byte) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	_, _ = w.Write(text)
+	_ = w.Close()
+	return b.Bytes()
+}
+
+func request() plogotlp.ExportRequest {
+	l := plog.NewLogs()
+	resource := l.ResourceLogs().AppendEmpty()
+	resource.Resource().Attributes().PutStr("service.name", "gateway")
+	for _, name := range []string{"Lost", strings.Repeat("x", 300)} {
+		r := resource.ScopeLogs().AppendEmpty().LogRecords().AppendEmpty()
+		r.SetSeverityNumber(plog.SeverityNumberError)
+		r.SetEventName(name)
+	}
+	return plogotlp.NewExportRequestFromLogs(l)
+}
+
+// TestHTTP sends messages of all inputs, good and bad.
+func TestHTTP(t *testing.T) {
+	to, _, url := start(t)
+	proto, err := request().MarshalProto()
+	if err != nil {
+		t.Fatal(err)
+	}
+	json, err := request().MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	bomb := zipped(make([]byte, 64<<20))
+	for _, c := range []struct {
+		name, path, of, encoding string
+		body                     []byte
+		token                    string
+		err                      error
+		status                   int
+		want                     string
+	}{
+		{"OTLP protobuf", "/v1/logs", typeProto, "", proto, token, nil, 200, "more than 256 characters"},
+		{"OTLP protobuf, gzip", "/v1/logs", typeProto, "gzip", zipped(proto), token, nil, 200, "record 2"},
+		{"OTLP JSON", "/v1/logs", typeJSON, "", json, token, nil, 200, `"rejectedLogRecords":"1"`},
+		{"OTLP traces", "/v1/traces", typeJSON, "", []byte(`{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"GET /","status":{"code":2}}]}]}]}`), token, nil, 200, "{"},
+		{"OTLP as text", "/v1/logs", "text/plain", "", json, token, nil, 415, "the content type must be"},
+		{"OTLP cut", "/v1/logs", typeJSON, "", json[:20], token, nil, 400, "not an export request"},
+		{"OTLP busy", "/v1/logs", typeJSON, "", json, token, correlate.ErrFull, 503, `"code":14`},
+		{"wrong token", "/v1/logs", typeJSON, "", json, token + "x", nil, 401, `"code":16`},
+		{"no token", "/alertmanager", typeJSON, "", nil, "", nil, 401, "no valid token"},
+		{"busy", "/alertmanager", typeJSON, "", []byte(`{"version":"4","alerts":[]}`), token, route.ErrBusy, 503, "too many messages wait"},
+		{"bomb", "/alertmanager", typeJSON, "gzip", bomb, token, nil, 413, "above the limit of 4194304 bytes"},
+		{"large", "/alertmanager", typeJSON, "", make([]byte, signal.MaxMessage+1), token, nil, 413, "above the limit of 4194304 bytes"},
+		{"not gzip", "/alertmanager", typeJSON, "gzip", []byte("{}"), token, nil, 400, "not gzip"},
+		{"unknown encoding", "/alertmanager", typeJSON, "br", []byte("{}"), token, nil, 415, "must be gzip or absent"},
+		{"deep", "/json/test", typeJSON, "", []byte(strings.Repeat("[", 1<<20)), token, nil, 400, "deeper than 64"},
+		{"JSON", "/json/test", typeJSON, "", []byte(`{"name": "Errors"}`), token, nil, 200, `{"accepted":1}`},
+		{"unknown JSON", "/json/none", typeJSON, "", []byte(`{}`), token, nil, 404, "not configured"},
+		{"unknown path", "/none", typeJSON, "", []byte(`{}`), token, nil, 404, ""},
+	} {
+		to.err = c.err
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+c.path, bytes.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", c.of)
+		if c.encoding != "" {
+			req.Header.Set("Content-Encoding", c.encoding)
+		}
+		if c.token != "" {
+			req.Header.Set("Authorization", "bearer "+c.token)
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Errorf("%s: %v", c.name, err)
+			continue
+		}
+		text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
+		res.Body.Close()
+		if err != nil || res.StatusCode != c.status || !strings.Contains(string(text), c.want) || (c.status == 503) != (res.Header.Get("Retry-After") == "1") {
+			t.Errorf("%s: status %d, Retry-After %q, %q, %v; want %d, %q", c.name, res.StatusCode, res.Header.Get("Retry-After"), text, err, c.status, c.want)
+		}
+	}
+	if len(to.signals) != 5 {
+		t.Errorf("%d signals: %+v", len(to.signals), to.signals)
+	}
+}
+
+// TestGRPC exports logs with the client of gRPC.
+func TestGRPC(t *testing.T) {
+	to, i, url := start(t)
+	conn, err := grpc.NewClient(strings.TrimPrefix(url, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.UseCompressor(encoding.GetCompressor("gzip").Name())))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	client := plogotlp.NewGRPCClient(conn)
+	authorized := metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token)
+	for _, c := range []struct {
+		name string
+		ctx  context.Context
+		err  error
+		want codes.Code
+	}{
+		{"accepted", authorized, nil, codes.OK},
+		{"no token", t.Context(), nil, codes.Unauthenticated},
+		{"full", authorized, correlate.ErrFull, codes.Unavailable},
+	} {
+		to.err = c.err
+		res, err := client.Export(c.ctx, request())
+		if status.Code(err) != c.want || err == nil && res.PartialSuccess().RejectedLogRecords() != 1 {
+			t.Errorf("%s: %+v, %v", c.name, res, err)
+		}
+	}
+	large := request()
+	large.Logs().ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Body().SetStr(strings.Repeat("x", signal.MaxMessage))
+	to.err = nil
+	if _, err := client.Export(authorized, large); status.Code(err) != codes.ResourceExhausted {
+		t.Errorf("a large message: %v", err)
+	}
+	i.Set(i.Senders, nil)
+	if _, err := client.Export(authorized, request()); status.Code(err) != codes.Unimplemented {
+		t.Errorf("an input that is not configured: %v", err)
+	}
+	if len(to.signals) != 1 || to.signals[0].Name != "Lost" || to.signals[0].Labels["service"] != "gateway" {
+		t.Errorf("%+v", to.signals)
+	}
+}
+
+// TestHold checks that one sender leaves room for others.
+func TestHold(t *testing.T) {
+	_, i, _ := start(t)
+	var releases []func()
+	for {
+		release, ok := i.hold("a", signal.MaxMessage)
+		if !ok {
+			break
+		}
+		releases = append(releases, release)
+	}
+	if len(releases) != maxPerSender/signal.MaxMessage {
+		t.Errorf("a sender holds %d messages", len(releases))
+	}
+	if release, ok := i.hold("b", signal.MaxMessage); !ok {
+		t.Error("no room for another sender")
+	} else {
+		release()
+	}
+	for _, release := range releases {
+		release()
+	}
+	if release, ok := i.hold("a", signal.MaxMessage); !ok {
+		t.Error("memory is not released")
+	} else {
+		release()
+	}
+}
