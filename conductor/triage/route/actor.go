@@ -123,7 +123,9 @@ func (a *actor) run(ctx context.Context) {
 			a.complain("", a.exec.Prune())
 		}
 		a.obey()
+		before := a.exec.Ignored
 		a.complain("", a.exec.Follow(ctx))
+		a.metrics.ignored.Add(float64(a.exec.Ignored - before))
 		a.round(ctx)
 		again := time.NewTimer(wake)
 		select {

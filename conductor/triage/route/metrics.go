@@ -40,6 +40,7 @@ type Metrics struct {
 	verdicts    *prometheus.GaugeVec // type, verdict
 	opened      *prometheus.CounterVec
 	refused     prometheus.Counter
+	ignored     prometheus.Counter
 	states      *prometheus.GaugeVec
 	steps       *prometheus.CounterVec // action, state
 	errors      prometheus.Counter
@@ -55,6 +56,7 @@ func NewMetrics(version string) *Metrics {
 	m.bytes = m.counters("message_bytes_total", "Bytes of messages by sender, after decompression.", "sender")
 	m.signals = m.counters("signals_total", "Signals by input and effect.", "input", "effect")
 	m.refusals = m.counters("signals_refused_total", "Alerts of accepted messages that are not signals, by input.", "input")
+	m.ignored = m.counter("requests_ignored_total", "Requests of persons that were not applied.")
 	m.skewed = m.counter("signals_skewed_total", "Signals with a time that was replaced.")
 	m.held = m.gauges("alerts", "Alerts that the router keeps.", "state")
 	m.evaluation = prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "evaluation_seconds", Help: "Duration of the classification of all alerts.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 13)})
