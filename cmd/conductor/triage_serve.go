@@ -308,7 +308,7 @@ func (s *triageServer) serve() error {
 		ended <- err
 	}()
 	s.ready.Store(true)
-	s.app.Listening("triage", "triage receives alerts at", server.URL)
+	s.app.Listening("triage", "triage listening on", server.URL)
 	_ = s.app.Stdout.Flush() // runLine reports it
 	for {
 		select {
