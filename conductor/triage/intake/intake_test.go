@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ const token = "0123456789abcdef"
 
 // A sink is a router that keeps the signals, unless it has an error.
 type sink struct {
+	mu      sync.Mutex // guards signals
 	signals []signal.Signal
 	err     error
 }
@@ -40,6 +42,8 @@ func (s *sink) Deliver(_ context.Context, signals []signal.Signal) (map[correlat
 	if s.err != nil {
 		return nil, s.err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.signals = append(s.signals, signals...)
 	return map[correlate.Effect]int{correlate.Opened: len(signals)}, nil
 }
