@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
 	"strconv"
@@ -71,9 +72,11 @@ func simulate(t *testing.T, patterns []sim.Pattern, rounds string) {
 		t.Fatalf("the number of rounds must be from 1 to 65535, not %q", rounds)
 	}
 	var runs []sim.Run
+	failed := 0
 	for round := range n {
-		t.Run(strconv.FormatUint(round, 10), func(t *testing.T) {
-			got := play(t, patterns, round, func(map[string]*cast) bool { return false })
+		var got []sim.Run
+		if t.Run(strconv.FormatUint(round, 10), func(t *testing.T) {
+			got = play(t, patterns, round, func(map[string]*cast) bool { return false })
 			for _, r := range got {
 				text, err := json.Marshal(r)
 				if err != nil {
@@ -81,8 +84,17 @@ func simulate(t *testing.T, patterns []sim.Pattern, rounds string) {
 				}
 				t.Logf("%s %s", r.Verdict(), text)
 			}
+		}) {
 			runs = append(runs, got...)
-		})
+		} else {
+			failed++
+		}
+	}
+	if len(runs) == 0 {
+		t.Fatal("no round succeeded")
+	}
+	if failed > 0 {
+		fmt.Printf("%d of %d rounds failed because of the rig, and do not count.\n\n", failed, n)
 	}
 	if err := sim.Print(os.Stdout, runs, sim.Compute(runs, sim.Grid(1))); err != nil {
 		t.Error(err)

@@ -204,6 +204,7 @@ func (x toxiproxy) call(ctx context.Context, method, path string, body, answer a
 	if err != nil {
 		return err
 	}
+	req.Close = true // a server that is short of time can close an idle connection
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
