@@ -18,6 +18,7 @@ import (
 var boards = map[string]*board{
 	"backfill": backfill,
 	"cache":    cache,
+	"triage":   firstAction,
 	"coverage": {
 		title:       "Attestation coverage",
 		description: "Attested artifacts among the inventoried ones, the reasons of gaps, and the age of the inventories. A share without a value is undecided.",
@@ -75,6 +76,7 @@ type board struct {
 	title       string
 	description string
 	period      string // that is shown first; "": 30 days
+	baseline    string // default of the variable baseline, in seconds; "": there is none
 	panels      []panel
 }
 
@@ -121,6 +123,9 @@ func (b *board) build() (dashboard.Dashboard, error) {
 		Refresh("1m").
 		Timezone("browser").
 		WithVariable(dashboard.NewDatasourceVariableBuilder("source").Label("Data source").Type("prometheus"))
+	if b.baseline != "" {
+		d = d.WithVariable(dashboard.NewTextBoxVariableBuilder("baseline").Label("Baseline in seconds").DefaultValue(dashboard.StringOrMap{String: cog.ToPtr(b.baseline)}))
+	}
 	for i := range b.panels {
 		d = d.WithPanel(b.panels[i].build())
 	}

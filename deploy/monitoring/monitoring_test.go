@@ -107,6 +107,7 @@ func TestWithPrometheus(t *testing.T) {
 	recordGaps(t, ledger)
 	copying := startBackfill(t, ledger)
 	cached := startCache(t)
+	triaging := startTriage(t)
 	to := &receiver{alerts: make(chan string, 1024)}
 	hook := httptest.NewServer(to)
 	t.Cleanup(hook.Close)
@@ -120,7 +121,7 @@ func TestWithPrometheus(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := context.Background()
-	rig, err := promrig.Start(ctx, promrig.Config{Dir: dir, Target: strings.TrimPrefix(ledger.URL, "http://"), Token: ledger.Operator, Backfill: copying.address, Cache: cached.address, Rules: path, Webhook: hook.URL})
+	rig, err := promrig.Start(ctx, promrig.Config{Dir: dir, Target: strings.TrimPrefix(ledger.URL, "http://"), Token: ledger.Operator, Backfill: copying.address, Cache: cached.address, Triage: triaging.address, Rules: path, Webhook: hook.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,6 +133,7 @@ func TestWithPrometheus(t *testing.T) {
 	}
 	report(t, ledger)
 	fireBackfill(t, rig, copying)
+	triaging.misfire(t, rig)
 	cached.regress(t, rig)
 	if err := rig.Await(ctx, `sum(increase(muniment_verification_reports_total{verdict="not-verified"}[15m])) >= 5`); err != nil {
 		t.Fatal(err)
@@ -140,7 +142,7 @@ func TestWithPrometheus(t *testing.T) {
 	for name, b := range boards {
 		for _, p := range b.panels {
 			panels++
-			if samples, err := rig.Query(ctx, p.expr); err != nil || !hasNumber(samples) {
+			if samples, err := rig.Query(ctx, strings.ReplaceAll(p.expr, "$baseline", b.baseline)); err != nil || !hasNumber(samples) {
 				t.Errorf("dashboard %s, panel %q: %v, %v, want a sample", name, p.title, samples, err)
 			}
 		}
@@ -149,6 +151,7 @@ func TestWithPrometheus(t *testing.T) {
 		t.Error("no panels")
 	}
 	wanted := map[string]bool{
+		"firing MunimentTriageExecutorFailure: Automatic steps of triage fail, or an incident waits for people":                                 true,
 		"firing MunimentCacheP99Regression: Reads of product wait longer for the origin than in the last day":                                   true,
 		"firing MunimentBackfillStalled: The backfill asset-size copies no rows":                                                                true,
 		"firing MunimentBackfillBelowThreshold: The latest checkpoint of the backfill asset-size did not pass: its score is 66.67%":             true,

@@ -35,6 +35,10 @@ type Config struct {
 	// cache. It is scraped every second as the job cache.
 	Cache string
 
+	// Triage, if not empty, is the host and port of a process that runs triage.
+	// It is scraped every second as the job triage.
+	Triage string
+
 	Rules   string // path of a file with alerts
 	Webhook string // URL that receives the alerts
 }
@@ -98,7 +102,7 @@ func (c *Config) write(manager string) error {
 	scrape := targets(c.Target)
 	scrape[0]["job_name"] = "muniment"
 	scrape[0]["authorization"] = object{"credentials": c.Token}
-	for job, host := range map[string]string{"muniment-backfill": c.Backfill, "cache": c.Cache} {
+	for job, host := range map[string]string{"muniment-backfill": c.Backfill, "cache": c.Cache, "triage": c.Triage} {
 		if host != "" {
 			more := targets(host)
 			more[0]["job_name"] = job
