@@ -158,7 +158,7 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "ledger/pgstore", Purpose: "the storage engine for several servers, in PostgreSQL",
-		Imports: []string{"ledger/store", "ledger/mark", "ledger/entry", "ledger/receipt"},
+		Imports: []string{"ledger/store", "ledger/mark", "ledger/entry", "ledger/receipt", "internal/owner"},
 		Tests:   []string{"ledger/store/storetest"},
 		ByName:  true,
 	},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -13,7 +14,7 @@ type Writer struct{ f *os.File }
 
 // OpenWriter opens the publish mark of the store in dir for writing.
 func OpenWriter(dir string) (*Writer, error) {
-	f, err := os.OpenFile(Path(dir), os.O_WRONLY, 0)
+	f, err := owner.OpenFile(Path(dir), os.O_WRONLY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("publish mark: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/jackc/pgx/v5"
 
+	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -108,10 +109,14 @@ func (k *marks) lockFolder() error {
 	if dir == "" {
 		return nil
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := owner.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	lock, err := vfs.Default.Lock(filepath.Join(dir, "LOCK"))
+	path := filepath.Join(dir, "LOCK")
+	if err := owner.Touch(path); err != nil {
+		return err
+	}
+	lock, err := vfs.Default.Lock(path)
 	if err != nil {
 		return fmt.Errorf("%w (%w)", store.ErrInUse, err)
 	}
