@@ -16,6 +16,7 @@ type triageCmd struct {
 	Explain explainCmd `cmd:"" help:"Print why recorded alerts are or are not an incident, and the steps against it."`
 	List    listCmd    `cmd:"" help:"Print the incidents of the ledger."`
 	Show    showCmd    `cmd:"" help:"Print the steps, notices and requests of an incident."`
+	Drill   drillCmd   `cmd:"" help:"Send the alerts of a scenario, and record how triage reacts."`
 	Approve approveCmd `cmd:"" help:"Approve the step that an incident waits for."`
 	Reject  rejectCmd  `cmd:"" help:"Reject the step that an incident waits for."`
 	Undo    undoCmd    `cmd:"" help:"Undo the steps against an incident."`

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/conductor/triage/account"
+	"muniment.dev/muniment/conductor/triage/drill"
 	"muniment.dev/muniment/internal/term"
 )
 
@@ -127,7 +128,7 @@ func (p incidentPage) Text() string {
 			b.WriteString("\n")
 		}
 		by := "the executor"
-		if note.Person {
+		if note.Person || note.Action == drill.Action {
 			by = term.Escape(note.Submitter)
 		}
 		fmt.Fprintf(&b, "%s  %s by %s (entry %d)%s\n", note.Time, term.Escape(note.Action), by, note.Entry, term.Optional(": ", note.Detail))

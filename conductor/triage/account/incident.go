@@ -49,6 +49,7 @@ type Step struct {
 	Number    uint32   `json:"step"`
 	Action    string   `json:"action"`
 	Undoes    string   `json:"undoes,omitempty"` // leaf hash of an intent
+	Lapses    bool     `json:"lapses,omitempty"` // its effect ends by itself
 	Result    string   `json:"result,omitempty"` // empty: no outcome yet
 	Detail    string   `json:"detail"`
 	Actor     string   `json:"actor"`
@@ -89,7 +90,7 @@ func (i *Incident) add(e *entry) {
 	if at := slices.IndexFunc(i.Steps, func(s *Step) bool { return s.Number == a.Step }); at >= 0 {
 		s = i.Steps[at]
 	} else {
-		s = &Step{Number: a.Step, Action: a.Action, Actor: a.Actor, Submitter: e.Submitter, Undoes: a.GetUndoes().GetLeafHash(), Started: a.Started.AsTime().Format(time.RFC3339)}
+		s = &Step{Number: a.Step, Action: a.Action, Actor: a.Actor, Submitter: e.Submitter, Undoes: a.GetUndoes().GetLeafHash(), Lapses: a.Irreversible, Started: a.Started.AsTime().Format(time.RFC3339)}
 		i.Steps = append(i.Steps, s)
 	}
 	s.Entries, s.Detail = append(s.Entries, e.Index), a.Detail
