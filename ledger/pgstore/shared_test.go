@@ -354,8 +354,8 @@ func cancelWait(t *testing.T, r *postgresrig.Rig) {
 	})
 }
 
-// TestFailover promotes the standby while two servers commit. What they won is
-// in the log, and they go on.
+// TestFailover kills the primary and promotes the standby. What was won is in
+// the log, which goes on once the new primary has a standby.
 func TestFailover(t *testing.T) {
 	p := newPair(t)
 	location := inPair(p)

@@ -69,7 +69,7 @@ func tokenHash(token string) (hash [sha256.Size]byte, err error) {
 	if digits, ok := strings.CutPrefix(token, "sha256:"); ok {
 		raw, err := hex.DecodeString(digits)
 		if err != nil || len(raw) != len(hash) {
-			return hash, errors.New("must have 64 hexadecimal digits after sha256:")
+			return hash, errors.New("after sha256: there must be 64 hexadecimal digits")
 		}
 		return [sha256.Size]byte(raw), nil
 	}
