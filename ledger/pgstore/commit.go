@@ -10,6 +10,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -101,6 +102,12 @@ var errUnconfirmed = errors.New("the database has not confirmed the transaction"
 
 // send sends statements as one transaction.
 func (s *Store) send(ctx context.Context, b *pgx.Batch) error {
+	return s.transact(ctx, func(conn *pgxpool.Conn) error { return conn.SendBatch(ctx, b).Close() })
+}
+
+// transact runs a transaction on a connection, and returns errUnconfirmed if
+// the database warns about it.
+func (s *Store) transact(ctx context.Context, do func(*pgxpool.Conn) error) error {
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
 		return err
@@ -108,7 +115,7 @@ func (s *Store) send(ctx context.Context, b *pgx.Batch) error {
 	defer conn.Release()
 	data := conn.Conn().PgConn().CustomData()
 	delete(data, warned)
-	if err := conn.SendBatch(ctx, b).Close(); err != nil {
+	if err := do(conn); err != nil {
 		return err
 	}
 	if w, ok := data[warned]; ok {
@@ -145,17 +152,6 @@ func again(err error) bool {
 func constraint(err error, name string) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.ConstraintName == name
-}
-
-// durable is an SQL expression that is true if the answer to a COMMIT proves
-// that the commit survives. A setting that the database does not have is null,
-// and no reason to refuse.
-func (l *location) durable() string {
-	const local = `current_setting('fsync', true) = 'on' AND current_setting('synchronous_commit', true) IN ('on', 'remote_apply')`
-	if l.single {
-		return local
-	}
-	return local + ` AND current_setting('synchronous_standby_names', true) <> ''`
 }
 
 // batch returns the statements of a commit.

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -46,7 +47,7 @@ func (Engine) OpenReadOnly(ctx context.Context, location string, o store.Options
 	if !there {
 		err = fmt.Errorf("there is no store: %w", store.ErrNotFound)
 	} else {
-		err = s.prove(ctx, there, o)
+		_, err = s.prove(ctx, there, o)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the store %s for reading: %w", s.name, errors.Join(err, s.Close()))
@@ -115,22 +116,21 @@ func (s *Store) load(ctx context.Context, o store.Options) (there bool, err erro
 	return true, nil
 }
 
-// prove asks whether the state is as new as everything that was acknowledged.
-func (s *Store) prove(ctx context.Context, there bool, o store.Options) error {
-	if o.Prove == nil {
-		return nil
+// prove asks whether the state is as new as everything that was acknowledged,
+// and returns the publish mark, or nil if there is none.
+func (s *Store) prove(ctx context.Context, there bool, o store.Options) (m *store.Mark, err error) {
+	if there || s.location.mark != "" {
+		if m, err = s.readMark(ctx); err != nil {
+			return nil, err
+		}
 	}
-	if !there && s.location.mark == "" {
-		return o.Prove(nil, nil)
+	switch {
+	case o.Prove == nil:
+		return m, nil
+	case !there:
+		return m, o.Prove(nil, m)
 	}
-	m, err := s.readMark(ctx)
-	if err != nil {
-		return err
-	}
-	if !there {
-		return o.Prove(nil, m)
-	}
-	return o.Prove(s, m)
+	return m, o.Prove(s, m)
 }
 
 // begin makes the store ready for writing, after it was proven.
@@ -141,17 +141,14 @@ func (s *Store) begin(ctx context.Context, there bool, o store.Options) error {
 	if err := checkDurable(ctx, s.pool, s.location); err != nil {
 		return err
 	}
-	if err := s.prove(ctx, there, o); err != nil {
+	m, err := s.prove(ctx, there, o)
+	if err != nil {
 		return err
 	}
 	if !there {
 		if err := s.create(ctx, o); err != nil {
 			return err
 		}
-	}
-	m, err := s.readMark(ctx)
-	if err != nil {
-		return err
 	}
 	if err := s.marks.open(m); err != nil {
 		return err
@@ -182,33 +179,56 @@ func (s *Store) create(ctx context.Context, o store.Options) error {
 	return errors.Join(err, loadErr)
 }
 
-// A settingError is a setting of the database without which a commit that it
-// acknowledges can be lost.
-type settingError struct{ setting, value, remedy string }
+// A setting is one without which the database can lose what it has confirmed.
+// One that the database does not have is null, and no reason to refuse.
+type setting struct{ name, condition, remedy string }
 
-func (e *settingError) Error() string {
-	return fmt.Sprintf("%s is %q, so the database can lose what it has confirmed: %s", e.setting, e.value, e.remedy)
+// settings returns what the database must be set to.
+func (l *location) settings() []setting {
+	all := []setting{
+		{"fsync", `= 'on'`, "set fsync = on"},
+		{"synchronous_commit", `IN ('on', 'remote_apply')`, "set synchronous_commit = on"},
+	}
+	if !l.single {
+		all = append(all, setting{"synchronous_standby_names", `<> ''`, "name a synchronous standby, or give single_node=true if the loss of one disk may lose the log"})
+	}
+	return all
+}
+
+// sql is an SQL expression of the setting's value.
+func (s *setting) sql() string { return fmt.Sprintf("current_setting('%s', true)", s.name) }
+
+// durable is an SQL expression that is true if the answer to a COMMIT proves
+// that the commit survives.
+func (l *location) durable() string {
+	var all []string
+	for _, s := range l.settings() {
+		all = append(all, s.sql()+" "+s.condition)
+	}
+	return strings.Join(all, " AND ")
 }
 
 // checkDurable returns an error unless a commit that the database acknowledges
 // survives the loss of its power, and that of its disk if there must be a
 // standby.
 func checkDurable(ctx context.Context, pool *pgxpool.Pool, l *location) error {
-	var fsync, commit, standbys *string
 	var standby bool
-	err := pool.QueryRow(ctx, `SELECT current_setting('fsync', true), current_setting('synchronous_commit', true), current_setting('synchronous_standby_names', true), pg_is_in_recovery()`).
-		Scan(&fsync, &commit, &standbys, &standby)
-	switch {
-	case err != nil:
+	if err := pool.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
 		return err
-	case standby:
+	}
+	if standby {
 		return errors.New("it is a standby: connect to the primary, for example with all hosts and target_session_attrs=read-write")
-	case fsync != nil && *fsync != "on":
-		return &settingError{"fsync", *fsync, "set fsync = on"}
-	case commit != nil && *commit != "on" && *commit != "remote_apply":
-		return &settingError{"synchronous_commit", *commit, "set synchronous_commit = on"}
-	case !l.single && standbys != nil && *standbys == "":
-		return &settingError{"synchronous_standby_names", "", "name a synchronous standby, or give single_node=true if the loss of one disk may lose the log"}
+	}
+	for _, s := range l.settings() {
+		var value string
+		var holds bool
+		err := pool.QueryRow(ctx, fmt.Sprintf(`SELECT coalesce(%[1]s, ''), coalesce(%[1]s %[2]s, true)`, s.sql(), s.condition)).Scan(&value, &holds)
+		if err != nil {
+			return err
+		}
+		if !holds {
+			return fmt.Errorf("%s is %q, so the database can lose what it has confirmed: %s", s.name, value, s.remedy)
+		}
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
@@ -102,8 +103,8 @@ func (s *Store) Projections(ctx context.Context) iter.Seq2[store.Projection, err
 			return
 		}
 		defer s.uses.Done()
-		for _, pages := range []func(context.Context, func(store.Projection) bool) (bool, error){s.allKeys, s.allPostings, s.allFacts} {
-			more, err := pages(ctx, func(p store.Projection) bool { return yield(p, nil) })
+		for _, all := range []func(context.Context, func(store.Projection) bool) (bool, error){s.allKeys, s.allPostings, s.allFacts} {
+			more, err := all(ctx, func(p store.Projection) bool { return yield(p, nil) })
 			if err != nil {
 				yield(store.Projection{}, fmt.Errorf("projections: %w", err))
 				return
@@ -118,79 +119,76 @@ func (s *Store) Projections(ctx context.Context) iter.Seq2[store.Projection, err
 // page is the number of rows that are read or written at once.
 const page = 4096
 
+// someFacts is page for facts, which can be large.
+const someFacts = 256
+
+// paged calls yield with all items, and returns false if yield does. read
+// returns the page after an item, or the first one after nil.
+func paged[T any](size int, read func(after *T) ([]T, error), yield func(*T) bool) (bool, error) {
+	var last *T
+	for {
+		items, err := read(last)
+		if err != nil {
+			return false, err
+		}
+		for i := range items {
+			if !yield(&items[i]) {
+				return false, nil
+			}
+		}
+		if len(items) < size {
+			return true, nil
+		}
+		last = &items[len(items)-1]
+	}
+}
+
 func (s *Store) allKeys(ctx context.Context, yield func(store.Projection) bool) (bool, error) {
-	for after := []byte{}; ; {
-		var keys []store.KeyAt
-		err := s.each(ctx, `SELECT key, index FROM $keys WHERE key > $1 ORDER BY key LIMIT $2`, []any{after, page}, func(key []byte, index int64) error {
+	return paged(page, func(last *store.KeyAt) (keys []store.KeyAt, err error) {
+		after := []byte{}
+		if last != nil {
+			after = last.Key[:]
+		}
+		err = s.each(ctx, `SELECT key, index FROM $keys WHERE key > $1 ORDER BY key LIMIT $2`, []any{after, page}, func(key []byte, index int64) error {
 			if len(key) != len(store.Key{}) {
 				return fmt.Errorf("a key has %d bytes: %w", len(key), store.ErrDamaged)
 			}
 			keys = append(keys, store.KeyAt{Key: store.Key(key), Index: uint64(index)})
 			return nil
 		})
-		if err != nil {
-			return false, err
-		}
-		for i := range keys {
-			if !yield(store.Projection{Key: &keys[i]}) {
-				return false, nil
-			}
-		}
-		if len(keys) < page {
-			return true, nil
-		}
-		after = keys[len(keys)-1].Key[:]
-	}
+		return keys, err
+	}, func(k *store.KeyAt) bool { return yield(store.Projection{Key: k}) })
 }
 
 func (s *Store) allPostings(ctx context.Context, yield func(store.Projection) bool) (bool, error) {
-	term, index := []byte{}, int64(-1)
-	for {
-		var postings []store.PostingAt
-		err := s.each(ctx, `SELECT term, index FROM $postings WHERE (term, index) > ($1, $2) ORDER BY term, index LIMIT $3`, []any{term, index, page}, func(term []byte, index int64) error {
+	return paged(page, func(last *store.PostingAt) (postings []store.PostingAt, err error) {
+		term, index := []byte{}, int64(-1)
+		if last != nil {
+			term, index = last.Term[:], int64(last.Index)
+		}
+		err = s.each(ctx, `SELECT term, index FROM $postings WHERE (term, index) > ($1, $2) ORDER BY term, index LIMIT $3`, []any{term, index, page}, func(term []byte, index int64) error {
 			if len(term) != len(store.Term{}) {
 				return fmt.Errorf("a term has %d bytes: %w", len(term), store.ErrDamaged)
 			}
 			postings = append(postings, store.PostingAt{Term: store.Term(term), Index: uint64(index)})
 			return nil
 		})
-		if err != nil {
-			return false, err
-		}
-		for i := range postings {
-			if !yield(store.Projection{Posting: &postings[i]}) {
-				return false, nil
-			}
-		}
-		if len(postings) < page {
-			return true, nil
-		}
-		last := &postings[len(postings)-1]
-		term, index = last.Term[:], int64(last.Index)
-	}
+		return postings, err
+	}, func(p *store.PostingAt) bool { return yield(store.Projection{Posting: p}) })
 }
 
 func (s *Store) allFacts(ctx context.Context, yield func(store.Projection) bool) (bool, error) {
-	const some = 256 // facts can be large
-	for after := int64(-1); ; {
-		var facts []store.FactsAt
-		err := s.each(ctx, `SELECT facts, index FROM $facts WHERE index > $1 ORDER BY index LIMIT $2`, []any{after, some}, func(f []byte, index int64) error {
+	return paged(someFacts, func(last *store.FactsAt) (facts []store.FactsAt, err error) {
+		after := int64(-1)
+		if last != nil {
+			after = int64(last.Index)
+		}
+		err = s.each(ctx, `SELECT facts, index FROM $facts WHERE index > $1 ORDER BY index LIMIT $2`, []any{after, someFacts}, func(f []byte, index int64) error {
 			facts = append(facts, store.FactsAt{Index: uint64(index), Facts: f})
 			return nil
 		})
-		if err != nil {
-			return false, err
-		}
-		for i := range facts {
-			if !yield(store.Projection{Facts: &facts[i]}) {
-				return false, nil
-			}
-		}
-		if len(facts) < some {
-			return true, nil
-		}
-		after = int64(facts[len(facts)-1].Index)
-	}
+		return facts, err
+	}, func(f *store.FactsAt) bool { return yield(store.Projection{Facts: f}) })
 }
 
 // each calls f for each row of bytes and a number. The bytes are the callee's.
@@ -289,24 +287,15 @@ func (s *Store) alone(ctx context.Context, f func(tx pgx.Tx, size uint64) error)
 	defer s.uses.Done()
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	conn, err := s.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	data := conn.Conn().PgConn().CustomData()
-	delete(data, warned)
-	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		size, err := s.lockEnd(ctx, tx)
-		if err != nil {
-			return err
-		}
-		return f(tx, size)
+	return s.transact(ctx, func(conn *pgxpool.Conn) error {
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			size, err := s.lockEnd(ctx, tx)
+			if err != nil {
+				return err
+			}
+			return f(tx, size)
+		})
 	})
-	if w, ok := data[warned]; ok && err == nil {
-		return fmt.Errorf("%w: %v", errUnconfirmed, w)
-	}
-	return err
 }
 
 // lockEnd locks the last commit, and returns the size of the log.

@@ -49,18 +49,15 @@ func (s *Store) readMark(ctx context.Context) (*store.Mark, error) {
 	return &store.Mark{Checkpoint: signed}, nil
 }
 
-// open opens the file of the mark for writing, and makes it with the
-// content of m if it is missing or torn.
+// open opens the file of the mark for writing. If m is nil, it is missing or
+// torn, and is made.
 func (k *marks) open(m *store.Mark) error {
 	dir := k.s.location.mark
 	if dir == "" {
 		return nil
 	}
-	if _, err := mark.Read(dir); err != nil {
-		if m == nil {
-			m = &store.Mark{}
-		}
-		if err := mark.Write(dir, m); err != nil {
+	if m == nil {
+		if err := mark.Create(dir); err != nil {
 			return err
 		}
 	}

@@ -24,13 +24,20 @@ func one[T any](ctx context.Context, s *Store, what, query string, args ...any) 
 
 // value is one within a use of the store.
 func value[T any](ctx context.Context, s *Store, what, query string, args ...any) (v T, err error) {
-	switch err := s.pool.QueryRow(ctx, s.sql(query), args...).Scan(&v); {
-	case errors.Is(err, pgx.ErrNoRows):
-		return v, fmt.Errorf("%s: %w", what, store.ErrNotFound)
-	case err != nil:
-		return v, fmt.Errorf("%s: %w", what, err)
+	err = s.row(ctx, what, query, args, &v)
+	return v, err
+}
+
+// row reads the values of one row.
+func (s *Store) row(ctx context.Context, what, query string, args []any, to ...any) error {
+	err := s.pool.QueryRow(ctx, s.sql(query), args...).Scan(to...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		err = store.ErrNotFound
 	}
-	return v, nil
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
 }
 
 // Tile implements store.Store.
@@ -127,11 +134,8 @@ func (s *Store) checkpoint(ctx context.Context, what, query string, minSize uint
 	}
 	var size int64
 	c := &store.Checkpoint{}
-	switch err := s.pool.QueryRow(ctx, s.sql(query), int64(minSize)).Scan(&size, &c.Signed); {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nil, fmt.Errorf("%s: %w", what, store.ErrNotFound)
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", what, err)
+	if err := s.row(ctx, what, query, []any{int64(minSize)}, &size, &c.Signed); err != nil {
+		return nil, err
 	}
 	c.Size = uint64(size)
 	return c, nil
@@ -154,22 +158,20 @@ func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint, instead u
 
 // opening reads a row of an entry, or returns nil if it was erased.
 func (s *Store) opening(ctx context.Context, what, query string, index uint64) (*opening, error) {
+	what = fmt.Sprintf("%s of entry %d", what, index)
 	if index > math.MaxInt64 {
-		return nil, fmt.Errorf("%s of entry %d: %w", what, index, store.ErrNotFound)
+		return nil, fmt.Errorf("%s: %w", what, store.ErrNotFound)
 	}
 	var o opening
 	var size *int64
-	switch err := s.pool.QueryRow(ctx, s.sql(query), int64(index)).Scan(&o.salt, &o.content, &o.large, &size); {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nil, fmt.Errorf("%s of entry %d: %w", what, index, store.ErrNotFound)
-	case err != nil:
-		return nil, fmt.Errorf("%s of entry %d: %w", what, index, err)
+	if err := s.row(ctx, what, query, []any{int64(index)}, &o.salt, &o.content, &o.large, &size); err != nil {
+		return nil, err
 	}
 	if o.salt == nil {
 		return nil, nil
 	}
 	if len(o.salt) != len(entry.Salt{}) {
-		return nil, fmt.Errorf("the salt of the %s of entry %d has %d bytes: %w", what, index, len(o.salt), store.ErrDamaged)
+		return nil, fmt.Errorf("the salt of the %s has %d bytes: %w", what, len(o.salt), store.ErrDamaged)
 	}
 	if size != nil {
 		o.size = *size
