@@ -79,10 +79,14 @@ func (c *drillCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
+	client, err := httpClient(c.CA)
+	if err != nil {
+		return err
+	}
 	d := &drill.Drill{
 		Name: name, Scenario: s, ToAct: c.ToAct, ToUndo: c.ToUndo, Progress: func(text string) { a.Warn(text) },
 		Send: func(ctx context.Context, body []byte) error {
-			return c.send(ctx, strings.TrimSpace(string(secret)), body)
+			return c.send(ctx, client, strings.TrimSpace(string(secret)), body)
 		},
 		Incidents: func(ctx context.Context, since time.Time) ([]*account.Incident, error) {
 			all, _, err := r.Incidents(ctx, since)
@@ -106,7 +110,7 @@ func (c *drillCmd) Run(a *term.App) error {
 }
 
 // send delivers a webhook to triage.
-func (c *drillCmd) send(ctx context.Context, token string, body []byte) error {
+func (c *drillCmd) send(ctx context.Context, client *http.Client, token string, body []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(c.Triage, "/")+"/alertmanager", bytes.NewReader(body))
@@ -115,14 +119,6 @@ func (c *drillCmd) send(ctx context.Context, token string, body []byte) error {
 	}
 	req.Header.Set("Authorization", "Bearer "+token)
 	req.Header.Set("Content-Type", "application/json")
-	o, err := trust(c.Server, c.Tenant, c.Policy, c.CA)
-	if err != nil {
-		return err
-	}
-	client := o.HTTPClient
-	if client == nil {
-		client = http.DefaultClient
-	}
 	res, err := client.Do(req)
 	if err != nil {
 		return err

@@ -24,19 +24,25 @@ func trust(server, tenant, policy, ca string) (o muniment.Options, err error) {
 	if o.Policy, err = receipt.ParseTrustPolicy(policy, text); err != nil {
 		return o, fmt.Errorf("--policy: %w", err)
 	}
+	o.HTTPClient, err = httpClient(ca)
+	return o, err
+}
+
+// httpClient returns a client that trusts the authorities in a file, or those
+// of the system without one.
+func httpClient(ca string) (*http.Client, error) {
 	if ca == "" {
-		return o, nil
+		return &http.Client{}, nil
 	}
 	pem, err := bounded.ReadFile(ca, maxCertificates)
 	if err != nil {
-		return o, fmt.Errorf("--ca: %w", err)
+		return nil, fmt.Errorf("--ca: %w", err)
 	}
 	roots, err := pemfile.Pool(pem)
 	if err != nil {
-		return o, fmt.Errorf("--ca: %s: %w", ca, err)
+		return nil, fmt.Errorf("--ca: %s: %w", ca, err)
 	}
-	o.HTTPClient = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}}
-	return o, nil
+	return &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots}}}, nil
 }
 
 // token returns the token in a file, or else in MUNIMENT_TOKEN.

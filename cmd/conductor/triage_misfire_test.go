@@ -189,6 +189,12 @@ func fetchText(t *testing.T, url string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return answer(t, res)
+}
+
+// answer returns the status and the text of an answer.
+func answer(t *testing.T, res *http.Response) (int, string) {
+	t.Helper()
 	defer res.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err != nil {

@@ -84,12 +84,7 @@ func send(t *testing.T, url, token, body string) (int, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(text)
+	return answer(t, res)
 }
 
 // TestServe sends an alert to the running command, which takes the step, and
@@ -119,16 +114,8 @@ func TestServe(t *testing.T) {
 		}
 	}
 	get := func(path string) string {
-		res, err := http.Get(url + path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer res.Body.Close()
-		text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return string(text)
+		_, text := fetchText(t, url+path)
+		return text
 	}
 	for _, want := range []string{
 		`muniment_triage_messages_total{input="alertmanager",result="accepted",sender="alertmanager-a"} 1`, `muniment_triage_messages_total{input="alertmanager",result="unauthorized",sender=""} 1`,
