@@ -346,7 +346,7 @@ func TestStore(t *testing.T) {
 	if _, err := OpenStore("state", fs); err == nil {
 		t.Error("two executors have the same state")
 	}
-	if err := errors.Join(s.write(map[string]any{rowFormat: "2"}), s.Close()); err != nil {
+	if err := errors.Join(s.write(map[string]any{"format": "2"}), s.Close()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := OpenStore("state", fs); err == nil || !strings.Contains(err.Error(), `version "2": only version 1 is supported`) {

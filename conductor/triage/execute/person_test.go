@@ -380,7 +380,7 @@ func TestPrune(t *testing.T) {
 func TestUnreadableState(t *testing.T) {
 	w := calm(t)
 	w.must(w.exec.Open(w.opening()))
-	w.must(w.exec.Store.db.Set([]byte(rowIncident+id), []byte("{"), nil))
+	w.must(w.exec.Store.write(map[string]any{rowIncident + id: "not an incident"}))
 	if _, err := w.exec.Advance(t.Context(), id); !errors.Is(err, ErrState) {
 		t.Errorf("advance: %v", err)
 	}

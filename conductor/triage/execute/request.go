@@ -77,7 +77,7 @@ func (e *Executor) Follow(ctx context.Context) error {
 		return fmt.Errorf("identity of the executor: %w", err)
 	}
 	var at Cursor
-	if _, err := e.Store.get(rowCursor, &at); err != nil {
+	if _, err := e.Store.rows.Get(rowCursor, &at); err != nil {
 		return err
 	}
 	for more := true; more; {

@@ -54,11 +54,11 @@ func (i *incident) row() row { return row{rowIncident + i.ID, i} }
 // restore reads the alerts and the incidents.
 func (r *Router) restore() error {
 	var horizon time.Time
-	if _, err := r.store.get(rowHorizon, &horizon); err != nil {
+	if _, err := r.store.Get(rowHorizon, &horizon); err != nil {
 		return err
 	}
 	r.table.SetHorizon(horizon)
-	if err := r.store.each(rowAlert, func(_ string, value []byte) error {
+	if err := r.store.Each(rowAlert, func(_ string, value []byte) error {
 		var record correlate.Record
 		if err := json.Unmarshal(value, &record); err != nil {
 			return err
@@ -68,7 +68,7 @@ func (r *Router) restore() error {
 	}); err != nil {
 		return err
 	}
-	return r.store.each(rowIncident, func(_ string, value []byte) error {
+	return r.store.Each(rowIncident, func(_ string, value []byte) error {
 		var i incident
 		if err := json.Unmarshal(value, &i); err != nil {
 			return err
@@ -185,7 +185,7 @@ func (r *Router) classify(ctx context.Context, now time.Time) (opened []*inciden
 		}
 		i := &incident{Type: res.Type, Key: c.Key, Opened: now}
 		number := rowNumber + strings.TrimSuffix(execute.ID(c.Type, c.Key, 0), "-0")
-		if _, err := r.store.get(number, &i.Number); err != nil {
+		if _, err := r.store.Get(number, &i.Number); err != nil {
 			return nil, nil, err
 		}
 		i.Number++

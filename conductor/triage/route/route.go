@@ -108,7 +108,7 @@ func Open(o Options) (*Router, error) {
 		return nil, err
 	}
 	if err := r.restore(); err != nil {
-		return nil, errors.Join(fmt.Errorf("read the state of the router: %w", err), r.store.Close())
+		return nil, errors.Join(fmt.Errorf("read the %w", err), r.store.Close())
 	}
 	r.actor = newActor(o, r.tracer)
 	for _, i := range r.incidents {
