@@ -74,7 +74,8 @@ is taken, and undone when the alerts have been resolved for a minute. An alert i
   GET /healthz, /readyz           the process runs; it accepts alerts
   GET /metrics                    for callers on this machine, and for senders
 
-SIGHUP loads the files again, all or none of them. --state, --listen and the flags of the ledger need a restart.
+SIGHUP loads the files again, all or none of them. They must keep what incidents need that are not closed, also at the start: types, actions and connectors.
+--state, --listen and the flags of the ledger need a restart.
 
 Exit code: 0 stopped by a signal; 2 could not start, or the state cannot be written.
 
@@ -252,10 +253,18 @@ func (c *serveCmd) open(files *triageFiles, traces trace.TracerProvider, s *tria
 		Config: files.config, Dir: filepath.Join(c.State, "router"), Executor: executor, Metrics: s.metrics, Now: time.Now, Log: s.log, Traces: traces,
 	})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("--state: %w", err), store.Close())
+		return nil, errors.Join(stateError(err), store.Close())
 	}
 	s.intake = intake.New(intake.Options{Router: s.router, Senders: files.senders, Inputs: files.inputs, Metrics: s.metrics, Now: time.Now, Log: s.log})
 	return store, nil
+}
+
+// stateError returns an error of the router's state.
+func stateError(err error) error {
+	if errors.Is(err, execute.ErrNeeded) {
+		return err // the files are wrong, and not the state
+	}
+	return fmt.Errorf("--state: %w", err)
 }
 
 // ledger returns the options of the recorder of entries.
@@ -313,7 +322,7 @@ func (s *triageServer) serve() error {
 	for {
 		select {
 		case <-reload:
-			s.reload(ctx)
+			s.reload()
 			continue
 		case err = <-ended:
 		case err = <-server.Failed:
@@ -353,13 +362,14 @@ func (s *triageServer) handler() http.Handler {
 	return mux
 }
 
-// reload applies the files, or keeps what is in force.
-func (s *triageServer) reload(ctx context.Context) {
+// reload applies the files, or keeps what is in force. It ends with the
+// command.
+func (s *triageServer) reload() {
 	files, err := s.load()
 	if err == nil {
-		err = s.router.Reload(ctx, files.config)
+		err = s.router.Reload(s.app.Ctx, files.config)
 	}
-	s.metrics.Reload(err == nil)
+	s.metrics.Reload(err)
 	if err != nil {
 		s.log.Error("configuration not loaded; the previous one stays in force", "err", err)
 		return

@@ -27,6 +27,7 @@ type actor struct {
 	woken    chan struct{} // has one element if there are commands
 	reported chan struct{} // has one element if there are reports
 	broken   chan error    // the state of the executor cannot be used any more
+	checked  chan error    // the result of a reload. It has room for that of one
 
 	mu       sync.Mutex // guards the rest
 	commands []command
@@ -62,7 +63,7 @@ type progress struct {
 
 func newActor(o Options, tracer trace.Tracer) *actor {
 	return &actor{
-		exec: o.Executor, metrics: o.Metrics, log: o.Log, tracer: tracer, woken: make(chan struct{}, 1), reported: make(chan struct{}, 1), broken: make(chan error, 1),
+		exec: o.Executor, metrics: o.Metrics, log: o.Log, tracer: tracer, woken: make(chan struct{}, 1), reported: make(chan struct{}, 1), broken: make(chan error, 1), checked: make(chan error, 1),
 		spans: map[string]trace.SpanContext{}, first: map[string]time.Time{}, known: map[string]*progress{}, failed: map[string]string{},
 	}
 }
@@ -160,7 +161,11 @@ func (a *actor) obey() {
 func (a *actor) do(c command) error {
 	switch {
 	case c.reload != nil:
-		a.exec.Actions, a.exec.Connectors = c.reload.Actions, c.reload.Connectors
+		err := a.exec.Check(c.reload.Actions, c.reload.Connectors)
+		if err == nil {
+			a.exec.Actions, a.exec.Connectors = c.reload.Actions, c.reload.Connectors
+		}
+		a.checked <- err
 	case c.clear != "":
 		return a.exec.Clear(c.clear)
 	case c.observe != nil:

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"errors"
 	"net/http"
 	"runtime"
 
@@ -19,6 +20,7 @@ const (
 	Invalid      = "invalid"      // not a message of its input
 	TooLarge     = "too_large"    // above a limit
 	Busy         = "busy"         // to be repeated
+	Limited      = "limited"      // the sender sends too many
 	Unauthorized = "unauthorized" // no valid token
 )
 
@@ -122,11 +124,14 @@ func (m *Metrics) Signals(input string, effects map[correlate.Effect]int, refuse
 	m.skewed.Add(float64(skewed))
 }
 
-// Reload counts an attempt to load the configuration.
-func (m *Metrics) Reload(ok bool) {
-	result := "failed"
-	if ok {
-		result = "loaded"
+// Reload counts an attempt to load the configuration, by its error.
+func (m *Metrics) Reload(err error) {
+	result := "loaded"
+	switch {
+	case errors.Is(err, execute.ErrNeeded):
+		result = "refused"
+	case err != nil:
+		result = "failed"
 	}
 	m.reloads.WithLabelValues(result).Inc()
 }

@@ -4,10 +4,12 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,7 +64,7 @@ type Router struct {
 	Options
 	tracer  trace.Tracer
 	queue   chan *delivery
-	reloads chan *triage.Config
+	reloads chan *change
 	stopped chan struct{} // closed when Run takes no further message
 
 	actor *actor // owns the executor
@@ -72,6 +74,7 @@ type Router struct {
 	table     *correlate.Table
 	incidents map[string]*incident // by identifier
 	latest    map[place]*incident  // the latest with a type and key
+	change    *change              // that the executor checks; nil: none
 	dirty     bool                 // the alerts have changed since the evaluation
 	evaluated time.Time            // the end of the evaluation
 }
@@ -80,6 +83,12 @@ type Router struct {
 type place struct {
 	of  string // type
 	key catalogue.Key
+}
+
+// A change is a configuration that is to replace the one in force.
+type change struct {
+	config *triage.Config
+	done   chan error // has room for the result
 }
 
 // A delivery is a message that waits to be applied.
@@ -91,7 +100,8 @@ type delivery struct {
 }
 
 // Open reads the state of a router, or creates it. The caller runs the router
-// and closes it afterwards.
+// and closes it afterwards. The error wraps execute.ErrNeeded if the
+// configuration lacks what open incidents need.
 func Open(o Options) (*Router, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -100,7 +110,7 @@ func Open(o Options) (*Router, error) {
 		o.Traces = noop.NewTracerProvider()
 	}
 	r := &Router{
-		Options: o, tracer: o.Traces.Tracer("muniment.dev/muniment/conductor/triage/route"), queue: make(chan *delivery, maxQueue), reloads: make(chan *triage.Config),
+		Options: o, tracer: o.Traces.Tracer("muniment.dev/muniment/conductor/triage/route"), queue: make(chan *delivery, maxQueue), reloads: make(chan *change),
 		stopped: make(chan struct{}), table: correlate.New(o.Config.Catalogue), incidents: map[string]*incident{}, latest: map[place]*incident{}, dirty: true,
 	}
 	var err error
@@ -109,6 +119,9 @@ func Open(o Options) (*Router, error) {
 	}
 	if err := r.restore(); err != nil {
 		return nil, errors.Join(fmt.Errorf("read the %w", err), r.store.Close())
+	}
+	if err := errors.Join(r.checkTypes(o.Config), o.Executor.Check(o.Config.Actions, o.Config.Connectors)); err != nil {
+		return nil, errors.Join(err, r.store.Close())
 	}
 	r.actor = newActor(o, r.tracer)
 	for _, i := range r.incidents {
@@ -143,19 +156,27 @@ func (r *Router) loop(ctx context.Context) error {
 	defer due.Stop()
 	for {
 		var err error
+		reloads := r.reloads
+		if r.change != nil {
+			reloads = nil // one at a time
+		}
 		select {
 		case <-ctx.Done():
 			return r.drain()
 		case d := <-r.queue:
 			err = r.apply(d)
-		case c := <-r.reloads:
-			r.use(c)
+		case c := <-reloads:
+			r.begin(c)
+		case refusal := <-r.actor.checked:
+			r.end(refusal)
 		case err = <-r.actor.broken:
 		case <-r.actor.reported:
 			err = r.follow(r.actor.reports())
 		case <-due.C:
-			var next time.Duration
-			next, err = r.evaluate(ctx)
+			next := pause // no incident opens while the configuration changes
+			if r.change == nil {
+				next, err = r.evaluate(ctx)
+			}
 			due.Reset(next)
 		}
 		if err != nil {
@@ -249,11 +270,21 @@ func (r *Router) commit(more ...row) error {
 	return r.store.write(changed, dropped, r.table.Horizon(), more)
 }
 
-// Reload replaces the configuration.
-func (r *Router) Reload(ctx context.Context, c *triage.Config) error {
+// Reload replaces the configuration. The error wraps execute.ErrNeeded, and the
+// previous configuration stays in force, if open incidents need what the new
+// one lacks.
+func (r *Router) Reload(ctx context.Context, config *triage.Config) error {
+	c := &change{config, make(chan error, 1)}
 	select {
 	case r.reloads <- c:
-		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.stopped:
+		return ErrStopped
+	}
+	select {
+	case err := <-c.done:
+		return err
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-r.stopped:
@@ -261,11 +292,39 @@ func (r *Router) Reload(ctx context.Context, c *triage.Config) error {
 	}
 }
 
-func (r *Router) use(c *triage.Config) {
-	r.Config = c
-	r.table.Use(c.Catalogue)
-	r.actor.send(command{reload: c})
-	r.dirty = true
+// begin begins a change. The executor checks it once it has opened the
+// incidents that were classified before.
+func (r *Router) begin(c *change) {
+	if err := r.checkTypes(c.config); err != nil {
+		c.done <- err
+		return
+	}
+	r.change = c
+	r.actor.send(command{reload: c.config})
+}
+
+// end ends a change. Without a refusal, the executor uses it already.
+func (r *Router) end(refusal error) {
+	c := r.change
+	r.change = nil
+	if refusal == nil {
+		r.Config, r.dirty = c.config, true
+		r.table.Use(c.config.Catalogue)
+	}
+	c.done <- refusal
+}
+
+// checkTypes returns an error unless a configuration has the types of open
+// incidents. Alerts are attached to them and misfires found by their types.
+func (r *Router) checkTypes(config *triage.Config) error {
+	var missing []string
+	for id, i := range r.incidents {
+		if i.State != execute.Closed && i.Refused == "" && config.Catalogue.Type(i.Type) == nil {
+			missing = append(missing, fmt.Sprintf("%s (%s): type %s", id, cmp.Or(i.State, execute.Open), i.Type))
+		}
+	}
+	slices.Sort(missing)
+	return execute.Needed(missing)
 }
 
 // Counts returns the number of alerts that fire, and of all incidents. Run has

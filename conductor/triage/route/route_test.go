@@ -56,6 +56,7 @@ actions:
 type world struct {
 	*Router
 	t      *testing.T
+	edits  []string // of the configuration
 	fs     *vfs.MemFS
 	flags  string // path
 	now    time.Time
@@ -91,17 +92,38 @@ func (w *world) must(err error) {
 
 func (w *world) open() {
 	w.t.Helper()
-	config, err := triage.Load(triage.File{Text: []byte(catalogueText)}, triage.File{Text: []byte("T: [{action: toggle}]\nU: [{action: toggle, key: b}]\n")}, triage.File{Text: []byte(actionsText)})
+	w.must(w.tryOpen())
+}
+
+// load returns the configuration with edits, which are pairs of an old and a
+// new text.
+func (w *world) load(edits ...string) *triage.Config {
+	w.t.Helper()
+	file := func(text string) triage.File {
+		return triage.File{Text: []byte(strings.NewReplacer(edits...).Replace(text))}
+	}
+	config, err := triage.Load(file(catalogueText), file("T: [{action: toggle}]\nU: [{action: toggle, key: b}]\n"), file(actionsText))
 	w.must(err)
-	w.must(config.Connect(triage.File{Text: []byte("{version: 1, connectors: {flags: {type: flagd, file: " + w.flags + "}}}")}))
+	w.must(config.Connect(file("{version: 1, connectors: {flags: {type: flagd, file: " + w.flags + "}}}")))
+	return config
+}
+
+func (w *world) tryOpen() error {
+	w.t.Helper()
+	config := w.load(w.edits...)
 	store, err := execute.OpenStore("executor", w.fs)
 	w.must(err)
 	now := func() time.Time { return w.now }
-	w.Router, err = Open(Options{
+	router, err := Open(Options{
 		Config: config, Dir: "router", FS: w.fs, Metrics: NewMetrics("test"), Now: now, Log: slog.New(slog.DiscardHandler),
 		Executor: &execute.Executor{Store: store, Ledger: w.ledger, Connectors: config.Connectors, Actions: config.Actions, Actor: "test", Now: now},
 	})
-	w.must(err)
+	if err != nil {
+		w.must(store.Close())
+		return err
+	}
+	w.Router = router
+	return nil
 }
 
 func (w *world) close() {
