@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/time/rate"
 
 	"muniment.dev/muniment/conductor/triage/correlate"
 	"muniment.dev/muniment/conductor/triage/inputs"
@@ -59,12 +61,19 @@ type Intake struct {
 	held    *semaphore.Weighted
 
 	mu  sync.Mutex // guards the rest
-	own map[string]*semaphore.Weighted
+	own map[string]*share
+}
+
+// A share is what one sender may use.
+type share struct {
+	held  *semaphore.Weighted // bytes of bodies
+	rate  *rate.Limiter       // messages
+	noted rate.Sometimes      // that the rate is exceeded
 }
 
 // New returns an intake.
 func New(o Options) *Intake {
-	i := &Intake{Options: o, held: semaphore.NewWeighted(maxHeld), own: map[string]*semaphore.Weighted{}}
+	i := &Intake{Options: o, held: semaphore.NewWeighted(maxHeld), own: map[string]*share{}}
 	i.Set(o.Senders, o.Inputs)
 	return i
 }
@@ -74,8 +83,26 @@ func (i *Intake) Set(s *Senders, in *inputs.Inputs) {
 	if in == nil {
 		in = &inputs.Inputs{}
 	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	for name, perSecond := range s.rates {
+		own := i.own[name]
+		if own == nil {
+			own = &share{held: semaphore.NewWeighted(maxPerSender), rate: rate.NewLimiter(0, 0), noted: rate.Sometimes{Interval: time.Second}}
+			i.own[name] = own
+		}
+		own.rate.SetLimit(rate.Limit(perSecond))
+		own.rate.SetBurst(perSecond)
+	}
 	i.senders.Store(s)
 	i.inputs.Store(in)
+}
+
+// of returns the share of a sender.
+func (i *Intake) of(sender string) *share {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.own[sender]
 }
 
 // Handler serves the inputs.
@@ -114,14 +141,34 @@ type failure struct {
 	status int
 	result string // of the metrics
 	reason string
+	after  time.Duration // after which to repeat the message; 0: a second
 }
 
 func (f *failure) Error() string { return f.reason }
 
-var unauthorized = &failure{http.StatusUnauthorized, route.Unauthorized, "no valid token: send the header Authorization with Bearer and the token of a sender"}
+// retryAfter returns the value of the header Retry-After.
+func (f *failure) retryAfter() string {
+	return strconv.Itoa(max(1, int((f.after+time.Second-1)/time.Second)))
+}
+
+var unauthorized = &failure{status: http.StatusUnauthorized, result: route.Unauthorized, reason: "no valid token: send the header Authorization with Bearer and the token of a sender"}
 
 func busy(err error) *failure {
-	return &failure{http.StatusServiceUnavailable, route.Busy, err.Error()}
+	return &failure{status: http.StatusServiceUnavailable, result: route.Busy, reason: err.Error()}
+}
+
+// limited returns a failure with this status if a sender has sent too many
+// messages.
+func (i *Intake) limited(sender string, status int) error {
+	limiter, now := i.of(sender).rate, i.Now()
+	r := limiter.ReserveN(now, 1)
+	after := r.DelayFrom(now)
+	if after == 0 {
+		return nil
+	}
+	r.CancelAt(now)
+	return &failure{status: status, result: route.Limited, after: after,
+		reason: fmt.Sprintf("more than %d messages in a second: repeat the message later", limiter.Burst())}
 }
 
 func invalid(err error) *failure {
@@ -129,11 +176,11 @@ func invalid(err error) *failure {
 	if errors.As(err, &f) {
 		return f
 	}
-	return &failure{http.StatusBadRequest, route.Invalid, err.Error()}
+	return &failure{status: http.StatusBadRequest, result: route.Invalid, reason: err.Error()}
 }
 
 func tooLarge() *failure {
-	return &failure{http.StatusRequestEntityTooLarge, route.TooLarge, "the message is above the limit of " + strconv.Itoa(signal.MaxMessage) + " bytes: send smaller ones"}
+	return &failure{status: http.StatusRequestEntityTooLarge, result: route.TooLarge, reason: "the message is above the limit of " + strconv.Itoa(signal.MaxMessage) + " bytes: send smaller ones"}
 }
 
 // An input serves the messages of one kind over HTTP.
@@ -177,8 +224,8 @@ func (in *input) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	switch f.status {
-	case http.StatusServiceUnavailable:
-		w.Header().Set("Retry-After", "1")
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
+		w.Header().Set("Retry-After", f.retryAfter())
 	case http.StatusUnauthorized:
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
@@ -193,13 +240,27 @@ func (i *Intake) account(input, sender string, size int, err error) {
 		return
 	}
 	i.Metrics.Message(input, sender, f.result, size)
-	if f != unauthorized {
+	note := func() {
 		i.Log.Warn("message refused", "input", input, "sender", sender, "status", f.status, "reason", f.reason)
+	}
+	switch f.result {
+	case route.Unauthorized:
+	case route.Limited:
+		i.of(sender).noted.Do(note)
+	default:
+		note()
 	}
 }
 
 // receive reads, parses and applies a message.
 func (in *input) receive(w http.ResponseWriter, r *http.Request, sender string) (*Answer, int, error) {
+	status := http.StatusTooManyRequests
+	if in.name == signal.Alertmanager {
+		status = http.StatusServiceUnavailable // it repeats messages after 5xx only
+	}
+	if err := in.limited(sender, status); err != nil {
+		return nil, 0, err
+	}
 	if r.ContentLength > signal.MaxMessage {
 		return nil, 0, tooLarge()
 	}
@@ -233,11 +294,11 @@ func (in *input) read(w http.ResponseWriter, r *http.Request, encoding string, s
 	case "gzip":
 		unzip, err := gzip.NewReader(from)
 		if err != nil {
-			return nil, &failure{http.StatusBadRequest, route.Invalid, "the body is not gzip"}
+			return nil, &failure{status: http.StatusBadRequest, result: route.Invalid, reason: "the body is not gzip"}
 		}
 		from = unzip
 	default:
-		return nil, &failure{http.StatusUnsupportedMediaType, route.Invalid, "the content encoding must be gzip or absent"}
+		return nil, &failure{status: http.StatusUnsupportedMediaType, result: route.Invalid, reason: "the content encoding must be gzip or absent"}
 	}
 	body, err := bounded.ReadAll(from, size)
 	var large *http.MaxBytesError
@@ -245,20 +306,14 @@ func (in *input) read(w http.ResponseWriter, r *http.Request, encoding string, s
 	case errors.As(err, &large) || errors.Is(err, bounded.ErrTooLarge):
 		return nil, tooLarge()
 	case err != nil:
-		return nil, &failure{http.StatusBadRequest, route.Invalid, "the message did not arrive whole"}
+		return nil, &failure{status: http.StatusBadRequest, result: route.Invalid, reason: "the message did not arrive whole"}
 	}
 	return body, nil
 }
 
 // hold reserves memory for a body. A sender cannot take all of it.
 func (i *Intake) hold(sender string, size int64) (release func(), ok bool) {
-	i.mu.Lock()
-	own := i.own[sender]
-	if own == nil {
-		own = semaphore.NewWeighted(maxPerSender)
-		i.own[sender] = own
-	}
-	i.mu.Unlock()
+	own := i.of(sender).held
 	if !own.TryAcquire(size) {
 		return nil, false
 	}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -222,5 +224,88 @@ func TestHold(t *testing.T) {
 		t.Error("memory is not released")
 	} else {
 		release()
+	}
+}
+
+// TestLimited sends more messages than a sender may, over each protocol.
+func TestLimited(t *testing.T) {
+	to, i, url := start(t)
+	senders, err := ParseSenders([]byte("a: {token: " + token + ", messages_per_second: 4}\nb: {token: other-" + token + "}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	i.Set(senders, i.inputs.Load())
+	var log strings.Builder
+	now := time.Now()
+	i.Now, i.Log = func() time.Time { return now }, slog.New(slog.NewTextHandler(&log, nil))
+	post := func(path, token, body string) (status int, after string) {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", typeJSON)
+		req.Header.Set("Authorization", "Bearer "+token)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		return res.StatusCode, res.Header.Get("Retry-After")
+	}
+	for range 4 {
+		if status, _ := post("/json/test", token, `{"name": "Errors"}`); status != http.StatusOK {
+			t.Fatalf("status %d", status)
+		}
+	}
+	for path, want := range map[string]int{"/json/test": 429, "/v1/logs": 429, "/alertmanager": 503} {
+		if status, after := post(path, token, "not read"); status != want || after != "1" {
+			t.Errorf("%s: status %d, Retry-After %q, want %d", path, status, after, want)
+		}
+	}
+	conn, err := grpc.NewClient(strings.TrimPrefix(url, "http://"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, err = plogotlp.NewGRPCClient(conn).Export(metadata.AppendToOutgoingContext(t.Context(), "authorization", "Bearer "+token), request())
+	if s := status.Convert(err); s.Code() != codes.Unavailable || len(s.Details()) != 1 || s.Details()[0].(*errdetails.RetryInfo).RetryDelay.AsDuration() != time.Second {
+		t.Errorf("gRPC: %v, details %v", err, status.Convert(err).Details())
+	}
+	if status, _ := post("/json/test", "other-"+token, `{"name": "Errors"}`); status != http.StatusOK {
+		t.Errorf("another sender: status %d", status)
+	}
+	now = now.Add(250 * time.Millisecond)
+	if status, _ := post("/json/test", token, `{"name": "Errors"}`); status != http.StatusOK {
+		t.Errorf("after a quarter of a second: status %d", status)
+	}
+	if len(to.signals) != 6 {
+		t.Errorf("%d signals, want 6", len(to.signals))
+	}
+	if n := strings.Count(log.String(), "more than 4 messages in a second"); n < 1 || n > 3 {
+		t.Errorf("%d lines of the log for 4 refusals:\n%s", n, &log)
+	}
+	metrics := httptest.NewRecorder()
+	i.Metrics.Handler().ServeHTTP(metrics, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for _, want := range []string{`input="json",result="limited",sender="a"} 1`, `input="otlp-logs",result="limited",sender="a"} 2`, `input="alertmanager",result="limited",sender="a"} 1`} {
+		if !strings.Contains(metrics.Body.String(), want) {
+			t.Errorf("no metric with %s", want)
+		}
+	}
+}
+
+// TestSenders checks the file of senders.
+func TestSenders(t *testing.T) {
+	for text, want := range map[string]string{
+		"a: {messages_per_second: 5}":                       "a.token: must be specified",
+		"a: {token: " + token + ", messages_per_second: 0}": "a.messages_per_second: must be a whole number from 1 to 1000000",
+		"a: {token: " + token + ", rate: 5}":                "a.rate: unknown member",
+		"a: {token: short}":                                 "a.token: a token must have at least 16 characters",
+		"a: " + token + "\nb: {token: " + token + "}":       "b.token: the same token as that of a",
+		"a: [" + token + "]":                                "a: ",
+	} {
+		if _, err := ParseSenders([]byte(text)); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), token) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
 	}
 }

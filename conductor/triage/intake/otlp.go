@@ -8,17 +8,21 @@ import (
 	"mime"
 	"net/http"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"muniment.dev/muniment/conductor/triage/route"
 	"muniment.dev/muniment/conductor/triage/signal"
+	"muniment.dev/muniment/internal/rpcdetail"
 )
 
 const typeJSON, typeProto = "application/json", "application/x-protobuf"
@@ -72,7 +76,7 @@ func (a *Answer) reason() string {
 }
 
 // none is the failure of an input that is not configured.
-var none = &failure{http.StatusNotFound, route.Invalid, "this input is not configured: add it to the file of inputs"}
+var none = &failure{status: http.StatusNotFound, result: route.Invalid, reason: "this input is not configured: add it to the file of inputs"}
 
 // overHTTP serves OTLP over HTTP.
 func (i *Intake) overHTTP(e exporter) http.Handler {
@@ -85,7 +89,7 @@ func (i *Intake) overHTTP(e exporter) http.Handler {
 			}
 			of, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 			if err != nil || of != typeJSON && of != typeProto {
-				return nil, &failure{http.StatusUnsupportedMediaType, route.Invalid, "the content type must be " + typeProto + " or " + typeJSON}
+				return nil, &failure{status: http.StatusUnsupportedMediaType, result: route.Invalid, reason: "the content type must be " + typeProto + " or " + typeJSON}
 			}
 			return e.parse(otlp)(body, of == typeJSON)
 		},
@@ -126,7 +130,7 @@ func isJSON(r *http.Request) bool {
 // code returns the code of gRPC.
 func (f *failure) code() codes.Code {
 	switch f.status {
-	case http.StatusServiceUnavailable:
+	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
 		return codes.Unavailable
 	case http.StatusUnauthorized:
 		return codes.Unauthenticated
@@ -190,6 +194,11 @@ func (i *Intake) overGRPC(e exporter) http.Handler {
 			_ = refusals.Write(w, r, connectError(unauthorized)) // the sender has gone
 			return
 		}
+		if err := i.limited(sender, http.StatusTooManyRequests); err != nil {
+			i.account(e.source, sender, 0, err)
+			_ = refusals.Write(w, r, connectError(err)) // the sender has gone
+			return
+		}
 		release, ok := i.hold(sender, signal.MaxMessage)
 		if !ok {
 			i.Metrics.Message(e.source, sender, route.Busy, 0)
@@ -223,5 +232,10 @@ func connectError(err error) error {
 	if !errors.As(err, &f) {
 		return err
 	}
-	return connect.NewError(connect.Code(f.code()), errors.New(f.reason))
+	failed := connect.NewError(connect.Code(f.code()), errors.New(f.reason))
+	if f.code() != codes.Unavailable {
+		return failed
+	}
+	// With this detail, exporters wait for as long.
+	return rpcdetail.Add(failed, &errdetails.RetryInfo{RetryDelay: durationpb.New(max(f.after, time.Second))})
 }
