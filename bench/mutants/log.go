@@ -211,6 +211,8 @@ func (m *maker) record(index int, e *logged) []byte {
 type selection struct {
 	digest string  // of the artifact; "": none is selected
 	since  *uint64 // nil: none
+	// incident is one of triage, mostly without the others. "": none.
+	incident string
 }
 
 // bundle makes the evidence bundle of the first tenant.
@@ -345,8 +347,11 @@ func (m *maker) manifest(l *madeLog, s selection, all map[string][]byte) []byte 
 			artifact = map[string]any{"name": "app", "digest": map[string]any{"sha512": s.digest + s.digest}, "parts": []any{map[string]any{"digest": map[string]any{"SHA256": strings.ToUpper(s.digest)}}}}
 		}
 		d["artifacts"] = []any{artifact}
-	} else {
+	} else if s.incident == "" {
 		selected["release"] = "v1"
+	}
+	if s.incident != "" {
+		selected["incident"] = s.incident
 	}
 	if s.since != nil {
 		selected["since"], d["since"] = *s.since, *s.since
@@ -461,6 +466,12 @@ func (m *maker) evidence() *evidence {
 	if m.one(3) {
 		s.since = new(startTime + m.Uint64N(8))
 	}
+	if m.one(5) {
+		s.incident = incidentOne
+		if !m.one(8) {
+			s.digest, s.since = "", nil
+		}
+	}
 	l := m.log(m.logEntries(s))
 	in := &evidence{Kind: kindEvidence, Bundle: m.bundle(l, s)}
 	in.Policies = m.somePolicies(m.w.logs[0], false)
@@ -485,6 +496,8 @@ func identityOf(file []byte) string {
 	return b.Identity
 }
 
+const incidentOne = "T/0123456789ab-1"
+
 // logEntries makes entries of both tenants.
 func (m *maker) logEntries(s selection) []*logged {
 	n := 1 + m.IntN(7)
@@ -506,6 +519,9 @@ func (m *maker) logEntries(s selection) []*logged {
 		if s.digest != "" && e.subject == "" && m.one(2) {
 			e.kind = kindname.Attestation
 		}
+		if s.incident != "" && m.one(2) {
+			e.kind, e.attributes = pick(m, kindname.TriageAction, kindname.TriageAction, kindname.TriageAction, "new-kind"), map[string]any{pick(m, "incident", "incident", "incident", "playbook"): pick(m, incidentOne, incidentOne, "*", "T/0123456789ab-10")}
+		}
 		m.fit(e, s, i)
 		all = append(all, e)
 	}
@@ -519,7 +535,11 @@ func (m *maker) fit(e *logged, s selection, i int) {
 		return
 	}
 	recent := s.since == nil || startTime+uint64(i) >= *s.since
-	switch {
+	switch of := e.attributes["incident"]; {
+	case s.incident != "" && e.kind != kindname.KeyEvent && e.kind != kindname.Finding:
+		if e.kind == kindname.TriageAction && (of == s.incident || of == "*") {
+			e.state = bundle.Included
+		}
 	case e.kind == kindname.KeyEvent, e.kind == kindname.Finding, s.digest == "" && recent && e.kind != kindname.Config, e.subject == s.digest && s.digest != "", e.subject == "" && e.kind == kindname.Inventory && recent:
 		e.state = bundle.Included
 	}

@@ -45,6 +45,7 @@ type Request struct {
 	Artifacts []decide.Artifact // not with Release
 	Since     time.Time         // zero: none
 	Previous  string            // release to compare with; "": none
+	Incident  string            // of triage, without all of the above; "": none
 	Size      uint64            // of the tree; 0: the latest that has a checkpoint
 	Time      time.Time         // zero: that of the stream's newest entry
 	// Progress is called with the entries that were read and written. It can
@@ -54,7 +55,7 @@ type Request struct {
 
 // RequestOf returns the request of a message.
 func RequestOf(m *munimentv1.CreateBundleRequest) *Request {
-	r := &Request{Release: m.Release, Previous: m.Previous, Size: m.TreeSize}
+	r := &Request{Release: m.Release, Previous: m.Previous, Incident: m.Incident, Size: m.TreeSize}
 	for _, s := range m.Artifacts {
 		r.Artifacts = append(r.Artifacts, decide.ArtifactOf(s))
 	}

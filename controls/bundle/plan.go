@@ -39,6 +39,7 @@ func (c *creation) plan(ctx context.Context) error {
 	m, wanted := &c.manifest, c.manifest.Wanted()
 	var gone []uint64           // entries without a header
 	linked := map[uint64]bool{} // as evidence of findings
+	incident, found := m.Selection.Incident, false
 	err := c.each(ctx, ledger.Filter{}, func(e *ledger.Entry) error {
 		one := planned{index: e.Index, state: bundlefile.Omitted}
 		if h := e.Header; h == nil {
@@ -47,6 +48,7 @@ func (c *creation) plan(ctx context.Context) error {
 			one.json = strings.HasSuffix(bundlefile.PayloadName(e.Index, h.MediaType), ".json")
 			if wanted.Needs(h, e.Skeleton.Time) {
 				one.state = bundlefile.Included
+				found = found || h.Kind == kindname.TriageAction && h.Attributes["incident"] == incident
 			}
 			if h.Kind == kindname.Finding && (len(h.Subjects) == 0 || wanted.Mentions(h)) {
 				for _, index := range h.AttributeValues("entry") {
@@ -63,6 +65,9 @@ func (c *creation) plan(ctx context.Context) error {
 	})
 	if err != nil {
 		return err
+	}
+	if incident != "" && !found {
+		return fmt.Errorf("%w: the log has no entries of the incident %q", ErrSelection, incident)
 	}
 	for i := range c.entries {
 		switch one := &c.entries[i]; {

@@ -57,7 +57,7 @@ func millis(ms uint64) time.Time { return time.UnixMilli(int64(ms)).UTC() }
 // page for people.
 func (p *reporting) make(ctx context.Context) (documents []document, page []byte, err error) {
 	m := p.manifest
-	sel := &report.Selection{Name: m.Selection.Release, What: what(m), Artifacts: p.artifacts}
+	sel := &report.Selection{Name: m.Selection.Release, What: what(m), Artifacts: p.artifacts, Incident: m.Selection.Incident}
 	if m.Since != nil {
 		sel.Since = millis(*m.Since)
 	}
@@ -86,6 +86,8 @@ func what(m *bundlefile.Manifest) string {
 	switch s := m.Selection; {
 	case s.Release != "":
 		return "release " + s.Release
+	case s.Incident != "":
+		return "incident " + s.Incident
 	case len(m.Artifacts) == 1:
 		return strings.Join(s.Subjects, ", ")
 	case len(m.Artifacts) > 1:

@@ -27,10 +27,12 @@ func (c *creation) selectArtifacts(ctx context.Context) error {
 		return fmt.Errorf("%w clearly: select either a release or artifacts", ErrSelection)
 	case r.Previous != "" && r.Previous == r.Release:
 		return fmt.Errorf("%w to compare with: the previous release must have another name than the release", ErrSelection)
-	case r.Release == "" && len(r.Artifacts) == 0 && r.Since.IsZero():
-		return fmt.Errorf("%w: select a release, artifacts, or a time", ErrSelection)
+	case r.Incident != "" && (r.Release != "" || r.Previous != "" || len(r.Artifacts) > 0 || !r.Since.IsZero()):
+		return fmt.Errorf("%w clearly: select an incident alone", ErrSelection)
+	case r.Release == "" && len(r.Artifacts) == 0 && r.Since.IsZero() && r.Incident == "":
+		return fmt.Errorf("%w: select a release, artifacts, a time, or an incident", ErrSelection)
 	}
-	m.Selection = bundlefile.Selection{Release: r.Release, Since: !r.Since.IsZero(), Previous: r.Previous}
+	m.Selection = bundlefile.Selection{Release: r.Release, Since: !r.Since.IsZero(), Previous: r.Previous, Incident: r.Incident}
 	for i := range r.Artifacts {
 		m.Artifacts = append(m.Artifacts, manifestArtifact(&r.Artifacts[i]))
 		m.Selection.Subjects = append(m.Selection.Subjects, digestsOf(r.Artifacts[i].Digest)...)

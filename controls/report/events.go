@@ -21,6 +21,7 @@ import (
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
+	"muniment.dev/muniment/verifiers/bundle"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/facts"
 )
@@ -281,6 +282,9 @@ func (g *gathering) concerns(e *ledger.Entry) bool {
 	h := e.Header
 	if h.NotAdmitted() {
 		return false
+	}
+	if g.selection.Incident != "" {
+		return bundle.OfIncident(h, g.selection.Incident)
 	}
 	if len(h.Subjects) > 0 && len(g.selection.Artifacts) > 0 {
 		return len(g.about(h.Subjects)) > 0

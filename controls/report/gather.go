@@ -55,6 +55,8 @@ type Selection struct {
 	Artifacts []decide.Artifact
 	// Since is the time from which events without artifacts are shown.
 	Since time.Time
+	// Incident limits the events to those of an incident of triage. "": none.
+	Incident string
 	// Stage and Environment limit the places that are decided about. By
 	// default, they are all that the control set or gates have named, and
 	// coverage is that of the stage deploy or, without it, of the last stage.

@@ -6,6 +6,22 @@ import (
 	"strings"
 )
 
+// ofIncident returns a change to a bundle about an incident, with a further
+// change. Nil: none.
+func ofIncident(further func(b *build)) func(b *build) {
+	return func(b *build) {
+		entry := func(incident string) *item {
+			return &item{tenant: "acme", kind: "triage-action", payload: "{}", attributes: map[string]string{"incident": incident}}
+		}
+		b.items[2], b.items[3] = entry("T/0123456789ab-1"), entry("T/0123456789ab-2")
+		b.items[3].omit = true
+		b.manifest = func(m *Manifest) { m.Selection, m.Artifacts = Selection{Incident: "T/0123456789ab-1"}, nil }
+		if further != nil {
+			further(b)
+		}
+	}
+}
+
 // adversarial are bundles for which the specification is easily misread. A
 // bundle without a reason verifies.
 var adversarial = []struct {
@@ -35,6 +51,20 @@ var adversarial = []struct {
 	{"a manifest with an artifact of an empty type", ManifestMalformed, func(b *build) { b.text = replaced(`"artifacts":[{`, `"artifacts":[{"type":"",`) }},
 	{"a manifest with an empty part", ManifestMalformed, func(b *build) { b.text = replaced(`"artifacts":[{`, `"artifacts":[{"parts":[],`) }},
 	{"a manifest with an empty algorithm", ManifestMalformed, func(b *build) { b.text = replaced(`"digest":{`, `"digest":{"":"x",`) }},
+	{"an incident", "", ofIncident(nil)},
+	{"an incident whose entry is omitted", PayloadOmitted, ofIncident(func(b *build) { b.items[2].omit = true })},
+	{"an incident without a request about all incidents", PayloadOmitted, ofIncident(func(b *build) { b.items[3].attributes["incident"] = "*" })},
+	{"an incident that an entry of another kind names", "", ofIncident(func(b *build) {
+		b.items[3].kind, b.items[3].attributes["incident"] = "attestation", "T/0123456789ab-1"
+	})},
+	{"an incident without a key event", PayloadOmitted, ofIncident(func(b *build) { b.items[9].omit = true })},
+	{"an empty incident", ManifestMalformed, func(b *build) { b.text = replaced(`"selection":{`, `"selection":{"incident":"",`) }},
+	{"an incident and subjects", ManifestMalformed, func(b *build) { b.text = replaced(`"selection":{`, `"selection":{"incident":"T/0123456789ab-1",`) }},
+	{"an incident compared with a release", ManifestMalformed, ofIncident(func(b *build) { b.text = replaced(`"selection":{`, `"selection":{"previous":"1.6.0",`) })},
+	{"an incident and artifacts", ManifestMalformed, ofIncident(func(b *build) {
+		b.text = replaced(`"members":[`, `"artifacts":[{"digest":{"sha256":"x"}}],"members":[`)
+	})},
+	{"an incident and a time", ManifestMalformed, ofIncident(func(b *build) { b.text = replaced(`"members":[`, `"since":1,"members":[`) })},
 	{"a manifest with __proto__", ManifestMalformed, func(b *build) { b.text = replaced(`{"mediaType"`, `{"__proto__":{},"mediaType"`) }},
 	{"a manifest with invalid UTF-8", ManifestMalformed, func(b *build) { b.text = replaced(`"tenant":"acme"`, "\"tenant\":\"acme\xff\"") }},
 	{"a manifest with a fraction", ManifestMalformed, func(b *build) { b.text = replaced(`"size":10,`, `"size":10.0,`) }},

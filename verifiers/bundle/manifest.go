@@ -38,6 +38,7 @@ type Selection struct {
 	Subjects []string // digests; nil: none
 	Since    bool     // the manifest's Since
 	Previous string   // release to compare with; "": none
+	Incident string   // of triage, without all of the others; "": none
 }
 
 // An Artifact is a selected artifact.
@@ -129,6 +130,7 @@ func (m *Manifest) WriteSelection(w *strictjson.Writer) {
 		w.Integer("since", *m.Since)
 	}
 	w.Optional("previous", m.Selection.Previous)
+	w.Optional("incident", m.Selection.Incident)
 	w.Close('}')
 }
 
@@ -199,6 +201,10 @@ func (m *Manifest) read(o *strictjson.Object) error {
 			return errors.New("selection.since: differs from since")
 		}
 		m.Selection.Previous = o.OptionalString("previous")
+		if m.Selection.Incident = o.OptionalString("incident"); m.Selection.Incident != "" && (selected || m.Selection.Previous != "") {
+			return errors.New("selection.incident: excludes the other members")
+		}
+		selected = selected || m.Selection.Incident != ""
 		return nil
 	})
 	if o.Err() == nil && !selected {
@@ -262,6 +268,8 @@ func (m *Manifest) check() error {
 		return errors.New("stream.entries: more than the tree has")
 	case (m.Stream.Entries == 0) != (m.Stream.Last == entry.Hash{}):
 		return errors.New("stream.last: must be zero without entries, and only then")
+	case m.Selection.Incident != "" && (len(m.Artifacts) > 0 || m.Since != nil):
+		return errors.New("selection.incident: excludes artifacts and since")
 	case len(m.Members) == 0:
 		return errors.New("members: required")
 	}
@@ -270,13 +278,14 @@ func (m *Manifest) check() error {
 
 // A Wanted decides which payloads a bundle contains.
 type Wanted struct {
-	since   *uint64
-	digests map[entry.Digest]bool
+	since    *uint64
+	digests  map[entry.Digest]bool
+	incident string // "": none
 }
 
 // Wanted returns the rule of the manifest.
 func (m *Manifest) Wanted() *Wanted {
-	w := &Wanted{since: m.Since}
+	w := &Wanted{since: m.Since, incident: m.Selection.Incident}
 	if len(m.Artifacts) > 0 {
 		w.digests = map[entry.Digest]bool{}
 	}
@@ -315,12 +324,24 @@ func (w *Wanted) Needs(h *entry.Header, time uint64) bool {
 	switch {
 	case decisionKinds[h.Kind]:
 		return true
+	case w.incident != "":
+		return OfIncident(h, w.incident)
 	case w.digests == nil && h.Kind != configKind && recent:
 		return true
 	case len(h.Subjects) == 0:
 		return eventKinds[h.Kind] && recent
 	}
 	return w.Mentions(h)
+}
+
+// everyIncident is the incident of requests that are about all of them.
+const everyIncident = "*"
+
+// OfIncident reports whether an entry is about an incident of triage, or about
+// all incidents.
+func OfIncident(h *entry.Header, incident string) bool {
+	of := h.Attributes["incident"]
+	return h.Kind == kindname.TriageAction && (of == incident || of == everyIncident)
 }
 
 // Mentions reports whether an entry has a subject with a digest of the

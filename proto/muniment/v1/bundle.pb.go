@@ -47,7 +47,10 @@ type CreateBundleRequest struct {
 	// newest entry below tree_size.
 	Time *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=time,proto3" json:"time,omitempty"`
 	// Sign the bundle with the gate's key.
-	Sign          bool `protobuf:"varint,8,opt,name=sign,proto3" json:"sign,omitempty"`
+	Sign bool `protobuf:"varint,8,opt,name=sign,proto3" json:"sign,omitempty"`
+	// Select the entries of an incident of triage. Not together with release,
+	// artifacts, since and previous.
+	Incident      string `protobuf:"bytes,9,opt,name=incident,proto3" json:"incident,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -138,6 +141,13 @@ func (x *CreateBundleRequest) GetSign() bool {
 	return false
 }
 
+func (x *CreateBundleRequest) GetIncident() string {
+	if x != nil {
+		return x.Incident
+	}
+	return ""
+}
+
 type CreateBundleResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The next bytes of the file.
@@ -197,7 +207,7 @@ var File_muniment_v1_bundle_proto protoreflect.FileDescriptor
 
 const file_muniment_v1_bundle_proto_rawDesc = "" +
 	"\n" +
-	"\x18muniment/v1/bundle.proto\x12\vmuniment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16muniment/v1/gate.proto\"\xfd\x02\n" +
+	"\x18muniment/v1/bundle.proto\x12\vmuniment.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x16muniment/v1/gate.proto\"\xa3\x03\n" +
 	"\x13CreateBundleRequest\x12F\n" +
 	"\x06tenant\x18\x01 \x01(\tB.\xbaH+\xc8\x01\x01r&2$^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$R\x06tenant\x12\"\n" +
 	"\arelease\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\arelease\x12A\n" +
@@ -206,7 +216,8 @@ const file_muniment_v1_bundle_proto_rawDesc = "" +
 	"\bprevious\x18\x05 \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\bprevious\x12\x1b\n" +
 	"\ttree_size\x18\x06 \x01(\x04R\btreeSize\x12.\n" +
 	"\x04time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
-	"\x04sign\x18\b \x01(\bR\x04sign\"H\n" +
+	"\x04sign\x18\b \x01(\bR\x04sign\x12$\n" +
+	"\bincident\x18\t \x01(\tB\b\xbaH\x05r\x03\x18\x80\x02R\bincident\"H\n" +
 	"\x14CreateBundleResponse\x12\x12\n" +
 	"\x04data\x18\x01 \x01(\fR\x04data\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\tR\tsignature2k\n" +

@@ -38,6 +38,7 @@ type bundleCreateCmd struct {
 	Name     string   `help:"Name of the subject that a digest or file identifies." placeholder:"NAME"`
 	Offline  bool     `help:"Do not contact registries: references must contain digests."`
 	Since    string   `help:"Without artifacts, select everything since a day, a time in RFC 3339, or how long ago, such as 90d. With them, limit the events that are not about an artifact." placeholder:"TIME|DURATION"`
+	Incident string   `help:"Select the entries of an incident of triage, by its identifier." placeholder:"TYPE/KEY-N"`
 	Previous string   `help:"Compare with this release." placeholder:"NAME"`
 	At       uint64   `help:"Size of the log, of which it has a checkpoint. Default: the latest." placeholder:"SIZE"`
 	Time     string   `help:"Time for which the reports are made, in RFC 3339. Default: that of the tenant's newest entry." placeholder:"TIME"`
@@ -73,6 +74,7 @@ Examples:
   muniment bundle create --release 1.7.0 --previous 1.6.0 -o 1.7.0.bundle.tar --policy policy --stream-key acme.key
   muniment bundle create --subject registry.example.com/app:1.7.0 --subject gateway-1.7.0.tgz -o app.bundle.tar
   muniment bundle create --since 90d -o quarter.bundle.tar --sign
+  muniment bundle create --incident P1-gateway-5xx-surge/1110b0d4dafb-1 -o incident.bundle.tar
   muniment bundle create --release 1.7.0 -o 1.7.0.bundle.tar --record
   muniment bundle create --release 1.7.0 --at 4711 -o 1.7.0.bundle.tar --data ./data --only-tenant acme`
 }
@@ -214,10 +216,12 @@ func (c *bundleCreateCmd) finish(a *term.App, report *bundleReport, recorder *bu
 
 // request returns the request that the flags make.
 func (c *bundleCreateCmd) request(a *term.App) (*munimentv1.CreateBundleRequest, error) {
-	r := &munimentv1.CreateBundleRequest{Release: c.Release, Previous: c.Previous, TreeSize: c.At, Sign: (c.Sign || c.Record) && c.PrivateKey == ""}
+	r := &munimentv1.CreateBundleRequest{Release: c.Release, Previous: c.Previous, Incident: c.Incident, TreeSize: c.At, Sign: (c.Sign || c.Record) && c.PrivateKey == ""}
 	switch {
-	case c.Release == "" && len(c.Subject) == 0 && c.Since == "":
-		return nil, errors.New("nothing selected: use --release, --subject or --since")
+	case c.Release == "" && len(c.Subject) == 0 && c.Since == "" && c.Incident == "":
+		return nil, errors.New("nothing selected: use --release, --subject, --since or --incident")
+	case c.Incident != "" && (c.Release != "" || c.Previous != "" || len(c.Subject) > 0 || c.Since != ""):
+		return nil, errors.New("--incident cannot be used with --release, --subject, --since and --previous")
 	case c.Release != "" && len(c.Subject) > 0:
 		return nil, errors.New("--release and --subject cannot be used together")
 	case c.PrivateKey != "" && !c.Sign && !c.Record:

@@ -154,6 +154,9 @@ func selected(m *bundlefile.Manifest) string {
 	if n := len(m.Artifacts); n > 0 {
 		all = append(all, term.Count(n, "artifact"))
 	}
+	if s := m.Selection.Incident; s != "" {
+		all = append(all, "incident "+s)
+	}
 	if m.Selection.Since {
 		all = append(all, "since "+millis(*m.Since).Format(time.RFC3339))
 	}

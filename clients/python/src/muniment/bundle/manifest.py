@@ -100,6 +100,7 @@ class Manifest:
     - `tenant`, `stream_id`: whose evidence it is, and the ID of the tenant's stream.
     - `time`, `since`: in Unix milliseconds. `since` is None if it is absent.
     - `entries`, `last`: the number of entries of the stream, and the leaf hash of the last one.
+    - `incident`: the incident of triage that the bundle is about. None if there is none.
     - `digests`: the digests of the artifacts and their parts. None without artifacts.
     - `members`: all members but the manifest, in the order of the archive.
     """
@@ -113,6 +114,7 @@ class Manifest:
     entries: int
     last: bytes
     since: int | None
+    incident: str | None
     digests: frozenset[Digest] | None
     members: tuple[Member, ...]
 
@@ -124,6 +126,10 @@ class Manifest:
         recent = self.since is None or time >= self.since
         if header.kind in _DECISION_KINDS:
             return True
+        if self.incident is not None:
+            attributes = header.members.get("attributes")
+            found = attributes.get("incident") if isinstance(attributes, Mapping) else None
+            return header.kind == KindName.TRIAGE_ACTION and found in (self.incident, "*")
         if self.digests is None and header.kind != KindName.CONFIG and recent:
             return True
         if not header.digests:
@@ -175,7 +181,7 @@ def _parse(document: Object) -> Manifest:
     as_string(members["mediaType"], "mediaType", empty=True)
     stream = as_members(members["stream"], "stream", {"id", "entries", "last"})
     since = as_integer(members["since"], "since") if "since" in members else None
-    _check_selection(members["selection"], since)
+    incident = _check_selection(members["selection"], since)
     artifacts = as_list(members.get("artifacts", [None]), "artifacts", MAX_ARTIFACTS)
     listed = as_list(members["members"], "members", MAX_MEMBERS)
     manifest = Manifest(
@@ -188,22 +194,28 @@ def _parse(document: Object) -> Manifest:
         entries=as_integer(stream["entries"], "stream.entries"),
         last=as_hash(stream["last"], "stream.last"),
         since=since,
+        incident=incident,
         digests=_artifacts(artifacts) if "artifacts" in members else None,
         members=tuple(_member(value) for value in listed),
     )
     if manifest.size == 0 or manifest.entries > manifest.size:
         raise FormatError("size: must be at least 1, and at least stream.entries")
+    if incident is not None and (manifest.digests is not None or since is not None):
+        raise FormatError("selection.incident: excludes artifacts and since")
     if (manifest.entries == 0) != (manifest.last == bytes(32)):
         raise FormatError("stream.last: must be zero without entries, and only then")
     return manifest
 
 
-def _check_selection(value: Json, since: int | None) -> None:
-    names = {"release", "subjects", "since", "previous"}
+def _check_selection(value: Json, since: int | None) -> str | None:
+    """Check a selection, and return its incident."""
+    names = {"release", "subjects", "since", "previous", "incident"}
     selection = as_members(value, "selection", frozenset(), names)
-    if not selection.keys() & {"release", "subjects", "since"}:
+    if not selection.keys() & {"release", "subjects", "since", "incident"}:
         raise FormatError("selection: nothing is selected")
-    for name in ("release", "previous"):
+    if "incident" in selection and len(selection) > 1:
+        raise FormatError("selection.incident: excludes the other members")
+    for name in ("release", "previous", "incident"):
         if name in selection:
             as_string(selection[name], f"selection.{name}")
     if "subjects" in selection:
@@ -211,6 +223,7 @@ def _check_selection(value: Json, since: int | None) -> None:
             as_string(digest, "selection.subjects")
     if "since" in selection and as_integer(selection["since"], "selection.since") != since:
         raise FormatError("selection.since: differs from since")
+    return as_string(selection["incident"], "incident") if "incident" in selection else None
 
 
 def _artifacts(artifacts: Iterable[Json]) -> frozenset[Digest]:

@@ -38,6 +38,8 @@ export interface Selection {
   since?: number;
   /** The release that the reports compare with. */
   previous?: string;
+  /** An incident of triage. Without all of the others. */
+  incident?: string;
 }
 
 /** A member of the archive, as the manifest lists it. */
@@ -106,6 +108,8 @@ function read(members: Members): EvidenceManifest {
   };
   members.end();
   const { size, stream: state } = manifest;
+  if (manifest.selection.incident !== undefined && (manifest.artifacts.length > 0 || since !== undefined))
+    throw new FormatError('selection.incident: excludes artifacts and since');
   if (size === 0) throw new FormatError('size: must be at least 1');
   if (state.entries > size) throw new FormatError('stream.entries: more than the tree has');
   if ((state.entries === 0) !== state.last.every((byte) => byte === 0))
@@ -134,15 +138,19 @@ function selection(members: Members, since: number | undefined): Selection {
   const subjects = members.optional('subjects', (name) => members.array(name, text));
   const from = members.optional('since', members.integer);
   const previous = members.optional('previous', members.string);
+  const incident = members.optional('incident', members.string);
   members.end();
-  if (release === undefined && subjects === undefined && from === undefined)
-    throw new FormatError('selection: nothing is selected');
+  const selected = release !== undefined || subjects !== undefined || from !== undefined;
+  if (!selected && incident === undefined) throw new FormatError('selection: nothing is selected');
+  if (incident !== undefined && (selected || previous !== undefined))
+    throw new FormatError('selection.incident: excludes the other members');
   if (from !== undefined && from !== since) throw new FormatError('selection.since: differs from since');
   return {
     ...(release !== undefined && { release }),
     ...(subjects !== undefined && { subjects }),
     ...(from !== undefined && { since: from }),
     ...(previous !== undefined && { previous }),
+    ...(incident !== undefined && { incident }),
   };
 }
 

@@ -268,9 +268,13 @@ class Verification {
    */
   private wanted(): (header: Header, time: number) => boolean {
     const digests = selectedDigests(this.bundle.manifest);
-    const { since = 0 } = this.bundle.manifest;
-    return ({ kind, subjects = [] }, time) => {
+    const { since = 0, selection } = this.bundle.manifest;
+    return ({ kind, subjects = [], attributes = {} }, time) => {
       if (decisionKinds.has(kind)) return true;
+      if (selection.incident !== undefined) {
+        const { incident = '' } = attributes;
+        return kind === KindName.TriageAction && (incident === selection.incident || incident === '*');
+      }
       if (digests === undefined && kind !== KindName.Config && time >= since) return true;
       if (subjects.length === 0) return eventKinds.has(kind) && time >= since;
       return subjects.some(({ digest }) =>
