@@ -38,6 +38,7 @@ var codes = []struct {
 	{ledger.ErrNoQuorum, connect.CodeFailedPrecondition, "no_quorum", 0},
 	{ledger.ErrClosed, connect.CodeUnavailable, "closed", 5 * time.Second},
 	{ledger.ErrFailed, connect.CodeUnavailable, "failed", 30 * time.Second},
+	{ledger.ErrUnavailable, connect.CodeUnavailable, "payload_storage", 5 * time.Second},
 	{ledger.ErrDamaged, connect.CodeDataLoss, "damaged", 0},
 	{ledger.ErrKeyReused, connect.CodeFailedPrecondition, "key_reused", 0},
 	{ledger.ErrNotFound, connect.CodeNotFound, "not_found", 0},
@@ -97,7 +98,10 @@ func (s *Server) publicOf(err error, name func(field string) string) *connect.Er
 		if !errors.Is(err, row.err) {
 			continue
 		}
-		if row.err == ledger.ErrFailed {
+		if row.err == ledger.ErrUnavailable {
+			s.log.Error("a large payload could not be written or read", "err", err)
+		}
+		if row.err == ledger.ErrFailed || row.err == ledger.ErrUnavailable {
 			err = row.err // the cause is for the operator
 		}
 		if row.retry > 0 {

@@ -19,6 +19,10 @@ import (
 // ErrDamaged is the error of a read whose data is damaged.
 var ErrDamaged = store.ErrDamaged
 
+// ErrUnavailable is the error of a read or write of a large payload whose
+// storage does not answer. It may succeed later.
+var ErrUnavailable = store.ErrUnavailable
+
 // ErrIndexDamaged is the error of opening a log whose index cannot be read. The
 // entries are not affected.
 var ErrIndexDamaged = errors.New("the index is damaged")

@@ -158,8 +158,13 @@ var Rooms = []Room{
 	},
 	{
 		Folder: "ledger/pgstore", Purpose: "the storage engine for several servers, in PostgreSQL",
-		Imports: []string{"ledger/store", "ledger/mark", "ledger/entry", "ledger/receipt", "internal/owner"},
+		Imports: []string{"ledger/store", "ledger/mark", "ledger/objects", "ledger/entry", "ledger/receipt", "internal/crash", "internal/owner"},
 		Tests:   []string{"ledger/store/storetest"},
+		ByName:  true,
+	},
+	{
+		Folder: "ledger/objects", Purpose: "bytes in a bucket of an object storage",
+		Imports: []string{"ledger/store"},
 		ByName:  true,
 	},
 	{

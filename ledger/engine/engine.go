@@ -37,6 +37,10 @@ func For(url, folder, server string) string {
 	return pgstore.For(url, folder, server)
 }
 
+// WithObjects returns the URL of a store that several servers share, with the
+// bucket in which it keeps large payloads.
+func WithObjects(url, bucket string) string { return pgstore.WithObjects(url, bucket) }
+
 // Shared reports whether several servers can have the store with the URL open.
 func Shared(url string) bool { return strings.HasPrefix(url, "postgres:") }
 

@@ -105,6 +105,24 @@ func (s *Store) send(ctx context.Context, b *pgx.Batch) error {
 	return s.transact(ctx, func(conn *pgxpool.Conn) error { return conn.SendBatch(ctx, b).Close() })
 }
 
+// sendCounted is send, and returns how many rows the last statement has
+// changed.
+func (s *Store) sendCounted(ctx context.Context, b *pgx.Batch) (rows int64, err error) {
+	err = s.transact(ctx, func(conn *pgxpool.Conn) error {
+		results := conn.SendBatch(ctx, b)
+		for range b.Len() {
+			tag, err := results.Exec()
+			if err != nil {
+				_ = results.Close() // the same error
+				return err
+			}
+			rows = tag.RowsAffected()
+		}
+		return results.Close()
+	})
+	return rows, err
+}
+
 // transact runs a transaction on a connection, and returns errUnconfirmed if
 // the database warns about it.
 func (s *Store) transact(ctx context.Context, do func(*pgxpool.Conn) error) error {

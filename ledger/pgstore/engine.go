@@ -1,16 +1,19 @@
 package pgstore
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	_ "embed"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"muniment.dev/muniment/ledger/objects"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -76,8 +79,11 @@ func open(ctx context.Context, text string, o store.Options, forWriting bool) (*
 		return nil, false, err
 	}
 	s := newStore(l, pool)
-	s.readOnly, s.marks = true, &marks{s: s}
-	if forWriting {
+	s.readOnly, s.marks, s.log = true, &marks{s: s}, cmp.Or(o.Logger, slog.Default())
+	if l.objects != "" {
+		s.bucket, err = objects.Open(ctx, l.objects)
+	}
+	if forWriting && err == nil {
 		err = s.marks.lockFolder()
 	}
 	there := false
@@ -141,6 +147,9 @@ func (s *Store) begin(ctx context.Context, there bool, o store.Options) error {
 	if err := checkDurable(ctx, s.pool, s.location); err != nil {
 		return err
 	}
+	if err := s.checkBucket(ctx); err != nil {
+		return err
+	}
 	m, err := s.prove(ctx, there, o)
 	if err != nil {
 		return err
@@ -154,7 +163,11 @@ func (s *Store) begin(ctx context.Context, there bool, o store.Options) error {
 		return err
 	}
 	s.readOnly = false
-	return s.dropAbandoned(ctx)
+	if err := s.dropAbandoned(ctx); err != nil {
+		return err
+	}
+	s.startSweeper()
+	return nil
 }
 
 // create makes the schema and the row that describes the log, in one

@@ -10,8 +10,8 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-// queueErasures deletes the openings and projections of entries. The parts of
-// large payloads stay until Purge, because a reader may be at them.
+// queueErasures deletes the openings and projections of entries. The parts and
+// objects of large payloads stay until Purge, because a reader may be at them.
 func (s *Store) queueErasures(b *pgx.Batch, erasures []store.Erasure) {
 	if len(erasures) == 0 {
 		return
@@ -35,6 +35,7 @@ func (s *Store) queueErasures(b *pgx.Batch, erasures []store.Erasure) {
 	b.Queue(s.sql(`WITH gone AS (DELETE FROM $payloads WHERE index = ANY($1::bigint[]) RETURNING large)
 		INSERT INTO $large_erased (id) SELECT large FROM gone WHERE large IS NOT NULL`), all)
 	b.Queue(s.sql(`DELETE FROM $large WHERE id IN (SELECT id FROM $large_erased)`))
+	b.Queue(s.sql(`UPDATE $objects SET key = NULL WHERE key IS NOT NULL AND id IN (SELECT id FROM $large_erased)`))
 	b.Queue(s.sql(`DELETE FROM $facts WHERE index = ANY($1::bigint[])`), all)
 	b.Queue(s.sql(`INSERT INTO $unpurged (index) SELECT DISTINCT unnest($1::bigint[]) ON CONFLICT DO NOTHING`), all)
 	if len(headers) > 0 {
@@ -64,10 +65,10 @@ func (s *Store) Erase(ctx context.Context, erasures []store.Erasure) error {
 	return nil
 }
 
-// Purge implements store.Store. It deletes the parts of large payloads that no
-// entry has any more, and writes the tables with erased rows anew, because
-// VACUUM alone leaves the bytes of a row in its page. Readers and writers of
-// these tables wait meanwhile.
+// Purge implements store.Store. It deletes the parts and objects of large
+// payloads that no entry has any more, and writes the tables with erased rows
+// anew, because VACUUM alone leaves the bytes of a row in its page. Readers and
+// writers of these tables wait meanwhile.
 func (s *Store) Purge(ctx context.Context) error {
 	if err := s.enterWrite(); err != nil {
 		return err
@@ -89,7 +90,10 @@ func (s *Store) Purge(ctx context.Context) error {
 	if err := s.send(ctx, b); err != nil {
 		return fmt.Errorf("purge: %w", err)
 	}
-	for _, table := range []string{"$payloads", "$large_parts", "$headers", "$facts", "$keys", "$postings"} {
+	if err := s.sweepObjects(ctx); err != nil {
+		return fmt.Errorf("purge: %w", err)
+	}
+	for _, table := range []string{"$payloads", "$large_parts", "$objects", "$headers", "$facts", "$keys", "$postings"} {
 		if _, err := s.pool.Exec(ctx, s.sql("VACUUM FULL "+table)); err != nil {
 			return fmt.Errorf("purge: %w", err)
 		}

@@ -28,6 +28,8 @@ type location struct {
 	mark string
 	// server names the server among those of the log.
 	server string
+	// objects is the URL of the bucket for large payloads, or empty.
+	objects string
 }
 
 // For adds to the URL of a store what is particular to a server: the folder of
@@ -44,6 +46,18 @@ func For(storeURL, folder, server string) string {
 	return u.String()
 }
 
+// WithObjects adds to the URL of a store that of the bucket for large payloads.
+func WithObjects(storeURL, bucket string) string {
+	u, err := url.Parse(storeURL)
+	if err != nil {
+		return storeURL // Open reports what is wrong
+	}
+	q := u.Query()
+	q.Set("objects", bucket)
+	u.RawQuery = q.Encode()
+	return u.String()
+}
+
 var identifier = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 
 // parseLocation reads what follows "postgres:" in a store's URL. That is a
@@ -53,6 +67,7 @@ var identifier = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 //	single_node=true   no standby is required
 //	mark=FOLDER        the publish mark is beside this folder
 //	server=NAME        the name of this server among those of the log
+//	objects=URL        the bucket for large payloads, as ledger/objects reads it
 func parseLocation(text string) (*location, error) {
 	u, err := url.Parse("postgres:" + text)
 	if err != nil || u.Host == "" && u.Path == "" {
@@ -81,7 +96,7 @@ func parseLocation(text string) (*location, error) {
 	default:
 		return nil, fmt.Errorf("%s: single_node must be true or false", l.name)
 	}
-	l.mark, l.server = take("mark"), take("server")
+	l.mark, l.server, l.objects = take("mark"), take("server"), take("objects")
 	u.RawQuery = q.Encode()
 	if l.config, err = pgxpool.ParseConfig(u.String()); err != nil {
 		// err contains the URL

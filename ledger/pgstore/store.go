@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"sync"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/objects"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -24,6 +26,9 @@ type Store struct {
 	secret   [32]byte
 	writer   [16]byte // of this process
 	marks    *marks
+	bucket   *objects.Bucket // of large payloads; nil: they are in the database
+	log      *slog.Logger
+	sweeper  sweeper
 
 	writing sync.Mutex     // held by Commit and ReplaceProjections
 	uses    sync.WaitGroup // reads and writes under way
@@ -73,6 +78,7 @@ func (s *Store) Close() error {
 	if closed {
 		return nil
 	}
+	s.sweeper.stop()
 	s.uses.Wait()
 	s.pool.Close()
 	return s.marks.close()

@@ -44,6 +44,9 @@ var (
 	// ErrDamaged is the error of a read whose data is damaged: it can't be
 	// read, or is not what was written.
 	ErrDamaged = errors.New("the store is damaged")
+	// ErrUnavailable is the error of a read or write of a payload whose storage
+	// does not answer. It may succeed later.
+	ErrUnavailable = errors.New("the storage of large payloads does not answer")
 	// ErrReadOnly is the error of a write to a store that was opened for
 	// reading.
 	ErrReadOnly = errors.New("the store is open for reading only")

@@ -60,6 +60,14 @@ func Run(t *testing.T, newDisk func(t *testing.T) Disk) {
 	}
 }
 
+// RunLarge is the part of Run about large payloads and erasures, for another
+// place of large payloads in an engine that passes Run.
+func RunLarge(t *testing.T, newDisk func(t *testing.T) Disk) {
+	t.Run("Large", func(t *testing.T) { testLarge(t, newDisk(t)) })
+	t.Run("Erase", func(t *testing.T) { testErase(t, newDisk(t)) })
+	t.Run("Metamorphic", func(t *testing.T) { testMetamorphic(t, newDisk, false) })
+}
+
 func open(t *testing.T, disk Disk) store.Store {
 	t.Helper()
 	s, err := disk()

@@ -45,8 +45,11 @@ type Config struct {
 	Origin string `yaml:"origin"`
 	// Store is the URL of a database that several servers share, or "" for the
 	// embedded store.
-	Store  string `yaml:"store"`
-	Listen string `yaml:"listen"`
+	Store string `yaml:"store"`
+	// Objects is the URL of a bucket for the large payloads of that database,
+	// or "".
+	Objects string `yaml:"objects"`
+	Listen  string `yaml:"listen"`
 	// HealthListen is the address of a listener that serves health checks and
 	// metrics only, or "".
 	HealthListen string `yaml:"health_listen"`
@@ -121,6 +124,9 @@ origin: %q
 # with a copy of this folder. Without it, the log is in this folder. See
 # docs/scale-out.md.
 # store: postgres://muniment@db1,db2/muniment
+
+# A bucket that has the large payloads instead of the database.
+# objects: s3://acme-evidence/ledger?region=eu-central-1
 
 # Address to listen on. --listen overrides it.
 listen: 127.0.0.1:7480
@@ -392,6 +398,9 @@ var GrantID = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?$`)
 func (c *Config) check() error {
 	if err := CheckOrigin(c.Origin); err != nil {
 		return fmt.Errorf("origin: %w", err)
+	}
+	if c.Objects != "" && c.Store == "" {
+		return errors.New("objects: requires store: the embedded store keeps large payloads in this folder")
 	}
 	if c.Limits.PayloadBytes < 1 || c.Limits.PayloadBytes > 1<<30 {
 		return errors.New("limits.payload_bytes: must be between 1 and 1 GiB")

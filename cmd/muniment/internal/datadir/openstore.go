@@ -24,6 +24,7 @@ const AnchorSuffix = ".anchor"
 type StoreKind struct {
 	Name    string // of its folder
 	Shared  string // URL of the store that several servers share, or ""
+	Objects string // URL of the bucket for its large payloads, or ""
 	Origin  string // of its log
 	Replica bool
 	Small   bool     // use small caches and tables, as commands do
@@ -42,7 +43,7 @@ type Checkpoint struct {
 
 // LogStore returns the store of the log.
 func (d *Dir) LogStore() StoreKind {
-	k := StoreKind{Name: StoreDir, Shared: d.Config.Store, Origin: d.Config.Origin}
+	k := StoreKind{Name: StoreDir, Shared: d.Config.Store, Objects: d.Config.Objects, Origin: d.Config.Origin}
 	for _, a := range d.Config.Anchors {
 		if path, err := d.Outside(a); err == nil { // serve reports those that can't be used
 			k.Anchors = append(k.Anchors, path)
@@ -130,7 +131,11 @@ func (k StoreKind) URL(folder string) string {
 	if absolute, err := filepath.Abs(path); err == nil {
 		path = absolute
 	}
-	return engine.For(k.Shared, path, host+":"+path)
+	url := engine.For(k.Shared, path, host+":"+path)
+	if k.Objects != "" {
+		url = engine.WithObjects(url, k.Objects)
+	}
+	return url
 }
 
 // Options returns the options to open the store with.
