@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	muniment "muniment.dev/muniment/clients/go"
 	"muniment.dev/muniment/conductor/triage/execute"
@@ -28,13 +29,21 @@ func (s *triageServer) follow(executor *execute.Executor, recorder *execute.Reco
 	if err != nil {
 		return fmt.Errorf("--read-token-file: %w", err)
 	}
-	s.poller = execute.NewPoller(reader, s.reportRead())
+	s.poller = execute.NewPoller(reader, s.reportRead("requests of persons not read; trying again"))
 	executor.Feed = s.poller
+	if s.Takeover == "" {
+		return nil
+	}
+	if executor.Seal, err = execute.LoadSeal(s.Takeover); err != nil {
+		return fmt.Errorf("--takeover-key-file: %w", err)
+	}
+	s.watcher = execute.NewWatcher(reader, time.Now, s.reportRead("entries of the other executor not read; trying again"))
+	executor.Trails = s.watcher
 	return nil
 }
 
 // reportRead returns a function that logs errors which differ from the last.
-func (s *triageServer) reportRead() func(error) {
+func (s *triageServer) reportRead(message string) func(error) {
 	last := ""
 	return func(err error) {
 		switch {
@@ -43,7 +52,7 @@ func (s *triageServer) reportRead() func(error) {
 		case errors.Is(err, context.Canceled) || err.Error() == last:
 		default:
 			last = err.Error()
-			s.log.Error("requests of persons not read; trying again", "err", err)
+			s.log.Error(message, "err", err)
 		}
 	}
 }

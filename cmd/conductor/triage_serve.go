@@ -57,6 +57,7 @@ type serveCmd struct {
 	Key       string `help:"Private key in PEM (Ed25519) that signs the entries that wait for the ledger. Default: executor.key in the folder of the state, which is created." placeholder:"FILE" predictor:"file" type:"path"`
 	DryRun    bool   `help:"Plan the steps against new incidents, and log them: nothing is changed or recorded."`
 	Standby   bool   `help:"Take no step without the ledger: another executor does."`
+	Takeover  string `name:"takeover-key-file" help:"File with a key of 64 hexadecimal digits that this executor shares with another one. Each takes over the incidents that the other one has left. Requires --read-token-file." placeholder:"FILE" predictor:"file" type:"path"`
 	Name      string `help:"Name of this executor in entries, before @ and the name of the host." default:"conductor"`
 
 	Traces       string  `help:"Send traces of each decision to this OpenTelemetry collector, by OTLP over HTTP. Its headers are those in OTEL_EXPORTER_OTLP_HEADERS." placeholder:"URL"`
@@ -94,7 +95,8 @@ type triageServer struct {
 	cert    atomic.Pointer[tls.Config]
 	router  *route.Router
 	intake  *intake.Intake
-	poller  *execute.Poller // nil: no requests are read
+	poller  *execute.Poller  // nil: no requests are read
+	watcher *execute.Watcher // nil: no incident is taken over
 	ready   atomic.Bool
 }
 
@@ -145,6 +147,8 @@ func (c *serveCmd) check() error {
 		return fmt.Errorf("--listen: %s is not an address of this machine only, and tokens would be sent in plain text: add --tls-cert and --tls-key", host)
 	case !(c.TracesSample >= 0 && c.TracesSample <= 1):
 		return errors.New("--traces-sample: must be from 0 to 1")
+	case c.Takeover != "" && c.ReadToken == "":
+		return errors.New("--takeover-key-file: requires --read-token-file, with which the entries of the other executor are read")
 	case c.Name == "" || len(c.Name) > 64:
 		return errors.New("--name: must have 1 to 64 bytes")
 	}
@@ -310,6 +314,9 @@ func (s *triageServer) serve() error {
 		var polling sync.WaitGroup
 		if s.poller != nil {
 			polling.Go(func() { s.poller.Run(ctx) })
+		}
+		if s.watcher != nil {
+			polling.Go(func() { s.watcher.Run(ctx) })
 		}
 		err := s.router.Run(ctx)
 		cancel()

@@ -155,6 +155,7 @@ func TestServeRefused(t *testing.T) {
 		{"--inputs", short, "line 1, column 1: a: unknown member"},
 		{"--connectors", short, "line 1, column 1: a: unknown member"},
 		{"--traces", "collector", "--traces: must be an http or https URL"},
+		{"--takeover-key-file", short, "--takeover-key-file: requires --read-token-file"},
 		{"--name", "", "--name: must have 1 to 64 bytes"},
 	} {
 		code, _, messages := conductor(t, append(args, c.flag, c.value)...)

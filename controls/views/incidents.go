@@ -33,6 +33,7 @@ const (
 // requests of persons. See docs/spec/triage.md, section 9.
 const (
 	requestApproval, escalate, quarantine, closeNotice = "request-approval", "escalate", "quarantine", "close"
+	takeover, replaced                                 = "takeover", "replaced"
 
 	approve, reject, undo, misfire, release, kill, unkill = "approve", "reject", "undo", "misfire", "release", "kill", "unkill"
 
@@ -43,7 +44,7 @@ const (
 )
 
 var (
-	notices  = []string{requestApproval, escalate, quarantine, closeNotice}
+	notices  = []string{requestApproval, escalate, quarantine, closeNotice, takeover, replaced}
 	requests = []string{approve, reject, undo, misfire, release, kill, unkill}
 )
 

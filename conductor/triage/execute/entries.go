@@ -31,7 +31,7 @@ type Ledger interface {
 // record records the entries of an incident that are due, in order.
 func (e *Executor) record(ctx context.Context, i *Incident) error {
 	if i.Taken {
-		return nil
+		return e.recordTaken(ctx, i)
 	}
 	for n := range len(i.Steps) + 1 {
 		for _, notice := range i.Notices {
@@ -52,13 +52,31 @@ func (e *Executor) record(ctx context.Context, i *Incident) error {
 		}
 		s := i.Steps[n]
 		key := "triage/" + i.ID + "/" + strconv.Itoa(s.Number) + "/"
-		if err := e.send(ctx, i, key+"intent", &s.Intent, func() ([]byte, error) { return e.payload(i, s, "intent") }); err != nil {
+		if err := e.send(ctx, i, key+"intent", &s.Intent, func() ([]byte, error) { return e.payload(i, s, "intent", key+"intent") }); err != nil {
 			return err
 		}
 		if !s.final() {
 			continue
 		}
-		if err := e.send(ctx, i, key+"outcome", &s.Outcome, func() ([]byte, error) { return e.payload(i, s, "outcome") }); err != nil {
+		if err := e.send(ctx, i, key+"outcome", &s.Outcome, func() ([]byte, error) { return e.payload(i, s, "outcome", key+"outcome") }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordTaken records what an executor without the lease did.
+func (e *Executor) recordTaken(ctx context.Context, i *Incident) error {
+	for _, n := range i.Notices {
+		if !n.due(i) || n.Lost {
+			continue
+		}
+		err := e.send(ctx, i, n.key(i.ID), &n.Entry, func() ([]byte, error) { return e.noticePayload(i, n) })
+		if errors.Is(err, ErrTaken) {
+			n.Lost = true
+			err = e.save(i)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -98,7 +116,7 @@ func (e *Executor) send(ctx context.Context, i *Incident, key string, entry *Ent
 }
 
 // payload returns an entry. The entries that it refers to are recorded.
-func (e *Executor) payload(i *Incident, s *Step, phase string) ([]byte, error) {
+func (e *Executor) payload(i *Incident, s *Step, phase, key string) ([]byte, error) {
 	parameters, err := object(s.Parameters)
 	if err != nil {
 		return nil, err
@@ -118,12 +136,22 @@ func (e *Executor) payload(i *Incident, s *Step, phase string) ([]byte, error) {
 	case s.Lapses:
 		m.Irreversible = true
 	default:
-		if parameters, err = object(map[string]string{"target": s.Target}); err != nil {
+		undo := map[string]string{"target": s.Target}
+		if e.Seal != nil && phase == "intent" {
+			sealed, err := e.Seal.close(key, s.Target, images{s.Before, s.After})
+			if err != nil {
+				return nil, fmt.Errorf("seal the images of step %d of %s: %w", s.Number, i.ID, err)
+			}
+			if sealed != "" {
+				undo["sealed"] = sealed
+			}
+		}
+		if parameters, err = object(undo); err != nil {
 			return nil, err
 		}
 		m.Undo = &munimentv1.UndoAction{Action: "restore", Parameters: parameters}
 	}
-	m.Detail = fmt.Sprintf("target %s, from sha256:%s to sha256:%s", s.Target, sum(s.Before), sum(s.After))
+	m.Detail = fmt.Sprintf("target %s, from sha256:%s to sha256:%s", s.Target, s.digest(false), s.digest(true))
 	if s.Approved != nil && s.Undoes == 0 {
 		m.Detail += fmt.Sprintf(", approved by entry %d", s.Approved.Index)
 	}

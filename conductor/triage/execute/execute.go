@@ -49,7 +49,9 @@ var ErrWait = errors.New("wait")
 type Executor struct {
 	Store      *Store
 	Ledger     Ledger
-	Feed       Feed // nil: no requests of persons are applied
+	Feed       Feed   // nil: no requests of persons are applied
+	Trails     Trails // nil: takes no incident over. Requires Feed and Seal
+	Seal       *Seal  // of images in entries; nil: they contain none
 	Connectors map[string]connector.Connector
 	Actions    *action.Catalogue
 	Key        ed25519.PrivateKey // signs the spool
@@ -59,8 +61,11 @@ type Executor struct {
 	Now        func() time.Time   // the clock
 	Log        *slog.Logger       // nil: none
 	Ignored    int                // requests that were not applied
+	TakenOver  int                // incidents of the other executor
 
-	began map[string]time.Time // of intents of this process, with the monotonic clock
+	began  map[string]time.Time // of intents of this process, with the monotonic clock
+	killed time.Time            // since when the kill switch is on; zero: it is off
+	warned map[string]string    // why incidents are not taken over
 }
 
 // An Opening is an incident to open.
@@ -114,7 +119,7 @@ func (e *Executor) Clear(id string) error {
 	if err != nil || i == nil || i.Cleared {
 		return err
 	}
-	i.Cleared = true
+	i.Cleared, i.ClearedAt = true, e.Now()
 	return e.save(i)
 }
 
@@ -158,7 +163,7 @@ func (e *Executor) move(ctx context.Context, i *Incident) (bool, error) {
 		return true, e.step(ctx, i, s)
 	}
 	rows := map[string]any{rowIncident + i.ID: i}
-	if i.State != Closed && i.State != Undoing && e.judge(i, rows) {
+	if !i.Taken && i.State != Closed && i.State != Undoing && e.judge(i, rows) {
 		return true, e.Store.write(rows)
 	}
 	switch i.State {
@@ -167,7 +172,7 @@ func (e *Executor) move(ctx context.Context, i *Incident) (bool, error) {
 			return false, nil
 		}
 		if s := i.undoable(); s != nil {
-			return true, e.beginUndo(i, s)
+			return true, e.beginUndo(ctx, i, s)
 		}
 		if s := i.stuck(); s != nil {
 			e.escalate(i, fmt.Sprintf("step %d cannot be undone: restore %s", s.Number, s.Target))
@@ -175,7 +180,7 @@ func (e *Executor) move(ctx context.Context, i *Incident) (bool, error) {
 		}
 		e.ended(i)
 		return true, e.save(i)
-	case Closed:
+	case Closed, Following:
 		return false, nil
 	}
 	if reason, err := e.over(i); err != nil || reason != "" {
@@ -189,7 +194,7 @@ func (e *Executor) move(ctx context.Context, i *Incident) (bool, error) {
 
 // over returns the reason why the effects of an incident end, or "".
 func (e *Executor) over(i *Incident) (string, error) {
-	killed, err := e.Store.killed()
+	killed, err := e.Store.Killed()
 	due := i.undoDue()
 	switch {
 	case err != nil:
@@ -320,7 +325,7 @@ func plan(ctx context.Context, c connector.Connector, p *Planned) (before, after
 }
 
 // beginUndo decides to undo a step. An effect that ends by itself is kept.
-func (e *Executor) beginUndo(i *Incident, s *Step) error {
+func (e *Executor) beginUndo(ctx context.Context, i *Incident, s *Step) error {
 	switch {
 	case s.Lapses:
 		s.Undone = Kept
@@ -328,6 +333,8 @@ func (e *Executor) beginUndo(i *Incident, s *Step) error {
 	case s.Attempts >= maxAttempts || len(i.Steps) >= maxSteps:
 		s.Undone = Failed
 		return e.save(i)
+	case s.Sums != nil:
+		return e.lost(ctx, i, s)
 	}
 	undo := &Step{Planned: s.undo(), Number: len(i.Steps) + 1, Undoes: s.Number, State: Read, Before: s.After, After: s.Before, Decided: e.Now()}
 	if len(i.By) <= maxActor {
@@ -340,27 +347,6 @@ func (e *Executor) beginUndo(i *Incident, s *Step) error {
 
 // maxActor is the number of bytes of an actor in an entry.
 const maxActor = 256
-
-// start notes when an intent was decided, by the monotonic clock.
-func (e *Executor) start(i *Incident, s *Step) {
-	if e.began == nil {
-		e.began = map[string]time.Time{}
-	}
-	e.began[i.step(s)] = s.Decided
-}
-
-func (i *Incident) step(s *Step) string { return fmt.Sprintf("%s/%d", i.ID, s.Number) }
-
-// stale reports whether an intent is too old to act on. After a restart there
-// is only the wall clock, and an intent of the future is too old.
-func (e *Executor) stale(i *Incident, s *Step) bool {
-	began, ok := e.began[i.step(s)]
-	if !ok {
-		began = s.Decided
-	}
-	age := e.Now().Sub(began)
-	return age < 0 || age > min(s.Timeout+fresh, oldest)
-}
 
 // step makes a transition of a step that is not final.
 func (e *Executor) step(ctx context.Context, i *Incident, s *Step) error {
@@ -382,23 +368,12 @@ func (e *Executor) intend(ctx context.Context, i *Incident, s *Step) error {
 		return e.taken(i)
 	case errors.Is(err, ErrSpool) || errors.Is(err, ErrState):
 		return err
-	case err != nil && s.Undoes == 0 && (!s.WithoutLedger || e.Standby):
+	case err != nil && i.Adopted != "" && !i.leased():
+		return err
+	case err != nil && s.Undoes == 0 && (!s.WithoutLedger || e.Standby || !e.holds(i)):
 		return e.finish(i, s, Skipped, "the ledger is unreachable")
 	}
 	s.State, s.Spooled = Intended, err != nil
-	return e.save(i)
-}
-
-// taken leaves an incident to the other executor. What this one did is undone,
-// without entries, because their keys are those of the other one.
-func (e *Executor) taken(i *Incident) error {
-	i.Taken = true
-	if i.State != Closed {
-		i.State, i.Reason, i.Request = Undoing, ErrTaken.Error(), nil
-	}
-	if s := i.current(); s != nil && s.State == Read {
-		return e.finish(i, s, Skipped, ErrTaken.Error())
-	}
 	return e.save(i)
 }
 
@@ -415,7 +390,7 @@ func (e *Executor) act(ctx context.Context, i *Incident, s *Step) error {
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(image, s.Before) {
+	if !s.same(image, false) {
 		return e.finish(i, s, Kept, "the target was changed after the intent")
 	}
 	s.State, s.Called = Acted, e.Now()
@@ -454,9 +429,9 @@ func (e *Executor) resolve(ctx context.Context, i *Incident, s *Step) error {
 	switch {
 	case err != nil:
 		return err
-	case bytes.Equal(image, s.After):
+	case s.same(image, true):
 		return e.finish(i, s, Confirmed, s.Reason)
-	case bytes.Equal(image, s.Before):
+	case s.same(image, false):
 		return e.finish(i, s, Failed, s.Reason)
 	}
 	return e.finish(i, s, Foreign, "the target was changed by somebody else")
@@ -466,17 +441,28 @@ func (e *Executor) resolve(ctx context.Context, i *Incident, s *Step) error {
 func (e *Executor) finish(i *Incident, s *Step, state StepState, reason string) error {
 	s.State, s.Reason, s.Finished = state, reason, e.Now()
 	delete(e.began, i.step(s))
-	switch {
-	case s.Undoes == 0 && state != Confirmed && state != Kept && i.State == Acting:
+	if s.Undoes == 0 && state != Confirmed && state != Kept && i.State == Acting {
 		i.State, i.Reason = Undoing, fmt.Sprintf("step %d: %s", s.Number, state)
-	case s.Undoes > 0 && (state == Failed || state == Skipped):
-		undone := i.Steps[s.Undoes-1]
-		undone.Attempts++
-		i.Retry = e.Now().Add(min(time.Second<<min(undone.Attempts, 6), time.Minute))
-	case s.Undoes > 0:
-		i.Steps[s.Undoes-1].Undone = state
+	}
+	if s.settle(i) {
+		i.Retry = e.Now().Add(min(time.Second<<min(i.Steps[s.Undoes-1].Attempts, 6), time.Minute))
 	}
 	return e.save(i)
+}
+
+// settle notes the final state of an undo with the step that it undoes. It
+// reports whether the undo has to be tried again.
+func (s *Step) settle(i *Incident) bool {
+	if s.Undoes == 0 {
+		return false
+	}
+	undone := i.Steps[s.Undoes-1]
+	if s.State == Failed || s.State == Skipped {
+		undone.Attempts++
+		return true
+	}
+	undone.Undone = s.State
+	return false
 }
 
 func (e *Executor) warn(message string, args ...any) {

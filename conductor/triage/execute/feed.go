@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"connectrpc.com/connect"
@@ -25,7 +26,9 @@ type Reader struct {
 	client   *muniment.Client
 	policy   *receipt.TrustPolicy
 	recorder *Recorder
-	self     string
+
+	mu   sync.Mutex // guards self
+	self string
 }
 
 // NewReader returns a reader of requests, whose credentials have the role
@@ -45,6 +48,8 @@ func NewReader(o muniment.Options, recorder *Recorder) (*Reader, error) {
 
 // Self implements Feed.
 func (r *Reader) Self(ctx context.Context) (string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if r.self != "" {
 		return r.self, nil
 	}
@@ -129,6 +134,7 @@ func (r *Reader) request(ctx context.Context, index uint64) (Request, error) {
 // A Recorded entry is one of the kind triage-action whose receipt verifies.
 type Recorded struct {
 	Reference
+	Key       string    // for idempotency, from the header
 	Time      time.Time // of the ledger
 	Submitter string    // from the header
 	Payload   []byte
@@ -158,5 +164,5 @@ func ReadEntry(ctx context.Context, client *muniment.Client, policy *receipt.Tru
 		return nil, fmt.Errorf("receipt of entry %d: %w", index, err)
 	}
 	at := Reference{Index: index, LeafHash: hex.EncodeToString(proven.LeafHash[:])}
-	return &Recorded{at, time.UnixMilli(int64(proven.Time)).UTC(), proven.Header.Submitter, parsed.Payload.Content}, nil
+	return &Recorded{at, proven.Header.IdempotencyKey, time.UnixMilli(int64(proven.Time)).UTC(), proven.Header.Submitter, parsed.Payload.Content}, nil
 }

@@ -18,7 +18,7 @@ func (e *Executor) permit(i *Incident, p *Planned) error {
 	if e.DryRun && !i.DryRun {
 		return fmt.Errorf("%w: dry run", ErrRefused)
 	}
-	killed, err := e.Store.killed()
+	killed, err := e.Store.Killed()
 	if err != nil || killed {
 		return cause(err, "the kill switch is on")
 	}

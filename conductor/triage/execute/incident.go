@@ -26,6 +26,7 @@ const (
 	Settling  State = "settling"
 	Undoing   State = "undoing"
 	Escalated State = "escalated" // people have to act
+	Following State = "following" // another executor has the lease
 	Closed    State = "closed"
 )
 
@@ -42,18 +43,20 @@ type Incident struct {
 	Next    int       `json:"next"` // index in Planned
 	Steps   []*Step   `json:"steps,omitempty"`
 	Cleared bool      `json:"cleared,omitempty"` // the condition has cleared
+	Adopted string    `json:"adopted,omitempty"` // the executor that it was taken over from
 	Retry   time.Time `json:"retry,omitzero"`    // when undo is tried again
 	Taken   bool      `json:"taken,omitempty"`   // by another executor
 	DryRun  bool      `json:"dryRun,omitempty"`  // no target changes, and nothing is recorded
 	Dry     []string  `json:"dry,omitempty"`     // what would be done in a dry run
 
-	Decay   time.Duration `json:"decay"`
-	Settled time.Time     `json:"settled,omitzero"`  // when all steps had outcomes
-	Ended   time.Time     `json:"ended,omitzero"`    // when it was closed
-	Request *Approval     `json:"request,omitempty"` // that a step waits for
-	By      string        `json:"by,omitempty"`      // who has requested the undo
-	Misfire Misfire       `json:"misfire,omitzero"`
-	Notices []*Notice     `json:"notices,omitempty"`
+	Decay     time.Duration `json:"decay"`
+	Settled   time.Time     `json:"settled,omitzero"` // when all steps had outcomes
+	ClearedAt time.Time     `json:"clearedAt,omitzero"`
+	Ended     time.Time     `json:"ended,omitzero"`    // when it was closed
+	Request   *Approval     `json:"request,omitempty"` // that a step waits for
+	By        string        `json:"by,omitempty"`      // who has requested the undo
+	Misfire   Misfire       `json:"misfire,omitzero"`
+	Notices   []*Notice     `json:"notices,omitempty"`
 }
 
 // An Approval is a request for the approval of the next step.
@@ -127,14 +130,17 @@ type Step struct {
 	After  []byte    `json:"after"`
 	// Undone is the final state of the undo, or Kept if there is nothing to
 	// undo. Empty: the step is not undone.
-	Undone   StepState `json:"undone,omitempty"`
-	Attempts int       `json:"attempts,omitempty"` // of the undo that have failed
+	Undone StepState `json:"undone,omitempty"`
+	// Sums are the SHA-256 of both images, if they are not known themselves.
+	Sums     []string `json:"sums,omitempty"`
+	Attempts int      `json:"attempts,omitempty"` // of the undo that have failed
 
-	Actor    string    `json:"actor,omitempty"` // empty: the executor
-	Decided  time.Time `json:"decided"`
-	Called   time.Time `json:"called,omitzero"`
-	Finished time.Time `json:"finished,omitzero"`
-	Spooled  bool      `json:"spooled,omitempty"` // the intent was not in the ledger before
+	Actor     string    `json:"actor,omitempty"` // empty: the executor
+	Decided   time.Time `json:"decided"`
+	Called    time.Time `json:"called,omitzero"`
+	Finished  time.Time `json:"finished,omitzero"`
+	Spooled   bool      `json:"spooled,omitempty"`   // the intent was not in the ledger before
+	Confessed bool      `json:"confessed,omitempty"` // a notice has it
 
 	Intent  Entry `json:"intent,omitzero"`
 	Outcome Entry `json:"outcome,omitzero"`
@@ -192,14 +198,8 @@ func (i *Incident) undoDue() (due time.Time) {
 
 // recorded reports whether the ledger has all entries.
 func (i *Incident) recorded() bool {
-	return i.Taken || !slices.ContainsFunc(i.Steps, func(s *Step) bool { return s.Intent.Recorded == nil || s.Outcome.Recorded == nil }) &&
-		!slices.ContainsFunc(i.Notices, func(n *Notice) bool { return n.Entry.Recorded == nil && !n.Lost })
-}
-
-// leased reports whether an intent of this executor is in the ledger, which is
-// its lease.
-func (i *Incident) leased() bool {
-	return slices.ContainsFunc(i.Steps, func(s *Step) bool { return s.Intent.Recorded != nil })
+	return (i.Taken || !slices.ContainsFunc(i.Steps, func(s *Step) bool { return s.Intent.Recorded == nil || s.Outcome.Recorded == nil })) &&
+		!slices.ContainsFunc(i.Notices, func(n *Notice) bool { return n.Entry.Recorded == nil && !n.Lost && n.due(i) })
 }
 
 // acted returns the time of the first action, or zero.

@@ -49,7 +49,7 @@ func (o *Observation) anchors() map[string]bool {
 // they change, from the opening until decay has passed after the first action.
 func (e *Executor) Observe(id string, o Observation) error {
 	i, err := e.Store.Incident(id)
-	if err != nil || i == nil || i.Misfire.Judged || i.Misfire.Misfired {
+	if err != nil || i == nil || i.Taken || i.Misfire.Judged || i.Misfire.Misfired {
 		return err
 	}
 	m := &i.Misfire

@@ -18,12 +18,15 @@ const (
 	ActionEscalate        = "escalate"
 	ActionQuarantine      = "quarantine"
 	ActionClose           = "close"
+	ActionTakeover        = "takeover"
+	ActionReplaced        = "replaced"
 )
 
 // A Notice is an entry about an incident as a whole.
 type Notice struct {
 	Action  string    `json:"action"`
 	Number  int       `json:"number,omitempty"` // in the key; 0: the key has none
+	Of      string    `json:"of,omitempty"`     // the executor, in the key; empty: the key has none
 	After   int       `json:"after"`            // the number of steps before it
 	Reason  string    `json:"reason"`
 	Decided time.Time `json:"decided"`
@@ -37,11 +40,18 @@ type Notice struct {
 // key returns the idempotency key of a notice.
 func (n *Notice) key(incident string) string {
 	key := "triage/" + incident + "/" + n.Action
+	if n.Of != "" {
+		key += "/" + n.Of
+	}
 	if n.Number > 0 {
 		key += "/" + strconv.Itoa(n.Number)
 	}
 	return key
 }
+
+// due reports whether an executor records a notice. Without the lease, it
+// records only what it did besides.
+func (n *Notice) due(i *Incident) bool { return !i.Taken || n.Action == ActionReplaced }
 
 // note adds a notice, unless this executor records nothing of the incident.
 func (e *Executor) note(i *Incident, n Notice) {
@@ -55,17 +65,18 @@ func (e *Executor) note(i *Incident, n Notice) {
 // escalate passes an incident to people.
 func (e *Executor) escalate(i *Incident, reason string) {
 	i.State, i.Reason, i.Request = Escalated, reason, nil
-	number := 1
-	for _, n := range i.Notices {
-		if n.Action == ActionEscalate {
-			number++
-		}
-	}
-	e.note(i, Notice{Action: ActionEscalate, Number: number, Reason: reason})
+	e.note(i, Notice{Action: ActionEscalate, Number: i.noticed(ActionEscalate) + 1, Reason: reason})
 }
 
-// ended closes an incident.
+// ended closes an incident, or follows it if another executor has the lease.
 func (e *Executor) ended(i *Incident) {
+	if i.Taken {
+		e.confess(i)
+	}
+	if i.Taken && e.Trails != nil {
+		i.State = Following
+		return
+	}
 	i.State, i.Ended = Closed, e.Now()
 	if len(i.Steps)+len(i.Notices) > 0 {
 		e.note(i, Notice{Action: ActionClose, Reason: i.Reason})

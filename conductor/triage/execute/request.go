@@ -141,7 +141,7 @@ func (e *Executor) apply(r *Request, self string) (map[string]any, error) {
 	if err := wellFormed(&m); err != nil {
 		return nil, err
 	}
-	by := fmt.Sprintf("%s (entry %d)", safetext.Escape(r.Submitter), r.Index)
+	by := byPerson(r.Submitter, r.Index)
 	switch m.Action {
 	case ActionKill:
 		return map[string]any{rowKill: true}, nil
@@ -165,6 +165,11 @@ func (e *Executor) apply(r *Request, self string) (map[string]any, error) {
 		return nil, ignored("this executor has no such incident: %s", safetext.Escape(m.Incident))
 	}
 	return e.applyTo(i, &m, r, by)
+}
+
+// byPerson names a person in reasons.
+func byPerson(submitter string, entry uint64) string {
+	return fmt.Sprintf("%s (entry %d)", safetext.Escape(submitter), entry)
 }
 
 // applyTo applies a request that is about an incident.

@@ -97,7 +97,7 @@ func (s *Store) prune(closed, used time.Time) error {
 		if err := json.Unmarshal(value, &i); err != nil {
 			return err
 		}
-		if i.State == Closed && i.recorded() && i.Ended.Before(closed) {
+		if i.State == Closed && i.recorded() && i.Ended.Before(closed) || i.State == Following && i.Opened.Before(closed) {
 			old[row] = nil
 		}
 		return nil
@@ -129,9 +129,9 @@ func (s *Store) Kill(on bool) error {
 	return s.write(map[string]any{rowKill: true})
 }
 
-// killed reports whether the kill switch is on. A file that cannot be looked
+// Killed reports whether the kill switch is on. A file that cannot be looked
 // for counts as one that exists.
-func (s *Store) killed() (on bool, err error) {
+func (s *Store) Killed() (on bool, err error) {
 	if _, err := s.fs.Stat(s.kill); !errors.Is(err, fs.ErrNotExist) {
 		return true, nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -16,6 +18,10 @@ import (
 
 // wake is the longest time between two rounds over the open incidents.
 const wake = 500 * time.Millisecond
+
+// takeOverEvery is the time between two searches for incidents that another
+// executor has left.
+const takeOverEvery = 5 * time.Second
 
 // An actor drives the executor. Its goroutine is the only one that calls it.
 type actor struct {
@@ -117,7 +123,7 @@ func (a *actor) report(p report) {
 
 // run obeys commands and advances incidents until the context ends.
 func (a *actor) run(ctx context.Context) {
-	pruned := time.Time{}
+	pruned, searched := time.Time{}, time.Time{}
 	for {
 		if now := a.exec.Now(); now.Sub(pruned) >= time.Hour {
 			pruned = now
@@ -127,6 +133,10 @@ func (a *actor) run(ctx context.Context) {
 		before := a.exec.Ignored
 		a.complain("", a.exec.Follow(ctx))
 		a.metrics.ignored.Add(float64(a.exec.Ignored - before))
+		if time.Since(searched) >= takeOverEvery {
+			a.takeOver(ctx)
+			searched = time.Now()
+		}
 		a.round(ctx)
 		again := time.NewTimer(wake)
 		select {
@@ -139,6 +149,19 @@ func (a *actor) run(ctx context.Context) {
 		}
 		again.Stop()
 	}
+}
+
+// takeOver takes over what another executor has left, and reports the guard
+// rails.
+func (a *actor) takeOver(ctx context.Context) {
+	before := a.exec.TakenOver
+	a.complain("", a.exec.TakeOver(ctx))
+	a.metrics.takeovers.Add(float64(a.exec.TakenOver - before))
+	quarantines, err := a.exec.Store.Quarantines()
+	a.complain("", err)
+	killed, err := a.exec.Store.Killed()
+	a.complain("", err)
+	a.metrics.guards(slices.Collect(maps.Keys(quarantines)), killed)
 }
 
 // obey carries out the commands. Those that fail are repeated later, in order.

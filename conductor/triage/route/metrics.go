@@ -43,6 +43,9 @@ type Metrics struct {
 	opened      *prometheus.CounterVec
 	refused     prometheus.Counter
 	ignored     prometheus.Counter
+	takeovers   prometheus.Counter
+	quarantined *prometheus.GaugeVec // type
+	killed      prometheus.Gauge
 	states      *prometheus.GaugeVec
 	steps       *prometheus.CounterVec // action, state
 	errors      prometheus.Counter
@@ -59,6 +62,9 @@ func NewMetrics(version string) *Metrics {
 	m.signals = m.counters("signals_total", "Signals by input and effect.", "input", "effect")
 	m.refusals = m.counters("signals_refused_total", "Alerts of accepted messages that are not signals, by input.", "input")
 	m.ignored = m.counter("requests_ignored_total", "Requests of persons that were not applied.")
+	m.takeovers = m.counter("takeovers_total", "Incidents that were taken over from another executor.")
+	m.quarantined = m.gauges("quarantined", "1 for each type of incident in quarantine.", "type")
+	m.killed = m.gauges("kill_switch", "1 if the kill switch is on, and no step but undo runs.").WithLabelValues()
 	m.skewed = m.counter("signals_skewed_total", "Signals with a time that was replaced.")
 	m.held = m.gauges("alerts", "Alerts that the router keeps.", "state")
 	m.evaluation = prometheus.NewHistogram(prometheus.HistogramOpts{Name: prefix + "evaluation_seconds", Help: "Duration of the classification of all alerts.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 13)})
@@ -73,13 +79,16 @@ func NewMetrics(version string) *Metrics {
 	m.reloads = m.counters("reloads_total", "Attempts to load the configuration again, by result.", "result")
 	m.registry.MustRegister(m.evaluation, m.firstAction)
 	m.gauges("build_info", "1; the labels describe the program.", "version", "go").WithLabelValues(version, runtime.Version()).Set(1)
-	for _, state := range []execute.State{execute.Acting, execute.Settling, execute.Undoing, execute.Escalated, execute.Closed} {
+	for _, state := range states {
 		m.states.WithLabelValues(string(state))
 	}
 	return m
 }
 
 const prefix = "muniment_triage_"
+
+// states are those of incidents.
+var states = []execute.State{execute.Open, execute.Waiting, execute.Acting, execute.Settling, execute.Undoing, execute.Escalated, execute.Following, execute.Closed}
 
 func (m *Metrics) counter(name, help string) prometheus.Counter {
 	c := prometheus.NewCounter(prometheus.CounterOpts{Name: prefix + name, Help: help})
@@ -141,10 +150,23 @@ func (m *Metrics) alerts(firing, all int) {
 	m.held.WithLabelValues("ended").Set(float64(all - firing))
 }
 
-func (m *Metrics) incidents(states map[execute.State]int) {
-	for _, state := range []execute.State{execute.Acting, execute.Settling, execute.Undoing, execute.Escalated, execute.Closed} {
-		m.states.WithLabelValues(string(state)).Set(float64(states[state]))
+func (m *Metrics) incidents(of map[execute.State]int) {
+	for _, state := range states {
+		m.states.WithLabelValues(string(state)).Set(float64(of[state]))
 	}
+}
+
+// guards reports the types in quarantine and the kill switch.
+func (m *Metrics) guards(quarantined []string, killed bool) {
+	m.quarantined.Reset()
+	for _, of := range quarantined {
+		m.quarantined.WithLabelValues(of).Set(1)
+	}
+	on := 0.0
+	if killed {
+		on = 1
+	}
+	m.killed.Set(on)
 }
 
 // results counts the candidates.
