@@ -47,7 +47,7 @@ var Rooms = []Room{
 	{
 		Folder: "cmd/muniment", Purpose: "the command line: the program, its table of commands, and completion",
 		Imports: []string{"cmd/muniment/internal", "internal"},
-		Tests:   slices.Concat([]string{"ledger/engine"}, server),
+		Tests:   slices.Concat([]string{"ledger/engine", "conductor"}, server),
 	},
 	{
 		Folder: "cmd/muniment/internal/operate", Purpose: "commands that run servers, witnesses, mirrors and monitors",

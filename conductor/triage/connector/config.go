@@ -25,6 +25,7 @@ var types = map[string]func(*settings) Connector{
 	"kubernetes_job":     readKubernetesJob,
 	"kubernetes_restart": readKubernetesRestart,
 	"kubernetes_scale":   readKubernetesScale,
+	"muniment_limit":     readMunimentLimit,
 	"ratelimit":          readRateLimit,
 	"toxiproxy":          readToxiproxy,
 }

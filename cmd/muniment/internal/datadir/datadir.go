@@ -107,6 +107,9 @@ type LimitsConfig struct {
 	Held             HeldConfig `yaml:"held"`
 	// Tenant applies to each tenant without limits of its own.
 	Tenant TenantLimits `yaml:"tenant"`
+	// File has limits of tenants that replace those here, or "". It is read
+	// again when it changes.
+	File string `yaml:"file"`
 }
 
 // ConfigTemplate is the configuration that init writes. Its arguments are the
@@ -222,6 +225,9 @@ limits:
   #   bytes_per_second: 20000000
   #   entries_per_day: 1000000
   #   bytes_per_day: 50000000000
+  # A file with limits of tenants that replace those here. It is applied without
+  # a reload when it changes. See docs/access.md.
+  # file: limits.yaml
 
 # The admission policy of tenants that have set none (muniment policy set).
 # Without it everything is kept, and headers record how signatures were

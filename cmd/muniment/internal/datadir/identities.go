@@ -14,7 +14,6 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/auth"
-	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/oidc"
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
@@ -113,6 +112,10 @@ type certificateConfig struct {
 // loadTenants checks the tenants and reads their stream keys. Two tenants must
 // not share a key, a token or a certificate's name.
 func (d *Dir) loadTenants() error {
+	file, err := d.readLimits()
+	if err != nil {
+		return err
+	}
 	streams, tokens, certificates := map[entry.Hash]string{}, map[[sha256.Size]byte]string{}, map[string]string{}
 	for i := range d.Config.Tenants {
 		t := &d.Config.Tenants[i]
@@ -158,11 +161,12 @@ func (d *Dir) loadTenants() error {
 			certificates[rule.String()] = t.Name
 			tenant.Certificates = append(tenant.Certificates, rule)
 		}
-		limits := cmp.Or(t.Limits, &d.Config.Limits.Tenant)
-		if err := limits.check(); err != nil {
-			return fmt.Errorf("%s.limits.%w", at, err)
+		if t.Limits != nil {
+			if err := t.Limits.check(); err != nil {
+				return fmt.Errorf("%s.limits.%w", at, err)
+			}
 		}
-		tenant.Limits = limit.TenantLimits(*limits)
+		tenant.Limits = d.limitsOf(t, file)
 		d.Tenants = append(d.Tenants, tenant)
 	}
 	return nil

@@ -52,22 +52,22 @@ type reloader struct {
 // certificates.
 const filesInterval = 2 * time.Second
 
-// follow reloads on SIGHUP until the context ends. Replaced trusted roots and
-// certificates are applied without a signal. A folder that cannot be read
-// changes nothing.
+// follow reloads on SIGHUP until the context ends. Replaced trusted roots,
+// certificates and limits of tenants are applied without a signal. A folder
+// that cannot be read changes nothing.
 func (r *reloader) follow(ctx context.Context) {
 	hup, stop := onReload()
 	defer stop()
 	tick := time.NewTicker(filesInterval)
 	defer tick.Stop()
-	for last, lastTLS := r.inForce.RootsState(), r.tlsState(); ; {
+	for last, lastTLS, lastLimits := r.inForce.RootsState(), r.tlsState(), r.limitsState(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 			err := r.reload(ctx)
 			r.report(err)
-			last, lastTLS = r.inForce.RootsState(), r.tlsState()
+			last, lastTLS, lastLimits = r.inForce.RootsState(), r.tlsState(), r.limitsState()
 		case <-tick.C:
 			if state := r.inForce.RootsState(); state != last && r.admission != nil {
 				last = state
@@ -76,6 +76,10 @@ func (r *reloader) follow(ctx context.Context) {
 			if state := r.tlsState(); state != lastTLS {
 				lastTLS = state
 				r.reloadCertificate()
+			}
+			if state := r.limitsState(); state != lastLimits {
+				lastLimits = state
+				r.reloadLimits(ctx)
 			}
 		}
 	}
@@ -122,6 +126,28 @@ func (r *reloader) reloadCertificate() {
 		}
 	}
 	r.log.Info("certificate in force", "file", d.Config.TLS.Cert)
+}
+
+// limitsState returns a value that changes when the file of limits does.
+func (r *reloader) limitsState() string {
+	if r.inForce.Config.Limits.File == "" {
+		return ""
+	}
+	return filesState(r.inForce.Rel(r.inForce.Config.Limits.File))
+}
+
+// reloadLimits applies the file of limits.
+func (r *reloader) reloadLimits(ctx context.Context) {
+	d, err := r.inForce.WithLimits()
+	if err == nil {
+		err = r.server.Reload(ctx, d.Settings())
+	}
+	if err != nil {
+		r.log.Error("limits of tenants not replaced; the previous ones stay in force", "err", err)
+		return
+	}
+	r.inForce = d
+	r.log.Info("limits of tenants in force", "file", d.Config.Limits.File)
 }
 
 func (r *reloader) logRoots(files []*ingest.RootFile) {
