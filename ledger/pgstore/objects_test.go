@@ -53,6 +53,7 @@ func TestObjects(t *testing.T) {
 	t.Run("Unavailable", func(t *testing.T) { testUnavailable(t, rig) })
 	t.Run("Mixed", func(t *testing.T) { testMixed(t, rig) })
 	t.Run("Writers", func(t *testing.T) { testObjectWriters(t, rig) })
+	t.Run("Requests", func(t *testing.T) { testRequests(t, rig) })
 }
 
 // append1 commits an entry with a large payload, and returns its content.
