@@ -115,13 +115,18 @@ func (s *Store) deleteObjects(ctx context.Context, id []byte, pieces int32) erro
 	return s.send(ctx, b)
 }
 
+// checkTime bounds the wait for the bucket when a log is opened.
+const checkTime = 10 * time.Second
+
 // checkBucket returns an error if the storage refuses the bucket. If it does
 // not answer, the server can start: only large payloads need it.
 func (s *Store) checkBucket(ctx context.Context) error {
 	if s.bucket == nil {
 		return nil
 	}
-	err := s.bucket.Check(ctx)
+	limited, cancel := context.WithTimeoutCause(ctx, checkTime, store.ErrUnavailable)
+	defer cancel()
+	err := s.bucket.Check(limited)
 	if errors.Is(err, store.ErrUnavailable) {
 		s.log.Warn("the bucket of large payloads does not answer", "err", err)
 		return nil

@@ -35,3 +35,11 @@ func TestCheckOrigin(t *testing.T) {
 		}
 	}
 }
+
+// A bucket without a database would not be used, so it is refused.
+func TestObjectsRequireStore(t *testing.T) {
+	c := Config{Origin: "ledger.example.com", Objects: "s3://bucket"}
+	if err := c.check(); err == nil || !strings.Contains(err.Error(), "objects: requires store") {
+		t.Errorf("got the error %v", err)
+	}
+}
