@@ -10,6 +10,8 @@ VENV    := .cache/python
 
 # One set of build flags: with another, Go compiles every dependency again.
 export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -trimpath)
+# Releases contain no C. Only the race detector and some peers need it, and ask for it themselves.
+export CGO_ENABLED := 0
 
 .PHONY: triage-sim demo-backfill test-backfill portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
 
@@ -127,7 +129,7 @@ soak: $(TOOLS)/gotestsum clients/ts/node_modules/.installed ## the seeded campai
 	@echo "== campaigns of seed $(SEED) (again: make soak SEED=$(SEED))"
 	@MUNIMENT_SOAK=$(SEED) .ci/gotest -count=1 -timeout 3h ./ledger ./ledger/store/... ./ledger/pebblestore ./ledger/pgstore ./ledger/receipt ./cmd/muniment ./conductor/backfill/... ./conductor/triage/execute \
 	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill|Random|Interrupted|Faults|Wide|WritersIn'
-	@echo "== the command under the race detector"; .ci/gotest -race -count=1 -timeout 3h ./cmd/muniment
+	@echo "== the command under the race detector"; CGO_ENABLED=1 .ci/gotest -race -count=1 -timeout 3h ./cmd/muniment
 	@MUNIMENT_SOAK=$(SEED) go test -count=1 -timeout 30m ./verifiers/export -run TestAgainstOracles
 	@.ci/peers -soak; go test -tags soak -count=1 -timeout 30m ./cmd/muniment -run TestSoakScripts
 	@cd clients/ts/packages/verify; MUNIMENT_SOAK=$(SEED) npx vitest run test/mutants.test.ts
