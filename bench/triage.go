@@ -45,8 +45,8 @@ func (b *bench) triageStorm() {
 	reads, _ := storm(bare.URL, 0)
 	row("triage: alerts as fast as they are accepted", fmt.Sprintf("%.0f /s", most), fmt.Sprintf("%.1f× the goal, %.2f× a receiver that only reads them", most/stormRate, most/reads))
 	firing, opened := router()
-	if firing > stormAlerts || opened != 1 {
-		check(fmt.Errorf("%d alerts fire of at most %d, and %d incidents opened instead of 1", firing, stormAlerts, opened))
+	if sent := min(stormAlerts, *seconds*stormRate/2); firing < sent || firing > stormAlerts || opened != 1 {
+		check(fmt.Errorf("%d alerts fire of %d, and %d incidents opened instead of 1", firing, stormAlerts, opened))
 	}
 }
 
@@ -69,7 +69,7 @@ func (b *bench) triageRouter() (counts func() (firing, opened int), h http.Handl
 	check(err)
 	log, metrics := slog.New(slog.DiscardHandler), route.NewMetrics("bench")
 	r, err := route.Open(route.Options{Config: config, Dir: filepath.Join(dir, "router"), Metrics: metrics, Now: time.Now, Log: log,
-		Executor: &execute.Executor{Store: store, Connectors: config.Connectors, Actions: config.Actions, Actor: "bench", Now: time.Now}})
+		Executor: &execute.Executor{Store: store, Ledger: noLedger{}, Connectors: config.Connectors, Actions: config.Actions, Actor: "bench", Now: time.Now}})
 	check(err)
 	senders, err := intake.ParseSenders([]byte("bench: " + stormToken))
 	check(err)
@@ -79,6 +79,13 @@ func (b *bench) triageRouter() (counts func() (firing, opened int), h http.Handl
 	in := intake.New(intake.Options{Router: r, Senders: senders, Metrics: metrics, Now: time.Now, Log: log})
 	stop := sync.OnceFunc(func() { cancel(); check(<-ended) })
 	return func() (int, int) { stop(); return r.Counts() }, in.Handler(), func() { stop(); check(r.Close()); check(store.Close()) }
+}
+
+// noLedger records nothing.
+type noLedger struct{}
+
+func (noLedger) Record(context.Context, string, []byte) (execute.Reference, error) {
+	return execute.Reference{LeafHash: strings.Repeat("0", 64)}, nil
 }
 
 // storm sends alerts for some seconds at a rate, or as fast as possible if it

@@ -103,6 +103,9 @@ type delivery struct {
 // and closes it afterwards. The error wraps execute.ErrNeeded if the
 // configuration lacks what open incidents need.
 func Open(o Options) (*Router, error) {
+	if o.Executor == nil || o.Executor.Store == nil || o.Executor.Ledger == nil {
+		return nil, errors.New("open the router: it needs an executor with a store and a ledger")
+	}
 	if o.FS == nil {
 		o.FS = vfs.Default
 	}
