@@ -31,25 +31,26 @@ import (
 // Metrics are the metrics of a server. No label contains a tenant, a token or
 // anything from a payload.
 type Metrics struct {
-	registry *prometheus.Registry
-	calls    *prometheus.CounterVec
-	seconds  *prometheus.HistogramVec
-	entries  prometheus.Counter
-	batch    prometheus.Histogram
-	commit   prometheus.Histogram
-	sign     prometheus.Histogram
-	refused  *prometheus.CounterVec
-	decided  *prometheus.CounterVec // by admission policies
-	gated    *prometheus.CounterVec // by gates
-	glass    prometheus.Counter     // broken
-	reports  *prometheus.CounterVec // of verifications
-	turned   *prometheus.CounterVec // away
-	limited  *prometheus.CounterVec
-	waiting  prometheus.Gauge
-	delayed  prometheus.Counter
-	rekor    *prometheus.CounterVec
-	replica  *prometheus.CounterVec
-	follow   *prometheus.CounterVec
+	registry  *prometheus.Registry
+	calls     *prometheus.CounterVec
+	seconds   *prometheus.HistogramVec
+	entries   prometheus.Counter
+	batch     prometheus.Histogram
+	commit    prometheus.Histogram
+	sign      prometheus.Histogram
+	refused   *prometheus.CounterVec
+	decided   *prometheus.CounterVec // by admission policies
+	gated     *prometheus.CounterVec // by gates
+	glass     prometheus.Counter     // broken
+	reports   *prometheus.CounterVec // of verifications
+	turned    *prometheus.CounterVec // away
+	limited   *prometheus.CounterVec
+	waiting   prometheus.Gauge
+	delayed   prometheus.Counter
+	forwarded prometheus.Counter
+	rekor     *prometheus.CounterVec
+	replica   *prometheus.CounterVec
+	follow    *prometheus.CounterVec
 	// why a replica cannot follow its log at present; nil: it can
 	followError atomic.Pointer[string]
 	witnesses   atomic.Pointer[witnessMetrics] // nil: there is no watch
@@ -98,6 +99,8 @@ func NewMetrics(version string) *Metrics {
 			Help: "Requests that were refused before they reached a procedure, by code."}, []string{"code"}),
 		limited: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "muniment_limited_calls_total",
 			Help: "Calls that were refused because of a tenant's limit, by limit."}, []string{"limit"}),
+		forwarded: prometheus.NewCounter(prometheus.CounterOpts{Name: "muniment_forwarded_calls_total",
+			Help: "Calls that were forwarded to the server of the log that commits."}),
 		delayed: prometheus.NewCounter(prometheus.CounterOpts{Name: "muniment_delayed_calls_total",
 			Help: "Calls that waited because many calls of the same caller had failed."}),
 		waiting: prometheus.NewGauge(prometheus.GaugeOpts{Name: "muniment_limit_waiting_calls",
@@ -114,7 +117,7 @@ func NewMetrics(version string) *Metrics {
 			Help: "Attempts of people to sign in to the portal, by method and outcome."}, []string{"method", "outcome"}),
 	}
 	m.initialize(version)
-	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.glass, m.reports, m.turned, m.limited, m.waiting, m.delayed, m.rekor, m.events, m.signins,
+	r.MustRegister(m.calls, m.seconds, m.entries, m.batch, m.commit, m.sign, m.refused, m.decided, m.gated, m.glass, m.reports, m.turned, m.limited, m.waiting, m.delayed, m.forwarded, m.rekor, m.events, m.signins,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -26,13 +26,19 @@ type routes struct {
 	mux      *http.ServeMux
 	table    map[string]capability
 	patterns []string // as registered
+	// forward serves a route by another server, if that is to be; nil: never.
+	forward func(pattern string, c capability, here http.Handler) http.Handler
 }
 
 // An admission admits callers that have the capability.
 type admission func(capability, http.Handler) http.Handler
 
 func (rs *routes) mount(pattern string, admit admission, h http.Handler) {
-	rs.mux.Handle(pattern, admit(capabilityOf(rs.table, pattern), h))
+	c := capabilityOf(rs.table, pattern)
+	if rs.forward != nil {
+		h = rs.forward(pattern, c, h)
+	}
+	rs.mux.Handle(pattern, admit(c, h))
 	rs.patterns = append(rs.patterns, pattern)
 }
 
@@ -63,7 +69,7 @@ func (s *Server) HealthHandler() http.Handler {
 
 // serve returns the handler of a listener.
 func (s *Server) serve(rs *routes) http.Handler {
-	return identifyRequest(s.logAccess(s.limits.Deadline(rs.mux)))
+	return identifyRequest(s.logAccess(s.limits.Deadline(s.upToDate(rs.mux))))
 }
 
 func noPath(hint string) http.Handler {
@@ -74,7 +80,7 @@ func noPath(hint string) http.Handler {
 
 // routes mounts everything that the server serves.
 func (s *Server) routes() *routes {
-	rs := &routes{mux: http.NewServeMux(), table: apiRoutes}
+	rs := &routes{mux: http.NewServeMux(), table: apiRoutes, forward: s.forward}
 	s.mountServices(rs)
 	s.mountSCITT(rs)
 	s.mountHealth(rs, func(h http.Handler) http.Handler { return s.limits.Place(limit.Public, h) })

@@ -79,6 +79,8 @@ type Config struct {
 	// CoverageInterval is the time between two looks for entries that can
 	// change the coverage in the metrics; 0: 5 seconds.
 	CoverageInterval time.Duration
+	// Cluster is the other servers of the log. Nil: there are none.
+	Cluster *Cluster
 	// Portal configures the web page for people.
 	Portal portal.Config
 	// Now is the clock for the expiry of credentials; nil: time.Now.

@@ -48,8 +48,12 @@ type review struct {
 	events []posture.Event
 }
 
-// Tenants implements notify.Source.
+// Tenants implements notify.Source. Of several servers only the one that
+// commits delivers events.
 func (s *eventSource) Tenants() []string {
+	if s.cfg.Cluster != nil && !s.cfg.Cluster.Writer().Self {
+		return nil
+	}
 	var names []string
 	for _, t := range s.settings.Load().Tenants {
 		if !t.Suspended {

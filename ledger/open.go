@@ -59,6 +59,7 @@ type Ledger struct {
 	commits chan *batch   // to the committer
 	lost    chan *batch   // back from it
 	follow  chan struct{} // capacity 1; asks for the commits of other servers
+	asking  questions     // for the state of the store
 
 	tip     tip               // belongs to the sequencer
 	written *store.Checkpoint // published and not yet in the store; belongs to the committer

@@ -316,8 +316,9 @@ func (l *Ledger) takeBack(b *batch, from uint64) []*group {
 	return groups
 }
 
-// followEvery asks the sequencer at intervals to follow other servers. It ends
-// with the committer.
+// followEvery follows other servers at intervals: it asks the sequencer for
+// their commits, and adopts their witnessed checkpoints. It ends with the
+// committer.
 func (l *Ledger) followEvery(interval time.Duration) {
 	t := time.NewTicker(interval)
 	defer t.Stop()
@@ -325,6 +326,9 @@ func (l *Ledger) followEvery(interval time.Duration) {
 		select {
 		case <-t.C:
 			signal(l.follow)
+			if l.cfg.Quorum != nil {
+				l.followWitnessed()
+			}
 		case <-l.done:
 			return
 		}

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -45,12 +46,20 @@ type Authenticator struct {
 	cfg    Config
 	grants *grants
 	dir    atomic.Pointer[directory]
+	opened uint64 // size of the log before its grants were first read
+
+	catching sync.Mutex        // held by CatchUp; guards the next field
+	caught   map[string]uint64 // by tenant: entries whose grants are in force
 }
+
+// maxCatchUp limits how long a token is looked for in what other servers have
+// recorded.
+const maxCatchUp = 2 * time.Second
 
 // New returns an authenticator for the directory. It reads the grants in force
 // from the ledger and applies the tenants' limits.
 func New(ctx context.Context, cfg Config, d Directory) (*Authenticator, error) {
-	a := &Authenticator{cfg: cfg}
+	a := &Authenticator{cfg: cfg, opened: cfg.Ledger.Published().Size, caught: map[string]uint64{}}
 	a.grants = newGrants(a.inForce)
 	dir, err := a.newDirectory(ctx, d)
 	if err != nil {

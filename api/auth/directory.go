@@ -23,14 +23,12 @@ type directory struct {
 // newDirectory indexes d and loads the usage of its tenants.
 func (a *Authenticator) newDirectory(ctx context.Context, d Directory) (*directory, error) {
 	dir := &directory{tenants: d.Tenants, byName: map[string]*Tenant{}, identities: d.Identities, operators: map[tokenHash]*Operator{}}
-	accounts := make([]limit.Account, len(dir.tenants))
 	for i := range dir.tenants {
 		t := &dir.tenants[i]
 		dir.byName[t.Name] = t
-		accounts[i] = limit.Account{Name: t.Name, Stream: t.Stream, Limits: t.Limits}
 	}
 	var err error
-	if dir.usages, err = a.cfg.Limits.Load(ctx, a.cfg.Ledger, accounts); err != nil {
+	if dir.usages, err = a.cfg.Limits.Load(ctx, a.cfg.Ledger, dir.accounts()); err != nil {
 		return nil, err
 	}
 	for i := range d.Operators {
@@ -79,6 +77,26 @@ func (a *Authenticator) Reload(ctx context.Context, d Directory) error {
 	a.grants.replaceTenants(old, dir, added)
 	a.dir.Store(dir)
 	return nil
+}
+
+// Recount counts anew what tenants with daily limits have appended today. Calls
+// to it and Reload must not overlap.
+func (a *Authenticator) Recount(ctx context.Context) error {
+	usages, err := a.cfg.Limits.Recount(ctx, a.cfg.Ledger, a.dir.Load().accounts())
+	if err == nil {
+		a.cfg.Limits.SetUsages(usages)
+	}
+	return err
+}
+
+// accounts returns the accounts of the tenants.
+func (d *directory) accounts() []limit.Account {
+	accounts := make([]limit.Account, len(d.tenants))
+	for i := range d.tenants {
+		t := &d.tenants[i]
+		accounts[i] = limit.Account{Name: t.Name, Stream: t.Stream, Limits: t.Limits}
+	}
+	return accounts
 }
 
 var errSuspended = errors.New("authorization: this tenant is suspended; ask the operator of the ledger")

@@ -52,7 +52,9 @@ func (gs *grants) add(g *grant) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
 	if g.id == "" {
-		gs.sessions++
+		if gs.byHash[g.hash] == nil {
+			gs.sessions++
+		}
 	} else {
 		if old := gs.byID[g.Tenant.Name][g.id]; old != nil {
 			delete(gs.byHash, old.hash)
@@ -156,6 +158,13 @@ func (gs *grants) useIdentity(key [sha256.Size]byte, until, now time.Time) error
 	}
 	gs.used[key] = until
 	return nil
+}
+
+// use records that an identity token was used.
+func (gs *grants) use(key [sha256.Size]byte, until time.Time) {
+	gs.mu.Lock()
+	defer gs.mu.Unlock()
+	gs.used[key] = until
 }
 
 func (gs *grants) releaseIdentity(key [sha256.Size]byte) {

@@ -75,15 +75,12 @@ func (a *Authenticator) eachConfig(ctx context.Context, t *Tenant, f ledger.Filt
 			return err
 		}
 		for i := range page.Entries {
-			c, err := ingest.ReadConfig(ctx, a.cfg.Ledger, &page.Entries[i])
-			if errors.Is(err, ledger.ErrErased) { // an erased entry grants nothing
-				a.cfg.Log.Error("config entry has no payload", "tenant", t.Name, "entry", page.Entries[i].Index)
-				continue
-			}
-			if err != nil {
+			switch c, ok, err := a.readConfig(ctx, t, &page.Entries[i]); {
+			case err != nil:
 				return err
+			case ok:
+				each(c)
 			}
-			each(c)
 		}
 		if q.Token = page.Next; q.Token == "" {
 			return nil
@@ -91,9 +88,20 @@ func (a *Authenticator) eachConfig(ctx context.Context, t *Tenant, f ledger.Filt
 	}
 }
 
+// readConfig returns what a config entry contains. An erased one grants
+// nothing, and is not ok.
+func (a *Authenticator) readConfig(ctx context.Context, t *Tenant, e *ledger.Entry) (c *ingest.Config, ok bool, err error) {
+	c, err = ingest.ReadConfig(ctx, a.cfg.Ledger, e)
+	if errors.Is(err, ledger.ErrErased) {
+		a.cfg.Log.Error("config entry has no payload", "tenant", t.Name, "entry", e.Index)
+		return nil, false, nil
+	}
+	return c, err == nil, err
+}
+
 func (a *Authenticator) replayGrant(gs *grants, t *Tenant, c *ingest.Config) {
 	id := strings.TrimPrefix(c.Name, grantType+"/")
-	old := gs.byID[t.Name][id]
+	old := gs.get(t.Name, id)
 	if len(c.Document) == 0 {
 		if old == nil {
 			old = &grant{id: id, Identity: Identity{Tenant: t}}
@@ -124,7 +132,7 @@ func (a *Authenticator) replayExchange(gs *grants, t *Tenant, c *ingest.Config) 
 		return
 	}
 	if until := who.Expires.Add(oidc.MaxSkew); a.cfg.Now().Before(until) {
-		gs.used[[sha256.Size]byte(key)] = until
+		gs.use([sha256.Size]byte(key), until)
 	}
 	if a.cfg.Now().Before(g.Expires) {
 		g.Name = oidcIdentity(who.Issuer, who.Subject)

@@ -216,6 +216,18 @@ type Usages struct {
 // Load returns the usages of the accounts. An existing usage continues if its
 // limits are unchanged, so that a reload does not reset the day's totals.
 func (l *Limiter) Load(ctx context.Context, log *ledger.Ledger, accounts []Account) (*Usages, error) {
+	return l.loadUsages(ctx, log, accounts, func(u *Usage, a *Account) bool { return u.limits == a.Limits })
+}
+
+// Recount is Load, but counts anew what accounts with daily limits have
+// appended today.
+func (l *Limiter) Recount(ctx context.Context, log *ledger.Ledger, accounts []Account) (*Usages, error) {
+	return l.loadUsages(ctx, log, accounts, func(_ *Usage, a *Account) bool { return a.Limits.DailyEntries == 0 && a.Limits.DailyBytes == 0 })
+}
+
+// loadUsages returns the usages of the accounts. Existing ones that are to be
+// kept continue.
+func (l *Limiter) loadUsages(ctx context.Context, log *ledger.Ledger, accounts []Account, keep func(*Usage, *Account) bool) (*Usages, error) {
 	us := &Usages{byName: maps.Clone(l.usages.Load().byName), byStream: map[entry.Hash]*Usage{}}
 	if us.byName == nil {
 		us.byName = map[string]*Usage{}
@@ -223,7 +235,7 @@ func (l *Limiter) Load(ctx context.Context, log *ledger.Ledger, accounts []Accou
 	for i := range accounts {
 		a := &accounts[i]
 		u := us.byName[a.Name]
-		if u == nil || u.limits != a.Limits {
+		if u == nil || !keep(u, a) {
 			var err error
 			if u, err = a.load(ctx, log, l.cfg.Now()); err != nil {
 				return nil, err

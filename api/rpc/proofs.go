@@ -49,9 +49,12 @@ func (s *Proofs) GetConsistencyProof(ctx context.Context, req *connect.Request[m
 	return connect.NewResponse(&munimentv1.GetConsistencyProofResponse{ToSize: to, Hashes: entry.ByteSlices(path)}), nil
 }
 
-func (s *Proofs) GetCheckpoint(_ context.Context, req *connect.Request[munimentv1.GetCheckpointRequest]) (*connect.Response[munimentv1.GetCheckpointResponse], error) {
+func (s *Proofs) GetCheckpoint(ctx context.Context, req *connect.Request[munimentv1.GetCheckpointRequest]) (*connect.Response[munimentv1.GetCheckpointResponse], error) {
 	if req.Msg.Witnessed && !s.Ledger.RequiresWitness() {
 		return nil, s.Public(ledger.WrongField(ledger.FieldWitnessed, "%w", ledger.ErrNoQuorum))
+	}
+	if err := s.Ledger.Latest(ctx); err != nil {
+		return nil, s.Public(err)
 	}
 	age := s.Ledger.Age() // before the state is read, which can be newer
 	w, p := s.Ledger.Witnessed(), s.Ledger.Published()

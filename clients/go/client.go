@@ -123,6 +123,7 @@ func New(o Options) (*Client, error) {
 		o.HTTPClient = &http.Client{}
 	}
 	o.HTTPClient = BoundErrors(o.HTTPClient)
+	o.HTTPClient.Transport = &session{next: o.HTTPClient.Transport}
 	wait := munimentv1.AppendWait_APPEND_WAIT_PUBLISHED
 	if o.Witnessed || o.Policy != nil && (o.Policy.RequiresWitness() || o.Policy.PostQuantum()) {
 		wait = munimentv1.AppendWait_APPEND_WAIT_WITNESSED

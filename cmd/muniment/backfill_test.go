@@ -33,6 +33,11 @@ func databaseScript(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(r.Stop)
 	ts.Setenv("STORE", r.URL(postgresrig.User)+"&single_node=true")
+	ports, err := peers.FreePorts(3)
+	ts.Check(err)
+	for i, port := range ports {
+		ts.Setenv(fmt.Sprintf("PORT%d", i+1), port)
+	}
 }
 
 // postgres FILE: starts the real PostgreSQL with an empty database, in which it

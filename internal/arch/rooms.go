@@ -197,6 +197,10 @@ var Rooms = []Room{
 		Tests:   []string{"ledger"},
 	},
 	{
+		Folder: "ledger/lease", Purpose: "elects the server that commits, among those that share a log",
+		Imports: []string{"ledger/store", "internal"},
+	},
+	{
 		Folder: "ledger/anchor", Purpose: "copies of the latest checkpoint outside of the data folder",
 		Imports: []string{"ledger/entry", "ledger/receipt", "internal"},
 	},

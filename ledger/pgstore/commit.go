@@ -38,6 +38,7 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 	err := s.send(ctx, s.batch(c))
 	switch {
 	case err == nil:
+		s.confirmedTo(c.From + uint64(c.Len()))
 		return nil
 	case constraint(err, "commits_pkey"), constraint(err, "commits_size_key"), constraint(err, "commits_follow"):
 		return s.resolve(ctx, c)

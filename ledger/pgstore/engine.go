@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	_ "embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -16,12 +15,6 @@ import (
 	"muniment.dev/muniment/ledger/objects"
 	"muniment.dev/muniment/ledger/store"
 )
-
-//go:embed schema.sql
-var schema string
-
-// version is that of the schema.
-const version = 1
 
 // An Engine keeps logs in schemas of PostgreSQL. A log may be open in several
 // processes at once, each with another folder for its publish mark.
@@ -111,13 +104,14 @@ func (s *Store) load(ctx context.Context, o store.Options) (there bool, err erro
 		return false, fmt.Errorf("the schema %s describes no log: %w", s.schema, store.ErrDamaged)
 	case err != nil:
 		return false, err
-	case v != version:
-		return false, fmt.Errorf("the schema %s has version %d, and this program reads version %d: use the program that made it, or a newer one", s.schema, v, version)
+	case v < 1 || v > len(schemas):
+		return false, fmt.Errorf("the schema %s has version %d, and this program reads versions up to %d: use the program that made it, or a newer one", s.schema, v, len(schemas))
 	case raw != o.Raw:
 		return false, errors.New("it holds a log of the other kind, raw or of streams")
 	case len(secret) != len(s.secret):
 		return false, fmt.Errorf("the secret has %d bytes: %w", len(secret), store.ErrDamaged)
 	}
+	s.version = v
 	copy(s.secret[:], secret)
 	return true, nil
 }
@@ -159,6 +153,9 @@ func (s *Store) begin(ctx context.Context, there bool, o store.Options) error {
 			return err
 		}
 	}
+	if err := s.migrate(ctx); err != nil {
+		return err
+	}
 	if err := s.marks.open(m); err != nil {
 		return err
 	}
@@ -177,12 +174,13 @@ func (s *Store) create(ctx context.Context, o store.Options) error {
 	var secret [32]byte
 	rand.Read(secret[:]) // never fails: see crypto/rand
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		for _, statement := range []string{"CREATE SCHEMA IF NOT EXISTS " + s.schema, "SET LOCAL search_path TO " + s.schema, schema} {
-			if _, err := tx.Conn().PgConn().Exec(ctx, statement).ReadAll(); err != nil {
-				return err
-			}
+		if _, err := tx.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+s.schema); err != nil {
+			return err
 		}
-		_, err := tx.Exec(ctx, s.sql(`INSERT INTO $log (version, raw, secret) VALUES ($1, $2, $3)`), version, o.Raw, secret[:])
+		if err := s.extend(ctx, tx, 0); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, s.sql(`INSERT INTO $log (version, raw, secret) VALUES ($1, $2, $3)`), len(schemas), o.Raw, secret[:])
 		return err
 	})
 	there, loadErr := s.load(ctx, o)

@@ -76,13 +76,10 @@ func (k *marks) write(c *store.Checkpoint) error {
 	if k.file != nil {
 		return k.file.Publish(c.Signed)
 	}
-	// Without a wait for the disk, the answer takes no longer than a read.
-	return pgx.BeginFunc(context.Background(), k.s.pool, func(tx pgx.Tx) error {
-		b := &pgx.Batch{}
-		b.Queue(`SET LOCAL synchronous_commit = off`)
-		b.Queue(k.s.sql(`INSERT INTO $published (size, signed) VALUES ($1, $2)
+	return k.s.withoutWait(context.Background(), func(tx pgx.Tx) error {
+		_, err := tx.Exec(context.Background(), k.s.sql(`INSERT INTO $published (size, signed) VALUES ($1, $2)
 			ON CONFLICT (one) DO UPDATE SET size = excluded.size, signed = excluded.signed WHERE $published.size <= excluded.size`), int64(c.Size), c.Signed)
-		return tx.SendBatch(context.Background(), b).Close()
+		return err
 	})
 }
 

@@ -23,6 +23,7 @@ type Store struct {
 	pool     *pgxpool.Pool
 	readOnly bool
 	raw      bool
+	version  int // of the schema
 	secret   [32]byte
 	writer   [16]byte // of this process
 	marks    *marks
@@ -123,10 +124,15 @@ func (s *Store) confirmSize(ctx context.Context, size uint64) error {
 	if err := s.confirm(ctx); err != nil {
 		return fmt.Errorf("state of the log: %w", err)
 	}
+	s.confirmedTo(size)
+	return nil
+}
+
+// confirmedTo records that a log of that size is durable.
+func (s *Store) confirmedTo(size uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.confirmed = max(s.confirmed, size)
-	return nil
 }
 
 // Mark implements store.Store. The database keeps the checkpoint without

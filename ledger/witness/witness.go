@@ -50,6 +50,10 @@ type Config struct {
 	Policies []*receipt.TrustPolicy // list the witnesses; all must be met
 	Signers  []note.Signer          // the log's own cosigner keys
 	Logger   *slog.Logger
+	// Idle reports that another server asks the witnesses: this one begins no
+	// more rounds until it returns false. The first round is not affected. Nil:
+	// this server always asks.
+	Idle func() bool
 
 	// RequestTime limits the time for one response of a witness. 0 means 10
 	// s.
@@ -260,7 +264,22 @@ func (c *Collector) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		if !c.wait(ctx) {
+			return
+		}
 	}
+}
+
+// wait waits while the collector is idle. It returns false if the context ends.
+func (c *Collector) wait(ctx context.Context) bool {
+	for c.cfg.Idle != nil && c.cfg.Idle() {
+		select {
+		case <-time.After(c.cfg.MinBackoff):
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return true
 }
 
 // begin starts a round with the newest state.

@@ -1,4 +1,4 @@
--- The schema of a log. Rows of commits, leaves and entries never change.
+-- Version 1 of the schema of a log. Rows of commits, leaves and entries never change.
 -- Hashes, salts and identifiers are bytes; indexes and sizes count from 0.
 
 -- The one row that describes the log.

@@ -49,7 +49,9 @@ type Config struct {
 	// Objects is the URL of a bucket for the large payloads of that database,
 	// or "".
 	Objects string `yaml:"objects"`
-	Listen  string `yaml:"listen"`
+	// Servers are those that share the store.
+	Servers ServersConfig `yaml:"servers"`
+	Listen  string        `yaml:"listen"`
 	// HealthListen is the address of a listener that serves health checks and
 	// metrics only, or "".
 	HealthListen string `yaml:"health_listen"`
@@ -130,6 +132,14 @@ origin: %q
 
 # A bucket that has the large payloads instead of the database.
 # objects: s3://acme-evidence/ledger?region=eu-central-1
+
+# The servers of that database, at the addresses at which they reach each other.
+# They choose one to which the others forward what they are asked to record. A
+# server finds its own URL by its address, or is given it with --advertise.
+# servers:
+#   urls: [https://ledger-0.example.com:7480, https://ledger-1.example.com:7480]
+#   # Authorities of their certificates, in place of those of the system.
+#   ca: servers.pem
 
 # Address to listen on. --listen overrides it.
 listen: 127.0.0.1:7480
@@ -434,6 +444,9 @@ func (c *Config) check() error {
 	}
 	if err := c.Portal.check(); err != nil {
 		return fmt.Errorf("portal.%w", err)
+	}
+	if err := c.Servers.check(c.Store); err != nil {
+		return fmt.Errorf("servers.%w", err)
 	}
 	if err := c.Telemetry.check(); err != nil {
 		return fmt.Errorf("telemetry.%w", err)

@@ -57,10 +57,10 @@ type watch struct {
 
 // startWatch compares the log with its anchors and begins to ask its witnesses.
 // Appends are held until the witnesses confirm the log.
-func (c *serveCmd) startWatch(a *term.App, d *datadir.Dir, l *ledger.Ledger, log *slog.Logger, policies []*receipt.TrustPolicy, signers []note.Signer) (*watch, error) {
+func (c *serveCmd) startWatch(a *term.App, d *datadir.Dir, l *ledger.Ledger, log *slog.Logger, policies []*receipt.TrustPolicy, signers []note.Signer, idle func() bool) (*watch, error) {
 	w := &watch{log: log, opened: l.Published().Size}
 	var err error
-	if w.collector, err = witness.New(witness.Config{Log: cosignedLog{l}, Policies: policies, Signers: signers, Logger: log}); err != nil {
+	if w.collector, err = witness.New(witness.Config{Log: cosignedLog{l}, Policies: policies, Signers: signers, Logger: log, Idle: idle}); err != nil {
 		return nil, err
 	}
 	if err := w.openAnchors(a.Ctx, d, l); err != nil {

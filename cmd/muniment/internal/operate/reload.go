@@ -36,6 +36,7 @@ type reloader struct {
 	pending   []string // settings whose change needs a restart
 	server    *api.Server
 	admission *ingest.Admission // nil in a replica
+	cluster   *cluster          // nil: no other server shares the log
 	ledgers   []*ledger.Ledger  // those that accept appends
 	files     []*logFile        // to be reopened
 	listeners []*edge.Listener

@@ -36,6 +36,7 @@ type serveCmd struct {
 	RekorListen       string `help:"Also serve the Rekor log, made by 'muniment init --rekor-origin', on this address. Default: rekor.listen in muniment.yaml. Without either the log is off." placeholder:"HOST:PORT" env:"MUNIMENT_REKOR_LISTEN"`
 	TLSCert           string `help:"Certificate in PEM to serve HTTPS with. Default: tls.cert in muniment.yaml. The server reads changed files again." placeholder:"FILE" type:"path" and:"tls" env:"MUNIMENT_TLS_CERT"`
 	TLSKey            string `help:"Key of the certificate, in PEM. Default: tls.key in muniment.yaml." placeholder:"FILE" type:"path" and:"tls" env:"MUNIMENT_TLS_KEY"`
+	Advertise         string `help:"URL of this server in servers.urls of muniment.yaml. Default: the one with the address that the server listens on." placeholder:"URL" env:"MUNIMENT_ADVERTISE"`
 	AcceptClock       bool   `help:"Accept appends although the clock is far ahead of the last entry. Check the clock first: the times of entries never decrease."`
 	AcceptUnconfirmed bool   `help:"Accept appends although the witnesses have not confirmed that this is the latest state of the log. If it is not, the log forks and is lost."`
 	followFlags
@@ -56,7 +57,8 @@ Exit codes: 0 stopped by a signal; 1 a write failed; 2 could not start; 3 the lo
 Examples:
   muniment serve --data ./data
   muniment serve --data ./data --listen 0.0.0.0:7480 --log-format json
-  muniment serve --data ./data --rekor-listen 127.0.0.1:7481`
+  muniment serve --data ./data --rekor-listen 127.0.0.1:7481
+  muniment serve --data ./data --listen 0.0.0.0:7480 --advertise https://ledger-0.example.com:7480`
 }
 
 // shutdownTime limits the calls under way after a signal.
@@ -138,6 +140,7 @@ type logServer struct {
 	policy  *receipt.TrustPolicy
 	ledger  *ledger.Ledger
 	watch   *watch
+	cluster cluster
 	closers []func() error // in the order of opening
 }
 
@@ -169,6 +172,9 @@ func (s *logServer) open() error {
 		return refuseFork(err)
 	}
 	s.store, s.closers = opened, append(s.closers, opened.Close)
+	if err := s.openCluster(); err != nil {
+		return err
+	}
 	policies, signers, err := s.dir.LoadPolicies()
 	if err != nil {
 		return err
@@ -179,7 +185,7 @@ func (s *logServer) open() error {
 		return err
 	}
 	s.onClose(s.ledger.Close)
-	if s.watch, err = s.cmd.startWatch(s.app, s.dir, s.ledger, s.log, policies, signers); err != nil {
+	if s.watch, err = s.cmd.startWatch(s.app, s.dir, s.ledger, s.log, policies, signers, s.cluster.idle); err != nil {
 		return err
 	}
 	s.onClose(s.watch.close)
@@ -224,6 +230,9 @@ func (s *logServer) serve() error {
 	if err != nil {
 		return refuseFork(err)
 	}
+	if s.ledger.Shared() {
+		s.reload.cluster = &s.cluster
+	}
 	s.reload.server, s.reload.ledgers = server, append(s.reload.ledgers, s.ledger)
 	if rekor != nil {
 		s.closers = append(s.closers, rekor.stop)
@@ -258,9 +267,13 @@ func (s *logServer) newAPI() (*api.Server, error) {
 		return nil, err
 	}
 	s.onClose(stopTraces)
+	cluster, err := s.apiCluster()
+	if err != nil {
+		return nil, err
+	}
 	s.reload.admission, s.reload.files = admission, append(audit.files, access.files...)
 	return api.New(s.app.Ctx, api.Config{Ledger: s.ledger, Admission: admission, Settings: s.dir.Settings(), Portal: s.dir.Portal(), FreeBytes: s.store.FreeBytes, Version: s.app.Version, Logger: s.log, Audit: audit.logger, Metrics: s.metrics,
-		SCITTKey: s.dir.SCITT, GateKey: s.dir.Gate, Policy: s.policy, Access: access.logger, Traces: traces})
+		Cluster: cluster, SCITTKey: s.dir.SCITT, GateKey: s.dir.Gate, Policy: s.policy, Access: access.logger, Traces: traces})
 }
 
 // startRekor serves the Rekor log, or returns nil if it is off.
@@ -357,6 +370,12 @@ func waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, secon
 		defer crash.Report()
 		reload.server.WatchCoverage(ctx)
 	})
+	if reload.cluster != nil {
+		running.Go(func() {
+			defer crash.Report()
+			reload.cluster.run(ctx, reload.server)
+		})
+	}
 	refused := make(chan error, 2)
 	if reload.admission != nil { // a replica reports nothing
 		running.Go(func() {

@@ -1,0 +1,206 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"strconv"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"muniment.dev/muniment/api/rpcerr"
+	"muniment.dev/muniment/ledger/lease"
+	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
+)
+
+// A Cluster is the other servers of the same log.
+type Cluster struct {
+	// Writer returns the server to which calls that record something are
+	// forwarded.
+	Writer func() lease.Writer
+	// Servers are the only URLs that calls are forwarded to: they contain
+	// credentials.
+	Servers   []string
+	Transport http.RoundTripper // to the other servers
+}
+
+const (
+	// forwardedHeader marks a request that another server has forwarded. It is
+	// served where it arrives.
+	forwardedHeader = "Muniment-Forwarded"
+	// sizeHeader is the size of the log that the server served when it
+	// answered.
+	sizeHeader = "Muniment-Size"
+	// minSizeHeader is the smallest size of the log that the answer to a
+	// request may be from.
+	minSizeHeader = "Muniment-Min-Size"
+)
+
+// latestWait limits how long a request waits for what other servers have
+// recorded.
+const latestWait = 5 * time.Second
+
+// records reports whether calls of a route record something.
+func records(pattern string, c capability) bool {
+	switch c {
+	case appendEntries, exchangeTokens, changePolicy, manageTokens, eraseEntries:
+		return true
+	}
+	return pattern == rpc.GateServiceDecideProcedure || pattern == rpc.GateServiceSubmitDecisionsProcedure
+}
+
+// forward forwards a call that records something to the server that commits.
+// Callers who prove who they are with a client certificate or a cookie are
+// served here: neither can be forwarded. So is everybody while that server is
+// unknown.
+func (s *Server) forward(pattern string, c capability, here http.Handler) http.Handler {
+	if s.cfg.Cluster == nil || !records(pattern, c) {
+		return here
+	}
+	proxies := map[string]http.Handler{}
+	for _, server := range s.cfg.Cluster.Servers {
+		proxies[server] = s.proxy(server)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		writer := s.cfg.Cluster.Writer()
+		proxy := proxies[writer.URL]
+		portable := r.Header.Get("Authorization") != "" || needsNoCredentials(c)
+		if writer.Self || proxy == nil || !portable || r.Header.Get(forwardedHeader) != "" {
+			here.ServeHTTP(w, r)
+			return
+		}
+		s.cfg.Metrics.forwarded.Inc()
+		proxy.ServeHTTP(w, r)
+	})
+}
+
+// proxy returns a handler that forwards requests to a server.
+func (s *Server) proxy(server string) http.Handler {
+	target, err := url.Parse(server)
+	if err != nil {
+		panic(err) // the configuration was checked
+	}
+	return &httputil.ReverseProxy{
+		Transport:     s.cfg.Cluster.Transport,
+		FlushInterval: -1, // of streams, whose messages must not wait for each other
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.Out.Header.Set(forwardedHeader, "1")
+			r.Out.Header.Del("Cookie")
+		},
+		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
+			if r.Context().Err() == nil {
+				s.log.Warn("a call was not forwarded", "server", server, "err", err)
+			}
+			err = errors.New("the server that records entries does not answer; another one takes over within seconds: send the call again, it is recorded once")
+			s.refuse(w, r, rpcerr.Retry(connect.CodeUnavailable, err, time.Second))
+		},
+	}
+}
+
+// upToDate serves a request that names a size of the log only when this server
+// serves a log of that size. Its answers state the size that it serves.
+func (s *Server) upToDate(next http.Handler) http.Handler {
+	if !s.ledger.Shared() {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w = &sized{ResponseWriter: w, size: func() uint64 { return s.ledger.Published().Size }}
+		text := r.Header.Get(minSizeHeader)
+		if text == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		size, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			s.refuse(w, r, connect.NewError(connect.CodeInvalidArgument, errors.New("header "+minSizeHeader+": not a number of entries")))
+			return
+		}
+		if s.ledger.Published().Size < size {
+			ctx, cancel := context.WithTimeout(r.Context(), latestWait)
+			err = s.ledger.Latest(ctx)
+			cancel()
+		}
+		if now := s.ledger.Published().Size; now < size {
+			if err != nil {
+				s.log.Warn("the log is not known to be up to date", "err", err)
+			}
+			s.refuse(w, r, rpcerr.Retry(connect.CodeUnavailable, fmt.Errorf("this server serves %d entries of the log, and the request asks for at least %d", now, size), time.Second))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// A sized answer states the size of the log when it begins, unless it is
+// another server's.
+type sized struct {
+	http.ResponseWriter
+	size  func() uint64
+	begun bool
+}
+
+// begin states the size, once.
+func (a *sized) begin() {
+	if a.begun {
+		return
+	}
+	a.begun = true
+	if h := a.Header(); h.Get(sizeHeader) == "" {
+		h.Set(sizeHeader, strconv.FormatUint(a.size(), 10))
+	}
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (a *sized) WriteHeader(code int) {
+	if code >= 200 {
+		a.begin()
+	}
+	a.ResponseWriter.WriteHeader(code)
+}
+
+// Write implements http.ResponseWriter.
+func (a *sized) Write(p []byte) (int, error) {
+	a.begin()
+	return a.ResponseWriter.Write(p)
+}
+
+// Flush implements http.Flusher, which streams need.
+func (a *sized) Flush() {
+	a.begin()
+	_ = http.NewResponseController(a.ResponseWriter).Flush()
+}
+
+// Unwrap returns the wrapped writer, for http.ResponseController.
+func (a *sized) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// Follow puts in force what other servers record about credentials, until the
+// context ends.
+func (s *Server) Follow(ctx context.Context) {
+	for {
+		p := s.ledger.Published()
+		if err := s.auth.CatchUp(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("credentials that other servers have recorded are not in force", "err", err)
+		}
+		select {
+		case <-p.Superseded:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Recount counts anew what the tenants with daily limits have appended today.
+// The server that commits counts all appends, and begins with those that others
+// have committed.
+func (s *Server) Recount(ctx context.Context) {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
+	if err := s.auth.Recount(ctx); err != nil && ctx.Err() == nil {
+		s.log.Error("daily limits do not count what other servers have recorded", "err", err)
+	}
+}
