@@ -70,7 +70,9 @@ func (e *Executor) taken(i *Incident) error {
 		}
 	}
 	if i.State == Closed {
-		e.confess(i)
+		if e.confess(i); e.Trails != nil {
+			i.State = Following
+		}
 		return e.save(i)
 	}
 	i.State, i.Reason = Undoing, ErrTaken.Error()

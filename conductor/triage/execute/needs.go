@@ -64,6 +64,7 @@ func (e *Executor) missing(i *Incident, actions *action.Catalogue, connectors ma
 	}
 	for _, s := range i.Steps {
 		switch {
+		case s.Connector == "": // taken over, with an action that was unknown then
 		case !s.final():
 			need(&s.Planned, fmt.Sprintf("for step %d", s.Number))
 		case s.Undoes == 0 && s.State == Confirmed && !s.Lapses && (s.Undone == "" || s.Undone == Failed):

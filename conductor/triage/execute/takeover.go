@@ -2,6 +2,7 @@ package execute
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -250,7 +251,7 @@ func (s *Step) digest(after bool) string {
 // lost ends a step whose image was not in the entries. A person has to restore
 // its target.
 func (e *Executor) lost(ctx context.Context, i *Incident, s *Step) error {
-	s.Undone = Failed
+	s.Undone, s.Connector = Failed, cmp.Or(s.Connector, e.connectorOf(&s.Planned))
 	if c := e.Connectors[s.Connector]; c != nil {
 		image, err := e.image(ctx, c, s)
 		if err != nil {

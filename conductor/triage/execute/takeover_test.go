@@ -215,13 +215,22 @@ func TestTakeOverWithoutImages(t *testing.T) {
 		t.Errorf("after a person has restored the target: %s, %s", i.State, i.Reason)
 	}
 
-	_, two = calmTwins(t)
-	two.exec.Seal = seal(t, 8)
-	two.pass(time.Hour)
-	if i := two.takeOver(); i.State != Escalated {
-		t.Errorf("with another key: %s", i.State)
+	for name, change := range map[string]func(e *Executor){
+		"with another key":         func(e *Executor) { e.Seal = seal(t, 8) },
+		"without the actions":      func(e *Executor) { clear(e.Actions.Actions) },
+		"without their connectors": func(e *Executor) { clear(e.Connectors) },
+	} {
+		_, two := calmTwins(t)
+		change(two.exec)
+		two.pass(time.Hour)
+		if i := two.takeOver(); i.State != Escalated {
+			t.Errorf("%s: %s", name, i.State)
+		}
+		two.wantState("a=a1 b=b1 c=c0")
+		if err := two.exec.Check(two.exec.Actions, two.exec.Connectors); err != nil {
+			t.Errorf("%s: a configuration as it was: %v", name, err)
+		}
 	}
-	two.wantState("a=a1 b=b1 c=c0")
 }
 
 // TestTrailDamaged checks that nothing is taken over by entries that no

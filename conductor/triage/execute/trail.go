@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"muniment.dev/muniment/conductor/triage/action"
 	"muniment.dev/muniment/internal/identity"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -195,8 +196,9 @@ func (c *course) intent(e *Executor, r *Recorded, m *munimentv1.TriageAction, ke
 		}
 	} else {
 		if a := e.Actions.Actions[m.Action]; a != nil {
-			s.Connector, s.Timeout, s.UndoAfter = a.Connector, a.Timeout, a.UndoAfter
+			s.Timeout, s.UndoAfter = a.Timeout, a.UndoAfter
 		}
+		s.Connector = e.connectorOf(&s.Planned)
 		if index, err := strconv.ParseUint(d[4], 10, 64); err == nil {
 			s.Approved, s.Approval = &Reference{Index: index}, true
 		}
@@ -205,11 +207,24 @@ func (c *course) intent(e *Executor, r *Recorded, m *munimentv1.TriageAction, ke
 			s.Before, s.After = of.Before, of.After
 		}
 	}
-	if s.Before == nil || sum(s.Before) != d[2] || sum(s.After) != d[3] {
+	if s.Connector == "" || s.Before == nil || sum(s.Before) != d[2] || sum(s.After) != d[3] {
 		s.Before, s.After, s.Sums = nil, nil, []string{d[2], d[3]}
 	}
 	c.Steps, c.stuck, c.ending = append(c.Steps, s), false, c.ending || s.Undoes > 0
 	return nil
+}
+
+// connectorOf returns the name of the connector of another executor's step, or
+// "" if this executor has none that can undo it.
+func (e *Executor) connectorOf(p *Planned) string {
+	a := e.Actions.Actions[p.Action]
+	if a == nil {
+		return ""
+	}
+	if c := e.Connectors[a.Connector]; c == nil || (c.Undo() == action.Lapse) != p.Lapses {
+		return ""
+	}
+	return a.Connector
 }
 
 // undo completes the step that undoes another.
