@@ -25,16 +25,18 @@ type witnessedLog struct {
 	policy  *receipt.TrustPolicy
 }
 
-func newWitnessedLog(t *testing.T) *witnessedLog {
+func newWitnessedLog(t *testing.T) *witnessedLog { return newWitnessedLogOn(t, memstore.New()) }
+
+func newWitnessedLogOn(t *testing.T, s store.Store) *witnessedLog {
 	wl := &witnessedLog{}
 	var err error
 	if wl.witness, err = torchwood.NewCosignatureSigner("witness.example", ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))); err != nil {
 		t.Fatal(err)
 	}
-	wl.testLog = newTestLog(t, Config{Quorum: func(signed []byte) error {
+	wl.testLog = newTestLogOn(t, Config{Quorum: func(signed []byte) error {
 		_, _, err := wl.policy.VerifyCheckpoint(signed)
 		return err
-	}})
+	}}, s)
 	text := fmt.Sprintf("log %s\nwitness w %s\nquorum w\n", wl.logKey, wl.witness.Verifier())
 	if wl.policy, err = receipt.ParseTrustPolicy("witnessed", []byte(text)); err != nil {
 		t.Fatal(err)

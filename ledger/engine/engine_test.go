@@ -34,7 +34,10 @@ func TestOpening(t *testing.T) {
 		if engine.Shared(scheme + ":") {
 			run = storetest.RunSharedEngine
 		}
-		t.Run(scheme, func(t *testing.T) { run(t, engine.At(scheme), newLocation) })
+		t.Run(scheme, func(t *testing.T) {
+			run(t, engine.At(scheme), newLocation)
+			storetest.RunMover(t, engine.At(scheme).(store.Mover), newLocation)
+		})
 	}
 }
 

@@ -94,9 +94,10 @@ func (s *Store) commit(c *store.Commit) error {
 	s.putPostings(b, c.Postings)
 	putFacts(b, c.Facts)
 	if c.Checkpoint != nil {
-		op := b.SetDeferred(indexKeySize, len(c.Checkpoint.Signed))
-		putIndexKey(op.Key, checkpointSpace, c.Checkpoint.Size)
-		copy(op.Value, c.Checkpoint.Signed)
+		putCheckpoint(b, c.Checkpoint)
+	}
+	for i := range c.Older {
+		putCheckpoint(b, &c.Older[i])
 	}
 	op := b.SetDeferred(len(headKey), treeHeadSize)
 	copy(op.Key, headKey)
@@ -109,6 +110,12 @@ func (s *Store) commit(c *store.Commit) error {
 	s.head = head
 	s.erased(erased)
 	return nil
+}
+
+func putCheckpoint(b *pebble.Batch, c *store.Checkpoint) {
+	op := b.SetDeferred(indexKeySize, len(c.Signed))
+	putIndexKey(op.Key, checkpointSpace, c.Size)
+	copy(op.Value, c.Signed)
 }
 
 // KeepCosigned implements store.Store. It shares the sync of a commit that is
@@ -189,6 +196,9 @@ func batchSize(c *store.Commit) (int, error) {
 	if c.Checkpoint != nil {
 		n += len(c.Checkpoint.Signed)
 	}
+	for i := range c.Older {
+		n += len(c.Older[i].Signed) + row
+	}
 	if n > maxCommitBytes {
 		return 0, fmt.Errorf("%d bytes are more than the %d of the largest commit", n, maxCommitBytes)
 	}
@@ -228,6 +238,10 @@ func putRun(b *pebble.Batch, first uint64, entries []store.Entry) {
 	putSkeletonRun(op.Value, entries, streams)
 
 	for i := range entries {
+		if entries[i].NoPayload {
+			putErasedPayload(b, first+uint64(i))
+			continue
+		}
 		putPayload(b, first+uint64(i), entries[i].Skeleton.HeaderHash, &entries[i].Payload, entries[i].Large)
 	}
 }
@@ -246,6 +260,11 @@ func putPayload(b *pebble.Batch, index uint64, header entry.Hash, p *receipt.Pay
 	if hasInfo(p) {
 		putInfo(b, index, header, p)
 	}
+}
+
+func putErasedPayload(b *pebble.Batch, index uint64) {
+	op := b.SetDeferred(indexKeySize, 0)
+	putIndexKey(op.Key, payloadSpace, index)
 }
 
 func putLeaves(b *pebble.Batch, from uint64, leaves []store.Leaf) {

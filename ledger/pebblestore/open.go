@@ -59,12 +59,18 @@ func newStore(fs vfs.FS, dir string, opts store.Options) *Store {
 	if s.fs == nil {
 		s.fs = ownerFS{vfs.Default}
 	}
+	if opts.Secret != nil {
+		s.secret = *opts.Secret
+	}
 	return s
 }
 
 func (s *Store) open(opts store.Options) (_ *Store, err error) {
 	var m *store.Mark
 	if !opts.Scratch {
+		if err := checkMoved(s.fs, s.dir); err != nil {
+			return nil, err
+		}
 		if m, err = readMark(s.fs, mark.Path(s.dir)); err != nil {
 			s.logMark(err)
 		}

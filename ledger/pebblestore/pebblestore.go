@@ -171,7 +171,9 @@ func (s *Store) initialize() error {
 	if foreign {
 		return errors.New("the folder holds a Pebble database that is not a Muniment store")
 	}
-	rand.Read(s.secret[:]) // never fails: see crypto/rand
+	if s.secret == [32]byte{} { // none was given
+		rand.Read(s.secret[:]) // never fails: see crypto/rand
+	}
 	b := s.db.NewBatch()
 	defer b.Close()
 	version, raw := uint32(formatOldest), error(nil)

@@ -61,7 +61,6 @@ func putRecordRun(b *pebble.Batch, first uint64, leaves []store.Leaf) {
 			putPayload(b, first+uint64(i), r.Skeleton.HeaderHash, r.Payload, r.Large)
 			continue
 		}
-		op = b.SetDeferred(indexKeySize, 0) // erased
-		putIndexKey(op.Key, payloadSpace, first+uint64(i))
+		putErasedPayload(b, first+uint64(i))
 	}
 }

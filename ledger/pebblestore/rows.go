@@ -254,6 +254,10 @@ func (r skeletonRun) at(i int) (s entry.Skeleton) {
 func headerRunSize(entries []store.Entry) int {
 	n := 1
 	for i := range entries {
+		if entries[i].NoHeader {
+			n++
+			continue
+		}
 		header := len(entries[i].Header.Content)
 		n += uvarintSize(uint64(header)+1) + entry.HashSize + header
 	}
@@ -264,13 +268,19 @@ func putHeaderRun(v []byte, entries []store.Entry) {
 	v[0] = byte(len(entries))
 	v = v[1:]
 	for i := range entries {
-		v = v[binary.PutUvarint(v, uint64(len(entries[i].Header.Content))+1):]
+		length := uint64(len(entries[i].Header.Content)) + 1
+		if entries[i].NoHeader {
+			length = 0
+		}
+		v = v[binary.PutUvarint(v, length):]
 	}
 	for i := range entries {
-		v = v[copy(v, entries[i].Header.Salt[:]):]
+		if !entries[i].NoHeader {
+			v = v[copy(v, entries[i].Header.Salt[:]):]
+		}
 	}
 	for i := range entries {
-		v = v[copy(v, entries[i].Header.Content):]
+		v = v[copy(v, entries[i].Header.Content):] // empty if it was erased
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/cespare/xxhash/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"muniment.dev/muniment/internal/owner"
 	"muniment.dev/muniment/ledger/mark"
@@ -39,6 +40,9 @@ const snapshotAttempts = 50
 // TakeSnapshot takes a snapshot of the store in dir, as Engine.Snapshot does.
 // Copies of journals are kept in the folder scratch.
 func TakeSnapshot(ctx context.Context, dir, scratch string) (*store.Snapshot, error) {
+	if err := checkMoved(vfs.Default, dir); err != nil {
+		return nil, fmt.Errorf("snapshot of %s: %w", dir, err)
+	}
 	var err error
 	for range snapshotAttempts {
 		if err := ctx.Err(); err != nil {

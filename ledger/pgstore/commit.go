@@ -42,6 +42,8 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 		return nil
 	case constraint(err, "commits_pkey"), constraint(err, "commits_size_key"), constraint(err, "commits_follow"):
 		return s.resolve(ctx, c)
+	case constraint(err, "commits_moved"):
+		return fmt.Errorf("commit at %d: %w", c.From, store.ErrMoved)
 	case constraint(err, "commits_durable"):
 		return fmt.Errorf("commit at %d: %w: %w", c.From, store.ErrUndecided, cmp.Or(checkDurable(ctx, s.pool, s.location), err))
 	case constraint(err, "payloads_large"), constraint(err, "payloads_large_key"):
@@ -194,6 +196,13 @@ func (s *Store) batch(c *store.Commit) *pgx.Batch {
 	if cp := c.Checkpoint; cp != nil {
 		b.Queue(s.sql(`INSERT INTO $checkpoints (size, signed) VALUES ($1, $2) ON CONFLICT (size) DO UPDATE SET signed = excluded.signed`), int64(cp.Size), cp.Signed)
 	}
+	if n := len(c.Older); n > 0 {
+		sizes, signed := make([]int64, n), make([][]byte, n)
+		for i := range c.Older {
+			sizes[i], signed[i] = int64(c.Older[i].Size), c.Older[i].Signed
+		}
+		b.Queue(s.sql(`INSERT INTO $checkpoints (size, signed) SELECT * FROM unnest($1::bigint[], $2::bytea[])`), sizes, signed)
+	}
 	s.queueProjections(b, c.Keys, c.Postings, c.Facts)
 	s.queueHeads(b, c.Heads)
 	return b
@@ -236,7 +245,14 @@ func (s *Store) queueEntries(b *pgx.Batch, c *store.Commit) {
 	var o openings
 	for i := range c.Entries {
 		e := &c.Entries[i]
-		o.add(int64(c.From)+int64(i), &e.Skeleton, &e.Header, &e.Payload, e.Large)
+		header, payload := &e.Header, &e.Payload
+		if e.NoHeader {
+			header = nil
+		}
+		if e.NoPayload {
+			payload = nil
+		}
+		o.add(int64(c.From)+int64(i), &e.Skeleton, header, payload, e.Large)
 	}
 	var indexes []int64
 	var leaves [][]byte

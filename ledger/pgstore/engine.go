@@ -138,6 +138,11 @@ func (s *Store) begin(ctx context.Context, there bool, o store.Options) error {
 	if there && o.Scratch {
 		return errors.New("it is not empty")
 	}
+	if there {
+		if err := s.checkMoved(ctx); err != nil {
+			return err
+		}
+	}
 	if err := checkDurable(ctx, s.pool, s.location); err != nil {
 		return err
 	}
@@ -172,7 +177,11 @@ func (s *Store) begin(ctx context.Context, there bool, o store.Options) error {
 // what the other has made.
 func (s *Store) create(ctx context.Context, o store.Options) error {
 	var secret [32]byte
-	rand.Read(secret[:]) // never fails: see crypto/rand
+	if o.Secret != nil {
+		secret = *o.Secret
+	} else {
+		rand.Read(secret[:]) // never fails: see crypto/rand
+	}
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, "CREATE SCHEMA IF NOT EXISTS "+s.schema); err != nil {
 			return err

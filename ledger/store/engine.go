@@ -16,6 +16,9 @@ var (
 	ErrStale = errors.New("the store is older than its publish mark")
 	// ErrNoMark is the error of a store without a usable publish mark.
 	ErrNoMark = errors.New("the store has no usable publish mark")
+	// ErrMoved is the error of opening a store for writing whose log was moved
+	// to another one. Its server would fork the log.
+	ErrMoved = errors.New("the log was moved to another store")
 	// ErrUnpublished is the error of a store whose publish mark contains no
 	// checkpoint: none was published, so no entry was acknowledged.
 	ErrUnpublished = errors.New("the store has no published checkpoint")
@@ -73,6 +76,9 @@ type Options struct {
 	// Scratch makes a store without a publish mark, for data that may be lost.
 	// The location must be empty.
 	Scratch bool
+	// Secret is the State.Secret of a store that is made, for a copy of a log.
+	// It is drawn at random if it is nil.
+	Secret *[32]byte
 }
 
 // A Mark is a publish mark: it outlives the process, and proves that a store

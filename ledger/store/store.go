@@ -92,6 +92,7 @@ type Commit struct {
 	// the last one published, signed after its own commit; nil if this is the
 	// first
 	Checkpoint *Checkpoint
+	Older      []Checkpoint // in a copy of a log: those of smaller sizes
 }
 
 // An Erasure deletes the payload opening of an entry, salt and all, its facts,
@@ -140,6 +141,9 @@ type Entry struct {
 	// Large is the payload's content, which Payload then lacks. Nil if the
 	// payload is not large.
 	Large *LargePayload
+	// NoHeader and NoPayload are set in a copy of a log, for openings that were
+	// erased there. An entry without its header has no payload either.
+	NoHeader, NoPayload bool
 }
 
 // A Leaf is an entry of a raw log or a replica.

@@ -25,6 +25,7 @@ type disk struct {
 	inUse bool
 	last  *Store      // nil if there is no store
 	mark  *store.Mark // nil if nothing was written yet
+	moved string      // name of the store that the log was moved to, or ""
 }
 
 func (e *Engine) disk(name string) *disk {
@@ -46,12 +47,15 @@ func (e *Engine) Open(_ context.Context, name string, o store.Options) (store.St
 		if o.Scratch && last != nil {
 			return errors.New("it is not empty")
 		}
-		return nil
+		return d.checkMoved()
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open store %s in memory: %w", name, err)
 	}
 	s := newStore(o.Raw)
+	if o.Secret != nil {
+		s.secret = *o.Secret
+	}
 	if last != nil {
 		s = last.Restart()
 	}

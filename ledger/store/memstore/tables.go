@@ -71,14 +71,23 @@ func (t *tables) commit(c *store.Commit) {
 	}
 	for i := range c.Entries {
 		t.skeletons = append(t.skeletons, c.Entries[i].Skeleton)
-		t.headers = append(t.headers, &c.Entries[i].Header)
-		t.payloads = append(t.payloads, &c.Entries[i].Payload)
+		header, payload := &c.Entries[i].Header, &c.Entries[i].Payload
+		if c.Entries[i].NoHeader {
+			header = nil
+		}
+		if c.Entries[i].NoPayload {
+			payload = nil
+		}
+		t.headers, t.payloads = append(t.headers, header), append(t.payloads, payload)
 	}
 	for _, tile := range c.Tiles {
 		t.tiles[tileID{tile.Level, tile.Index}] = tile.Hashes
 	}
 	if c.Checkpoint != nil {
 		t.checkpoints = putBySize(t.checkpoints, *c.Checkpoint)
+	}
+	for _, older := range c.Older {
+		t.checkpoints = putBySize(t.checkpoints, older)
 	}
 	t.project(c.Keys, c.Postings, c.Facts, c.Heads)
 }
@@ -180,6 +189,10 @@ func clone(c *store.Commit) *store.Commit {
 	k.Erase = cloneErasures(c.Erase)
 	if c.Checkpoint != nil {
 		k.Checkpoint = &store.Checkpoint{Size: c.Checkpoint.Size, Signed: slices.Clone(c.Checkpoint.Signed)}
+	}
+	k.Older = slices.Clone(c.Older)
+	for i := range k.Older {
+		k.Older[i].Signed = slices.Clone(k.Older[i].Signed)
 	}
 	return &k
 }

@@ -70,6 +70,15 @@ func (m *Model) Size() uint64 { return uint64(len(m.entries) + len(m.leaves)) }
 // Commit adds a commit.
 func (m *Model) Commit(c *store.Commit) {
 	m.Erase(c.Erase)
+	for i := range c.Entries {
+		index := c.From + uint64(i)
+		if c.Entries[i].NoPayload {
+			m.erased[index] = true
+		}
+		if c.Entries[i].NoHeader {
+			m.headless[index] = true
+		}
+	}
 	m.entries = append(m.entries, c.Entries...)
 	m.leaves = append(m.leaves, c.Leaves...)
 	m.root, m.time = c.Root, c.Time()
@@ -78,6 +87,9 @@ func (m *Model) Commit(c *store.Commit) {
 	}
 	if c.Checkpoint != nil {
 		m.checkpoints[c.Checkpoint.Size] = c.Checkpoint.Signed
+	}
+	for _, older := range c.Older {
+		m.checkpoints[older.Size] = older.Signed
 	}
 	for _, h := range c.Heads {
 		m.heads[h.StreamID] = h

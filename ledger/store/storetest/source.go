@@ -192,6 +192,10 @@ func Clone(c *store.Commit) *store.Commit {
 	if c.Checkpoint != nil {
 		k.Checkpoint = &store.Checkpoint{Size: c.Checkpoint.Size, Signed: bytes.Clone(c.Checkpoint.Signed)}
 	}
+	k.Older = slices.Clone(c.Older)
+	for i := range k.Older {
+		k.Older[i].Signed = bytes.Clone(k.Older[i].Signed)
+	}
 	return &k
 }
 
@@ -230,4 +234,8 @@ func scribble(c *store.Commit) {
 	if c.Checkpoint != nil {
 		fill(c.Checkpoint.Signed)
 	}
+	for i := range c.Older {
+		fill(c.Older[i].Signed)
+	}
+	clear(c.Older)
 }

@@ -45,6 +45,7 @@ func Run(t *testing.T, newDisk func(t *testing.T) Disk) {
 		{"ReplaceTiles", testReplaceTiles},
 		{"Large", testLarge},
 		{"Erase", testErase},
+		{"Copied", testCopied},
 		{"FreeBytes", testFreeBytes},
 		{"CloseWaits", testCloseWaits},
 		{"Readers", testReaders},
