@@ -60,8 +60,8 @@ func (c *copier) checkStopped(ctx context.Context) error {
 	return nil
 }
 
-// copyFindings collects what is wrong with a copy. A fault that was recorded like
-// this is the log's, and not the copy's.
+// copyFindings collects what is wrong with a copy. A fault that was recorded
+// like this is the log's, and not the copy's.
 type copyFindings struct {
 	n     int
 	first []string

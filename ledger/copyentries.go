@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"muniment.dev/muniment/internal/crash"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -104,6 +105,7 @@ func (c *copier) read(ctx context.Context, from, to uint64) ([]copiedEntry, erro
 	var g errgroup.Group
 	for i := range out {
 		g.Go(func() error {
+			defer crash.Report()
 			if err := c.readEntry(ctx, from+uint64(i), &skeletons[i], &out[i]); err != nil {
 				return fmt.Errorf("copy entry %d: %w", from+uint64(i), err)
 			}
@@ -123,10 +125,9 @@ func (c *copier) readEntry(ctx context.Context, index uint64, sk *entry.Skeleton
 	if err != nil {
 		return err
 	}
-	var header *entry.Header // nil also if it was recorded with an error
+	header, _ := parseHeader(index, opening) // nil also if it was recorded with an error
 	if e.NoHeader = opening == nil; opening != nil {
 		e.Header = *opening
-		header, _ = entry.ParseHeader(opening.Content)
 	}
 	payload, err := c.From.Payload(ctx, index)
 	if err != nil {

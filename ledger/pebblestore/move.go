@@ -13,7 +13,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
-	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger/mark"
 	"muniment.dev/muniment/ledger/store"
 )
@@ -122,7 +121,7 @@ func (Engine) Install(_ context.Context, dir string) error {
 		err = errors.Join(removeIfThere(movedPath(dir)), removeIfThere(filepath.Join(dir, lockFile)), removeIfThere(dir))
 	}
 	if err == nil {
-		err = errors.Join(os.Rename(stage, dir), wholefile.SyncPath(filepath.Dir(dir)))
+		err = errors.Join(os.Rename(stage, dir), syncFolderOf(dir))
 	}
 	if err != nil {
 		return fmt.Errorf("put the copy in place: %w", err)
@@ -138,14 +137,32 @@ func removeIfThere(path string) error {
 }
 
 // Retire implements store.Mover. The lock of the open store keeps others from
-// appending, so the log has the size.
+// appending, so the log has the size. That the file is there counts, whatever
+// it contains.
 func (Engine) Retire(_ context.Context, dir string, _ uint64, name string) error {
-	return wholefile.SaveState(movedPath(dir), []byte(name+"\n"), 0o600)
+	f, err := ownerFS{vfs.Default}.Create(movedPath(dir), vfs.WriteCategoryUnspecified)
+	if err == nil {
+		_, err = io.WriteString(f, name+"\n")
+		err = errors.Join(err, f.Sync(), f.Close(), syncFolderOf(dir))
+	}
+	if err != nil {
+		return fmt.Errorf("end the log that was copied: %w", err)
+	}
+	return nil
 }
 
 // Revive implements store.Mover.
 func (Engine) Revive(_ context.Context, dir string) error {
-	return errors.Join(removeIfThere(movedPath(dir)), wholefile.SyncPath(filepath.Dir(filepath.Clean(dir))))
+	return errors.Join(removeIfThere(movedPath(dir)), syncFolderOf(dir))
+}
+
+// syncFolderOf makes the names of files beside dir durable.
+func syncFolderOf(dir string) error {
+	f, err := vfs.Default.OpenDir(filepath.Dir(filepath.Clean(dir)))
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 // Name implements store.Mover.

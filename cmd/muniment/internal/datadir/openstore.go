@@ -81,6 +81,9 @@ func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger
 	if errors.Is(err, store.ErrInUse) {
 		return nil, fmt.Errorf("%w: stop the server that runs on it", err)
 	}
+	if errors.Is(err, store.ErrMoved) {
+		return nil, k.adviseMoved(folder, err)
+	}
 	if err != nil && !errors.Is(err, ledger.ErrIndexDamaged) {
 		return nil, fmt.Errorf("%w\nNo file was changed by a refusal. Restore the newest backup of the data folder: see \"A store that is refused\" in docs/operator.md", err)
 	}

@@ -17,6 +17,7 @@ type Commands struct {
 	Restore   restoreCmd   `cmd:"" group:"operate" help:"Restore a data folder from a verified backup."`
 	Fsck      fsckCmd      `cmd:"" group:"operate" help:"Check the whole store, and list the damage."`
 	Reindex   reindexCmd   `cmd:"" group:"operate" help:"Compare search index and deduplication keys with the log, and rebuild them."`
+	Store     storeCmd     `cmd:"" group:"operate" help:"Move a log to another storage engine."`
 	Replica   replicaCmd   `cmd:"" unix:"" group:"operate" help:"Create the data folder of a replica, for a machine without a network."`
 	Admission admissionCmd `cmd:"" unix:"" group:"operate" help:"Answer the admission webhooks of a Kubernetes cluster, and record the use of break-glass in it."`
 	Witness   witnessCmd   `cmd:"" unix:"" group:"operate" help:"Run a witness, which cosigns the checkpoints of other logs."`

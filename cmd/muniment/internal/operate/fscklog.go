@@ -29,24 +29,41 @@ type checkedLog struct {
 	keys    []note.Verifier      // of the log
 	others  []note.Verifier      // of witnesses, and the log's cosigner key
 	policy  *receipt.TrustPolicy // of a replica
+	reserve uint64               // free disk space, in bytes, below which nothing is written
 }
 
 func (c *fsckCmd) loadLog() (*checkedLog, error) {
-	path := filepath.Join(c.Data, datadir.ConfigFile)
+	if c.Rekor {
+		if _, err := readConfig(c.Data); err != nil {
+			return nil, err
+		}
+		return loadCheckedRekor(c.Data)
+	}
+	return loadCheckedLog(c.Data)
+}
+
+// readConfig reads the configuration of a data folder.
+func readConfig(dir string) (*datadir.Dir, error) {
+	path := filepath.Join(dir, datadir.ConfigFile)
 	text, err := bounded.ReadFile(path, bounded.Config)
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("%s is not a data folder: it has no %s", c.Data, datadir.ConfigFile)
+		return nil, fmt.Errorf("%s is not a data folder: it has no %s", dir, datadir.ConfigFile)
 	} else if err != nil {
 		return nil, err
 	}
-	d := &datadir.Dir{Path: c.Data}
+	d := &datadir.Dir{Path: dir}
 	if d.Config, err = datadir.DecodeConfig(text); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if c.Rekor {
-		return loadCheckedRekor(c.Data)
+	return d, nil
+}
+
+func loadCheckedLog(dir string) (*checkedLog, error) {
+	d, err := readConfig(dir)
+	if err != nil {
+		return nil, err
 	}
-	l := &checkedLog{kind: d.LogStore()}
+	l := &checkedLog{kind: d.LogStore(), reserve: d.Config.Limits.DiskReserveBytes}
 	for _, t := range d.Config.Tenants {
 		key, err := datadir.ReadStreamKey(d.Rel(t.StreamKey))
 		if err != nil {
@@ -63,7 +80,7 @@ func (c *fsckCmd) loadLog() (*checkedLog, error) {
 	for _, path := range d.Config.Anchors {
 		l.anchors = append(l.anchors, d.Rel(path))
 	}
-	return l, l.loadKeys(c.Data)
+	return l, l.loadKeys(dir)
 }
 
 // loadKeys reads the public keys of the log, including retired ones, and of the
