@@ -64,6 +64,7 @@ var identifier = regexp.MustCompile(`^[a-z_][a-z0-9_]{0,62}$`)
 // connection URI of libpq, with these parameters of our own:
 //
 //	schema=NAME        the schema of the log; muniment by default
+//	copy=true          the schema of a copy that is not in place yet
 //	single_node=true   no standby is required
 //	mark=FOLDER        the publish mark is beside this folder
 //	server=NAME        the name of this server among those of the log
@@ -87,6 +88,9 @@ func parseLocation(text string) (*location, error) {
 	}
 	if !identifier.MatchString(schema) {
 		return nil, fmt.Errorf("%s: the schema must consist of lowercase letters, digits and underscores", l.name)
+	}
+	if take("copy") == "true" {
+		schema += stageSuffix
 	}
 	l.schema = pgx.Identifier{schema}.Sanitize()
 	switch v := take("single_node"); v {

@@ -15,8 +15,9 @@ import (
 
 var _ store.Mover = Engine{}
 
-// stageSuffix is added to the schema of a log for a copy that is being made.
-const stageSuffix = "_copy"
+// stageSuffix is added to the schema of a log for a copy that is being made. No
+// log has a schema with a hyphen, so that a copy is in nothing's place.
+const stageSuffix = "-copy"
 
 // A log that was moved to another store has the constraint commits_moved, which
 // refuses commits of servers that still run, and a table:
@@ -41,8 +42,11 @@ func (s *Store) checkMoved(ctx context.Context) error {
 
 // stage returns the location of the copy of a log, and its quoted schema.
 func (l *location) stage(text string) (location, schema string, err error) {
-	name := strings.Trim(l.schema, `"`) + stageSuffix
-	if !identifier.MatchString(name) {
+	name := strings.Trim(l.schema, `"`)
+	if strings.HasSuffix(name, stageSuffix) {
+		return "", "", fmt.Errorf("%s: this is the place of a copy that is being made", l.name)
+	}
+	if name += stageSuffix; len(name) > 63 { // of which PostgreSQL would cut the rest
 		return "", "", fmt.Errorf("%s: the name of the schema must be %d characters shorter, so that a copy can be made beside it", l.name, len(stageSuffix))
 	}
 	u, err := url.Parse("postgres:" + text)
@@ -52,7 +56,7 @@ func (l *location) stage(text string) (location, schema string, err error) {
 	q := u.Query()
 	q.Del("mark")
 	q.Set("server", "copy")
-	q.Set("schema", name)
+	q.Set("copy", "true")
 	u.RawQuery = q.Encode()
 	return strings.TrimPrefix(u.String(), "postgres:"), pgx.Identifier{name}.Sanitize(), nil
 }
@@ -85,10 +89,37 @@ func (Engine) Stage(ctx context.Context, text string) (string, error) {
 	return stage, err
 }
 
+// deleteStaged deletes the objects of a copy.
+func (s *Store) deleteStaged(ctx context.Context, text string) error {
+	stage, _, err := s.stage(text)
+	if err != nil {
+		return err
+	}
+	c, there, err := open(ctx, stage, store.Options{}, false)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if !there || c.bucket == nil {
+		return nil
+	}
+	var id []byte
+	var pieces int32
+	rows, err := c.pool.Query(ctx, c.sql(`SELECT id, pieces FROM $objects`))
+	if err != nil {
+		return err
+	}
+	_, err = pgx.ForEachRow(rows, []any{&id, &pieces}, func() error { return c.bucket.Delete(ctx, pieceNames(id, pieces)...) })
+	return err
+}
+
 // Discard implements store.Mover.
 func (Engine) Discard(ctx context.Context, text string) error {
 	return transaction(ctx, text, "delete the copy", func(s *Store, there bool, tx pgx.Tx) error {
 		_, stage, err := s.stage(text)
+		if err == nil {
+			err = s.deleteStaged(ctx, text)
+		}
 		if err == nil {
 			_, err = tx.Exec(ctx, "DROP SCHEMA IF EXISTS "+stage+" CASCADE")
 		}

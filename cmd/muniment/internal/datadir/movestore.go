@@ -33,10 +33,13 @@ func (k StoreKind) At(folder, url string) (StoreKind, error) {
 
 // Plain returns the URL of the store without what is particular to a server.
 func (k StoreKind) Plain(folder string) string {
-	if k.Shared != "" {
-		return k.Shared
+	switch {
+	case k.Shared == "":
+		return k.URL(folder)
+	case k.Objects != "":
+		return engine.WithObjects(k.Shared, k.Objects)
 	}
-	return k.URL(folder)
+	return k.Shared
 }
 
 // samePath reports whether two paths are the same, whose last elements need not
