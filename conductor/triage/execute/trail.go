@@ -264,7 +264,9 @@ func (c *course) notice(r *Recorded, m *munimentv1.TriageAction) error {
 		n.Number = int(place)
 		c.until, _ = time.Parse(time.RFC3339Nano, until)
 	case ActionEscalate:
-		c.stuck, c.asked = c.ending, time.Time{}
+		if m.Actor == c.actor { // that of an executor without the lease does not count
+			c.stuck, c.asked = c.ending, time.Time{}
+		}
 	case ActionQuarantine:
 		c.ending, c.Misfire.Misfired = true, true
 	case ActionTakeover, ActionReplaced, ActionClose:
