@@ -92,6 +92,7 @@ func (s *Server) proxy(server string) http.Handler {
 			r.Out.Header.Set(forwardedHeader, "1")
 			r.Out.Header.Del("Cookie")
 		},
+		ModifyResponse: s.catchUp,
 		ErrorHandler: func(w http.ResponseWriter, r *http.Request, err error) {
 			if r.Context().Err() == nil {
 				s.log.Warn("a call was not forwarded", "server", server, "err", err)
@@ -100,6 +101,21 @@ func (s *Server) proxy(server string) http.Handler {
 			s.refuse(w, r, rpcerr.Retry(connect.CodeUnavailable, err, time.Second))
 		},
 	}
+}
+
+// catchUp makes this server serve what the answer of another server is about,
+// before the caller has it.
+func (s *Server) catchUp(res *http.Response) error {
+	size, err := strconv.ParseUint(res.Header.Get(sizeHeader), 10, 64)
+	if err != nil || s.ledger.Published().Size >= size {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(res.Request.Context(), latestWait)
+	defer cancel()
+	if err := s.ledger.Latest(ctx); err != nil && ctx.Err() == nil {
+		s.log.Warn("a call was forwarded, and its effect is not served here yet", "err", err)
+	}
+	return nil
 }
 
 // upToDate serves a request that names a size of the log only when this server

@@ -2,7 +2,6 @@ package postgresrig
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -57,13 +56,27 @@ const memory = "/dev/shm"
 // minMemory is the free space that memory needs for another cluster.
 const minMemory = 4 << 30
 
+// A folder is a temporary folder of a cluster. Its lock shows that the process
+// lives that uses it, also to processes to which its ID means another one or
+// none, as in a container.
+type folder struct {
+	path string
+	lock *os.File
+}
+
 // newFolder creates a temporary folder of the owner. It is not below the
 // temporary folder of a test, which only the user of the test can enter.
-func newFolder(onDisk bool) (string, error) {
+func newFolder(onDisk bool) (*folder, error) {
 	who, err := owner()
 	if err != nil {
-		return "", err
+		return nil, err
 	}
+	// No folder is without its lock while others look for abandoned ones.
+	unlock, err := peers.Lock("postgres-folders")
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	parent := memory
 	var free syscall.Statfs_t
 	if onDisk || syscall.Statfs(memory, &free) != nil || free.Bavail*uint64(free.Bsize) < minMemory {
@@ -71,23 +84,52 @@ func newFolder(onDisk bool) (string, error) {
 	} else {
 		removeAbandoned(memory)
 	}
-	dir, err := os.MkdirTemp(parent, fmt.Sprintf("postgresrig-%d-", os.Getpid()))
-	if err != nil || who == nil {
-		return dir, err
+	path, err := os.MkdirTemp(parent, folderPrefix)
+	if err != nil {
+		return nil, err
 	}
-	return dir, os.Chown(dir, int(who.Uid), int(who.Gid))
+	f := &folder{path: path}
+	if f.lock, err = os.Create(filepath.Join(path, lockName)); err == nil {
+		err = syscall.Flock(int(f.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err == nil && who != nil {
+		err = os.Chown(path, int(who.Uid), int(who.Gid))
+	}
+	if err != nil {
+		f.remove()
+		return nil, err
+	}
+	return f, nil
 }
 
-// removeAbandoned removes the folders of processes that were killed.
+const (
+	folderPrefix = "postgres-rig-"
+	lockName     = "lock"
+)
+
+func (f *folder) remove() {
+	_ = os.RemoveAll(f.path)
+	if f.lock != nil {
+		f.lock.Close()
+	}
+}
+
+// removeAbandoned removes the folders of processes that were killed, which ends
+// their locks.
 func removeAbandoned(parent string) {
-	folders, err := filepath.Glob(filepath.Join(parent, "postgresrig-*-*"))
+	paths, err := filepath.Glob(filepath.Join(parent, folderPrefix+"*"))
 	if err != nil {
 		return
 	}
-	for _, dir := range folders {
-		pid, err := strconv.Atoi(strings.Split(filepath.Base(dir), "-")[1])
-		if err == nil && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			_ = os.RemoveAll(dir) // another process may be removing it
+	for _, path := range paths {
+		f := &folder{path: path}
+		if f.lock, err = os.Open(filepath.Join(path, lockName)); err != nil {
+			continue // another process is removing it
+		}
+		if syscall.Flock(int(f.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			f.remove()
+		} else {
+			f.lock.Close()
 		}
 	}
 }

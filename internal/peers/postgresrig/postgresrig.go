@@ -42,8 +42,9 @@ type Config struct {
 type Rig struct {
 	Port string // on 127.0.0.1, the same after a restart
 
-	bin       string // folder of PostgreSQL's programs
-	dir       string // for data and output, removed by Stop
+	bin       string  // folder of PostgreSQL's programs
+	dir       string  // for data and output, removed by Stop
+	folder    *folder // which is dir
 	onDisk    bool
 	server    *server
 	databases atomic.Int64 // made by NewDatabase
@@ -66,11 +67,11 @@ func start(ctx context.Context, onDisk bool, prepare func(*Rig) error) (_ *Rig, 
 	if err != nil {
 		return nil, err
 	}
-	dir, err := newFolder(onDisk)
+	folder, err := newFolder(onDisk)
 	if err != nil {
 		return nil, err
 	}
-	r := &Rig{bin: bin, dir: dir, onDisk: onDisk}
+	r := &Rig{bin: bin, dir: folder.path, folder: folder, onDisk: onDisk}
 	defer func() {
 		if err != nil {
 			r.Stop()
@@ -175,7 +176,7 @@ func (r *Rig) Schema(ctx context.Context, database string) (string, error) {
 // Stop ends the server and removes its data.
 func (r *Rig) Stop() {
 	r.Shutdown()
-	_ = os.RemoveAll(r.dir)
+	r.folder.remove()
 }
 
 // Shutdown ends the server and all sessions without a checkpoint, as a crash
