@@ -315,6 +315,59 @@ func TestUndoFails(t *testing.T) {
 	}
 }
 
+// A vanished target changes once, and cannot be read then.
+type vanished struct {
+	*connectortest.Fake
+	gone bool
+}
+
+func (v *vanished) Read(ctx context.Context, target string) (connector.Image, error) {
+	if v.gone {
+		return nil, errors.New("no answer")
+	}
+	return v.Fake.Read(ctx, target)
+}
+
+func (v *vanished) Set(ctx context.Context, target string, before, after connector.Image) error {
+	err := v.Fake.Set(ctx, target, before, after)
+	v.gone = true
+	return err
+}
+
+// TestUnreadable checks that people get an incident whose target cannot be read
+// after the call, and that its effect is undone when it can.
+func TestUnreadable(t *testing.T) {
+	w := calm(t)
+	v := &vanished{Fake: w.fake}
+	w.exec.Connectors["fake"] = v
+	w.must(w.exec.Open(w.opening()))
+	for _, c := range []struct {
+		pass  time.Duration
+		state State
+	}{{0, Acting}, {9 * time.Minute, Acting}, {2 * time.Minute, Escalated}, {time.Hour, Escalated}} {
+		w.pass(c.pass)
+		state, err := w.exec.Advance(t.Context(), id)
+		if err == nil || state != c.state {
+			t.Fatalf("after %s more, the incident is %s, want %s (error %v)", c.pass, state, c.state, err)
+		}
+	}
+	i, err := w.exec.Store.Incident(id)
+	if err != nil || i.noticed(ActionEscalate) != 1 || i.Notices[len(i.Notices)-1].Entry.Recorded == nil {
+		t.Fatalf("people were not asked once: %+v (error %v)", i, err)
+	}
+	v.gone = false
+	if state, err := w.exec.Advance(t.Context(), id); err != nil || state != Escalated {
+		t.Fatalf("with the target back the incident is %s (error %v)", state, err)
+	}
+	w.must(w.exec.Clear(id))
+	for range 3 { // the calls of undo make it vanish again
+		v.gone = false
+		_, _ = w.exec.Advance(t.Context(), id)
+		w.pass(time.Minute)
+	}
+	w.wantState("a=a0 b=b0 c=c0")
+}
+
 // TestFlagd toggles a flag in a file, and undoes it byte for byte.
 func TestFlagd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "flags.json")

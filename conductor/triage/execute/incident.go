@@ -145,6 +145,9 @@ type Step struct {
 	Intent  Entry `json:"intent,omitzero"`
 	Outcome Entry `json:"outcome,omitzero"`
 
+	// Unreadable is set once people were asked because the state of the target
+	// cannot be read.
+	Unreadable bool `json:"unreadable,omitempty"`
 	// returned is set in the process that made the call, once it has returned.
 	returned bool
 }
