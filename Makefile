@@ -13,7 +13,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -trimpath)
 # Releases contain no C. Only the race detector and some peers need it, and ask for it themselves.
 export CGO_ENABLED := 0
 
-.PHONY: triage-sim demo-backfill test-backfill portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
+.PHONY: triage-sim demo-backfill demo-scale-out test-backfill test-scale-out portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ demo: build ## record real evidence, gate a chart, verify everything offline (KE
 demo-backfill: build ## change a column of 400,000 rows under load, with evidence of each step (KEEP=1 leaves the database up)
 	@deploy/demo-backfill.sh
 
+demo-scale-out: build ## three servers on one log in PostgreSQL, one of which is killed (KEEP=1 leaves them up)
+	@go build -o bin/ ./internal/peers/database && deploy/demo-scale-out.sh
+
 check: ## what a change needs before review: format, vet, prose, short Go tests (3 min warm)
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
 	@echo "== go vet"; go vet ./...
@@ -34,7 +37,7 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 	@echo "== go test -short"; go test -short -timeout 10m $$(go list ./... | grep -vE '/cmd/muniment$$|/bench/')
 	@echo "== commands"; go test -short -timeout 10m ./cmd/muniment -run 'TestScripts/(demo|admission|errors|erase|trace)$$'
 
-test: lint peers test-go test-backfill test-python test-ts test-portal mutants sdks decisions ## install what is missing and run everything
+test: lint peers test-go test-backfill test-scale-out test-python test-ts test-portal mutants sdks decisions ## install what is missing and run everything
 	@PYTHON=$(VENV)/bin/python .ci/conformance last
 
 conformance: $(VENV)/ok clients/ts/node_modules/.installed ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
@@ -64,6 +67,9 @@ test-go: $(TOOLS)/gotestsum ## Go tests: packages with concurrency under the rac
 
 test-backfill: build ## the demo of backfills with a smaller table
 	@echo "== backfill"; DEMO_DIR=$$(mktemp -d)/demo ROWS=60000 deploy/demo-backfill.sh
+
+test-scale-out: build ## the demo of several servers on one log
+	@echo "== scale-out"; go build -o bin/ ./internal/peers/database; DEMO_DIR=$$(mktemp -d)/demo deploy/demo-scale-out.sh
 
 peers: ## build the real programs that tests run beside ours (once)
 	@.ci/peers

@@ -12,20 +12,7 @@ cd "$(dirname "$0")/.."
 dir=${DEMO_DIR:-demo-backfill-data}
 muniment=$PWD/bin/muniment conductor=$PWD/bin/conductor
 rows=${ROWS:-400000}
-bold=$'\e[1m'; dim=$'\e[2m'; off=$'\e[0m'
-[ -t 1 ] || { bold=; dim=; off=; }
-step() { printf '\n%s%s%s\n' "$bold" "$*" "$off"; }
-# show COMMAND...: prints the command as one would type it, and runs it.
-show() {
-	local arg line=
-	for arg; do
-		[[ $arg != *[' *']* ]] || arg="'$arg'"
-		arg=${arg/#$muniment/muniment}
-		line+=" ${arg/#$conductor/conductor}"
-	done
-	printf '%s$%s%s\n' "$dim" "$line" "$off"
-	"$@"
-}
+typed=(["$muniment"]=muniment ["$conductor"]=conductor)
 # refused COMMAND...: as show, for a command that must answer no.
 refused() {
 	local code=0
@@ -33,11 +20,7 @@ refused() {
 	[ "$code" = 1 ] || { echo "exit code $code instead of 1: this is a bug" >&2; exit 1; }
 }
 
-if [ -e "$dir" ] && [ ! -e "$dir/.muniment-demo" ]; then
-	echo "$dir exists and was not made by the demo: set DEMO_DIR to another folder" >&2
-	exit 2
-fi
-rm -rf "$dir" && mkdir -p "$dir" && touch "$dir/.muniment-demo"
+working_folder "$dir"
 .ci/peers postgres
 pgbin=$(pg_config --bindir 2>/dev/null || dirname "$(readlink -f .cache/peers/postgres)")
 cluster=$(mktemp -d "${TMPDIR:-/tmp}/muniment-demo.XXXXXX")

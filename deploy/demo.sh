@@ -15,26 +15,9 @@ dir=${DEMO_DIR:-demo-data}
 muniment=$PWD/bin/muniment
 cosign=cosign # until step 6
 export COSIGN_PASSWORD=
-bold=$'\e[1m'; dim=$'\e[2m'; off=$'\e[0m'
-[ -t 1 ] || { bold=; dim=; off=; }
-step() { printf '\n%s%s%s\n' "$bold" "$*" "$off"; }
-# show COMMAND...: prints the command as one would type it, and runs it.
-show() {
-	local arg line=
-	for arg; do
-		[[ $arg != *[' *']* ]] || arg="'$arg'"
-		arg=${arg/#$muniment/muniment}
-		line+=" ${arg/#$cosign/cosign}"
-	done
-	printf '%s$%s%s\n' "$dim" "$line" "$off"
-	"$@"
-}
+typed=(["$muniment"]=muniment)
 
-if [ -e "$dir" ] && [ ! -e "$dir/.muniment-demo" ]; then
-	echo "$dir exists and was not made by the demo: set DEMO_DIR to another folder" >&2
-	exit 2
-fi
-rm -rf "$dir" && mkdir -p "$dir" && touch "$dir/.muniment-demo"
+working_folder "$dir"
 trap stop EXIT
 # Finds or builds cosign while the first steps run.
 .ci/cosign >"$dir/cosign.path" 2>"$dir/cosign.log" &
@@ -108,6 +91,7 @@ chart() { # NAME VERSION
 chart gateway 1.7.0
 wait "$builder" || { cat "$dir/cosign.log" >&2; exit 1; }
 cosign=$(<"$dir/cosign.path")
+typed[$cosign]=cosign
 "$cosign" generate-key-pair --output-key-prefix "$dir/release" 2>/dev/null
 keyid=$(openssl pkey -pubin -in "$dir/release.pub" -outform DER | openssl dgst -sha256 -r | cut -c-64)
 cat >"$dir/controls.yaml" <<EOF

@@ -1,4 +1,31 @@
-# Sourced by the scripts that run servers: deploy/demo.sh and deploy/release/release.sh.
+# Sourced by the scripts that run servers: the demos and deploy/release/release.sh.
+
+bold=$'\e[1m'; dim=$'\e[2m'; off=$'\e[0m'
+[ -t 1 ] || { bold=; dim=; off=; }
+# step TEXT: prints a heading.
+step() { printf '\n%s%s%s\n' "$bold" "$*" "$off"; }
+
+# typed: names of programs as one types them, by their paths. show COMMAND...: prints the
+# command as one would type it, and runs it.
+declare -A typed=()
+show() {
+	local arg line=
+	for arg; do
+		[[ $arg != *[' *']* ]] || arg="'$arg'"
+		line+=" ${typed[$arg]:-$arg}"
+	done
+	printf '%s$%s%s\n' "$dim" "$line" "$off"
+	"$@"
+}
+
+# working_folder DIR: makes the folder anew, unless it is not one of a demo.
+working_folder() {
+	if [ -e "$1" ] && [ ! -e "$1/.muniment-demo" ]; then
+		echo "$1 exists and was not made by the demo: set DEMO_DIR to another folder" >&2
+		exit 2
+	fi
+	rm -rf "$1" && mkdir -p "$1" && touch "$1/.muniment-demo"
+}
 
 running=() # processes that run until stop ends them
 
