@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -12,6 +13,7 @@ import (
 
 	"connectrpc.com/connect"
 
+	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/api/rpcerr"
 	"muniment.dev/muniment/ledger/lease"
 	rpc "muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -74,8 +76,30 @@ func (s *Server) forward(pattern string, c capability, here http.Handler) http.H
 			return
 		}
 		s.cfg.Metrics.forwarded.Inc()
+		r.Body = &forwardedBody{ReadCloser: r.Body, extend: limit.MessageDeadline(r.Context())}
 		proxy.ServeHTTP(w, r)
 	})
+}
+
+// A forwardedBody gives each part of an upload, and then the answer, the time
+// of a whole request, as the server does that reads its messages.
+type forwardedBody struct {
+	io.ReadCloser
+	extend func()
+	read   int // since the time was extended
+}
+
+// forwardedPart is the size of such a part, in bytes.
+const forwardedPart = 64 << 10
+
+// Read implements io.Reader.
+func (b *forwardedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if b.read += n; b.read >= forwardedPart || err == io.EOF {
+		b.read = 0
+		b.extend()
+	}
+	return n, err
 }
 
 // proxy returns a handler that forwards requests to a server.

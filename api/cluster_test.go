@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"connectrpc.com/connect"
@@ -103,5 +104,17 @@ func TestForward(t *testing.T) {
 				t.Error("it was forwarded")
 			}
 		})
+	}
+}
+
+// TestForwardedBody checks that an upload has more time with each part, and
+// that one which trickles has not.
+func TestForwardedBody(t *testing.T) {
+	for _, c := range []struct{ bytes, extended int }{{1, 1}, {forwardedPart - 1, 1}, {10 * forwardedPart, 11}} {
+		extended := 0
+		b := &forwardedBody{ReadCloser: io.NopCloser(iotest.HalfReader(strings.NewReader(strings.Repeat("x", c.bytes)))), extend: func() { extended++ }}
+		if n, err := io.Copy(io.Discard, b); err != nil || int(n) != c.bytes || extended != c.extended {
+			t.Errorf("%d bytes: the time was extended %d times, want %d (%d bytes, error %v)", c.bytes, extended, c.extended, n, err)
+		}
 	}
 }
