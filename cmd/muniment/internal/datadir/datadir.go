@@ -321,6 +321,7 @@ type Dir struct {
 	Warnings   []string         // to be logged when the server starts
 	SCITT      *cosereceipt.Key // nil if there is no SCITT endpoint
 	Gate       *attest.Signer   // nil if passes are not published as attestations
+	limitsRead string           // the hash of the file of limits
 }
 
 // ReadClientCA reads the authorities of client certificates as they are now. It

@@ -7,6 +7,7 @@ import (
 
 	"muniment.dev/muniment/api/limit"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/ledger/entry"
 )
 
 // A limitsFile is the content of the file that limits.file names. A program
@@ -22,7 +23,8 @@ type tenantLimits struct {
 	Limits TenantLimits `yaml:"limits"`
 }
 
-// readLimits returns the limits in the file of limits, by tenant.
+// readLimits returns the limits in the file of limits, by tenant, and keeps the
+// hash of the text that it has read.
 func (d *Dir) readLimits() (map[string]*TenantLimits, error) {
 	if d.Config.Limits.File == "" {
 		return nil, nil
@@ -32,6 +34,7 @@ func (d *Dir) readLimits() (map[string]*TenantLimits, error) {
 	if err != nil {
 		return nil, fmt.Errorf("limits.file: %w", err)
 	}
+	d.limitsRead = entry.SHA256(text)
 	var f limitsFile
 	if err := DecodeYAML(text, &f); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -59,13 +62,23 @@ func (d *Dir) limitsOf(t *TenantConfig, file map[string]*TenantLimits) limit.Ten
 	return limit.TenantLimits(*cmp.Or(file[t.Name], t.Limits, &d.Config.Limits.Tenant))
 }
 
+// LimitsChanged reports whether the file of limits differs from what the folder
+// has read. One that cannot be read differs.
+func (d *Dir) LimitsChanged() bool {
+	if d.Config.Limits.File == "" {
+		return false
+	}
+	text, err := bounded.ReadFile(d.Rel(d.Config.Limits.File), bounded.Config)
+	return err != nil || entry.SHA256(text) != d.limitsRead
+}
+
 // WithLimits returns the folder with the limits that their file has now.
 func (d *Dir) WithLimits() (*Dir, error) {
-	file, err := d.readLimits()
+	now := *d
+	file, err := now.readLimits()
 	if err != nil {
 		return nil, err
 	}
-	now := *d
 	now.Tenants = slices.Clone(d.Tenants)
 	for i := range now.Tenants {
 		now.Tenants[i].Limits = d.limitsOf(&d.Config.Tenants[i], file)

@@ -47,6 +47,7 @@ type reloader struct {
 	rekorCert *certificate       // of the Rekor log; nil without one
 	useTLS    func(*datadir.Dir) // applies --tls-cert
 	level     string             // from --log-level; "" for that of the configuration
+	unlimited string             // why the changed file of limits is not in force; "" if it is
 }
 
 // filesInterval is the time between two checks for replaced trusted roots and
@@ -61,14 +62,14 @@ func (r *reloader) follow(ctx context.Context) {
 	defer stop()
 	tick := time.NewTicker(filesInterval)
 	defer tick.Stop()
-	for last, lastTLS, lastLimits := r.inForce.RootsState(), r.tlsState(), r.limitsState(); ; {
+	for last, lastTLS := r.inForce.RootsState(), r.tlsState(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
 			err := r.reload(ctx)
 			r.report(err)
-			last, lastTLS, lastLimits = r.inForce.RootsState(), r.tlsState(), r.limitsState()
+			last, lastTLS = r.inForce.RootsState(), r.tlsState()
 		case <-tick.C:
 			if state := r.inForce.RootsState(); state != last && r.admission != nil {
 				last = state
@@ -78,10 +79,7 @@ func (r *reloader) follow(ctx context.Context) {
 				lastTLS = state
 				r.reloadCertificate()
 			}
-			if state := r.limitsState(); state != lastLimits {
-				lastLimits = state
-				r.reloadLimits(ctx)
-			}
+			r.reloadLimits(ctx, r.server.Reload)
 		}
 	}
 }
@@ -129,25 +127,25 @@ func (r *reloader) reloadCertificate() {
 	r.log.Info("certificate in force", "file", d.Config.TLS.Cert)
 }
 
-// limitsState returns a value that changes when the file of limits does.
-func (r *reloader) limitsState() string {
-	if r.inForce.Config.Limits.File == "" {
-		return ""
-	}
-	return filesState(r.inForce.Rel(r.inForce.Config.Limits.File))
-}
-
-// reloadLimits applies the file of limits.
-func (r *reloader) reloadLimits(ctx context.Context) {
-	d, err := r.inForce.WithLimits()
-	if err == nil {
-		err = r.server.Reload(ctx, d.Settings())
-	}
-	if err != nil {
-		r.log.Error("limits of tenants not replaced; the previous ones stay in force", "err", err)
+// reloadLimits applies the file of limits if it differs from what is in force,
+// which is retried until it succeeds. Only another error is logged again.
+func (r *reloader) reloadLimits(ctx context.Context, apply func(context.Context, api.Settings) error) {
+	if !r.inForce.LimitsChanged() {
+		r.unlimited = ""
 		return
 	}
-	r.inForce = d
+	d, err := r.inForce.WithLimits()
+	if err == nil {
+		err = apply(ctx, d.Settings())
+	}
+	if err != nil {
+		if text := err.Error(); text != r.unlimited {
+			r.unlimited = text
+			r.log.Error("limits of tenants not replaced; the previous ones stay in force", "err", err)
+		}
+		return
+	}
+	r.inForce, r.unlimited = d, ""
 	r.log.Info("limits of tenants in force", "file", d.Config.Limits.File)
 }
 
