@@ -74,6 +74,7 @@ func (t *Table) Candidates(of *catalogue.Type, now time.Time) (candidates []*Can
 
 // members returns the alerts that concern a type, sorted.
 func (t *Table) members(of *catalogue.Type, now time.Time) (members []Member) {
+	t.visited += len(t.concerned[of])
 	for a, i := range t.concerned[of] {
 		m := Member{a, &a.matches[i], t.Standing(a, of, now)}
 		if m.Standing == Counts && m.claimed() {

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"muniment.dev/muniment/conductor/triage/catalogue"
 )
 
 // maxClaims is the number of incidents to which an episode can belong.
@@ -27,26 +25,6 @@ func (t *Table) Claim(a *Alert, incident string) {
 // another type, or any if the alert is an anchor.
 func (m *Member) claimed() bool {
 	return slices.ContainsFunc(m.claims, func(id string) bool { return m.Anchors() || !strings.HasPrefix(id, m.Match.Type.Name+"/") })
-}
-
-// Belonging returns the firing alerts that match a required signal of a type
-// and belong to a key, sorted. Anchors are the identities of the anchors whose
-// traces count.
-func (t *Table) Belonging(of *catalogue.Type, key catalogue.Key, anchors []string, now time.Time) (all []Member) {
-	traces := map[string][]catalogue.Key{}
-	for _, id := range anchors {
-		if a := t.alerts[id]; a != nil && of.Traces {
-			for _, trace := range a.traces {
-				traces[trace] = []catalogue.Key{key}
-			}
-		}
-	}
-	for _, m := range t.members(of, now) {
-		if m.Fires() && m.Match.Signals != 0 && slices.Contains(t.keys(of, &m, traces), key) {
-			all = append(all, m)
-		}
-	}
-	return all
 }
 
 // Settled reports whether an alert does not fire, and has not for some time.

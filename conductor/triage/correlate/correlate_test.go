@@ -220,6 +220,25 @@ func TestCandidates(t *testing.T) {
 	if got, want := describe("traced"), "ap: A-ap-standby; eu: A-eu-gateway B-eu-db B-eu-subs B-eu-gateway B-us-subs; 2 others, false"; got != want {
 		t.Errorf("traced:\n%s\nwant\n%s", got, want)
 	}
+	index := tab.Index()
+	for _, of := range c.Types {
+		candidates, _, _ := tab.Candidates(of, at(1))
+		for _, x := range candidates {
+			var anchors, want, got []string
+			for _, m := range x.Members {
+				want = append(want, m.Identity())
+				if m.Anchors() && m.Match.Key == x.Key {
+					anchors = append(anchors, m.Identity())
+				}
+			}
+			for _, m := range index.Belonging(of, x.Key, anchors) {
+				got = append(got, m.Identity())
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s %q: the index has %q, want %q", of.Name, x.Key.Values(), got, want)
+			}
+		}
+	}
 }
 
 // TestFull checks that a table loses no alert that fires.

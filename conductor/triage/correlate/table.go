@@ -60,6 +60,7 @@ type Table struct {
 	max       int
 	horizon   time.Time       // the latest end of an alert that was dropped
 	quiet     map[*Alert]bool // those that fire until they are quiet
+	visited   int             // alerts
 
 	changed []*Alert // since the latest call of Changes, each once
 	dropped []string // their identities

@@ -200,6 +200,7 @@ func (a *actor) do(c command) error {
 		if errors.Is(err, execute.ErrRefused) {
 			a.log.Warn("incident refused", "incident", c.open.ID, "reason", err)
 			a.metrics.refused.Inc()
+			a.forget(c.open.ID)
 			a.report(report{c.open.ID, execute.Escalated, err.Error()})
 			return nil
 		}
@@ -279,12 +280,17 @@ func (a *actor) observe(ctx context.Context, id string) error {
 		a.report(report{id: id, state: i.State})
 	}
 	if i.State == execute.Closed {
-		a.mu.Lock()
-		delete(a.spans, id)
-		delete(a.first, id)
-		a.mu.Unlock()
+		a.forget(id)
 	}
 	return nil
+}
+
+// forget drops what is kept about an incident without further steps.
+func (a *actor) forget(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.spans, id)
+	delete(a.first, id)
 }
 
 // finished reports a step.

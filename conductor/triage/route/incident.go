@@ -82,9 +82,9 @@ func (r *Router) restore() error {
 }
 
 // resume repeats what the executor has perhaps not done. Both are idempotent.
-func (r *Router) resume(i *incident) {
+func (r *Router) resume(index *correlate.Index, i *incident) {
 	if i.State == "" {
-		r.actor.send(command{open: r.opening(i)})
+		r.actor.send(command{open: r.opening(index, i)})
 	}
 	if i.Cleared && i.State != execute.Closed && i.Refused == "" {
 		r.actor.send(command{clear: i.ID})
@@ -97,10 +97,10 @@ func (r *Router) resume(i *incident) {
 
 // opening returns an incident for the executor. Without a playbook it has no
 // steps.
-func (r *Router) opening(i *incident) *execute.Opening {
+func (r *Router) opening(index *correlate.Index, i *incident) *execute.Opening {
 	o := &execute.Opening{ID: i.ID, Type: i.Type, Steps: r.Config.Playbooks[i.Type], Alerts: i.Alerts, Traces: i.Traces}
 	if of := r.Config.Catalogue.Type(i.Type); of != nil {
-		o.Decay, o.Observation = of.Decay, r.observation(of, i, r.Now())
+		o.Decay, o.Observation = of.Decay, r.observation(index, of, i, r.Now())
 	}
 	return o
 }
@@ -114,7 +114,8 @@ func (r *Router) evaluate(ctx context.Context) (time.Duration, error) {
 	}
 	now := r.Now()
 	r.table.Expire(now)
-	rows := r.attach(now)
+	index := r.table.Index()
+	rows := r.attach(index)
 	opened, more, err := r.classify(ctx, now)
 	if err != nil {
 		return 0, err
@@ -126,7 +127,7 @@ func (r *Router) evaluate(ctx context.Context) (time.Duration, error) {
 	}
 	// Only what is durable reaches the executor.
 	for _, i := range opened {
-		r.actor.send(command{open: r.opening(i)})
+		r.actor.send(command{open: r.opening(index, i)})
 		r.actor.follow(i)
 	}
 	for _, c := range cleared {
@@ -134,7 +135,7 @@ func (r *Router) evaluate(ctx context.Context) (time.Duration, error) {
 			r.actor.send(command{clear: i.ID})
 		}
 	}
-	r.observe(now)
+	r.observe(index, now)
 	r.count()
 	r.dirty, r.evaluated = false, time.Now()
 	took := r.evaluated.Sub(began)
@@ -142,15 +143,16 @@ func (r *Router) evaluate(ctx context.Context) (time.Duration, error) {
 	return max(pause, 4*took), nil // a fifth of a core at most
 }
 
-// attach claims the episodes that belong to open incidents.
-func (r *Router) attach(now time.Time) (rows []row) {
+// attach claims the episodes that belong to open incidents. No further ones
+// belong to a refused incident: it has no effect that they could explain.
+func (r *Router) attach(index *correlate.Index) (rows []row) {
 	for _, i := range r.incidents {
 		of := r.Config.Catalogue.Type(i.Type)
-		if of == nil || i.State == execute.Closed {
+		if of == nil || i.State == execute.Closed || i.Refused != "" {
 			continue
 		}
 		changed := false
-		for _, m := range r.table.Belonging(of, i.Key, i.Anchors, now) {
+		for _, m := range index.Belonging(of, i.Key, i.Anchors) {
 			r.table.Claim(m.Alert, i.ID)
 			changed = i.add(m) || changed
 		}
@@ -174,9 +176,13 @@ func (i *incident) add(m correlate.Member) bool {
 func (r *Router) classify(ctx context.Context, now time.Time) (opened []*incident, rows []row, err error) {
 	results := classify.All(r.Config.Catalogue, r.table, now)
 	r.Metrics.results(results)
+	room := maxPending - r.pending()
 	for _, res := range results {
 		if res.Verdict != classify.Classified {
 			continue
+		}
+		if len(opened) >= room {
+			break // the rest is classified again once the executor has decided
 		}
 		c := res.Candidate()
 		at := place{res.Type, c.Key}
@@ -236,17 +242,37 @@ func (r *Router) decided(ctx context.Context, i *incident, res *classify.Result)
 	r.Log.Info("incident classified", "incident", i.ID, "alerts", counted, "after", i.Opened.Sub(i.First))
 }
 
+// pending returns the number of incidents that the executor has neither opened
+// nor refused.
+func (r *Router) pending() (n int) {
+	for _, i := range r.incidents {
+		if i.State == "" {
+			n++
+		}
+	}
+	return n
+}
+
 // clear finds the incidents whose condition has cleared, and drops old ones.
+// The numbers of those that are dropped remain.
 func (r *Router) clear(now time.Time) (cleared, dropped []row) {
+	var refused []*incident
+	drop := func(i *incident) {
+		delete(r.incidents, i.ID)
+		if r.latest[i.place()] == i {
+			delete(r.latest, i.place())
+		}
+		dropped = append(dropped, row{rowIncident + i.ID, nil})
+	}
 	for id, i := range r.incidents {
-		if i.State == execute.Closed {
-			if now.Sub(i.Closed) > keep && r.latest[i.place()] != i {
-				delete(r.incidents, id)
-				dropped = append(dropped, row{rowIncident + id, nil})
-			}
+		if i.State == execute.Closed && now.Sub(i.Closed) > keep {
+			drop(i)
 			continue
 		}
-		if i.Cleared || slices.ContainsFunc(i.Anchors, func(identity string) bool { return !r.table.Settled(identity, now.Add(-calm)) }) {
+		if i.Refused != "" {
+			refused = append(refused, i)
+		}
+		if i.State == execute.Closed || i.Cleared || slices.ContainsFunc(i.Anchors, func(identity string) bool { return !r.table.Settled(identity, now.Add(-calm)) }) {
 			continue
 		}
 		i.Cleared = true
@@ -255,6 +281,12 @@ func (r *Router) clear(now time.Time) (cleared, dropped []row) {
 		}
 		cleared = append(cleared, i.row())
 		r.Log.Info("condition cleared", "incident", id)
+	}
+	if n := len(refused) - maxRefused; n > 0 {
+		slices.SortFunc(refused, func(a, b *incident) int { return cmp.Or(a.Opened.Compare(b.Opened), strings.Compare(a.ID, b.ID)) })
+		for _, i := range refused[:n] {
+			drop(i)
+		}
 	}
 	return cleared, dropped
 }

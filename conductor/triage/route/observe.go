@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/conductor/triage/catalogue"
+	"muniment.dev/muniment/conductor/triage/correlate"
 	"muniment.dev/muniment/conductor/triage/execute"
 )
 
@@ -16,13 +17,13 @@ type observation struct {
 
 // observe sends the executor what has changed about the alerts of incidents,
 // until decay has passed after they were closed. It finds misfires by that.
-func (r *Router) observe(now time.Time) {
+func (r *Router) observe(index *correlate.Index, now time.Time) {
 	for id, i := range r.incidents {
 		of := r.Config.Catalogue.Type(i.Type)
 		if of == nil || i.State == "" || i.Refused != "" || i.State == execute.Closed && !now.Before(i.Closed.Add(of.Decay)) {
 			continue
 		}
-		o := r.observation(of, i, now)
+		o := r.observation(index, of, i, now)
 		if i.observed != nil && i.observed.Counting == o.Counting && maps.Equal(i.observed.Anchors, o.Anchors) {
 			continue
 		}
@@ -32,8 +33,8 @@ func (r *Router) observe(now time.Time) {
 }
 
 // observation returns the state of an incident's alerts.
-func (r *Router) observation(of *catalogue.Type, i *incident, now time.Time) execute.Observation {
-	o := execute.Observation{Counting: len(r.table.Belonging(of, i.Key, i.Anchors, now)), Anchors: map[string]bool{}}
+func (r *Router) observation(index *correlate.Index, of *catalogue.Type, i *incident, now time.Time) execute.Observation {
+	o := execute.Observation{Counting: len(index.Belonging(of, i.Key, i.Anchors)), Anchors: map[string]bool{}}
 	for _, identity := range i.Anchors {
 		o.Anchors[identity] = !r.table.Settled(identity, now)
 	}

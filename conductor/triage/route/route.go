@@ -35,6 +35,9 @@ const (
 	calm = time.Minute
 	// keep is how long closed incidents are kept.
 	keep = 30 * 24 * time.Hour
+	// maxRefused is the number of refused incidents that are kept, and
+	// maxPending that of incidents for which the executor has not decided yet.
+	maxRefused, maxPending = 1000, 1000
 	// pause is the shortest time between two evaluations. They take place every
 	// idle if no signal arrives, because durations pass.
 	pause, idle = 100 * time.Millisecond, time.Second
@@ -127,8 +130,9 @@ func Open(o Options) (*Router, error) {
 		return nil, errors.Join(err, r.store.Close())
 	}
 	r.actor = newActor(o, r.tracer)
+	index := r.table.Index()
 	for _, i := range r.incidents {
-		r.resume(i)
+		r.resume(index, i)
 	}
 	r.count()
 	return r, nil

@@ -106,3 +106,60 @@ func TestStorm(t *testing.T) {
 		}
 	}
 }
+
+// TestManyKeys checks that thousands of keys of a type, of which the budget
+// allows two incidents, make an evaluation look at each alert a few times only.
+// The other incidents are dropped, but their numbers remain.
+func TestManyKeys(t *testing.T) {
+	const rounds, keys = 4, 900
+	w := newWorld(t)
+	for n := range rounds {
+		signals := make([]signal.Signal, keys)
+		for i := range signals {
+			signals[i] = w.alert("Errors", signal.Firing, fmt.Sprintf("s%d-%d", n, i), w.now)
+		}
+		w.deliver(signals...)
+		w.pass(15 * time.Second)
+	}
+	open := len(w.incidents) - maxRefused
+	if open != 2 || len(w.latest) != len(w.incidents) {
+		t.Errorf("%d incidents beyond those that are refused, want 2; %d places of %d", open, len(w.latest), len(w.incidents))
+	}
+	w.crash()
+	w.dirty = true
+	before := w.table.Visited()
+	if _, err := w.evaluate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// Each of two types looks at each alert to classify it, and to find those
+	// of open incidents.
+	if work := w.table.Visited() - before; work > 4*rounds*keys+100 {
+		t.Errorf("an evaluation looks at %d alerts, of %d", work, rounds*keys)
+	}
+	if len(w.incidents) != maxRefused+2 {
+		t.Errorf("%d incidents after a restart", len(w.incidents))
+	}
+
+	var resolved []signal.Signal
+	for n := range rounds {
+		for i := range keys {
+			resolved = append(resolved, w.alert("Errors", signal.Resolved, fmt.Sprintf("s%d-%d", n, i), w.now))
+		}
+	}
+	w.deliver(resolved...)
+	w.pass(time.Minute)
+	w.pass(keep + time.Second)
+	if len(w.incidents)+len(w.latest) > 0 {
+		t.Errorf("%d incidents, %d places after %s", len(w.incidents), len(w.latest), keep)
+	}
+	w.deliver(w.alert("Errors", signal.Firing, "s0-0", w.now))
+	w.pass(15 * time.Second)
+	if len(w.incidents) != 1 {
+		t.Errorf("%d incidents", len(w.incidents))
+	}
+	for id := range w.incidents {
+		if !strings.HasSuffix(id, "-2") {
+			t.Errorf("%s: its number was used before", id)
+		}
+	}
+}
