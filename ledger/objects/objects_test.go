@@ -153,12 +153,12 @@ func testRefused(t *testing.T, rig *bucketrig.Rig) {
 type faulty struct {
 	*httputil.ReverseProxy
 	left   atomic.Int32 // how many requests it answers
-	answer func(http.ResponseWriter, *http.Request)
+	answer atomic.Pointer[http.HandlerFunc]
 }
 
 func (f *faulty) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if f.left.Add(-1) >= 0 {
-		f.answer(w, r)
+		(*f.answer.Load())(w, r)
 		return
 	}
 	f.ReverseProxy.ServeHTTP(w, r)
@@ -208,7 +208,8 @@ func testFaults(t *testing.T, rig *bucketrig.Rig) {
 			_, _ = w.Write(content[:len(content)/2])
 		},
 	} {
-		f.answer = answer
+		h := http.HandlerFunc(answer)
+		f.answer.Store(&h)
 		calls := map[string]func() error{
 			"put":     func() error { _, err := b.Put(ctx, "other", content); return err },
 			"confirm": func() error { return b.Confirm(ctx, "good", int64(len(content)), sum) },

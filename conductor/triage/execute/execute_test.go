@@ -129,6 +129,7 @@ func TestGuardRails(t *testing.T) {
 			w.advance("T/y-1", Settling)
 			w.pass(time.Minute)
 		}, "the budget of all actions: 2 in 1h0m0s"},
+		{"effect of another incident", func(w *world) { w.advance("T/y-1", Settling); w.pass(time.Minute) }, "a is changed by the incident T/y-1, whose effect has not ended"},
 		{"quarantine", func(w *world) {
 			w.must(w.exec.Store.write(map[string]any{rowQuarantine + "T": &Quarantine{Incident: "T/z-1", Reason: "it misfired"}}))
 		}, "the type is in quarantine since T/z-1: it misfired"},
@@ -366,6 +367,50 @@ func TestUnreadable(t *testing.T) {
 		w.pass(time.Minute)
 	}
 	w.wantState("a=a0 b=b0 c=c0")
+}
+
+// TestIntentIsOver checks that a step that is intended is not carried out after
+// what makes it superfluous, such as when the executor was away in between.
+func TestIntentIsOver(t *testing.T) {
+	for name, c := range map[string]struct {
+		before func(w *world)
+		want   string
+	}{
+		"cleared":     {func(w *world) { w.must(w.exec.Clear(id)) }, "the condition has cleared"},
+		"kill switch": {func(w *world) { w.must(w.exec.Store.Kill(true)) }, "the kill switch is on"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := calm(t)
+			v := &vanished{Fake: w.fake}
+			w.exec.Connectors["fake"] = &unread{v, 1}
+			w.must(w.exec.Open(w.opening()))
+			if _, err := w.exec.Advance(t.Context(), id); err == nil {
+				t.Fatal("the target was read")
+			}
+			c.before(w)
+			w.exec.Connectors["fake"] = w.fake
+			if _, err := w.exec.Advance(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			i, err := w.exec.Store.Incident(id)
+			if err != nil || i.Steps[0].State != Skipped || i.Steps[0].Reason != c.want || len(w.fake.Calls()) != 0 {
+				t.Errorf("%+v (error %v); %d calls", i.Steps[0], err, len(w.fake.Calls()))
+			}
+		})
+	}
+}
+
+// An unread target can be read some times, and then no more.
+type unread struct {
+	*vanished
+	reads int
+}
+
+func (u *unread) Read(ctx context.Context, target string) (connector.Image, error) {
+	if u.reads--; u.reads < 0 {
+		return nil, errors.New("no answer")
+	}
+	return u.Fake.Read(ctx, target)
 }
 
 // TestFlagd toggles a flag in a file, and undoes it byte for byte.

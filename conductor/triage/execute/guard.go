@@ -3,6 +3,7 @@ package execute
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -49,7 +50,42 @@ func (e *Executor) permit(i *Incident, p *Planned) error {
 			return cause(err, "%s: %d in %s", b.what, b.limit, b.within)
 		}
 	}
+	holder, err := e.holder(i, p)
+	if err != nil || holder != "" {
+		return cause(err, "%s is changed by the incident %s, whose effect has not ended", p.Target, holder)
+	}
 	return nil
+}
+
+// holder returns another incident with an effect on the target of a step, or
+// "". Its undo would find the effect of this step, take it for a change by a
+// person, and the target would never be as it was.
+func (e *Executor) holder(i *Incident, p *Planned) (string, error) {
+	ids, err := e.Store.Active()
+	if err != nil {
+		return "", err
+	}
+	for _, id := range ids {
+		if id == i.ID {
+			continue
+		}
+		other, err := e.Store.Incident(id)
+		if err != nil {
+			return "", err
+		}
+		if other != nil && other.holds(p) {
+			return id, nil
+		}
+	}
+	return "", nil
+}
+
+// holds reports whether a step of the incident has changed the target, or may
+// still, and will be undone.
+func (i *Incident) holds(p *Planned) bool {
+	return slices.ContainsFunc(i.Steps, func(s *Step) bool {
+		return s.Undoes == 0 && s.Target == p.Target && s.Connector == p.Connector && !s.Lapses && s.Undone == "" && (s.State == Confirmed || !s.final())
+	})
 }
 
 func (q *Quarantine) name() string {

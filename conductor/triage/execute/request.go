@@ -161,6 +161,11 @@ func (e *Executor) apply(r *Request, self string) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if i != nil && i.Type == m.Playbook && i.Taken && m.Action == ActionMisfire {
+		// The other executor undoes the steps, if it can. The type is not tried
+		// again by either.
+		return map[string]any{rowQuarantine + i.Type: &Quarantine{Incident: i.ID, Reason: "marked by " + by, Since: e.Now()}}, nil
+	}
 	if i == nil || i.Type != m.Playbook || i.Taken {
 		return nil, ignored("this executor has no such incident: %s", safetext.Escape(m.Incident))
 	}

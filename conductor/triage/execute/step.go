@@ -1,6 +1,7 @@
 package execute
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,10 +39,33 @@ func (e *Executor) intend(ctx context.Context, i *Incident, s *Step) error {
 	return e.save(i)
 }
 
+// superfluous returns the reason why a step that is intended must not be
+// carried out any more, or "".
+func (e *Executor) superfluous(i *Incident, s *Step) (string, error) {
+	killed, err := e.Store.Killed()
+	switch {
+	case err != nil || s.Undoes > 0:
+		return "", err
+	case killed:
+		return "the kill switch is on", nil
+	case i.State == Undoing:
+		return cmp.Or(i.Reason, "the incident is undone"), nil
+	case i.Cleared:
+		return "the condition has cleared", nil
+	}
+	return "", nil
+}
+
 // act calls the connector, at most once for a step.
 func (e *Executor) act(ctx context.Context, i *Incident, s *Step) error {
 	if e.stale(i, s) {
 		return e.finish(i, s, Skipped, "the intent is too old")
+	}
+	if reason, err := e.superfluous(i, s); err != nil || reason != "" {
+		if err != nil {
+			return err
+		}
+		return e.finish(i, s, Skipped, reason)
 	}
 	c := e.Connectors[s.Connector]
 	if c == nil {

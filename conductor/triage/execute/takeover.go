@@ -63,7 +63,7 @@ func (e *Executor) TakeOver(ctx context.Context) error {
 			return err
 		}
 	}
-	return e.forget(known)
+	return e.forget(known, complete)
 }
 
 // hopeless logs why an incident cannot be taken over, once.
@@ -79,7 +79,7 @@ func (e *Executor) hopeless(id string, err error) {
 
 // forget closes the incidents that are followed, and of which the ledger has no
 // entries.
-func (e *Executor) forget(known map[string]bool) error {
+func (e *Executor) forget(known map[string]bool, complete time.Time) error {
 	ids, err := e.Store.Active()
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (e *Executor) forget(known map[string]bool) error {
 		if err != nil {
 			return err
 		}
-		if i.State == Following && !known[id] && e.Now().Sub(i.Opened) > unknown {
+		if i.State == Following && !known[id] && complete.Sub(i.Opened) > unknown {
 			if err := e.unfollow(i); err != nil {
 				return err
 			}
@@ -254,10 +254,10 @@ func (e *Executor) lost(ctx context.Context, i *Incident, s *Step) error {
 	s.Undone, s.Connector = Failed, cmp.Or(s.Connector, e.connectorOf(&s.Planned))
 	if c := e.Connectors[s.Connector]; c != nil {
 		image, err := e.image(ctx, c, s)
-		if err != nil {
+		if err != nil && ctx.Err() != nil {
 			return err
 		}
-		if !s.same(image, true) {
+		if err == nil && !s.same(image, true) {
 			s.Undone = Kept
 		}
 	}

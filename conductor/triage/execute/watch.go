@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"muniment.dev/muniment/internal/identity"
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/receipt"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
@@ -119,7 +120,8 @@ func (w *Watcher) Read(ctx context.Context) error {
 func (w *Watcher) entry(ctx context.Context, e *munimentv1.Entry, self string) error {
 	incident, action := e.Attributes["incident"], e.Attributes["action"]
 	own := e.Submitter == self && strings.HasPrefix(e.IdempotencyKey, "triage/"+incident+"/")
-	if incident == All || !own && (e.Attributes["phase"] != "" || action != ActionUndo && action != ActionMisfire) {
+	asks := identity.Person(e.Submitter) != "" && e.Attributes["phase"] == "" && (action == ActionUndo || action == ActionMisfire)
+	if incident == All || !own && !asks {
 		return nil
 	}
 	within, cancel := context.WithTimeout(ctx, readTimeout)
@@ -139,6 +141,12 @@ func (w *Watcher) entry(ctx context.Context, e *munimentv1.Entry, self string) e
 		w.trails[incident] = t
 	}
 	switch {
+	case !own:
+		// Persons neither delay nor prevent a takeover, whatever they record.
+		if err == nil {
+			t.Entries = append(slices.DeleteFunc(slices.Clone(t.Entries), func(o Recorded) bool { return o.Submitter == r.Submitter }), *r)
+		}
+		return nil
 	case err != nil:
 		t.Fault = err.Error()
 	case len(t.Entries) >= maxTrail:
