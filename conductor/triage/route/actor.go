@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -43,6 +44,9 @@ type actor struct {
 
 	known  map[string]*progress // owned by the goroutine
 	failed map[string]string    // the latest error, by incident; owned by the goroutine
+	delays map[string]delay     // of incidents with errors; owned by the goroutine
+	ledger *turnLedger          // of the executor
+	now    func() time.Time     // the monotonic clock
 }
 
 // A command is one of these.
@@ -68,9 +72,12 @@ type progress struct {
 }
 
 func newActor(o Options, tracer trace.Tracer) *actor {
+	ledger := &turnLedger{Ledger: o.Executor.Ledger}
+	o.Executor.Ledger = ledger
 	return &actor{
 		exec: o.Executor, metrics: o.Metrics, log: o.Log, tracer: tracer, woken: make(chan struct{}, 1), reported: make(chan struct{}, 1), broken: make(chan error, 1), checked: make(chan error, 1),
 		spans: map[string]trace.SpanContext{}, first: map[string]time.Time{}, known: map[string]*progress{}, failed: map[string]string{},
+		delays: map[string]delay{}, ledger: ledger, now: time.Now,
 	}
 }
 
@@ -182,6 +189,7 @@ func (a *actor) obey() {
 }
 
 func (a *actor) do(c command) error {
+	delete(a.delays, cmp.Or(c.clear, c.check)) // there is something new to do
 	switch {
 	case c.reload != nil:
 		err := a.exec.Check(c.reload.Actions, c.reload.Connectors)
@@ -209,19 +217,20 @@ func (a *actor) do(c command) error {
 	return nil
 }
 
-// round advances each incident once. Commands come first.
+// round advances each incident once, unless its delay after an error lasts.
+// Commands come first.
 func (a *actor) round(ctx context.Context) {
 	ids, err := a.exec.Store.Active()
 	if err != nil {
 		a.complain("", err)
 		return
 	}
-	for _, id := range ids {
+	a.ledger.silent = false
+	for _, id := range a.order(ids) {
 		if ctx.Err() != nil {
 			return
 		}
-		_, err := a.exec.Advance(ctx, id)
-		a.complain(id, err)
+		a.complain(id, a.advance(ctx, id))
 		if err := a.observe(ctx, id); err != nil {
 			a.complain(id, err)
 		}
