@@ -31,13 +31,14 @@ func (s *triageServer) follow(executor *execute.Executor, recorder *execute.Reco
 	}
 	s.poller = execute.NewPoller(reader, s.reportRead("requests of persons not read; trying again"))
 	executor.Feed = s.poller
+	s.watcher = execute.NewWatcher(reader, time.Now, s.reportRead("entries of executors not read; trying again"))
+	executor.Numbers = s.watcher
 	if s.Takeover == "" {
 		return nil
 	}
 	if executor.Seal, err = execute.LoadSeal(s.Takeover); err != nil {
 		return fmt.Errorf("--takeover-key-file: %w", err)
 	}
-	s.watcher = execute.NewWatcher(reader, time.Now, s.reportRead("entries of the other executor not read; trying again"))
 	executor.Trails = s.watcher
 	return nil
 }

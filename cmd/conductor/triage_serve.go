@@ -96,7 +96,7 @@ type triageServer struct {
 	router  *route.Router
 	intake  *intake.Intake
 	poller  *execute.Poller  // nil: no requests are read
-	watcher *execute.Watcher // nil: no incident is taken over
+	watcher *execute.Watcher // nil: the entries are not read
 	ready   atomic.Bool
 }
 

@@ -52,9 +52,10 @@ var ErrWait = errors.New("wait")
 type Executor struct {
 	Store      *Store
 	Ledger     Ledger
-	Feed       Feed   // nil: no requests of persons are applied
-	Trails     Trails // nil: takes no incident over. Requires Feed and Seal
-	Seal       *Seal  // of images in entries; nil: they contain none
+	Feed       Feed    // nil: no requests of persons are applied
+	Trails     Trails  // nil: takes no incident over. Requires Feed and Seal
+	Numbers    Numbers // of incidents in the ledger; nil: they are not read
+	Seal       *Seal   // of images in entries; nil: they contain none
 	Connectors map[string]connector.Connector
 	Actions    *action.Catalogue
 	Key        ed25519.PrivateKey // signs the spool
@@ -77,13 +78,16 @@ type Opening struct {
 	Steps          []playbook.Step
 	Alerts, Traces []string
 	Decay          time.Duration // of the type; 0: 10 minutes
+	Began          time.Time     // the latest episode of an anchor
+	Taken          bool          // the ledger has its entries
 	Observation
 }
 
-// Open opens an incident. An incident that exists is not changed. Nothing is
+// Open opens an incident. An incident that exists is not changed, unless it has
+// used nothing. Nothing is
 // opened if a guard rail refuses it, and then the error wraps ErrRefused.
 func (e *Executor) Open(o Opening) error {
-	if i, err := e.Store.Incident(o.ID); i != nil || err != nil {
+	if i, err := e.Store.Incident(o.ID); err != nil || i != nil && !i.Unused() {
 		return err
 	}
 	for _, s := range o.Steps {
@@ -104,11 +108,15 @@ func (e *Executor) Open(o Opening) error {
 		return fmt.Errorf("%w: %d incidents in an hour, the budget", ErrRefused, limit)
 	}
 	i := &Incident{
-		ID: o.ID, Type: o.Type, State: Open, Opened: now, Alerts: o.Alerts, Traces: o.Traces, Planned: planned(o.Steps), Decay: cmp.Or(o.Decay, defaultDecay), DryRun: e.DryRun,
+		ID: o.ID, Type: o.Type, State: Open, Opened: now, Began: o.Began, Taken: o.Taken && !e.DryRun, Alerts: o.Alerts, Traces: o.Traces, Planned: planned(o.Steps), Decay: cmp.Or(o.Decay, defaultDecay), DryRun: e.DryRun,
 		Misfire: Misfire{Before: o.Counting, Counting: o.Counting, Anchors: o.anchors()},
 	}
+	if i.Taken {
+		i.Reason = ErrTaken.Error()
+		e.leave(i)
+	}
 	rows := map[string]any{rowIncident + i.ID: i}
-	if !i.DryRun {
+	if !i.DryRun && !i.Taken {
 		if rows[rowOpened], err = e.Store.used(rowOpened, now); err != nil {
 			return err
 		}

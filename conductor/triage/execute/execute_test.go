@@ -245,7 +245,7 @@ func TestTwoExecutors(t *testing.T) {
 	one, two := calm(t), calm(t)
 	two.ledger, two.fake = one.ledger, one.fake
 	two.exec.Ledger, two.exec.Actor = one.ledger, "conductor@other"
-	two.exec.Connectors["fake"] = two.fake
+	two.exec.Connectors["fake"], two.exec.Standby = two.fake, true
 	// Both read the target before either acts.
 	one.must(one.exec.Open(one.opening()))
 	two.must(two.exec.Open(two.opening()))

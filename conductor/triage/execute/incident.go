@@ -46,6 +46,7 @@ type Incident struct {
 	Adopted string    `json:"adopted,omitempty"` // the executor that it was taken over from
 	Retry   time.Time `json:"retry,omitzero"`    // when undo is tried again
 	Taken   bool      `json:"taken,omitempty"`   // by another executor
+	Began   time.Time `json:"began,omitzero"`    // the latest episode of an anchor at its opening
 	DryRun  bool      `json:"dryRun,omitempty"`  // no target changes, and nothing is recorded
 	Dry     []string  `json:"dry,omitempty"`     // what would be done in a dry run
 

@@ -73,8 +73,8 @@ func (e *Executor) ended(i *Incident) {
 	if i.Taken {
 		e.confess(i)
 	}
-	if i.Taken && e.Trails != nil {
-		i.State = Following
+	if i.Taken && i.State != Escalated {
+		e.leave(i)
 		return
 	}
 	i.State, i.Ended = Closed, e.Now()

@@ -103,9 +103,19 @@ func (e *Executor) unfollow(i *Incident) error {
 	return e.save(i)
 }
 
+// misnumbered passes an incident to people that has the identifier of an
+// earlier one, on which nothing acts.
+func (e *Executor) misnumbered(i *Incident) error {
+	i.State, i.Reason = Escalated, "the ledger has an earlier incident with this identifier: the ledger had not been read when it was opened"
+	return e.save(i)
+}
+
 // consider takes an incident over if it is overdue.
 func (e *Executor) consider(t *Trail, complete time.Time, self string) error {
 	own, err := e.Store.Incident(t.Incident)
+	if own != nil && own.Unused() && (own.DryRun || t.Closed) {
+		own = nil
+	}
 	if err == nil && own != nil && !t.Closed && own.idle(t.acted(self)) {
 		own.Taken, own.State, own.Reason = true, Following, ErrTaken.Error()
 		err = e.save(own)
@@ -114,6 +124,9 @@ func (e *Executor) consider(t *Trail, complete time.Time, self string) error {
 	case err != nil || own != nil && (!own.Taken || own.busy()):
 		return err
 	case t.Closed:
+		if own != nil && own.State == Following && t.Latest.Before(own.Began) && !own.Cleared {
+			return e.misnumbered(own)
+		}
 		if own != nil && own.State == Following {
 			return e.unfollow(own)
 		}

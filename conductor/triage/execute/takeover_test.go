@@ -320,3 +320,50 @@ func TestNoStepAfterSilence(t *testing.T) {
 	}
 	one.wantState("a=a0 b=b0 c=c0")
 }
+
+// TestEarlierIncident checks that an executor with the identifier of an earlier
+// incident asks people, and does not wait for an executor that does not act.
+func TestEarlierIncident(t *testing.T) {
+	one, two := calmTwins(t)
+	one.must(one.exec.Clear(id))
+	one.advance(id, Closed)
+	two.pass(time.Hour)
+	o := two.opening()
+	o.Began = two.now
+	two.must(two.exec.Open(o))
+	two.advance(id, Following)
+	if i := two.takeOver(); i.State != Escalated || !strings.Contains(i.Reason, "earlier incident") {
+		t.Errorf("the incident: %s, %s", i.State, i.Reason)
+	}
+	two.must(two.exec.Clear(id))
+	two.takeOver()
+	if i := two.takeOver(); i.State != Closed {
+		t.Errorf("the incident: %s, %s", i.State, i.Reason)
+	}
+	two.wantState("a=a0 b=b0 c=c0")
+}
+
+// TestTakenAtOpening checks that an incident that the ledger has at its opening
+// is followed with a takeover key, and otherwise passed to people by the
+// executor that has to act without the ledger.
+func TestTakenAtOpening(t *testing.T) {
+	for _, c := range []struct {
+		trails, standby bool
+		want            State
+	}{{true, false, Following}, {true, true, Following}, {false, true, Closed}, {false, false, Escalated}} {
+		w := calm(t)
+		w.ledger.clock = func() time.Time { return w.now }
+		if w.exec.Standby = c.standby; c.trails {
+			w.exec.Trails = w.ledger
+		}
+		o := w.opening()
+		o.Taken = true
+		w.must(w.exec.Open(o))
+		w.advance(id, c.want)
+		w.wantState("a=a0 b=b0 c=c0")
+		w.must(w.exec.Clear(id))
+		if !c.trails {
+			w.advance(id, Closed)
+		}
+	}
+}

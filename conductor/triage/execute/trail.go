@@ -25,6 +25,7 @@ type Trail struct {
 	Closed   bool       // an executor has recorded its end
 	Fault    string     // the reason why an entry cannot be read, such as an erasure
 	Seen     time.Time  // when the latest entry was read, by the clock of the reader
+	Latest   time.Time  // the latest entry of an executor, by the ledger
 }
 
 // Trails are those of the ledger.

@@ -40,12 +40,13 @@ type Watcher struct {
 	mu       sync.Mutex // guards the rest
 	next     Cursor
 	trails   map[string]*Trail
-	complete time.Time // the end of the latest read
+	latest   map[string]Latest // by the identifier up to the number
+	complete time.Time         // the end of the latest read
 }
 
 // NewWatcher returns a watcher. It calls report after each read.
 func NewWatcher(r *Reader, now func() time.Time, report func(error)) *Watcher {
-	return &Watcher{reader: r, now: now, report: report, trails: map[string]*Trail{}}
+	return &Watcher{reader: r, now: now, report: report, trails: map[string]*Trail{}, latest: map[string]Latest{}}
 }
 
 // Run reads until the context ends.
@@ -84,7 +85,7 @@ func (w *Watcher) Read(ctx context.Context) error {
 	w.mu.Lock()
 	next := w.next
 	w.mu.Unlock()
-	filter := &munimentv1.Filter{Kind: kindname.TriageAction, From: timestamppb.New(w.now().Add(-watched))}
+	filter := &munimentv1.Filter{Kind: kindname.TriageAction} // the numbers are those of all times
 	if !next.Time.IsZero() {
 		filter.From = timestamppb.New(next.Time)
 	}
@@ -124,6 +125,12 @@ func (w *Watcher) entry(ctx context.Context, e *munimentv1.Entry, self string) e
 	if incident == All || !own && !asks {
 		return nil
 	}
+	if own {
+		w.count(e)
+	}
+	if e.Time.AsTime().Before(w.now().Add(-watched)) {
+		return nil
+	}
 	within, cancel := context.WithTimeout(ctx, readTimeout)
 	defer cancel()
 	r, err := ReadEntry(within, w.reader.client, w.reader.policy, e.Index)
@@ -155,6 +162,9 @@ func (w *Watcher) entry(ctx context.Context, e *munimentv1.Entry, self string) e
 		t.Entries = append(t.Entries, *r)
 	}
 	t.Seen = w.now()
+	if own {
+		t.Latest = e.Time.AsTime()
+	}
 	return nil
 }
 

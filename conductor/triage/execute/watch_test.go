@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -134,7 +135,18 @@ func TestWatcher(t *testing.T) {
 	if err := two.TakeOver(t.Context()); !errors.Is(err, execute.ErrWait) {
 		t.Errorf("before the first read: %v", err)
 	}
+	latest := func(want execute.Latest) {
+		t.Helper()
+		got, err := two.Latest(strings.TrimSuffix(id, "1"))
+		if want.Time = got.Time; err != nil || got != want || time.Since(got.Time).Abs() > time.Hour {
+			t.Errorf("the latest incident: %+v, %v, want %+v", got, err, want)
+		}
+	}
+	if _, err := two.Latest("T/"); !errors.Is(err, execute.ErrWait) {
+		t.Errorf("before the first read: %v", err)
+	}
 	r.search(two)
+	latest(execute.Latest{Number: 1})
 	r.now = r.now.Add(34 * time.Minute) // undo_after is 30 minutes
 	r.search(two)
 	if of.state() != acted || two.TakenOver != 0 {
@@ -152,6 +164,8 @@ func TestWatcher(t *testing.T) {
 		t.Errorf("the first executor comes back: %s, %v", state, err)
 	}
 	r.search(one)
+	r.search(two)
+	latest(execute.Latest{Number: 1, Closed: true})
 	i, err := one.Store.Incident(id)
 	if err != nil || i.State != execute.Closed || of.state() != before {
 		t.Errorf("the first executor has come back: %+v, %v", i, err)

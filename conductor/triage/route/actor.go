@@ -63,6 +63,7 @@ type report struct {
 	id      string
 	state   execute.State
 	refused string // the reason not to open it
+	unused  bool   // it has no entries
 }
 
 // A progress is what was reported about an incident.
@@ -209,10 +210,14 @@ func (a *actor) do(c command) error {
 			a.log.Warn("incident refused", "incident", c.open.ID, "reason", err)
 			a.metrics.refused.Inc()
 			a.forget(c.open.ID)
-			a.report(report{c.open.ID, execute.Escalated, err.Error()})
+			a.report(report{id: c.open.ID, state: execute.Escalated, refused: err.Error()})
 			return nil
 		}
-		return err
+		if err != nil {
+			return err
+		}
+		delete(a.known, c.open.ID) // the identifier can be that of an earlier one
+		return a.observe(context.Background(), c.open.ID)
 	}
 	return nil
 }
@@ -286,7 +291,7 @@ func (a *actor) observe(ctx context.Context, id string) error {
 	if p.state != i.State {
 		p.state = i.State
 		a.log.Info("incident is "+string(i.State), "incident", id, "reason", i.Reason)
-		a.report(report{id: id, state: i.State})
+		a.report(report{id: id, state: i.State, unused: i.Unused()})
 	}
 	if i.State == execute.Closed {
 		a.forget(id)

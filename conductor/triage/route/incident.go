@@ -4,9 +4,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -34,12 +34,15 @@ type incident struct {
 
 	First   time.Time `json:"first"` // reception of the first signal
 	Opened  time.Time `json:"opened"`
-	Anchors []string  `json:"anchors"` // identities
+	Began   time.Time `json:"began,omitzero"` // the latest episode of an anchor at the opening
+	Anchors []string  `json:"anchors"`        // identities
 	Alerts  []string  `json:"alerts"`
 	Traces  []string  `json:"traces,omitempty"`
 
 	// State is that of the executor. Empty: it has not opened it yet.
 	State   execute.State `json:"state,omitempty"`
+	Unused  bool          `json:"unused,omitempty"`  // it is closed and has no entries
+	Taken   bool          `json:"taken,omitempty"`   // the ledger had its entries at the opening
 	Refused string        `json:"refused,omitempty"` // the executor's reason not to open it
 	Cleared bool          `json:"cleared,omitempty"`
 	Closed  time.Time     `json:"closed,omitzero"`
@@ -98,7 +101,7 @@ func (r *Router) resume(index *correlate.Index, i *incident) {
 // opening returns an incident for the executor. Without a playbook it has no
 // steps.
 func (r *Router) opening(index *correlate.Index, i *incident) *execute.Opening {
-	o := &execute.Opening{ID: i.ID, Type: i.Type, Steps: r.Config.Playbooks[i.Type], Alerts: i.Alerts, Traces: i.Traces}
+	o := &execute.Opening{ID: i.ID, Type: i.Type, Steps: r.Config.Playbooks[i.Type], Alerts: i.Alerts, Traces: i.Traces, Began: i.Began, Taken: i.Taken}
 	if of := r.Config.Catalogue.Type(i.Type); of != nil {
 		o.Decay, o.Observation = of.Decay, r.observation(index, of, i, r.Now())
 	}
@@ -189,17 +192,18 @@ func (r *Router) classify(ctx context.Context, now time.Time) (opened []*inciden
 		if o := r.latest[at]; o != nil && (o.State != execute.Closed || now.Before(o.Closed.Add(c.Type.Decay))) {
 			continue
 		}
-		i := &incident{Type: res.Type, Key: c.Key, Opened: now}
-		number := rowNumber + strings.TrimSuffix(execute.ID(c.Type, c.Key, 0), "-0")
-		if _, err := r.store.Get(number, &i.Number); err != nil {
+		i := &incident{Type: res.Type, Key: c.Key, Opened: now, Began: began(res)}
+		number, err := r.number(i, res, now)
+		if errors.Is(err, execute.ErrWait) {
+			continue
+		}
+		if err != nil {
 			return nil, nil, err
 		}
-		i.Number++
-		i.ID = execute.ID(c.Type, c.Key, i.Number)
 		r.fill(i, res)
 		r.incidents[i.ID], r.latest[at] = i, i
 		opened = append(opened, i)
-		rows = append(rows, i.row(), row{number, i.Number})
+		rows = append(rows, i.row(), number)
 		r.decided(ctx, i, res)
 	}
 	return opened, rows, nil
@@ -301,7 +305,7 @@ func (r *Router) follow(reports []report) error {
 		}
 		i.State, i.Refused = p.state, cmp.Or(i.Refused, p.refused)
 		if p.state == execute.Closed {
-			i.Closed = r.Now()
+			i.Closed, i.Unused = r.Now(), p.unused
 		}
 		rows = append(rows, i.row())
 	}

@@ -80,6 +80,7 @@ type Router struct {
 	change    *change              // that the executor checks; nil: none
 	dirty     bool                 // the alerts have changed since the evaluation
 	evaluated time.Time            // the end of the evaluation
+	started   time.Time            // of the process
 }
 
 // A place is where at most one incident is open at a time.
@@ -129,6 +130,7 @@ func Open(o Options) (*Router, error) {
 	if err := errors.Join(r.checkTypes(o.Config), o.Executor.Check(o.Config.Actions, o.Config.Connectors)); err != nil {
 		return nil, errors.Join(err, r.store.Close())
 	}
+	r.started = r.Now()
 	r.actor = newActor(o, r.tracer)
 	index := r.table.Index()
 	for _, i := range r.incidents {

@@ -61,6 +61,11 @@ type world struct {
 	flags  string // path
 	now    time.Time
 	ledger ledger
+	name   string // of the executor
+	dry    bool
+
+	numbers execute.Numbers
+	trails  execute.Trails
 }
 
 // A ledger records entries in memory.
@@ -76,7 +81,7 @@ func (l ledger) Record(_ context.Context, key string, payload []byte) (execute.R
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, fs: vfs.NewCrashableMem(), now: noon, flags: filepath.Join(t.TempDir(), "flags.json"), ledger: ledger{map[string]string{}}}
+	w := &world{t: t, fs: vfs.NewCrashableMem(), now: noon, flags: filepath.Join(t.TempDir(), "flags.json"), ledger: ledger{map[string]string{}}, name: "test"}
 	w.must(os.WriteFile(w.flags, []byte(flagsText), 0o600))
 	w.open()
 	t.Cleanup(w.close)
@@ -116,7 +121,7 @@ func (w *world) tryOpen() error {
 	now := func() time.Time { return w.now }
 	router, err := Open(Options{
 		Config: config, Dir: "router", FS: w.fs, Metrics: NewMetrics("test"), Now: now, Log: slog.New(slog.DiscardHandler),
-		Executor: &execute.Executor{Store: store, Ledger: w.ledger, Connectors: config.Connectors, Actions: config.Actions, Actor: "test", Now: now},
+		Executor: &execute.Executor{Store: store, Ledger: w.ledger, Connectors: config.Connectors, Actions: config.Actions, Actor: w.name, Now: now, DryRun: w.dry, Numbers: w.numbers, Trails: w.trails},
 	})
 	if err != nil {
 		w.must(store.Close())
