@@ -113,8 +113,8 @@ func (e *Executor) misnumbered(i *Incident) error {
 // consider takes an incident over if it is overdue.
 func (e *Executor) consider(t *Trail, complete time.Time, self string) error {
 	own, err := e.Store.Incident(t.Incident)
-	if own != nil && own.Unused() && (own.DryRun || t.Closed) {
-		own = nil
+	if own != nil && own.DryRun && own.Unused() {
+		own = nil // it can be taken over
 	}
 	if err == nil && own != nil && !t.Closed && own.idle(t.acted(self)) {
 		own.Taken, own.State, own.Reason = true, Following, ErrTaken.Error()

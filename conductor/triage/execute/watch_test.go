@@ -170,6 +170,13 @@ func TestWatcher(t *testing.T) {
 	if err != nil || i.State != execute.Closed || of.state() != before {
 		t.Errorf("the first executor has come back: %+v, %v", i, err)
 	}
+	r.now = r.now.Add(8 * 24 * time.Hour)
+	late := r.twin("conductor@late", of, seal)
+	r.must(late.Read(t.Context()))
+	old, err := late.Latest(strings.TrimSuffix(id, "1"))
+	if all, _, read := late.Watcher.Trails(); err != nil || read != nil || old.Number != 1 || !old.Closed || len(all) > 0 {
+		t.Errorf("after eight days: %+v, %v, %+v, %v", old, err, all, read)
+	}
 	shown, err := r.as("").Incident(t.Context(), id)
 	if err != nil || shown.State != account.Closed || len(shown.Faults) > 0 || shown.Verified != 10 || len(shown.Notes) != 2 || shown.Notes[0].Action != execute.ActionTakeover {
 		t.Errorf("the entries: %+v, %v", shown, err)

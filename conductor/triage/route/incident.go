@@ -7,6 +7,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -265,6 +266,9 @@ func (r *Router) clear(now time.Time) (cleared, dropped []row) {
 		delete(r.incidents, i.ID)
 		if r.latest[i.place()] == i {
 			delete(r.latest, i.place())
+			if i.free() {
+				dropped = append(dropped, row{counter(i.ID), i.Number - 1})
+			}
 		}
 		dropped = append(dropped, row{rowIncident + i.ID, nil})
 	}

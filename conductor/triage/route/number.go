@@ -18,12 +18,11 @@ const patience = 10 * time.Second
 func (r *Router) number(i *incident, res *classify.Result, now time.Time) (row, error) {
 	c := res.Candidate()
 	prefix := strings.TrimSuffix(execute.ID(c.Type, c.Key, 0), "0")
-	counter := rowNumber + strings.TrimSuffix(prefix, "-")
 	var used uint64
-	if _, err := r.store.Get(counter, &used); err != nil {
+	if _, err := r.store.Get(counter(prefix), &used); err != nil {
 		return row{}, err
 	}
-	if o := r.latest[i.place()]; o != nil && o.Number == used && (o.Unused || o.Refused != "") {
+	if o := r.latest[i.place()]; o != nil && o.Number == used && o.free() {
 		used--
 	}
 	i.Number = used + 1
@@ -40,8 +39,15 @@ func (r *Router) number(i *incident, res *classify.Result, now time.Time) (row, 
 		}
 	}
 	i.ID = execute.ID(c.Type, c.Key, i.Number)
-	return row{counter, i.Number}, nil
+	return row{counter(i.ID), i.Number}, nil
 }
+
+// counter returns the key of the row with the highest number, from an
+// identifier with or without its number.
+func counter(id string) string { return rowNumber + id[:strings.LastIndexByte(id, '-')] }
+
+// free reports whether another incident can have the number.
+func (i *incident) free() bool { return i.Unused || i.Refused != "" }
 
 // began returns when the latest episode of an anchor began. The clock of its
 // sender does not count if it is ahead.

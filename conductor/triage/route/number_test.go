@@ -187,6 +187,33 @@ func TestDryNumbers(t *testing.T) {
 	}
 }
 
+// TestRefusedNumber checks that an incident that was refused uses no number,
+// even after it was dropped.
+func TestRefusedNumber(t *testing.T) {
+	for _, age := range []time.Duration{time.Hour, keep + time.Hour} {
+		w := newWorld(t)
+		for _, service := range []string{"y", "z"} { // the budget of an hour
+			w.deliver(w.alert("Errors", signal.Firing, service, noon))
+			w.pass(15 * time.Second)
+		}
+		episode(w)
+		for _, service := range []string{"y", "z"} {
+			w.deliver(w.alert("Errors", signal.Resolved, service, noon))
+		}
+		w.pass(time.Minute)
+		w.want("T-1 x:closed T-1 y:closed T-1 z:closed", "off off")
+		w.pass(age)
+		starts := w.now
+		w.deliver(w.alert("Errors", signal.Firing, "x", starts))
+		w.pass(15 * time.Second)
+		for id, i := range w.incidents {
+			if i.Key.Values()[0] == "x" && (i.Number != 1 || i.State != execute.Settling) {
+				t.Errorf("after %s: %s is %s", age, id, i.State)
+			}
+		}
+	}
+}
+
 // TestUnreadNumbers checks that an incident waits for the ledger only for some
 // time after the start.
 func TestUnreadNumbers(t *testing.T) {
