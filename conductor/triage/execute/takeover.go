@@ -77,8 +77,8 @@ func (e *Executor) hopeless(id string, err error) {
 	}
 }
 
-// forget closes the incidents that are followed, and of which the ledger has no
-// entries.
+// forget ends the incidents that are followed, and of which the ledger has no
+// recent entries.
 func (e *Executor) forget(known map[string]bool, complete time.Time) error {
 	ids, err := e.Store.Active()
 	if err != nil {
@@ -90,7 +90,11 @@ func (e *Executor) forget(known map[string]bool, complete time.Time) error {
 			return err
 		}
 		if i.State == Following && !known[id] && complete.Sub(i.Opened) > unknown {
-			if err := e.unfollow(i); err != nil {
+			end := e.unfollow
+			if !i.Cleared && complete.Sub(i.Opened) < watched {
+				end = e.misnumbered // its entries are too old to be read
+			}
+			if err := end(i); err != nil {
 				return err
 			}
 		}

@@ -296,10 +296,10 @@ func TestRefused(t *testing.T) {
 	w.pass(15 * time.Second)
 	w.crash()
 	w.pass(time.Second)
-	w.want("T-1 x:settling T-1 y:settling T-1 z:escalated", "on off")
+	w.want("T-1 x:settling T-1 y:escalated T-1 z:escalated", "on off")
 	w.deliver(w.alert("Errors", signal.Resolved, "z", noon))
 	w.pass(time.Minute)
-	w.want("T-1 x:settling T-1 y:settling T-1 z:closed", "on off")
+	w.want("T-1 x:settling T-1 y:escalated T-1 z:closed", "on off")
 }
 
 // TestRun delivers concurrently to a router that runs.
