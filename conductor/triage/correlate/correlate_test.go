@@ -61,6 +61,9 @@ func TestEffects(t *testing.T) {
 		{"starts when it ended", []signal.Signal{resolved(5, 6), firing(5, 7)}, []Effect{Recorded, Stale}, false},
 		{"old resolution, late", []signal.Signal{firing(7, 8), resolved(5, 9)}, []Effect{Opened, Recorded}, true},
 		{"twins with other starts", []signal.Signal{firing(0, 1), firing(2, 3), resolved(5, 6)}, []Effect{Opened, Continued, Ended}, false},
+		{"silenced when it ended", []signal.Signal{firing(0, 1), firing(0, 600), firing(721, 730), firing(0, 731)}, []Effect{Opened, Continued, Opened, Stale}, true},
+		{"a twin that starts later", []signal.Signal{firing(0, 1), firing(0, 600), firing(720, 730), resolved(740, 750)}, []Effect{Opened, Continued, Continued, Ended}, false},
+		{"its resolution is late", []signal.Signal{firing(0, 1), firing(500, 510), resolved(400, 520), resolved(530, 540)}, []Effect{Opened, Opened, Recorded, Ended}, false},
 		{"a twin has started anew", []signal.Signal{firing(7, 8), firing(0, 9), resolved(5, 10)}, []Effect{Opened, Continued, Recorded}, true},
 	} {
 		tab, _ := table(t)
@@ -169,6 +172,8 @@ func TestStanding(t *testing.T) {
 	flaps := []signal.Signal{firing(0, 1), resolved(5, 6), firing(7, 8), resolved(9, 10), firing(11, 12)}
 	check("three changes", at(13), Counts, flaps[:3]...)
 	check("five changes", at(13), Flapping, flaps...)
+	check("silenced when it ended", at(1990), Counts, firing(0, 1), firing(0, 60), firing(1980, 1990))
+	check("silenced twice", at(400), Flapping, firing(0, 1), firing(200, 201), firing(399, 400))
 	check("five changes, long ago", at(620), Counts, flaps...)
 }
 
@@ -281,5 +286,48 @@ func TestFull(t *testing.T) {
 	}
 	if _, others, full := tab.Candidates(tab.catalogue.Type("traced"), at(1)); !full || len(others) != MaxCandidates+1 {
 		t.Errorf("%d others, full: %v", len(others), full)
+	}
+}
+
+// TestUnheard checks that an alert that fires again, after its resolution was
+// not sent, begins another episode: no incident claims it, also after a
+// restart. Repetitions are stored once a minute.
+func TestUnheard(t *testing.T) {
+	tab, _ := table(t)
+	observe := func(starts, received int) *Alert {
+		t.Helper()
+		s := firing(starts, received)
+		a, _, err := tab.Observe(&s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	a := observe(0, 1)
+	tab.Claim(a, "near/1-1")
+	tab.Changes()
+	stored := 0
+	for n := 2; n < 600; n++ {
+		observe(0, n)
+		changed, _ := tab.Changes()
+		stored += len(changed)
+	}
+	if stored != 9 {
+		t.Errorf("stored %d times in ten minutes, want 9", stored)
+	}
+	record := a.Record()
+	tab, _ = table(t)
+	tab.Restore(record)
+	if a = observe(700, 701); len(a.Claims()) != 1 || len(a.starts) != 2 {
+		t.Errorf("claims %q, starts %v", a.Claims(), a.starts)
+	}
+	if a = observe(900, 901); len(a.Claims()) != 0 || !a.Opened().Equal(at(901)) || !a.Started().Equal(at(900)) {
+		t.Errorf("claims %q, opened %v, started %v", a.Claims(), a.Opened(), a.Started())
+	}
+	record.Heard = 0 // of an earlier version
+	tab, _ = table(t)
+	tab.Restore(record)
+	if a = observe(122, 123); len(a.Claims()) != 0 {
+		t.Errorf("claims %q", a.Claims())
 	}
 }

@@ -20,6 +20,10 @@ const (
 	MaxAlerts = 100_000
 	// maxStarts is the number of starts that are kept for an alert.
 	maxStarts = 16
+	// unheard is how long after the latest signal of an episode another start
+	// is that of the next one: a minute for clocks that differ, and one for
+	// twins that evaluate their rules at other times.
+	unheard = 2 * time.Minute
 )
 
 // ErrFull reports that a table cannot take another alert, because it is full of
@@ -81,6 +85,7 @@ type Alert struct {
 	starts  []start     // later than end, sorted. Empty: the alert does not fire
 	changes []time.Time // when episodes opened and ended, the latest last
 	traces  []string    // of the episode, sorted
+	heard   time.Time   // the latest reception of a signal of the episode
 
 	// Those of signals with Quiet: its value, the latest start, and the time of
 	// its reception.
@@ -237,11 +242,15 @@ func (a *Alert) apply(s *signal.Signal) (Effect, bool) {
 	if !a.end.IsZero() && !s.Starts.After(a.end) {
 		return Stale, false
 	}
+	if s.Quiet == 0 && a.quiet == 0 && a.Fires() && s.Starts.After(a.heard.Add(unheard)) {
+		a.end, a.starts = a.heard, nil // without a resolution, as under a silence
+		a.note(s.Received)
+	}
 	opens := len(a.starts) == 0
 	if opens {
-		a.traces, a.claims = nil, nil
+		a.traces, a.claims, a.heard = nil, nil, s.Received
 	}
-	changed := false
+	changed := a.hear(s.Received)
 	if s.Quiet > 0 && s.Starts.After(a.last) {
 		a.quiet, a.last, a.seen, changed = s.Quiet, s.Starts, s.Received, true
 	}
@@ -256,6 +265,17 @@ func (a *Alert) apply(s *signal.Signal) (Effect, bool) {
 	}
 	a.note(s.Received)
 	return Opened, true
+}
+
+// hear notes a reception. It reports a change once a minute only, because most
+// signals repeat what is known.
+func (a *Alert) hear(at time.Time) (changed bool) {
+	if !at.After(a.heard) {
+		return false
+	}
+	changed = at.Truncate(time.Minute).After(a.heard)
+	a.heard = at
+	return changed
 }
 
 func (a *Alert) resolve(s *signal.Signal) (Effect, bool) {
