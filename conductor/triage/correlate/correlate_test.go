@@ -331,3 +331,58 @@ func TestUnheard(t *testing.T) {
 		t.Errorf("claims %q", a.Claims())
 	}
 }
+
+// TestShare checks that a sender with many alerts that fire leaves room for the
+// others, also after a restart, and that resolutions apply which come after a
+// new alert that is refused.
+func TestShare(t *testing.T) {
+	tab, _ := table(t)
+	tab.max = 32
+	send := func(sender string, n int, s signal.Signal) signal.Signal {
+		s.Sender, s.Labels = sender, map[string]string{"cluster": sender, "service": fmt.Sprint(n)}
+		return s
+	}
+	flood := func(sender string, want int) {
+		t.Helper()
+		var all []signal.Signal
+		for n := range 40 {
+			all = append(all, send(sender, n, firing(0, 1)))
+		}
+		effects := map[Effect]int{}
+		err := tab.ObserveAll(all, effects)
+		if got := effects[Opened] + effects[Continued]; got != want || !errors.Is(err, ErrFull) {
+			t.Errorf("%d alerts of %s fire, want %d; %v", got, sender, want, err)
+		}
+	}
+	flood("a", 16)
+	flood("b", 8)
+	flood("c", 4)
+	flood("a", 16) // repeated
+
+	restored, _ := table(t)
+	restored.max = 32
+	for _, a := range tab.alerts {
+		restored.Restore(a.Record())
+	}
+	tab = restored
+	flood("a", 16)
+	flood("d", 2)
+
+	effects := map[Effect]int{}
+	mixed := []signal.Signal{send("a", 50, firing(0, 1)), send("a", 0, resolved(2, 3)), send("a", 1, resolved(2, 3)), send("a", 51, resolved(2, 3))}
+	if err := tab.ObserveAll(mixed, effects); !errors.Is(err, ErrFull) || effects[Ended] != 2 || effects[Recorded] != 1 {
+		t.Errorf("effects %v, %v", effects, err)
+	}
+	if s := send("a", 0, firing(4, 5)); tab.ObserveAll([]signal.Signal{s}, effects) == nil {
+		t.Error("an alert that is known fires again beyond the share")
+	}
+	if s := send("e", 9, firing(4, 5)); tab.ObserveAll([]signal.Signal{s}, effects) != nil {
+		t.Error("another sender has no room")
+	}
+	tab, _ = table(t)
+	tab.max = 32
+	flood("", 32) // the only sender
+	if tab.fires != 32 || len(tab.firing) != 1 {
+		t.Errorf("%d fire: %v", tab.fires, tab.firing)
+	}
+}

@@ -21,6 +21,7 @@ type Record struct {
 	Last    int64             `json:"a,omitempty"`
 	Seen    int64             `json:"r,omitempty"`
 	Heard   int64             `json:"h,omitempty"` // to the minute at least
+	Sender  string            `json:"w,omitempty"`
 }
 
 // Identity returns what alerts have in common that are the same.
@@ -29,7 +30,7 @@ func (a *Alert) Identity() string { return a.identity }
 // Record returns the lasting form of an alert.
 func (a *Alert) Record() *Record {
 	r := &Record{Source: a.Source, Name: a.Name, Labels: a.Labels, End: nanos(a.end), Traces: a.traces, Claims: a.claims,
-		Quiet: a.quiet, Last: nanos(a.last), Seen: nanos(a.seen), Heard: nanos(a.heard)}
+		Quiet: a.quiet, Last: nanos(a.last), Seen: nanos(a.seen), Heard: nanos(a.heard), Sender: a.sender}
 	for _, s := range a.starts {
 		r.Starts = append(r.Starts, [2]int64{nanos(s.at), nanos(s.received)})
 	}
@@ -42,7 +43,7 @@ func (a *Alert) Record() *Record {
 // Restore adds an alert to a table that does not have it.
 func (t *Table) Restore(r *Record) {
 	a := &Alert{Alert: catalogue.Alert{Source: r.Source, Name: r.Name, Labels: r.Labels}, end: moment(r.End), traces: r.Traces, claims: r.Claims,
-		quiet: r.Quiet, last: moment(r.Last), seen: moment(r.Seen), heard: moment(r.Heard)}
+		quiet: r.Quiet, last: moment(r.Last), seen: moment(r.Seen), heard: moment(r.Heard), sender: r.Sender}
 	for _, s := range r.Starts {
 		a.starts = append(a.starts, start{moment(s[0]), moment(s[1])})
 		a.hear(moment(s[1])) // records of earlier versions lack it
@@ -52,6 +53,7 @@ func (t *Table) Restore(r *Record) {
 	}
 	a.identity = identity(a.Source, a.Name, a.Labels)
 	t.add(a)
+	t.count(a, false)
 	if a.quiet > 0 && a.Fires() {
 		t.quiet[a] = true
 	}
@@ -69,6 +71,7 @@ func (t *Table) Expire(now time.Time) {
 				a.end = a.Started()
 			}
 			a.starts = nil
+			t.count(a, true)
 			a.note(now)
 			t.touch(a)
 		}

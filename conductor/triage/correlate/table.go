@@ -65,6 +65,8 @@ type Table struct {
 	horizon   time.Time       // the latest end of an alert that was dropped
 	quiet     map[*Alert]bool // those that fire until they are quiet
 	visited   int             // alerts
+	fires     int             // alerts that fire
+	firing    map[string]int  // those of each sender
 
 	changed []*Alert // since the latest call of Changes, each once
 	dropped []string // their identities
@@ -72,7 +74,7 @@ type Table struct {
 
 // New returns an empty table for the incident types of a catalogue.
 func New(c *catalogue.Catalogue) *Table {
-	return &Table{catalogue: c, alerts: map[string]*Alert{}, concerned: map[*catalogue.Type]map[*Alert]int{}, quiet: map[*Alert]bool{}, max: MaxAlerts}
+	return &Table{catalogue: c, alerts: map[string]*Alert{}, concerned: map[*catalogue.Type]map[*Alert]int{}, quiet: map[*Alert]bool{}, firing: map[string]int{}, max: MaxAlerts}
 }
 
 // An Alert is what signals with the same identity report on.
@@ -86,6 +88,7 @@ type Alert struct {
 	changes []time.Time // when episodes opened and ended, the latest last
 	traces  []string    // of the episode, sorted
 	heard   time.Time   // the latest reception of a signal of the episode
+	sender  string      // who has opened the episode, or ""
 
 	// Those of signals with Quiet: its value, the latest start, and the time of
 	// its reception.
@@ -121,6 +124,10 @@ func (t *Table) Observe(s *signal.Signal) (*Alert, Effect, error) {
 	}
 	id := identity(s.Source, s.Name, labels)
 	a := t.alerts[id]
+	fired := a != nil && a.Fires()
+	if !fired && s.State == signal.Firing && (a == nil || s.Starts.After(a.end)) && !t.room(s.Sender) {
+		return nil, "", ErrFull
+	}
 	if a == nil {
 		if len(t.alerts) >= t.max && !t.forget() {
 			return nil, "", ErrFull
@@ -137,6 +144,10 @@ func (t *Table) Observe(s *signal.Signal) (*Alert, Effect, error) {
 	if changed {
 		t.touch(a)
 	}
+	if !fired {
+		a.sender = s.Sender
+	}
+	t.count(a, fired)
 	if a.quiet > 0 && a.Fires() {
 		t.quiet[a] = true
 	}
@@ -192,6 +203,9 @@ func identity(source, name string, labels map[string]string) string {
 // forget drops the alerts that ended first, a sixteenth of the table. It
 // reports whether there was one.
 func (t *Table) forget() bool {
+	if t.fires == len(t.alerts) {
+		return false
+	}
 	var ended []*Alert
 	for _, a := range t.alerts {
 		if len(a.starts) == 0 {

@@ -328,6 +328,11 @@ func (i *Intake) hold(sender string, size int64) (release func(), ok bool) {
 func (i *Intake) deliver(ctx context.Context, input, sender string, m *signal.Message) (*Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, deliverTime)
 	defer cancel()
+	if len(i.senders.Load().Names()) > 1 {
+		for n := range m.Signals {
+			m.Signals[n].Sender = sender
+		}
+	}
 	effects, err := i.Router.Deliver(ctx, m.Signals)
 	if err != nil {
 		return nil, busy(err)

@@ -157,6 +157,24 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
+// TestSender checks that signals name their sender if there are several.
+func TestSender(t *testing.T) {
+	to, i, _ := start(t)
+	one, err := ParseSenders([]byte("a: " + token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"a", ""} {
+		if _, err := i.deliver(t.Context(), "json/test", "a", &signal.Message{Signals: make([]signal.Signal, 1)}); err != nil {
+			t.Fatal(err)
+		}
+		if got := to.signals[len(to.signals)-1].Sender; got != want {
+			t.Errorf("sender %q, want %q", got, want)
+		}
+		i.Set(one, i.inputs.Load())
+	}
+}
+
 // TestGRPC exports logs with the client of gRPC.
 func TestGRPC(t *testing.T) {
 	to, i, url := start(t)

@@ -251,14 +251,7 @@ func (r *Router) apply(d *delivery) error {
 		break
 	}
 	for _, d := range batch {
-		for i := range d.signals {
-			_, effect, err := r.table.Observe(&d.signals[i])
-			if err != nil {
-				d.err = err
-				break
-			}
-			d.effects[effect]++
-		}
+		d.err = r.table.ObserveAll(d.signals, d.effects)
 	}
 	r.dirty = true
 	if err := r.commit(); err != nil {

@@ -43,6 +43,9 @@ type Signal struct {
 	// Quiet, if not 0, ends the episode when no signal has been received for
 	// this time, because the source does not report resolutions.
 	Quiet time.Duration
+
+	// Sender is who has sent it, if there are several senders, or else "".
+	Sender string
 }
 
 // settle replaces times that cannot be right.
