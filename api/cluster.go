@@ -32,7 +32,7 @@ type Cluster struct {
 
 const (
 	// forwardedHeader marks a request that another server has forwarded. It is
-	// served where it arrives.
+	// never forwarded again.
 	forwardedHeader = "Muniment-Forwarded"
 	// sizeHeader is the size of the log that the server served when it
 	// answered.
@@ -42,14 +42,20 @@ const (
 	minSizeHeader = "Muniment-Min-Size"
 )
 
+// catchUpAgain is the time after which credentials are read again that could
+// not be read.
+const catchUpAgain = time.Second
+
 // latestWait limits how long a request waits for what other servers have
 // recorded.
 const latestWait = 5 * time.Second
 
-// records reports whether calls of a route record something.
+// records reports whether calls of a route record something. The exchange of
+// tokens is not forwarded: it is the only call without credentials that records
+// something, and the other server could not charge its caller's address.
 func records(pattern string, c capability) bool {
 	switch c {
-	case appendEntries, exchangeTokens, changePolicy, manageTokens, eraseEntries:
+	case appendEntries, changePolicy, manageTokens, eraseEntries:
 		return true
 	}
 	return pattern == rpc.GateServiceDecideProcedure || pattern == rpc.GateServiceSubmitDecisionsProcedure
@@ -70,37 +76,39 @@ func (s *Server) forward(pattern string, c capability, here http.Handler) http.H
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writer := s.cfg.Cluster.Writer()
 		proxy := proxies[writer.URL]
-		portable := r.Header.Get("Authorization") != "" || needsNoCredentials(c)
-		if writer.Self || proxy == nil || !portable || r.Header.Get(forwardedHeader) != "" {
+		switch {
+		case writer.Self || proxy == nil || r.Header.Get("Authorization") == "":
 			here.ServeHTTP(w, r)
+			return
+		case r.Header.Get(forwardedHeader) != "": // by a server that sees another one take over
+			s.refuse(w, r, rpcerr.Retry(connect.CodeUnavailable, errTakingOver, time.Second))
 			return
 		}
 		s.cfg.Metrics.forwarded.Inc()
-		r.Body = &forwardedBody{ReadCloser: r.Body, extend: limit.MessageDeadline(r.Context())}
+		r.Body = &forwardedBody{r.Body, r.Context()}
 		proxy.ServeHTTP(w, r)
 	})
 }
 
-// A forwardedBody gives each part of an upload, and then the answer, the time
-// of a whole request, as the server does that reads its messages.
+// A forwardedBody leaves the deadlines of an upload and of its answer to the
+// server that reads its messages, and ends the connection if they pass.
 type forwardedBody struct {
 	io.ReadCloser
-	extend func()
-	read   int // since the time was extended
+	ctx context.Context
 }
-
-// forwardedPart is the size of such a part, in bytes.
-const forwardedPart = 64 << 10
 
 // Read implements io.Reader.
 func (b *forwardedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if b.read += n; b.read >= forwardedPart || err == io.EOF {
-		b.read = 0
-		b.extend()
+	if err == io.EOF {
+		limit.LiftDeadlines(b.ctx)
+	} else {
+		limit.MessageDeadline(b.ctx)()
 	}
 	return n, err
 }
+
+var errTakingOver = errors.New("the server that records entries does not answer; another one takes over within seconds: send the call again, it is recorded once")
 
 // proxy returns a handler that forwards requests to a server.
 func (s *Server) proxy(server string) http.Handler {
@@ -121,8 +129,7 @@ func (s *Server) proxy(server string) http.Handler {
 			if r.Context().Err() == nil {
 				s.log.Warn("a call was not forwarded", "server", server, "err", err)
 			}
-			err = errors.New("the server that records entries does not answer; another one takes over within seconds: send the call again, it is recorded once")
-			s.refuse(w, r, rpcerr.Retry(connect.CodeUnavailable, err, time.Second))
+			s.refuse(w, r, rpcerr.Retry(connect.CodeUnavailable, errTakingOver, time.Second))
 		},
 	}
 }
@@ -184,13 +191,14 @@ type sized struct {
 	begun bool
 }
 
-// begin states the size, once.
-func (a *sized) begin() {
+// begin states the size, once. Errors do not state it: the log may not be
+// public.
+func (a *sized) begin(code int) {
 	if a.begun {
 		return
 	}
 	a.begun = true
-	if h := a.Header(); h.Get(sizeHeader) == "" {
+	if h := a.Header(); code < 300 && h.Get(sizeHeader) == "" {
 		h.Set(sizeHeader, strconv.FormatUint(a.size(), 10))
 	}
 }
@@ -198,20 +206,20 @@ func (a *sized) begin() {
 // WriteHeader implements http.ResponseWriter.
 func (a *sized) WriteHeader(code int) {
 	if code >= 200 {
-		a.begin()
+		a.begin(code)
 	}
 	a.ResponseWriter.WriteHeader(code)
 }
 
 // Write implements http.ResponseWriter.
 func (a *sized) Write(p []byte) (int, error) {
-	a.begin()
+	a.begin(http.StatusOK)
 	return a.ResponseWriter.Write(p)
 }
 
 // Flush implements http.Flusher, which streams need.
 func (a *sized) Flush() {
-	a.begin()
+	a.begin(http.StatusOK)
 	_ = http.NewResponseController(a.ResponseWriter).Flush()
 }
 
@@ -223,11 +231,14 @@ func (a *sized) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 func (s *Server) Follow(ctx context.Context) {
 	for {
 		p := s.ledger.Published()
+		var again <-chan time.Time
 		if err := s.auth.CatchUp(ctx); err != nil && ctx.Err() == nil {
-			s.log.Error("credentials that other servers have recorded are not in force", "err", err)
+			s.log.Error("credentials that other servers have recorded are not in force; trying again", "err", err)
+			again = time.After(catchUpAgain)
 		}
 		select {
 		case <-p.Superseded:
+		case <-again:
 		case <-ctx.Done():
 			return
 		}

@@ -97,7 +97,7 @@ func (l *Ledger) settle(b *batch) (*Published, error) {
 func (l *Ledger) decide(b *batch) error {
 	b.propose(true)
 	undecided := func(err error) bool { return errors.Is(err, store.ErrUndecided) }
-	err := l.askAgain("decide a commit", undecided, func() error { return l.store.Commit(context.Background(), b.commit) })
+	err := l.askAgain("decide a commit", undecided, func(ctx context.Context) error { return l.store.Commit(ctx, b.commit) })
 	if errors.Is(err, store.ErrLost) {
 		b.propose(false)
 	}
@@ -119,10 +119,10 @@ const (
 
 // askAgain asks the store until the error is nil or is not one that passes. It
 // gives up after Config.MaxUndecided.
-func (l *Ledger) askAgain(what string, passes func(error) bool, ask func() error) error {
+func (l *Ledger) askAgain(what string, passes func(error) bool, ask func(context.Context) error) error {
 	end := time.Now().Add(l.cfg.MaxUndecided)
 	for wait := firstAsk; ; wait = min(2*wait, lastAsk) {
-		err := ask()
+		err := l.askOnce(ask)
 		if err == nil || !passes(err) {
 			return err
 		}
@@ -134,6 +134,18 @@ func (l *Ledger) askAgain(what string, passes func(error) bool, ask func() error
 		}
 		time.Sleep(wait)
 	}
+}
+
+// askOnce asks the store. A shared one that does not answer, such as a database
+// whose machine is gone, is asked again on another connection.
+func (l *Ledger) askOnce(ask func(context.Context) error) error {
+	ctx := context.Background()
+	if l.Shared() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, l.cfg.MaxUndecided/3)
+		defer cancel()
+	}
+	return ask(ctx)
 }
 
 // publish signs the tree after the batch, which must be durable, marks it and

@@ -83,6 +83,9 @@ func (l *Ledger) Cosign(ctx context.Context, signed []byte) error {
 		l.keptAt = now // the previous one stays
 	}
 	if err := l.store.KeepCosigned(ctx, &store.Checkpoint{Size: c.Size, Signed: signed}, instead); err != nil {
+		if l.Shared() || ctx.Err() != nil { // the next round keeps it
+			return fmt.Errorf("keep the cosigned checkpoint: %w", err)
+		}
 		l.fail(err)
 		return ErrFailed
 	}

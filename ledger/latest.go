@@ -12,6 +12,9 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
+// lockAgain is the time after which a lock is tried again.
+const lockAgain = 5 * time.Millisecond
+
 // latestTimeout limits how long a shared store is asked for its state.
 const latestTimeout = 5 * time.Second
 
@@ -61,9 +64,22 @@ func (l *Ledger) adoptCosigned(ctx context.Context, c *store.Checkpoint) error {
 	if c == nil {
 		return nil
 	}
-	l.cosigning.Lock()
+	has := func() bool {
+		w := l.witnessed.Load()
+		return w != nil && (c.Size < w.Size || bytes.Equal(c.Signed, w.Checkpoint))
+	}
+	for !l.cosigning.TryLock() { // the store may take long to keep another one
+		if has() {
+			return nil
+		}
+		select {
+		case <-time.After(lockAgain):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	defer l.cosigning.Unlock()
-	if w := l.witnessed.Load(); w != nil && (c.Size < w.Size || bytes.Equal(c.Signed, w.Checkpoint)) {
+	if has() {
 		return nil
 	}
 	p := l.published.Load()

@@ -345,7 +345,7 @@ func (l *Ledger) publishFollowed() {
 		return
 	}
 	passes := func(err error) bool { return !errors.Is(err, ErrDamaged) }
-	if err := l.askAgain("return the commits of other servers", passes, func() error { return l.followOthers(b) }); err != nil {
+	if err := l.askAgain("return the commits of other servers", passes, func(ctx context.Context) error { return l.followOthers(ctx, b) }); err != nil {
 		b.err = fmt.Errorf("follow the commits of other servers: %w", err)
 	}
 	l.commits <- b

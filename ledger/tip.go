@@ -103,8 +103,7 @@ func (tp *tip) revert(b *batch) {
 
 // followOthers applies the commits of other servers to the tip and the batch.
 // After an error it can be called again, and continues.
-func (l *Ledger) followOthers(b *batch) error {
-	ctx := context.Background()
+func (l *Ledger) followOthers(ctx context.Context, b *batch) error {
 	st, err := l.store.Follow(ctx, l.tip.tree.size)
 	if err != nil || st.Size == b.commit.From {
 		return err

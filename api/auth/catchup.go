@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"muniment.dev/muniment/ingest"
@@ -19,6 +20,7 @@ func (a *Authenticator) CatchUp(ctx context.Context) error {
 	defer a.catching.Unlock()
 	p := a.cfg.Ledger.Published()
 	dir := a.dir.Load()
+	var failed error
 	for i := range dir.tenants {
 		t := &dir.tenants[i]
 		from, ok := a.caught[t.Name]
@@ -29,11 +31,12 @@ func (a *Authenticator) CatchUp(ctx context.Context) error {
 			continue
 		}
 		if err := a.catchUpTenant(ctx, p, t, from); err != nil {
-			return fmt.Errorf("tenant %s: %w", t.Name, err)
+			failed = errors.Join(failed, fmt.Errorf("tenant %s: %w", t.Name, err))
+			continue
 		}
 		a.caught[t.Name] = p.Size
 	}
-	return nil
+	return failed
 }
 
 func (a *Authenticator) catchUpTenant(ctx context.Context, p *ledger.Published, t *Tenant, from uint64) error {

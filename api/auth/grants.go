@@ -51,6 +51,9 @@ func newGrants(again func(*Identity) error) *grants {
 func (gs *grants) add(g *grant) {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
+	if gs.byID[g.Tenant.Name] == nil {
+		return // the tenant was removed meanwhile
+	}
 	if g.id == "" {
 		if gs.byHash[g.hash] == nil {
 			gs.sessions++
@@ -70,6 +73,9 @@ func (gs *grants) add(g *grant) {
 func (gs *grants) revoke(g *grant) bool {
 	gs.mu.Lock()
 	defer gs.mu.Unlock()
+	if gs.byID[g.Tenant.Name] == nil {
+		return false // the tenant was removed meanwhile
+	}
 	if now := gs.byID[g.Tenant.Name][g.id]; now != nil && now.revoked {
 		return false
 	}

@@ -35,19 +35,25 @@ func stageOf(dir string) string {
 
 // checkMoved returns store.ErrMoved if the log was moved to another store.
 func checkMoved(fs vfs.FS, dir string) error {
+	name, moved, err := movedTo(fs, dir)
+	if err == nil && moved {
+		return fmt.Errorf("%w: %s", store.ErrMoved, name)
+	}
+	return err
+}
+
+// movedTo returns the name of the store to which the log was moved, if it was.
+func movedTo(fs vfs.FS, dir string) (name string, moved bool, err error) {
 	f, err := fs.Open(movedPath(dir))
 	if isMissing(err) {
-		return nil
+		return "", false, nil
 	}
 	if err != nil {
-		return err
+		return "", false, err
 	}
 	defer f.Close()
-	name, err := io.ReadAll(io.LimitReader(f, mark.MaxSize))
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("%w: %s", store.ErrMoved, strings.TrimSpace(string(name)))
+	text, err := io.ReadAll(io.LimitReader(f, mark.MaxSize))
+	return strings.TrimSpace(string(text)), err == nil, err
 }
 
 // Stage implements store.Mover.
@@ -140,6 +146,13 @@ func removeIfThere(path string) error {
 // appending, so the log has the size. That the file is there counts, whatever
 // it contains.
 func (Engine) Retire(_ context.Context, dir string, _ uint64, name string) error {
+	was, moved, err := movedTo(vfs.Default, dir)
+	switch {
+	case err != nil:
+		return fmt.Errorf("end the log that was copied: %w", err)
+	case moved && was != "" && was != name: // empty: its writing was interrupted
+		return fmt.Errorf("end the log that was copied: %w: %s", store.ErrMoved, was)
+	}
 	f, err := ownerFS{vfs.Default}.Create(movedPath(dir), vfs.WriteCategoryUnspecified)
 	if err == nil {
 		_, err = io.WriteString(f, name+"\n")

@@ -184,11 +184,18 @@ func (s *Store) rename(ctx context.Context, tx pgx.Tx, size uint64, name string,
 	if !errors.Is(err, store.ErrMoved) {
 		return err
 	}
-	t, err := tx.Exec(ctx, s.sql(`UPDATE $moved SET name = $1 WHERE size = $2`), name, int64(size))
-	if err == nil && t.RowsAffected() == 0 {
+	var was string
+	var last int64
+	if err := tx.QueryRow(ctx, s.sql(`SELECT name, size FROM $moved`)).Scan(&was, &last); err != nil {
+		return err
+	}
+	switch {
+	case was != name:
+		return fmt.Errorf("%w: %s", store.ErrMoved, was)
+	case uint64(last) != size:
 		return errGrown
 	}
-	return err
+	return nil
 }
 
 // Revive implements store.Mover.

@@ -36,7 +36,8 @@ type Mover interface {
 	// ErrMoved. The log must have the size; if it has grown, nothing is
 	// changed. OpenReadOnly goes on. A store that only one process can have
 	// open is open for reading in this one. The name is that of the store which
-	// the log is moved to.
+	// the log is moved to. A log that was moved to another one is not moved
+	// again: the error is ErrMoved.
 	Retire(ctx context.Context, location string, size uint64, name string) error
 
 	// Revive undoes Retire.

@@ -57,7 +57,7 @@ func (e *endpoint) cosign(ctx context.Context, s State, signed []byte) (string, 
 		}
 		switch {
 		case known > s.Size:
-			return "", fmt.Errorf("%w: %d entries instead of %d", ErrAhead, known, s.Size)
+			return "", &aheadError{known, s.Size}
 		case known == e.known:
 			return "", fmt.Errorf("%w: a conflict with the size %d that was sent", ErrAnswer, known)
 		}
@@ -65,6 +65,15 @@ func (e *endpoint) cosign(ctx context.Context, s State, signed []byte) (string, 
 	}
 	return "", fmt.Errorf("%w: a conflict with another size each time", ErrAnswer)
 }
+
+// An aheadError is ErrAhead with the size that the witness has seen.
+type aheadError struct{ known, size uint64 }
+
+func (e *aheadError) Error() string {
+	return fmt.Sprintf("%v: %d entries instead of %d", ErrAhead, e.known, e.size)
+}
+
+func (e *aheadError) Unwrap() error { return ErrAhead }
 
 // submit performs one exchange. It returns the response, or nil and the
 // witness's size if that is not old.

@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,10 +52,16 @@ type Config struct {
 	Policies []*receipt.TrustPolicy // list the witnesses; all must be met
 	Signers  []note.Signer          // the log's own cosigner keys
 	Logger   *slog.Logger
-	// Idle reports that another server asks the witnesses: this one begins no
-	// more rounds until it returns false. The first round is not affected. Nil:
+	// Idle reports that another server asks the witnesses: once it is
+	// confirmed, this one begins no more rounds until Idle returns false. Nil:
 	// this server always asks.
 	Idle func() bool
+
+	// Known reports whether the store of a log that several servers share has
+	// that many entries. A witness that has seen more than this server
+	// submitted then contradicts nothing: another server was faster. Nil: no
+	// other server commits.
+	Known func(ctx context.Context, size uint64) bool
 
 	// RequestTime limits the time for one response of a witness. 0 means 10
 	// s.
@@ -123,6 +131,7 @@ type round struct {
 	signed []byte // the checkpoint with the cosignatures so far
 	lines  map[string]bool
 	tried  map[*endpoint]bool
+	agreed map[*endpoint]bool // cosigned it, or another state of a log with several servers
 	met    bool
 }
 
@@ -245,7 +254,7 @@ func (c *Collector) AllAnswered() <-chan struct{} { return c.answered }
 
 // run starts one round after another.
 func (c *Collector) run(ctx context.Context) {
-	for first := true; ; first = false {
+	for first := true; ; first = c.cfg.Known != nil && !c.isConfirmed() {
 		r, err := c.begin(ctx, first)
 		if err != nil {
 			c.cfg.Logger.Error("the log's own cosignature", "err", err)
@@ -270,9 +279,22 @@ func (c *Collector) run(ctx context.Context) {
 	}
 }
 
+func (c *Collector) isConfirmed() bool {
+	select {
+	case <-c.confirmed:
+		return true
+	default:
+		return false
+	}
+}
+
+// errFaster is the error of a witness that has cosigned a later state, which
+// another server of the log has submitted.
+var errFaster = errors.New("another server was faster")
+
 // wait waits while the collector is idle. It returns false if the context ends.
 func (c *Collector) wait(ctx context.Context) bool {
-	for c.cfg.Idle != nil && c.cfg.Idle() {
+	for c.cfg.Idle != nil && c.isConfirmed() && c.cfg.Idle() {
 		select {
 		case <-time.After(c.cfg.MinBackoff):
 		case <-ctx.Done():
@@ -284,7 +306,7 @@ func (c *Collector) wait(ctx context.Context) bool {
 
 // begin starts a round with the newest state.
 func (c *Collector) begin(ctx context.Context, first bool) (*round, error) {
-	r := &round{State: c.cfg.Log.State(), first: first, over: make(chan struct{}), lines: map[string]bool{}, tried: map[*endpoint]bool{}}
+	r := &round{State: c.cfg.Log.State(), first: first, over: make(chan struct{}), lines: map[string]bool{}, tried: map[*endpoint]bool{}, agreed: map[*endpoint]bool{}}
 	r.submitted = r.Checkpoint
 	text, _, _ := strings.Cut(string(r.Checkpoint), "\n\n")
 	for _, s := range c.cfg.Signers {
@@ -336,6 +358,9 @@ func (c *Collector) serve(ctx context.Context, e *endpoint) {
 		lines, err := e.cosign(ctx, r.State, r.submitted)
 		if ctx.Err() != nil {
 			return
+		}
+		if ahead := (*aheadError)(nil); errors.As(err, &ahead) && c.cfg.Known != nil && c.cfg.Known(ctx, ahead.known) {
+			err = fmt.Errorf("%w: the witness has seen %d entries", errFaster, ahead.known)
 		}
 		// The status comes first, so that it is never older than the witnessed
 		// checkpoint.
@@ -389,12 +414,14 @@ func (c *Collector) add(ctx context.Context, r *round, e *endpoint, lines string
 	}
 	if e != nil {
 		r.tried[e] = true
+		r.agreed[e] = r.agreed[e] || err == nil || errors.Is(err, errFaster)
 	}
 	all := len(r.tried) == len(c.endpoints)
 	if r.met || all {
 		closeOnce(r.over)
 	}
-	if r.first && r.met && (c.asks || len(r.lines) > 0) {
+	agreed := e != nil && !slices.Contains(slices.Collect(maps.Values(r.agreed)), false)
+	if r.first && (r.met && (c.asks || len(r.lines) > 0) || c.cfg.Known != nil && all && agreed) {
 		closeOnce(c.confirmed)
 	}
 	if r.first && all {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"filippo.io/torchwood"
@@ -183,6 +184,49 @@ func TestPostQuantumWithoutWitness(t *testing.T) {
 	l.grow(t, 5)
 	if got := l.awaitWitnessed(t); got.Size != 5 {
 		t.Fatalf("size %d", got.Size)
+	}
+}
+
+// A server of a log that several servers share is confirmed by a witness that
+// has seen more than it submitted, if the store has that as well.
+func TestFasterServer(t *testing.T) {
+	for name, known := range map[string]bool{"another server was faster": true, "the store is an old copy": false} {
+		t.Run(name, func(t *testing.T) {
+			l := newTestLog(t)
+			w := newTestWitness(t, l, "w", false)
+			policy := w.line(0) + "quorum w\n"
+			l.open(t, policy)
+			l.grow(t, 3)
+			old := l.store.Restart()
+			l.reopen(t, old.Restart(), policy)
+			l.grow(t, 5)
+			c := l.collect(t)
+			l.awaitWitnessed(t)
+			c.Close()
+			l.reopen(t, old.Restart(), policy)
+			var asked atomic.Uint64
+			collector := l.collectWith(t, func(cfg *witness.Config) {
+				cfg.Known = func(_ context.Context, size uint64) bool {
+					asked.Store(size)
+					return known
+				}
+			})
+			<-collector.AllAnswered()
+			select {
+			case err := <-collector.Contradiction():
+				if known || !errors.Is(err, witness.ErrAhead) {
+					t.Errorf("contradiction: %v", err)
+				}
+			case <-collector.Confirmed():
+				if !known {
+					t.Error("an old copy is confirmed")
+				}
+			case <-t.Context().Done():
+			}
+			if asked.Load() != 8 {
+				t.Errorf("the store was asked for %d entries, want 8", asked.Load())
+			}
+		})
 	}
 }
 

@@ -242,6 +242,7 @@ func TestCheck(t *testing.T) {
 		"kubernetes_job":     {"{}", "cronjob/a/b", "", action.Lapse},
 		"kubernetes_restart": {"{}", "deployment/a/b", "", action.Lapse},
 		"kubernetes_scale":   {"{}", "statefulset/a/b", "replicas: {type: integer, min: 1, max: 9}", action.Restore},
+		"muniment_limit":     {"file: f", "limit/a/requests_per_second", "value: {type: integer, min: 1, max: 9}", action.Restore},
 		"ratelimit":          {"file: f", "limit/a=b", "requests_per_unit: {type: integer, min: 1, max: 9}", action.Restore},
 		"toxiproxy":          {api, "toxic/a/b", "rate: {type: integer, min: 1, max: 9}", action.Restore},
 	}

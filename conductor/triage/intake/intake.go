@@ -88,7 +88,7 @@ func (i *Intake) Set(s *Senders, in *inputs.Inputs) {
 	for name, perSecond := range s.rates {
 		own := i.own[name]
 		if own == nil {
-			own = &share{held: semaphore.NewWeighted(maxPerSender), rate: rate.NewLimiter(0, 0), noted: rate.Sometimes{Interval: time.Second}}
+			own = &share{held: semaphore.NewWeighted(maxPerSender), rate: rate.NewLimiter(rate.Limit(perSecond), perSecond), noted: rate.Sometimes{Interval: time.Second}}
 			i.own[name] = own
 		}
 		own.rate.SetLimit(rate.Limit(perSecond))

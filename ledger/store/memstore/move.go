@@ -74,6 +74,9 @@ func (e *Engine) Retire(_ context.Context, name string, _ uint64, to string) err
 	d := e.disk(name)
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.moved != "" && d.moved != to {
+		return fmt.Errorf("%w: %s", store.ErrMoved, d.moved)
+	}
 	d.moved = to
 	return nil
 }

@@ -128,6 +128,9 @@ func testRetire(t *testing.T, e store.Mover, location string) {
 			t.Fatal(err)
 		}
 	}
+	if err := e.Retire(ctx, location, m.Size(), "another place"); !errors.Is(err, store.ErrMoved) {
+		t.Errorf("the log was moved to a second place: %v", err)
+	}
 	check(t, m, r)
 	closeStore(t, r)
 	o.refused(t, "a store whose log was moved", store.Options{}, store.ErrMoved)

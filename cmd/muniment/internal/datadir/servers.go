@@ -69,7 +69,9 @@ func (c *ServersConfig) Self(advertised, listen string) (string, error) {
 // is probably gone, and another one takes over.
 const connectTime = 2 * time.Second
 
-// ServersTransport returns a transport for calls to the other servers.
+// ServersTransport returns a transport for calls to the other servers. No two
+// calls share a connection at the same time, so none holds up others by a body
+// that the other server does not read.
 func (d *Dir) ServersTransport() (http.RoundTripper, error) {
 	t := &http.Transport{
 		DialContext:            (&net.Dialer{Timeout: connectTime}).DialContext,
@@ -80,8 +82,7 @@ func (d *Dir) ServersTransport() (http.RoundTripper, error) {
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: connectTime, PingTimeout: connectTime},
 		Protocols:              &http.Protocols{},
 	}
-	t.Protocols.SetHTTP2(true)
-	t.Protocols.SetUnencryptedHTTP2(true)
+	t.Protocols.SetHTTP1(true)
 	if d.Config.Servers.CA != "" {
 		pool, err := ReadCertificates(d.Rel(d.Config.Servers.CA))
 		if err != nil {
@@ -89,5 +90,23 @@ func (d *Dir) ServersTransport() (http.RoundTripper, error) {
 		}
 		t.TLSClientConfig.RootCAs = pool
 	}
-	return t, nil
+	grpc := t.Clone()
+	grpc.Protocols = &http.Protocols{}
+	grpc.Protocols.SetHTTP2(true)
+	grpc.Protocols.SetUnencryptedHTTP2(true)
+	grpc.DisableKeepAlives = true // a connection for each call
+	t.MaxIdleConnsPerHost = 64
+	return &serversTransport{t, grpc}, nil
+}
+
+// A serversTransport forwards gRPC over HTTP/2, which it requires, and
+// everything else over HTTP/1.1.
+type serversTransport struct{ others, grpc *http.Transport }
+
+// RoundTrip implements http.RoundTripper.
+func (t *serversTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if ct := r.Header.Get("Content-Type"); strings.HasPrefix(ct, "application/grpc") && !strings.HasPrefix(ct, "application/grpc-web") {
+		return t.grpc.RoundTrip(r)
+	}
+	return t.others.RoundTrip(r)
 }

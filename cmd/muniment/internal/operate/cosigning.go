@@ -55,12 +55,24 @@ type watch struct {
 	opened    uint64 // size of the log when it was opened
 }
 
+// known returns the function of witness.Config.Known.
+func known(l *ledger.Ledger) func(context.Context, uint64) bool {
+	if !l.Shared() {
+		return nil
+	}
+	return func(ctx context.Context, size uint64) bool {
+		ctx, cancel := context.WithTimeout(ctx, confirmTime)
+		defer cancel()
+		return l.Latest(ctx) == nil && l.Published().Size >= size
+	}
+}
+
 // startWatch compares the log with its anchors and begins to ask its witnesses.
 // Appends are held until the witnesses confirm the log.
 func (c *serveCmd) startWatch(a *term.App, d *datadir.Dir, l *ledger.Ledger, log *slog.Logger, policies []*receipt.TrustPolicy, signers []note.Signer, idle func() bool) (*watch, error) {
 	w := &watch{log: log, opened: l.Published().Size}
 	var err error
-	if w.collector, err = witness.New(witness.Config{Log: cosignedLog{l}, Policies: policies, Signers: signers, Logger: log, Idle: idle}); err != nil {
+	if w.collector, err = witness.New(witness.Config{Log: cosignedLog{l}, Policies: policies, Signers: signers, Logger: log, Idle: idle, Known: known(l)}); err != nil {
 		return nil, err
 	}
 	if err := w.openAnchors(a.Ctx, d, l); err != nil {
