@@ -138,7 +138,7 @@ var commandLines = map[string]struct {
 	"signer retire":        {args: "signer retire {key} --reason x --unseen"},
 	"signing-config":       {args: "signing-config --server $REKOR"},
 	"store copy":           {args: "store copy pebble:ops/store postgres://127.0.0.1:1/none --data ops", mute: true, code: term.ExitFailed},
-	"store reopen":         {args: "store reopen pebble:ops/store --data ops", mute: true, code: term.ExitFailed},
+	"store reopen":         {args: "store reopen pebble:nowhere --data ops", mute: true, code: term.ExitFailed},
 	"operator add":         {args: "operator add o{n} --data ops"},
 	"operator list":        {args: "operator list --data ops"},
 	"operator remove":      {args: "operator remove {operator} --data ops"},
