@@ -46,10 +46,6 @@ const (
 // not be read.
 const catchUpAgain = time.Second
 
-// latestWait limits how long a request waits for what other servers have
-// recorded.
-const latestWait = 5 * time.Second
-
 // records reports whether calls of a route record something. The exchange of
 // tokens is not forwarded: it is the only call without credentials that records
 // something, and the other server could not charge its caller's address.
@@ -141,8 +137,7 @@ func (s *Server) catchUp(res *http.Response) error {
 	if err != nil || s.ledger.Published().Size >= size {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(res.Request.Context(), latestWait)
-	defer cancel()
+	ctx := res.Request.Context()
 	if err := s.ledger.Latest(ctx); err != nil && ctx.Err() == nil {
 		s.log.Warn("a call was forwarded, and its effect is not served here yet", "err", err)
 	}
@@ -168,9 +163,7 @@ func (s *Server) upToDate(next http.Handler) http.Handler {
 			return
 		}
 		if s.ledger.Published().Size < size {
-			ctx, cancel := context.WithTimeout(r.Context(), latestWait)
-			err = s.ledger.Latest(ctx)
-			cancel()
+			err = s.ledger.Latest(r.Context())
 		}
 		if now := s.ledger.Published().Size; now < size {
 			if err != nil {

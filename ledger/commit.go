@@ -120,17 +120,26 @@ const (
 // askAgain asks the store until the error is nil or is not one that passes. It
 // gives up after Config.MaxUndecided.
 func (l *Ledger) askAgain(what string, passes func(error) bool, ask func(context.Context) error) error {
-	end := time.Now().Add(l.cfg.MaxUndecided)
+	return repeat(l.cfg.MaxUndecided, passes, func() error { return l.askOnce(ask) }, func(err error) {
+		l.log.Warn("the store could not "+what+"; asking again", "err", err)
+	})
+}
+
+// repeat asks a store until the error is nil or is not one that passes, and
+// gives up after a time. It calls first before it asks again for the first
+// time.
+func repeat(most time.Duration, passes func(error) bool, ask func() error, first func(error)) error {
+	end := time.Now().Add(most)
 	for wait := firstAsk; ; wait = min(2*wait, lastAsk) {
-		err := l.askOnce(ask)
+		err := ask()
 		if err == nil || !passes(err) {
 			return err
 		}
 		if time.Now().After(end) {
-			return fmt.Errorf("given up after %s: %w", l.cfg.MaxUndecided, err)
+			return fmt.Errorf("given up after %s: %w", most, err)
 		}
 		if wait == firstAsk {
-			l.log.Warn("the store could not "+what+"; asking again", "err", err)
+			first(err)
 		}
 		time.Sleep(wait)
 	}

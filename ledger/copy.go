@@ -173,17 +173,14 @@ func (c *copier) cosigned(ctx context.Context) error {
 // eachCheckpoint calls f for all checkpoints in order.
 func eachCheckpoint(ctx context.Context, read func(ctx context.Context, minSize uint64) (*store.Checkpoint, error), f func(*store.Checkpoint) error) error {
 	for size := uint64(0); ; {
-		cp, err := read(ctx, size)
-		if errors.Is(err, store.ErrNotFound) {
-			return nil
-		}
-		if err == nil {
-			size = cp.Size + 1
-			err = f(cp)
-		}
-		if err != nil {
+		cp, err := ifThere(read(ctx, size))
+		if err != nil || cp == nil {
 			return err
 		}
+		if err := f(cp); err != nil {
+			return err
+		}
+		size = cp.Size + 1
 	}
 }
 
@@ -203,14 +200,9 @@ func (c *copier) commit(ctx context.Context, p *store.Commit) error {
 		return fmt.Errorf("interrupted before entry %d: %w; copy again to continue", p.From, err)
 	}
 	p.Tiles, p.Root = c.tree.takeFull(), c.tree.root()
-	end := time.Now().Add(copyUndecided)
-	for wait := firstAsk; ; wait = min(2*wait, lastAsk) {
-		if err = c.To.Commit(ctx, p); err == nil {
-			return nil
-		}
-		if !errors.Is(err, store.ErrUndecided) || time.Now().After(end) || ctx.Err() != nil {
-			return fmt.Errorf("copy entries %d to %d: %w", p.From, p.From+uint64(p.Len())-1, err)
-		}
-		time.Sleep(wait)
+	undecided := func(err error) bool { return errors.Is(err, store.ErrUndecided) && ctx.Err() == nil }
+	if err := repeat(copyUndecided, undecided, func() error { return c.To.Commit(ctx, p) }, func(error) {}); err != nil {
+		return fmt.Errorf("copy entries %d to %d: %w", p.From, p.From+uint64(p.Len())-1, err)
 	}
+	return nil
 }

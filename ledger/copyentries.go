@@ -82,11 +82,7 @@ func (c *copier) takeCheckpoints(ctx context.Context, p *store.Commit) (err erro
 
 // nextCheckpoint returns the first checkpoint of at least a size, or nil.
 func nextCheckpoint(ctx context.Context, s store.Log, size uint64) (*store.Checkpoint, error) {
-	cp, err := s.Checkpoint(ctx, size)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil
-	}
-	return cp, err
+	return ifThere(s.Checkpoint(ctx, size))
 }
 
 // A copiedEntry is an entry for a commit.

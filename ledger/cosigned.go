@@ -135,11 +135,8 @@ func (l *Ledger) serveWitnessed(c receipt.Checkpoint, signed []byte) {
 // loadWitnessed serves the last kept checkpoint, unless the policy has changed
 // and the checkpoint no longer meets the quorum.
 func (l *Ledger) loadWitnessed(ctx context.Context) error {
-	last, err := l.store.LastCosigned(ctx)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	last, err := ifThere(l.store.LastCosigned(ctx))
+	if err != nil || last == nil {
 		return err
 	}
 	switch c, err := l.checkCosigned(ctx, l.published.Load(), last.Signed); {

@@ -15,17 +15,20 @@ import (
 // lockAgain is the time after which a lock is tried again.
 const lockAgain = 5 * time.Millisecond
 
-// latestTimeout limits how long a shared store is asked for its state.
+// latestTimeout limits how long a shared store is asked for its state, and how
+// long that state is waited for.
 const latestTimeout = 5 * time.Second
 
 // Latest returns when the published state contains everything that any server
-// of the log had published before the call. The witnessed checkpoint is then
-// the latest one as well. A log that no other server commits to is always up to
-// date.
+// of the log had published before the call, within five seconds. The witnessed
+// checkpoint is then the latest one as well. A log that no other server commits
+// to is always up to date.
 func (l *Ledger) Latest(ctx context.Context) error {
 	if !l.Shared() {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, latestTimeout)
+	defer cancel()
 	now, err := l.asking.join(ctx, l.askState)
 	if err != nil {
 		return fmt.Errorf("ask the store for the state of the log: %w", err)
@@ -83,7 +86,7 @@ func (l *Ledger) adoptCosigned(ctx context.Context, c *store.Checkpoint) error {
 		return nil
 	}
 	p := l.published.Load()
-	if c.Size > p.Size { // kept since the question
+	if c.Size > p.Size { // its entries are not followed yet
 		return nil
 	}
 	checked, err := l.checkCosigned(ctx, p, c.Signed)
@@ -108,8 +111,7 @@ func (l *Ledger) askState() (now storeState, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), latestTimeout)
 	defer cancel()
 	// The cosigned checkpoint comes first, so the log contains it.
-	now.cosigned, err = l.store.LastCosigned(ctx)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	if now.cosigned, err = ifThere(l.store.LastCosigned(ctx)); err != nil {
 		return now, err
 	}
 	st, err := l.store.Follow(ctx, 0)
@@ -172,12 +174,22 @@ func (q *questions) run(ask func() (storeState, error)) {
 	}
 }
 
+// ifThere returns a checkpoint of the store, or nil if it has none.
+func ifThere(c *store.Checkpoint, err error) (*store.Checkpoint, error) {
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	return c, err
+}
+
 // followWitnessed adopts cosigned checkpoints of other servers, for callers
 // that wait for one.
 func (l *Ledger) followWitnessed() {
-	now, err := l.asking.join(context.Background(), l.askState)
+	ctx, cancel := context.WithTimeout(context.Background(), latestTimeout)
+	defer cancel()
+	last, err := ifThere(l.store.LastCosigned(ctx))
 	if err == nil {
-		err = l.adoptCosigned(context.Background(), now.cosigned)
+		err = l.adoptCosigned(ctx, last)
 	}
 	if err != nil {
 		l.log.Warn("the store could not return the cosigned checkpoint of other servers; asking again", "err", err)

@@ -5,12 +5,10 @@
 package tiles
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net/http"
 	"strconv"
-	"time"
 
 	"filippo.io/torchwood"
 
@@ -22,10 +20,6 @@ import (
 
 // immutable is the cache header of tiles. The content at a path never changes.
 const immutable = "max-age=31536000, immutable"
-
-// latestWait limits how long a request waits for the latest checkpoint of a log
-// that several servers share.
-const latestWait = 5 * time.Second
 
 // A Handler serves one log: checkpoint, tile/L/N and tile/entries/N.
 type Handler struct {
@@ -94,9 +88,7 @@ func busy(w http.ResponseWriter, err error) {
 // policies. Tiles are served up to the published size.
 func (h *Handler) checkpoint(w http.ResponseWriter, r *http.Request) {
 	// Clients may ask several servers in turn, and must not see the log shrink.
-	ctx, cancel := context.WithTimeout(r.Context(), latestWait)
-	defer cancel()
-	if err := h.Ledger.Latest(ctx); err != nil {
+	if err := h.Ledger.Latest(r.Context()); err != nil {
 		h.Logger.Warn("the checkpoint is not known to be the latest", "err", err)
 		busy(w, errors.New("the latest checkpoint of the log is not known: try again"))
 		return

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"muniment.dev/muniment/ledger/store"
 )
@@ -27,29 +28,27 @@ func (s *Store) Lease(ctx context.Context) (l store.Lease, err error) {
 
 // TakeLease implements store.Leases. It does not wait for a disk: a lease that
 // a failover loses is taken again.
-func (s *Store) TakeLease(ctx context.Context, beat uint64, l store.Lease) (taken bool, err error) {
+func (s *Store) TakeLease(ctx context.Context, beat uint64, l store.Lease) (bool, error) {
 	if err := s.enterWrite(); err != nil {
 		return false, err
 	}
 	defer s.uses.Done()
-	err = s.withoutWait(ctx, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, s.sql(`UPDATE $lease SET beat = beat + 1, holder = $2, url = $3 WHERE beat = $1`), int64(beat), l.Holder[:], l.URL)
-		taken = tag.RowsAffected() == 1
-		return err
-	})
+	n, err := s.withoutWait(ctx, `UPDATE $lease SET beat = beat + 1, holder = $2, url = $3 WHERE beat = $1`, int64(beat), l.Holder[:], l.URL)
 	if err != nil {
 		return false, fmt.Errorf("lease: %w", err)
 	}
-	return taken, nil
+	return n == 1, nil
 }
 
-// withoutWait runs a transaction whose answer does not wait for the disk, so
-// it takes no longer than a read.
-func (s *Store) withoutWait(ctx context.Context, do func(pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SET LOCAL synchronous_commit = off`); err != nil {
-			return err
-		}
-		return do(tx)
+// withoutWait executes a statement whose answer does not wait for the disk, so
+// it takes no longer than a read. It returns the number of rows that changed.
+func (s *Store) withoutWait(ctx context.Context, statement string, args ...any) (rows int64, err error) {
+	b := &pgx.Batch{}
+	b.Queue(`SET LOCAL synchronous_commit = off`)
+	b.Queue(s.sql(statement), args...).Exec(func(tag pgconn.CommandTag) error {
+		rows = tag.RowsAffected()
+		return nil
 	})
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return tx.SendBatch(ctx, b).Close() })
+	return rows, err
 }

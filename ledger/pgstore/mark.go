@@ -76,11 +76,9 @@ func (k *marks) write(c *store.Checkpoint) error {
 	if k.file != nil {
 		return k.file.Publish(c.Signed)
 	}
-	return k.s.withoutWait(context.Background(), func(tx pgx.Tx) error {
-		_, err := tx.Exec(context.Background(), k.s.sql(`INSERT INTO $published (size, signed) VALUES ($1, $2)
-			ON CONFLICT (one) DO UPDATE SET size = excluded.size, signed = excluded.signed WHERE $published.size <= excluded.size`), int64(c.Size), c.Signed)
-		return err
-	})
+	_, err := k.s.withoutWait(context.Background(), `INSERT INTO $published (size, signed) VALUES ($1, $2)
+		ON CONFLICT (one) DO UPDATE SET size = excluded.size, signed = excluded.signed WHERE $published.size <= excluded.size`, int64(c.Size), c.Signed)
+	return err
 }
 
 func (k *marks) close() error {

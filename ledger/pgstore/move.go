@@ -153,7 +153,7 @@ func (Engine) Retire(ctx context.Context, text string, size uint64, name string)
 			return store.ErrNotFound
 		}
 		if err := s.checkMoved(ctx); err != nil {
-			return s.rename(ctx, tx, size, name, err)
+			return s.checkRetired(ctx, tx, size, name, err)
 		}
 		_, err := tx.Exec(ctx, s.sql(fmt.Sprintf("ALTER TABLE $commits ADD CONSTRAINT commits_moved CHECK (first < %d)", size)))
 		if err != nil && !constraint(err, "commits_moved") {
@@ -179,8 +179,8 @@ func (Engine) Retire(ctx context.Context, text string, size uint64, name string)
 
 var errGrown = errors.New("the log has grown since it was copied: stop all its servers, and copy it again")
 
-// rename is Retire for a log that was moved before.
-func (s *Store) rename(ctx context.Context, tx pgx.Tx, size uint64, name string, err error) error {
+// checkRetired is Retire for a log that was moved before. It changes nothing.
+func (s *Store) checkRetired(ctx context.Context, tx pgx.Tx, size uint64, name string, err error) error {
 	if !errors.Is(err, store.ErrMoved) {
 		return err
 	}

@@ -60,7 +60,10 @@ func (e *Executor) holds(i *Incident) bool {
 // entries of its own, because their keys are those of the other one.
 func (e *Executor) taken(i *Incident) error {
 	if i.Adopted != "" && !i.leased() {
-		*i = Incident{ID: i.ID, Type: i.Type, Opened: i.Opened, Decay: i.Decay, Cleared: i.Cleared, ClearedAt: i.ClearedAt, State: Following, Reason: ErrTaken.Error(), Taken: true}
+		*i = Incident{
+			ID: i.ID, Type: i.Type, Opened: i.Opened, Decay: i.Decay, Cleared: i.Cleared, ClearedAt: i.ClearedAt,
+			State: Following, Reason: ErrTaken.Error(), Taken: true,
+		}
 		return e.save(i)
 	}
 	i.Taken, i.Request = true, nil

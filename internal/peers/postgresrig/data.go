@@ -217,7 +217,7 @@ func (r *Rig) as(ctx context.Context, program string, args ...string) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(r.bin, program), args...)
-	cmd.Dir, cmd.SysProcAttr = r.dir, endWithParent(who)
+	cmd.Dir, cmd.SysProcAttr = r.folder.path, endWithParent(who)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", program, err, out)
 	}

@@ -43,8 +43,7 @@ type Rig struct {
 	Port string // on 127.0.0.1, the same after a restart
 
 	bin       string  // folder of PostgreSQL's programs
-	dir       string  // for data and output, removed by Stop
-	folder    *folder // which is dir
+	folder    *folder // for data and output, removed by Stop
 	onDisk    bool
 	server    *server
 	databases atomic.Int64 // made by NewDatabase
@@ -71,7 +70,7 @@ func start(ctx context.Context, onDisk bool, prepare func(*Rig) error) (_ *Rig, 
 	if err != nil {
 		return nil, err
 	}
-	r := &Rig{bin: bin, dir: folder.path, folder: folder, onDisk: onDisk}
+	r := &Rig{bin: bin, folder: folder, onDisk: onDisk}
 	defer func() {
 		if err != nil {
 			r.Stop()
@@ -248,7 +247,7 @@ func (r *Rig) Clone(ctx context.Context) (*Rig, error) {
 
 // run starts the server and waits until it accepts connections.
 func (r *Rig) run(ctx context.Context) error {
-	s, err := launch(filepath.Join(r.bin, "postgres"), r.data(), filepath.Join(r.dir, "postgres.log"))
+	s, err := launch(filepath.Join(r.bin, "postgres"), r.data(), filepath.Join(r.folder.path, "postgres.log"))
 	if err != nil {
 		return err
 	}
@@ -273,4 +272,4 @@ func (r *Rig) run(ctx context.Context) error {
 	}
 }
 
-func (r *Rig) data() string { return filepath.Join(r.dir, "data") }
+func (r *Rig) data() string { return filepath.Join(r.folder.path, "data") }

@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
+
+	"muniment.dev/muniment/internal/edge"
 )
 
 // A ServersConfig lists the servers of a log in a shared store.
@@ -34,18 +35,13 @@ func (c *ServersConfig) check(store string) error {
 			return fmt.Errorf("urls[%d]: must be an http or https URL, such as https://ledger-0.example.com:7480", i)
 		case u.User != nil || strings.TrimSuffix(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "":
 			return fmt.Errorf("urls[%d]: must have only a scheme, a host and a port", i)
-		case u.Scheme == "http" && !c.PlainHTTP && !onLoopback(u.Hostname()):
+		case u.Scheme == "http" && !c.PlainHTTP && !edge.IsLoopback(u.Hostname()):
 			return fmt.Errorf("urls[%d]: calls contain credentials: use https, or set plain_http: true if the network between the servers is private", i)
 		case slices.Contains(c.URLs[:i], text):
 			return fmt.Errorf("urls[%d]: is listed twice", i)
 		}
 	}
 	return nil
-}
-
-func onLoopback(host string) bool {
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
 // Self returns the URL in servers.urls of the server that is advertised as the

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"os"
 	"time"
@@ -14,6 +13,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/cmd/muniment/internal/remote"
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/edge"
 	"muniment.dev/muniment/internal/term"
 )
 
@@ -56,7 +56,7 @@ func (f *chartHostFlags) download(ctx context.Context, address *url.URL, limit i
 	}
 	request.Header.Set("User-Agent", "muniment")
 	if user, password, ok := f.credentials(address); ok {
-		if address.Scheme == "http" && !isLoopback(address.Hostname()) {
+		if address.Scheme == "http" && !edge.IsLoopback(address.Hostname()) {
 			return nil, fmt.Errorf("%s: plain HTTP would reveal the password: use https", term.Quoted(address.Host))
 		}
 		request.SetBasicAuth(user, password) // net/http sends it to no other host after a redirect
@@ -128,12 +128,4 @@ func checkRedirect(next *http.Request, via []*http.Request) error {
 		return fmt.Errorf("the repository redirects to %s, without TLS", term.Quoted(next.URL.Redacted()))
 	}
 	return nil
-}
-
-func isLoopback(host string) bool {
-	if host == "localhost" {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.IsLoopback()
 }

@@ -61,8 +61,6 @@ func known(l *ledger.Ledger) func(context.Context, uint64) bool {
 		return nil
 	}
 	return func(ctx context.Context, size uint64) bool {
-		ctx, cancel := context.WithTimeout(ctx, confirmTime)
-		defer cancel()
 		return l.Latest(ctx) == nil && l.Published().Size >= size
 	}
 }

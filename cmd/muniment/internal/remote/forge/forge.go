@@ -10,13 +10,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/edge"
 )
 
 // A Change is a branch that should become part of another one.
@@ -141,8 +141,7 @@ func isLoopback(hostport string) bool {
 	if err != nil {
 		host = hostport
 	}
-	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return host == "localhost" || err == nil && ip.IsLoopback()
+	return edge.IsLoopback(strings.Trim(host, "[]"))
 }
 
 // An api is the REST API of a forge. Those of Gitea and GitHub have the same
