@@ -20,6 +20,7 @@ import (
 	"muniment.dev/muniment/conductor/triage/route"
 	"muniment.dev/muniment/conductor/triage/signal"
 	"muniment.dev/muniment/internal/peers/promrig"
+	"muniment.dev/muniment/internal/soak"
 )
 
 const (
@@ -32,7 +33,7 @@ types:
 	triageActions = `
 version: 1
 actions:
-  toggle: {connector: flags, target: flag/a, parameters: {variant: {type: string, default: "on", values: ["on"]}}, undo: restore, cooldown: 1s, per_target: {actions: 9, within: 1h}}
+  toggle: {connector: flags, target: flag/a, parameters: {variant: {type: string, default: "on", values: ["on"]}}, undo: restore, undo_after: 1s, cooldown: 1s, per_target: {actions: 9, within: 1h}}
   change: {connector: broken, target: x, undo: restore, cooldown: 1s, per_target: {actions: 9, within: 1h}}
 `
 	triageFlags = `{"flags": {"a": {"variants": {"on": true, "off": false}, "defaultVariant": "off"}}}`
@@ -41,6 +42,7 @@ actions:
 // A triageRig is a router with an executor, whose metrics are served.
 type triageRig struct {
 	router  *route.Router
+	store   *execute.Store
 	flags   string // path
 	address string // of the metrics
 }
@@ -72,7 +74,9 @@ func (noLedger) Record(context.Context, string, []byte) (execute.Reference, erro
 func startTriage(t *testing.T) *triageRig {
 	t.Helper()
 	r := &triageRig{flags: filepath.Join(t.TempDir(), "flags.json")}
-	r.reset(t)
+	if err := os.WriteFile(r.flags, []byte(triageFlags), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	file := func(text string) triage.File { return triage.File{Text: []byte(text)} }
 	config, err := triage.Load(file(triageCatalogue), file("T: [{action: toggle}]\nU: [{action: change}]\n"), file(triageActions))
 	if err != nil {
@@ -85,6 +89,7 @@ func startTriage(t *testing.T) *triageRig {
 		t.Fatal(err)
 	}
 	metrics := route.NewMetrics("v1")
+	r.store = store
 	r.router, err = route.Open(route.Options{
 		Config: config, Dir: "router", FS: fs, Metrics: metrics, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 		Executor: &execute.Executor{Store: store, Ledger: noLedger{}, Connectors: config.Connectors, Actions: config.Actions, Actor: "test", Now: time.Now},
@@ -107,14 +112,6 @@ func startTriage(t *testing.T) *triageRig {
 	return r
 }
 
-// reset switches the flag off, as a person would.
-func (r *triageRig) reset(t *testing.T) {
-	t.Helper()
-	if err := os.WriteFile(r.flags, []byte(triageFlags), 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // alert fires an alert of a service.
 func (r *triageRig) alert(t *testing.T, name, service string) {
 	t.Helper()
@@ -122,6 +119,25 @@ func (r *triageRig) alert(t *testing.T, name, service string) {
 	if _, err := r.router.Deliver(t.Context(), []signal.Signal{s}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// ended waits until no incident has an effect, as another one on its target
+// would not act before, and for the cooldown of the target.
+func (r *triageRig) ended(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(soak.Patience); ; time.Sleep(50 * time.Millisecond) {
+		active, err := r.store.Active()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(active) == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("still active: %v", active)
+		}
+	}
+	time.Sleep(time.Second)
 }
 
 // misfire makes triage act twice and then fail, until the alert about it fires.
@@ -134,9 +150,8 @@ func (r *triageRig) misfire(t *testing.T, rig *promrig.Rig) {
 		}
 	}
 	r.alert(t, "Errors", "a")
-	// After four scrapes, the cooldown of the target is over.
-	await(`count_over_time(muniment_triage_first_action_seconds_count{type="T"}[1m]) >= 4`)
-	r.reset(t)
+	await(`muniment_triage_first_action_seconds_count{type="T"} == 1`)
+	r.ended(t)
 	r.alert(t, "Errors", "b")
 	await(`muniment_triage_first_action_seconds_count{type="T"} == 2`)
 	r.alert(t, "Slow", "a")

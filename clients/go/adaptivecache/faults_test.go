@@ -112,6 +112,7 @@ func TestFaultyValues(t *testing.T) {
 		if _, err := c.Get(t.Context(), "a"); !errors.As(err, &p) || p.Value != "incomparable" {
 			t.Errorf("a panic of Change: %v", err)
 		}
+		synctest.Wait()
 		if s := c.Stats(); s.Failed != 1 || s.Running != 0 || len(c.flights) != 0 {
 			t.Errorf("%d failed, %d running, %d flights", s.Failed, s.Running, len(c.flights))
 		}
