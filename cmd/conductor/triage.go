@@ -13,7 +13,7 @@ import (
 
 type triageCmd struct {
 	Serve   serveCmd   `cmd:"" help:"Receive alerts, classify incidents and take the steps against them."`
-	Explain explainCmd `cmd:"" help:"Print why recorded alerts are or are not an incident, and the steps against it."`
+	Explain explainCmd `cmd:"" help:"Print why alerts, recorded or those of a running triage, are or are not an incident."`
 	List    listCmd    `cmd:"" help:"Print the incidents of the ledger."`
 	Show    showCmd    `cmd:"" help:"Print the steps, notices and requests of an incident."`
 	Drill   drillCmd   `cmd:"" help:"Send the alerts of a scenario, and record how triage reacts."`
@@ -34,10 +34,13 @@ type configFlags struct {
 }
 
 type explainCmd struct {
-	Alerts string `arg:"" help:"File of recorded messages of Alertmanager's webhook, one JSON object after another." type:"path" predictor:"file"`
+	Alerts string `arg:"" optional:"" help:"File of recorded messages of Alertmanager's webhook, one JSON object after another." type:"path" predictor:"file"`
 	configFlags
 	Connectors string        `help:"Connectors, to check them too. Nothing is opened that they name." type:"path" predictor:"file" placeholder:"FILE"`
 	After      time.Duration `help:"Time that has passed since the last message, such as 30s."`
+	Triage     string        `help:"URL of a running conductor triage serve, whose state is printed instead." placeholder:"URL"`
+	Operator   string        `name:"operator-token-file" help:"File with the token of operators of that triage." type:"path" predictor:"file" placeholder:"FILE"`
+	CA         string        `name:"ca" help:"Certificates of the authorities to verify its certificate with, in PEM. Default: the system's." placeholder:"FILE" predictor:"file" type:"path"`
 	term.ResultFlags
 }
 
@@ -45,15 +48,27 @@ func (explainCmd) Help() string {
 	return `Applies recorded messages to the catalogue in their order, and prints the result of each incident type: classified, abstained or incomplete, with the reasons.
 It changes nothing and needs no network. A message has the time of reception of its member "received", or else the latest of its times.
 
-Exit code: 0 an incident is classified; 1 none is; 2 failed, also because a file is not valid.
+With --triage it prints the state of a running conductor triage serve instead: the alerts, the incidents that are not closed, what keeps steps from being taken,
+and the result of each candidate. It changes nothing there either.
+
+Exit code: 0 an incident is classified, or with --triage not closed; 1 none is; 2 failed, also because a file is not valid.
 
 Examples:
   conductor triage explain ALERTS.json
   conductor triage explain ALERTS.json --connectors connectors.yaml
-  conductor triage explain ALERTS.json --catalogue types.yaml --after 30s --json`
+  conductor triage explain ALERTS.json --catalogue types.yaml --after 30s --json
+  conductor triage explain --triage http://127.0.0.1:9482 --operator-token-file operator.token`
 }
 
 func (c *explainCmd) Run(a *term.App) error {
+	switch {
+	case c.Triage != "" && (c.Alerts != "" || c.After != 0 || c.Connectors != ""):
+		return errors.New("--triage: prints the state of that triage, and takes no recorded alerts, --after or --connectors")
+	case c.Triage != "":
+		return c.running(a)
+	case c.Alerts == "":
+		return errors.New("no alerts specified: give a file of recorded messages, or --triage")
+	}
 	if c.After < 0 || c.After > 24*time.Hour {
 		return errors.New("--after: must be from 0s to 24h")
 	}

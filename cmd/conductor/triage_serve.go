@@ -41,6 +41,7 @@ type serveCmd struct {
 	configFlags
 	Connectors string `help:"Connectors, which reach the targets." default:"connectors.yaml" type:"path" predictor:"file" placeholder:"FILE"`
 	Senders    string `help:"Names of the senders of alerts with their tokens, as YAML. Other users must not be able to read it." default:"senders.yaml" type:"path" predictor:"file" placeholder:"FILE"`
+	Operator   string `name:"operator-token-file" help:"File with the token of operators, who may read the state with conductor triage explain. It has at least 16 characters, or is sha256: and its SHA-256. Default: no one may." type:"path" predictor:"file" placeholder:"FILE"`
 	Inputs     string `help:"Definition of the signals in messages of OpenTelemetry and in JSON documents. Default: only webhooks of Alertmanager are accepted." type:"path" predictor:"file" placeholder:"FILE"`
 	State      string `help:"Folder of the state. One process has it open at a time." default:"state" type:"path" placeholder:"DIR"`
 
@@ -74,6 +75,7 @@ is taken, and undone when the alerts have been resolved for a minute. An alert i
   POST /json/NAME                 JSON documents with the mapping NAME
   GET /healthz, /readyz           the process runs; it accepts alerts
   GET /metrics                    for callers on this machine, and for senders
+  GET /explain                    the state, for conductor triage explain with the token of operators
 
 SIGHUP loads the files again, all or none of them. They must keep what incidents need that are not closed, also at the start: types, actions and connectors.
 --state, --listen and the flags of the ledger need a restart.
@@ -95,8 +97,9 @@ type triageServer struct {
 	cert    atomic.Pointer[tls.Config]
 	router  *route.Router
 	intake  *intake.Intake
-	poller  *execute.Poller  // nil: no requests are read
-	watcher *execute.Watcher // nil: the entries are not read
+	reads   atomic.Pointer[intake.Operator] // who may read the state; nil: no one
+	poller  *execute.Poller                 // nil: no requests are read
+	watcher *execute.Watcher                // nil: the entries are not read
 	ready   atomic.Bool
 }
 
@@ -117,6 +120,7 @@ func (c *serveCmd) Run(a *term.App) (err error) {
 		return err
 	}
 	s.cert.Store(files.tls)
+	s.reads.Store(files.reads)
 	traces, stop, err := c.startTraces(a, s.log)
 	if err != nil {
 		return err
@@ -159,8 +163,9 @@ func (c *serveCmd) check() error {
 type triageFiles struct {
 	config  *triage.Config
 	senders *intake.Senders
-	inputs  *inputs.Inputs // nil: none
-	tls     *tls.Config    // nil: plain HTTP
+	inputs  *inputs.Inputs   // nil: none
+	reads   *intake.Operator // nil: none
+	tls     *tls.Config      // nil: plain HTTP
 }
 
 // load reads the files.
@@ -179,6 +184,14 @@ func (s *triageServer) load() (*triageFiles, error) {
 	}
 	if files.senders, err = intake.ParseSenders(text); err != nil {
 		return nil, fmt.Errorf("%s:\n%w", s.Senders, err)
+	}
+	if s.Operator != "" {
+		if text, err = bounded.ReadSecret(s.Operator); err != nil {
+			return nil, fmt.Errorf("--operator-token-file: %w", err)
+		}
+		if files.reads, err = intake.ParseOperator(text); err != nil {
+			return nil, fmt.Errorf("--operator-token-file: %s: %w", s.Operator, err)
+		}
 	}
 	if s.Inputs != "" {
 		if text, err = bounded.ReadFile(s.Inputs, bounded.Config); err != nil {
@@ -358,6 +371,7 @@ func (s *triageServer) handler() http.Handler {
 		}
 		fmt.Fprintln(w, "ready")
 	})
+	mux.Handle("GET /explain", intake.Explain(s.router, s.reads.Load))
 	metrics := s.metrics.Handler()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		if !s.intake.Allowed(r) {
@@ -383,5 +397,6 @@ func (s *triageServer) reload() {
 	}
 	s.intake.Set(files.senders, files.inputs)
 	s.cert.Store(files.tls)
+	s.reads.Store(files.reads)
 	s.log.Info("configuration loaded")
 }

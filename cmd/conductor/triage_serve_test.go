@@ -91,7 +91,20 @@ func send(t *testing.T, url, token, body string) (int, string) {
 // goes on after a restart.
 func TestServe(t *testing.T) {
 	dir, args := triageFolder(t)
-	url, end := serve(t, args)
+	operator := filepath.Join(dir, "operator.token")
+	writeFile(t, operator, "operator-of-triage\n")
+	explain := func(url, file string) (int, string, string) {
+		return conductor(t, "triage", "explain", "--triage", url, "--operator-token-file", file)
+	}
+	url, end := serve(t, append(args, "--operator-token-file", operator))
+	if code, out, messages := explain(url, operator); code != term.ExitNo || !strings.Contains(out, "because no alert that counts matches errors") {
+		t.Errorf("explain before an alert: exit code %d\n%s%s", code, out, messages)
+	}
+	sender := filepath.Join(dir, "sender.token")
+	writeFile(t, sender, "0123456789abcdef")
+	if code, _, messages := explain(url, sender); code != term.ExitFailed || !strings.Contains(messages, "401 Unauthorized: no valid token") {
+		t.Errorf("explain by a sender: exit code %d\n%s", code, messages)
+	}
 	fires := `{"version":"4","alerts":[{"status":"firing","labels":{"alertname":"Errors","service":"x"},"startsAt":"` + time.Now().UTC().Format(time.RFC3339) + `"},{}]}`
 	if status, text := send(t, url+"/alertmanager", "0123456789abcdeX", fires); status != http.StatusUnauthorized || !strings.Contains(text, "no valid token") {
 		t.Errorf("wrong token: %d %s", status, text)
@@ -113,6 +126,9 @@ func TestServe(t *testing.T) {
 			t.Fatalf("no step was taken:\n%s", messages)
 		}
 	}
+	if code, out, messages := explain(url, operator); code != term.ExitOK || !strings.Contains(out, "alerts: Errors\n  1. toggle on flag/a: ") || !strings.Contains(out, "its episode belongs to incident T/") {
+		t.Errorf("explain: exit code %d\n%s%s", code, out, messages)
+	}
 	get := func(path string) string {
 		_, text := fetchText(t, url+path)
 		return text
@@ -133,6 +149,9 @@ func TestServe(t *testing.T) {
 		t.Errorf("exit code %d\n%s", code, messages)
 	}
 	url, _ = serve(t, args)
+	if code, _, messages := explain(url, operator); code != term.ExitFailed || !strings.Contains(messages, "404 Not Found: no operator is configured") {
+		t.Errorf("explain without an operator: exit code %d\n%s", code, messages)
+	}
 	if text := get("/metrics"); !strings.Contains(text, `muniment_triage_alerts{state="firing"} 1`) || strings.Contains(text, `muniment_triage_incidents_total{type="T"}`) {
 		t.Errorf("metrics after a restart:\n%s", text)
 	}
@@ -152,6 +171,7 @@ func TestServeRefused(t *testing.T) {
 		{"--senders", short, "line 1, column 4: a: a token must have at least 16 characters\n"},
 		{"--senders", filepath.Join(dir, "none.yaml"), "--senders: open "},
 		{"--policy", short, "--policy: "},
+		{"--operator-token-file", filepath.Join(dir, "none"), "--operator-token-file: open "},
 		{"--inputs", short, "line 1, column 1: a: unknown member"},
 		{"--connectors", short, "line 1, column 1: a: unknown member"},
 		{"--traces", "collector", "--traces: must be an http or https URL"},

@@ -71,6 +71,18 @@ func TestExplain(t *testing.T) {
 			t.Errorf("exit code %d: %s, want %q", code, messages, c.want)
 		}
 	}
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "no alerts specified: give a file of recorded messages, or --triage"},
+		{[]string{"--triage", "http://127.0.0.1:1"}, "--triage: requires --operator-token-file"},
+		{[]string{"--triage", "http://127.0.0.1:1", types}, "--triage: prints the state of that triage, and takes no recorded alerts"},
+	} {
+		if code, _, messages := conductor(t, append([]string{"triage", "explain"}, c.args...)...); code != term.ExitFailed || !strings.Contains(messages, c.want) {
+			t.Errorf("exit code %d: %s, want %q", code, messages, c.want)
+		}
+	}
 	if code, out, _ := conductor(t, "triage", "explain", "--help"); code != term.ExitOK || !strings.Contains(out, "Exit code: ") || !strings.Contains(out, "conductor triage explain ALERTS.json") {
 		t.Errorf("help: exit code %d\n%s", code, out)
 	}

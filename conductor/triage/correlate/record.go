@@ -1,6 +1,7 @@
 package correlate
 
 import (
+	"slices"
 	"time"
 
 	"muniment.dev/muniment/conductor/triage/catalogue"
@@ -112,6 +113,22 @@ func (t *Table) Count() (firing, all int) {
 		}
 	}
 	return firing, len(t.alerts)
+}
+
+// Unmatched returns the number of alerts that fire and match no condition of
+// any type, and the names of some of them.
+func (t *Table) Unmatched(most int) (n int, names []string) {
+	for _, a := range t.alerts {
+		if !a.Fires() || len(a.matches) > 0 {
+			continue
+		}
+		n++
+		if len(names) < most && !slices.Contains(names, a.Name) {
+			names = append(names, a.Name)
+		}
+	}
+	slices.Sort(names)
+	return n, names
 }
 
 func nanos(t time.Time) int64 {

@@ -66,6 +66,9 @@ type Executor struct {
 	Log        *slog.Logger       // nil: none
 	Ignored    int                // requests that were not applied
 	TakenOver  int                // incidents of the other executor
+	// Asked are the incidents that the latest call of Follow has applied
+	// requests to. All means that there can be others.
+	Asked []string
 
 	began  map[string]time.Time // of intents of this process, with the monotonic clock
 	killed time.Time            // since when the kill switch is on; zero: it is off

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
@@ -69,6 +70,7 @@ func ignored(format string, args ...any) error {
 // Each is applied once, also across crashes. The caller calls Advance
 // afterwards.
 func (e *Executor) Follow(ctx context.Context) error {
+	e.Asked = nil
 	if e.Feed == nil {
 		return nil
 	}
@@ -93,6 +95,7 @@ func (e *Executor) Follow(ctx context.Context) error {
 			} else if err != nil {
 				return err
 			}
+			e.asked(rows)
 			if rows == nil {
 				rows = map[string]any{}
 			}
@@ -114,6 +117,17 @@ func (e *Executor) Follow(ctx context.Context) error {
 		more = page.More
 	}
 	return nil
+}
+
+// asked notes the incidents that a request changes.
+func (e *Executor) asked(rows map[string]any) {
+	for row := range rows {
+		id, ok := strings.CutPrefix(row, rowIncident)
+		if !ok {
+			id = All
+		}
+		e.Asked = append(e.Asked, id)
+	}
 }
 
 // apply returns the rows by which a request has its effect.

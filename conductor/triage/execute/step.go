@@ -32,11 +32,18 @@ func (e *Executor) intend(ctx context.Context, i *Incident, s *Step) error {
 		return err
 	case err != nil && i.Adopted != "" && !i.leased():
 		return err
-	case err != nil && s.Undoes == 0 && (!s.WithoutLedger || e.Standby || !e.holds(i)):
+	case err != nil && s.Undoes == 0 && (!e.MayActAlone(&s.Planned) || !e.holds(i)):
 		return e.finish(i, s, Skipped, "the ledger is unreachable")
 	}
 	s.State, s.Spooled = Intended, err != nil
 	return e.save(i)
+}
+
+// MayActAlone reports whether a step may be taken without the ledger. An effect
+// that lapses cannot be seen in its target, so another executor that has the
+// ledger and takes the same step would repeat it.
+func (e *Executor) MayActAlone(p *Planned) bool {
+	return p.WithoutLedger && !e.Standby && (!p.Lapses || e.Trails == nil)
 }
 
 // superfluous returns the reason why a step that is intended must not be
@@ -75,8 +82,11 @@ func (e *Executor) act(ctx context.Context, i *Incident, s *Step) error {
 	if err != nil {
 		return err
 	}
-	if !s.same(image, false) {
+	switch {
+	case !s.same(image, false):
 		return e.finish(i, s, Kept, "the target was changed after the intent")
+	case e.stale(i, s): // reading has taken its time
+		return e.finish(i, s, Skipped, "the intent is too old")
 	}
 	s.State, s.Called = Acted, e.Now()
 	if err := e.save(i); err != nil {

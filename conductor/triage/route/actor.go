@@ -140,6 +140,7 @@ func (a *actor) run(ctx context.Context) {
 		a.obey()
 		before := a.exec.Ignored
 		a.complain("", a.exec.Follow(ctx))
+		a.undelay(a.exec.Asked)
 		a.metrics.ignored.Add(float64(a.exec.Ignored - before))
 		if time.Since(searched) >= takeOverEvery {
 			a.takeOver(ctx)

@@ -120,7 +120,8 @@ func (r *Router) evaluate(ctx context.Context) (time.Duration, error) {
 	r.table.Expire(now)
 	index := r.table.Index()
 	rows := r.attach(index)
-	opened, more, err := r.classify(ctx, now)
+	results := classify.All(r.Config.Catalogue, r.table, now)
+	opened, more, err := r.classify(ctx, results, now)
 	if err != nil {
 		return 0, err
 	}
@@ -141,6 +142,7 @@ func (r *Router) evaluate(ctx context.Context) (time.Duration, error) {
 	}
 	r.observe(index, now)
 	r.count()
+	r.answer(results, now)
 	r.dirty, r.evaluated = false, time.Now()
 	took := r.evaluated.Sub(began)
 	r.Metrics.evaluation.Observe(took.Seconds())
@@ -177,8 +179,7 @@ func (i *incident) add(m correlate.Member) bool {
 }
 
 // classify opens an incident for each candidate that is one.
-func (r *Router) classify(ctx context.Context, now time.Time) (opened []*incident, rows []row, err error) {
-	results := classify.All(r.Config.Catalogue, r.table, now)
+func (r *Router) classify(ctx context.Context, results []*classify.Result, now time.Time) (opened []*incident, rows []row, err error) {
 	r.Metrics.results(results)
 	room := maxPending - r.pending()
 	for _, res := range results {

@@ -68,6 +68,7 @@ type Router struct {
 	tracer  trace.Tracer
 	queue   chan *delivery
 	reloads chan *change
+	asks    chan *ask     // for the state
 	stopped chan struct{} // closed when Run takes no further message
 
 	actor *actor // owns the executor
@@ -78,6 +79,7 @@ type Router struct {
 	incidents map[string]*incident // by identifier
 	latest    map[place]*incident  // the latest with a type and key
 	change    *change              // that the executor checks; nil: none
+	asked     *ask                 // that the next evaluation answers; nil: none
 	dirty     bool                 // the alerts have changed since the evaluation
 	evaluated time.Time            // the end of the evaluation
 	started   time.Time            // of the process
@@ -117,7 +119,7 @@ func Open(o Options) (*Router, error) {
 		o.Traces = noop.NewTracerProvider()
 	}
 	r := &Router{
-		Options: o, tracer: o.Traces.Tracer("muniment.dev/muniment/conductor/triage/route"), queue: make(chan *delivery, maxQueue), reloads: make(chan *change),
+		Options: o, tracer: o.Traces.Tracer("muniment.dev/muniment/conductor/triage/route"), queue: make(chan *delivery, maxQueue), reloads: make(chan *change), asks: make(chan *ask),
 		stopped: make(chan struct{}), table: correlate.New(o.Config.Catalogue), incidents: map[string]*incident{}, latest: map[place]*incident{}, dirty: true,
 	}
 	var err error
@@ -169,6 +171,10 @@ func (r *Router) loop(ctx context.Context) error {
 		if r.change != nil {
 			reloads = nil // one at a time
 		}
+		asks := r.asks
+		if r.asked != nil {
+			asks = nil // so is this
+		}
 		select {
 		case <-ctx.Done():
 			return r.drain()
@@ -176,6 +182,8 @@ func (r *Router) loop(ctx context.Context) error {
 			err = r.apply(d)
 		case c := <-reloads:
 			r.begin(c)
+		case a := <-asks:
+			r.asked, r.dirty = a, true
 		case refusal := <-r.actor.checked:
 			r.end(refusal)
 		case err = <-r.actor.broken:

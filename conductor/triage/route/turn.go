@@ -74,6 +74,16 @@ func (a *actor) order(ids []string) []string {
 	return ids
 }
 
+// undelay ends the delays of incidents that persons have made requests about.
+func (a *actor) undelay(asked []string) {
+	for _, id := range asked {
+		if id == execute.All {
+			clear(a.delays)
+		}
+		delete(a.delays, id)
+	}
+}
+
 // advance takes the turn of an incident, and delays the next one after an
 // error.
 func (a *actor) advance(ctx context.Context, id string) error {
@@ -111,7 +121,7 @@ func (a *actor) needsLedger(id string) (bool, error) {
 	if i.State != execute.Open && i.State != execute.Waiting && i.State != execute.Acting {
 		return false, nil
 	}
-	needs := func(p *execute.Planned) bool { return a.exec.Standby || !p.WithoutLedger }
+	needs := func(p *execute.Planned) bool { return !a.exec.MayActAlone(p) }
 	for n := range i.Planned[min(i.Next, len(i.Planned)):] {
 		if needs(&i.Planned[i.Next+n]) {
 			return true, nil
