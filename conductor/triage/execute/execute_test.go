@@ -240,6 +240,50 @@ func TestStaleIntent(t *testing.T) {
 	w.wantState("a=a0 b=b0 c=c0")
 }
 
+// A slow connector takes its time for each read but the first.
+type slow struct {
+	connector.Connector
+	read func()
+	once bool
+}
+
+func (s *slow) Read(ctx context.Context, target string) (connector.Image, error) {
+	if s.once {
+		s.read()
+	}
+	s.once = true
+	return s.Connector.Read(ctx, target)
+}
+
+// TestSlowRead checks that no call is made when reading the target has taken
+// until the intent is too old.
+func TestSlowRead(t *testing.T) {
+	for _, c := range []struct {
+		read  time.Duration
+		state StepState
+		want  string
+	}{
+		{65 * time.Second, Confirmed, "a=a1 b=b0 c=c0"},
+		{65*time.Second + time.Nanosecond, Skipped, "a=a0 b=b0 c=c0"},
+	} {
+		w := calm(t)
+		w.steps = []playbook.Step{w.stepOf("careful")}
+		target := &slow{Connector: w.fake}
+		target.read = func() { w.pass(c.read); target.once = false }
+		w.exec.Connectors["fake"] = target
+		w.must(w.exec.Open(w.opening()))
+		if _, err := w.exec.Advance(t.Context(), id); err != nil {
+			t.Fatal(err)
+		}
+		i, err := w.exec.Store.Incident(id)
+		w.must(err)
+		if i.Steps[0].State != c.state {
+			t.Errorf("after %s: %s (%s)", c.read, i.Steps[0].State, i.Steps[0].Reason)
+		}
+		w.wantState(c.want)
+	}
+}
+
 // TestTwoExecutors checks that the intents in the ledger decide who acts.
 func TestTwoExecutors(t *testing.T) {
 	one, two := calm(t), calm(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -147,7 +148,13 @@ func TestUndoRequest(t *testing.T) {
 	w := calm(t)
 	w.advance(id, Settling)
 	w.submit(ada, ActionUndo, nil)
-	w.follow(Closed)
+	w.must(w.exec.Follow(t.Context()))
+	if !slices.Equal(w.exec.Asked, []string{id}) {
+		t.Errorf("requests were applied to %q", w.exec.Asked)
+	}
+	if i := w.follow(Closed); w.exec.Asked != nil {
+		t.Errorf("requests were applied again: %q, %+v", w.exec.Asked, i)
+	}
 	w.wantState("a=a0 b=b0 c=c0")
 	if e := w.ledger.entry(t, "triage/"+id+"/3/intent"); e.Actor != ada || e.Action != "restore" {
 		t.Errorf("the undo: %v", e)

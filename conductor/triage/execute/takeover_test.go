@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -364,6 +365,43 @@ func TestTakenAtOpening(t *testing.T) {
 		w.must(w.exec.Clear(id))
 		if !c.trails {
 			w.advance(id, Closed)
+		}
+	}
+}
+
+// TestLapseAlone checks that an action that lapses runs once if one executor
+// alone has lost the ledger: without takeover it runs without the ledger, and
+// with it only the executor that has the ledger takes the step.
+func TestLapseAlone(t *testing.T) {
+	for _, takeover := range []bool{false, true} {
+		one, two := calm(t), calm(t)
+		twins(t, one, two)
+		one.exec.Standby, two.exec.Standby = false, true
+		for _, w := range []*world{one, two} {
+			if !takeover {
+				w.exec.Trails, w.exec.Seal = nil, nil
+			}
+			w.exec.Connectors["fake"] = lapsing{one.fake}
+			w.exec.Actions.Actions["urgent"].Undo = action.Lapse
+			w.steps = []playbook.Step{w.stepOf("urgent")}
+		}
+		one.ledger.fault = func(bool) error { return errors.New("no connection") }
+		one.must(one.exec.Open(one.opening()))
+		state, _ := one.exec.Advance(t.Context(), id)
+		calls := len(one.fake.Calls())
+		if takeover && (state != Closed || calls != 0) || !takeover && (state != Settling || calls != 1) {
+			t.Errorf("takeover %v: %s, %d calls without the ledger", takeover, state, calls)
+		}
+		if !takeover {
+			continue
+		}
+		one.ledger.fault = func(bool) error { return nil }
+		two.advance(id, Settling)
+		if i := one.advance(id, Following); i.Steps[0].Reason != "the ledger is unreachable" {
+			t.Errorf("the executor without the ledger: %+v", i)
+		}
+		if calls := one.fake.Calls(); len(calls) != 1 {
+			t.Errorf("calls: %v", calls)
 		}
 	}
 }

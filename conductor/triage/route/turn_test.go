@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +73,14 @@ func TestMuteTarget(t *testing.T) {
 	w.pass(time.Minute)
 	if target.reads != 9 {
 		t.Errorf("the target was read %d times in vain, want 9", target.reads)
+	}
+
+	// So it is at the request of a person, and all are if the request is about
+	// all.
+	id := slices.Collect(maps.Keys(w.incidents))[0]
+	for n, asked := range []string{"T/other-1", id, execute.All} {
+		w.actor.undelay([]string{asked})
+		round(0, 9+n)
 	}
 
 	a := &actor{now: time.Now, known: map[string]*progress{"a": {state: execute.Settling}, "b": {state: execute.Acting}, "c": {state: execute.Escalated}}}
