@@ -7,6 +7,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 TOOLS   := bin/tools
 PYTHON  ?= python3
 VENV    := .cache/python
+# The TypeScript packages as others import them, which most targets of TypeScript need.
+TS      := $(addprefix clients/ts/packages/,verify/dist/index.js client/dist/index.js adaptive-cache/dist/index.js)
+
+.DELETE_ON_ERROR:
 
 # One set of build flags: with another, Go compiles every dependency again.
 export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -trimpath)
@@ -40,7 +44,7 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 test: lint peers test-go test-backfill test-scale-out test-python test-ts test-portal mutants sdks decisions ## install what is missing and run everything
 	@PYTHON=$(VENV)/bin/python .ci/conformance last
 
-conformance: $(VENV)/ok clients/ts/node_modules/.installed ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
+conformance: $(VENV)/ok $(TS) ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
 	@PYTHON=$(VENV)/bin/python .ci/conformance
 
 generate: clients/ts/node_modules/.installed ## write the generated code anew
@@ -78,9 +82,9 @@ lint-python: $(VENV)/ok
 	@echo "== ruff, mypy"; cd clients/python; export PATH="$(CURDIR)/$(VENV)/bin:$$PATH"; \
 	  ruff check --no-cache .; ruff format --no-cache --check .; mypy --cache-dir="$(CURDIR)/.cache/mypy"
 
-lint-ts: clients/ts/node_modules/.installed
-	@echo "== eslint, prettier, tsc"; cd clients/ts; npm run --silent build --workspace @muniment/verify; npm run --silent lint; npm run --silent types
-	@echo "== every public symbol of the TypeScript packages is documented"; cd clients/ts; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client --workspace @muniment/adaptive-cache -- --emit none --logLevel Warn
+lint-ts: $(TS)
+	@echo "== eslint, prettier, tsc"; cd clients/ts; npm run --silent lint; npm run --silent types
+	@echo "== every public symbol of the TypeScript packages is documented"; cd clients/ts; npm run --silent reference -- --emit none --logLevel Warn
 
 lint-portal: clients/portal/node_modules/.installed
 	@echo "== eslint, prettier, tsc of the portal"; cd clients/portal; npm run --silent lint; npm run --silent types
@@ -94,8 +98,8 @@ test-portal: build clients/portal/node_modules/.installed ## the tests of the po
 	@go build -o bin/provider ./internal/peers/provider
 	@echo "== portal, in the browser"; cd clients/portal; npm run --silent test:e2e; echo "the browser tests took $$SECONDS s"
 
-reference: $(VENV)/ok clients/ts/node_modules/.installed ## write the API references of the three SDKs to bin/reference
-	@cd clients/ts; npm run --silent build; npm run --silent reference --workspace @muniment/verify --workspace @muniment/client --workspace @muniment/adaptive-cache
+reference: $(VENV)/ok $(TS) ## write the API references of the three SDKs to bin/reference
+	@cd clients/ts; npm run --silent reference
 	@cd clients/python; PYTHONPATH=src PYTHONDONTWRITEBYTECODE=1 $(CURDIR)/$(VENV)/bin/pdoc -o $(CURDIR)/bin/reference/python \
 	  muniment muniment.bundle muniment.client muniment.configuration muniment.export muniment.report muniment.sigstore
 	@mkdir -p bin/reference/go; for p in go $$(cd clients/go; ls -d */ | tr -d /); do (cd clients/go; [ $$p = go ] || cd $$p; go doc -all) >bin/reference/go/$$p.txt; done
@@ -111,18 +115,16 @@ $(VENV)/ok: clients/python/pyproject.toml
 	  'hatchling>=1.27' 'pdoc>=15' 'matplotlib>=3.9' 'nbclient>=0.10' 'ipykernel>=6.29'
 	@touch $@
 
-test-ts: clients/ts/node_modules/.installed ## the tests of the TypeScript packages
+test-ts: $(TS) ## the tests of the TypeScript packages
 	@echo "== typescript"; cd clients/ts; npm test --silent
 
 SEED := $(or $(SEED),$(shell date +%s))
 N    ?= 2000
 
-mutants: $(VENV)/ok clients/ts/node_modules/.installed ## compare the verifiers of three languages on N mutants (SEED=…, N=2000)
-	@cd clients/ts; npm run --silent build --workspace packages/verify
+mutants: $(VENV)/ok $(TS) ## compare the verifiers of three languages on N mutants (SEED=…, N=2000)
 	@PYTHON=$(VENV)/bin/python .ci/mutants $(SEED) $(N)
 
-sdks: $(VENV)/ok clients/ts/node_modules/.installed ## verify an export and its forgeries with the commands of three SDKs (CASES=all for all vectors)
-	@cd clients/ts; npm run --silent build --workspace packages/verify
+sdks: $(VENV)/ok $(TS) ## verify an export and its forgeries with the commands of three SDKs (CASES=all for all vectors)
 	@PYTHON=$(VENV)/bin/python .ci/sdks $(CASES)
 
 decisions: $(VENV)/ok ## compare the two evaluators of decisions on N random cases (SEED=…, N=2000)
@@ -131,7 +133,7 @@ decisions: $(VENV)/ok ## compare the two evaluators of decisions on N random cas
 quickstarts: $(VENV)/ok clients/ts/node_modules/.installed ## run the quickstarts of the SDKs from nothing, and print how long each took
 	@PYTHON=$(CURDIR)/$(VENV)/bin/python .ci/quickstarts
 
-soak: $(TOOLS)/gotestsum clients/ts/node_modules/.installed ## the seeded campaigns in full, and admission by policy-controller and Kyverno (SEED=…)
+soak: $(TOOLS)/gotestsum $(TS) ## the seeded campaigns in full, and admission by policy-controller and Kyverno (SEED=…)
 	@echo "== campaigns of seed $(SEED) (again: make soak SEED=$(SEED))"
 	@MUNIMENT_SOAK=$(SEED) .ci/gotest -count=1 -timeout 3h ./ledger ./ledger/store/... ./ledger/pebblestore ./ledger/pgstore ./ledger/receipt ./cmd/muniment ./conductor/backfill/... ./conductor/triage/execute \
 	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill|Random|Interrupted|Faults|Wide|WritersIn'
@@ -149,6 +151,9 @@ clients/ts/node_modules/.installed: clients/ts/package.json $(wildcard clients/t
 	@command -v npm >/dev/null || { echo "npm is missing: install Node 20.19 or later, https://nodejs.org"; exit 1; }
 	@cd clients/ts; npm ci --silent
 	@touch $@
+
+$(TS) &: clients/ts/node_modules/.installed clients/ts/tsconfig.base.json $(wildcard clients/ts/packages/*/*.json) $(shell find clients/ts/packages/*/src)
+	@cd clients/ts; npm run --silent build
 
 clients/portal/node_modules/.installed: clients/portal/package.json clients/portal/package-lock.json clients/portal/.npmrc clients/ts/node_modules/.installed
 	@cd clients/portal; npm ci --silent
