@@ -33,6 +33,11 @@ type Health struct {
 
 	AsOf        string `json:"asOf,omitempty"`        // of a replica, see Ledger.AsOf
 	FollowError string `json:"followError,omitempty"` // why a replica cannot follow its log
+
+	// SharedVersion is the version in force of the configuration that servers
+	// of a log share; 0: none was published.
+	SharedVersion uint64 `json:"sharedVersion,omitempty"`
+	SharedError   string `json:"sharedError,omitempty"` // why a newer one is not in force
 }
 
 // mountHealth serves the state of the server. Handlers that cost more than a
@@ -95,6 +100,9 @@ func (s *Server) health(failure error) Health {
 		if reason := s.cfg.Metrics.followError.Load(); reason != nil {
 			h.FollowError = *reason
 		}
+	}
+	if c := s.cfg.Metrics.shared.Load(); c != nil {
+		h.SharedVersion, h.SharedError = c.version, c.failure
 	}
 	if failure != nil {
 		h.Reason = failure.Error()

@@ -53,9 +53,10 @@ type Metrics struct {
 	follow    *prometheus.CounterVec
 	// why a replica cannot follow its log at present; nil: it can
 	followError atomic.Pointer[string]
-	witnesses   atomic.Pointer[witnessMetrics] // nil: there is no watch
-	events      *prometheus.CounterVec         // tried to be delivered to webhooks
-	signins     *prometheus.CounterVec         // of people
+	shared      atomic.Pointer[sharedConfiguration] // nil: no other server shares the configuration
+	witnesses   atomic.Pointer[witnessMetrics]      // nil: there is no watch
+	events      *prometheus.CounterVec              // tried to be delivered to webhooks
+	signins     *prometheus.CounterVec              // of people
 	portal      atomic.Pointer[portal.Portal]
 	notifier    atomic.Pointer[notify.Notifier]
 

@@ -31,6 +31,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m.Watch(s.ledger, func() (uint64, error) { return 1, nil })
 	m.WatchRekor(s.ledger, s.Book())
 	m.WatchReplica(s.ledger)
+	m.SharedConfiguration(0, "")
 	exposed := exposedMetrics(t, s) // witnesses have no samples before they have answered
 	m.WatchWitnesses(s.ledger, nil, nil)
 	registered := map[string]bool{}

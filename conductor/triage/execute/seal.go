@@ -1,16 +1,11 @@
 package execute
 
 import (
-	"crypto/aes"
-	"crypto/cipher"
 	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"strings"
 
-	"muniment.dev/muniment/internal/bounded"
+	"muniment.dev/muniment/internal/seal"
 )
 
 const (
@@ -18,38 +13,28 @@ const (
 	maxSealed = 64 << 10
 	// sealContext separates sealed images from other uses of the key.
 	sealContext = "muniment triage images, version 1"
-	// sealKeySize is that of AES-256.
-	sealKeySize = 32
 )
 
 // A Seal encrypts the images in entries, so that only the executors that share
 // its key can read them. Images can contain secrets.
-type Seal struct{ aead cipher.AEAD }
+type Seal struct{ key *seal.Key }
 
 // NewSeal returns the seal of a key of 32 bytes.
 func NewSeal(key []byte) (*Seal, error) {
-	if len(key) != sealKeySize {
-		return nil, fmt.Errorf("the key has %d bytes: it must have %d", len(key), sealKeySize)
-	}
-	block, err := aes.NewCipher(key)
+	k, err := seal.New(key)
 	if err != nil {
 		return nil, err
 	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	return &Seal{aead}, err
+	return &Seal{k}, nil
 }
 
 // LoadSeal reads the key from a file, as hexadecimal digits.
 func LoadSeal(path string) (*Seal, error) {
-	text, err := bounded.ReadSecret(path)
+	k, err := seal.Load(path)
 	if err != nil {
 		return nil, err
 	}
-	key, err := hex.DecodeString(strings.TrimSpace(string(text)))
-	if err != nil || len(key) != sealKeySize {
-		return nil, fmt.Errorf("%s: must have 64 hexadecimal digits, such as of openssl rand -hex 32", path)
-	}
-	return NewSeal(key)
+	return &Seal{k}, nil
 }
 
 // images are those of a step.
@@ -68,7 +53,7 @@ func (s *Seal) close(key, target string, of images) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return base64.StdEncoding.EncodeToString(s.aead.Seal(nil, nil, text, sealed(key, target))), nil
+	return base64.StdEncoding.EncodeToString(s.key.Seal(sealed(key, target), text)), nil
 }
 
 // open decrypts what close returns. Nothing that was changed, or that belongs
@@ -81,7 +66,7 @@ func (s *Seal) open(key, target, text string) (of images, err error) {
 	if err != nil {
 		return of, errors.New("the sealed images are not Base64")
 	}
-	plain, err := s.aead.Open(nil, nil, raw, sealed(key, target))
+	plain, err := s.key.Open(sealed(key, target), raw)
 	if err != nil {
 		return of, errors.New("the sealed images do not have the key of this executor")
 	}
@@ -89,4 +74,4 @@ func (s *Seal) open(key, target, text string) (of images, err error) {
 }
 
 // sealed returns what is authenticated with the images.
-func sealed(key, target string) []byte { return []byte(sealContext + "\n" + key + "\n" + target) }
+func sealed(key, target string) string { return sealContext + "\n" + key + "\n" + target }

@@ -56,10 +56,10 @@ func (l *ledger) Trails() ([]Trail, time.Time, error) {
 	return all, l.clock(), nil
 }
 
-// seal is that of all executors here.
-func seal(t *testing.T, key byte) *Seal {
+// testSeal is that of all executors here.
+func testSeal(t *testing.T, key byte) *Seal {
 	t.Helper()
-	s, err := NewSeal(bytes.Repeat([]byte{key}, sealKeySize))
+	s, err := NewSeal(bytes.Repeat([]byte{key}, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,7 @@ func twins(t *testing.T, one, two *world) {
 	two.exec.Key = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
 	one.ledger.clock = func() time.Time { return later(one.now, two.now) }
 	for _, w := range []*world{one, two} {
-		w.exec.Seal, w.exec.Trails = seal(t, 7), one.ledger
+		w.exec.Seal, w.exec.Trails = testSeal(t, 7), one.ledger
 	}
 }
 
@@ -217,7 +217,7 @@ func TestTakeOverWithoutImages(t *testing.T) {
 	}
 
 	for name, change := range map[string]func(e *Executor){
-		"with another key":         func(e *Executor) { e.Seal = seal(t, 8) },
+		"with another key":         func(e *Executor) { e.Seal = testSeal(t, 8) },
 		"without the actions":      func(e *Executor) { clear(e.Actions.Actions) },
 		"without their connectors": func(e *Executor) { clear(e.Connectors) },
 	} {

@@ -316,12 +316,14 @@ type Dir struct {
 	Tenants    []auth.Tenant
 	Operators  []auth.Operator
 	webhooks   []notify.Hook
-	identities *oidc.Verifier   // nil if no issuer is configured
-	ClientCA   *x509.CertPool   // nil if client certificates are not accepted
-	Warnings   []string         // to be logged when the server starts
-	SCITT      *cosereceipt.Key // nil if there is no SCITT endpoint
-	Gate       *attest.Signer   // nil if passes are not published as attestations
-	limitsRead string           // the hash of the file of limits
+	identities *oidc.Verifier    // nil if no issuer is configured
+	ClientCA   *x509.CertPool    // nil if client certificates are not accepted
+	Warnings   []string          // to be logged when the server starts
+	SCITT      *cosereceipt.Key  // nil if there is no SCITT endpoint
+	Gate       *attest.Signer    // nil if passes are not published as attestations
+	limitsRead string            // the hash of the file of limits
+	shared     *Shared           // that replaces the folder's own settings; nil: none does
+	files      map[string][]byte // that shared settings name, by their paths; nil with shared
 }
 
 // ReadClientCA reads the authorities of client certificates as they are now. It
@@ -372,19 +374,21 @@ func Load(path string) (*Dir, error) {
 	if d.ClientCA, err = d.ReadClientCA(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)
 	}
-	if err := d.loadIssuers(); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)
-	}
-	if err := d.loadTenants(); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)
-	}
-	if err := d.loadWebhooks(); err != nil {
-		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)
-	}
-	if err := d.loadOperators(); err != nil {
+	if err := d.loadGrants(); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)
 	}
 	return d, nil
+}
+
+// loadGrants checks the issuers, tenants, webhooks and operators, and reads
+// their files.
+func (d *Dir) loadGrants() error {
+	for _, load := range []func() error{d.loadIssuers, d.loadTenants, d.loadWebhooks, d.loadOperators} {
+		if err := load(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // loadSigner opens the log's keys.
@@ -518,6 +522,10 @@ func ReadStreamKey(path string) (*entry.StreamKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	return parseStreamKey(path, data)
+}
+
+func parseStreamKey(path string, data []byte) (*entry.StreamKey, error) {
 	k, err := entry.ParseStreamKey(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)

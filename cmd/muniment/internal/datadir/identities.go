@@ -15,7 +15,6 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/api/oidc"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 )
@@ -120,7 +119,7 @@ func (d *Dir) loadTenants() error {
 	for i := range d.Config.Tenants {
 		t := &d.Config.Tenants[i]
 		at := fmt.Sprintf("tenants[%d]", i)
-		streamKey, err := ReadStreamKey(d.Rel(t.StreamKey))
+		streamKey, err := d.streamKey(t.StreamKey)
 		if err != nil {
 			return fmt.Errorf("%s.stream_key: %w", at, err)
 		}
@@ -170,6 +169,14 @@ func (d *Dir) loadTenants() error {
 		d.Tenants = append(d.Tenants, tenant)
 	}
 	return nil
+}
+
+func (d *Dir) streamKey(path string) (*entry.StreamKey, error) {
+	data, err := d.readSecret(path)
+	if err != nil {
+		return nil, err
+	}
+	return parseStreamKey(d.Rel(path), data)
 }
 
 // loadOperators checks the operators. An operator must not share a token with
@@ -311,7 +318,7 @@ func (d *Dir) loadIssuers() error {
 		}
 		if c.JWKSFile != "" {
 			var err error
-			if is.JWKS, err = bounded.ReadFile(d.Rel(c.JWKSFile), bounded.Config); err != nil {
+			if is.JWKS, err = d.readConfig(c.JWKSFile); err != nil {
 				return fmt.Errorf("identity.issuers[%d].jwks_file: %w", i, err)
 			}
 		}
@@ -344,7 +351,7 @@ func (d *Dir) signIn(c *signInConfig, issuer string) (*oidc.SignIn, error) {
 	if c.ClientSecretFile == "" {
 		return s, nil
 	}
-	secret, err := bounded.ReadSecret(d.Rel(c.ClientSecretFile))
+	secret, err := d.readSecret(c.ClientSecretFile)
 	if err != nil {
 		return nil, fmt.Errorf("client_secret_file: %w", err)
 	}

@@ -30,7 +30,7 @@ func (d *Dir) readLimits() (map[string]*TenantLimits, error) {
 		return nil, nil
 	}
 	path := d.Rel(d.Config.Limits.File)
-	text, err := bounded.ReadFile(path, bounded.Config)
+	text, err := d.readConfig(d.Config.Limits.File)
 	if err != nil {
 		return nil, fmt.Errorf("limits.file: %w", err)
 	}
@@ -63,9 +63,10 @@ func (d *Dir) limitsOf(t *TenantConfig, file map[string]*TenantLimits) limit.Ten
 }
 
 // LimitsChanged reports whether the file of limits differs from what the folder
-// has read. One that cannot be read differs.
+// has read. One that cannot be read differs. A shared configuration contains
+// the file, and never differs.
 func (d *Dir) LimitsChanged() bool {
-	if d.Config.Limits.File == "" {
+	if d.Config.Limits.File == "" || d.shared != nil {
 		return false
 	}
 	text, err := bounded.ReadFile(d.Rel(d.Config.Limits.File), bounded.Config)

@@ -184,7 +184,7 @@ func (d *Dir) LoadDefaultPolicy() (*policy.AdmissionPolicy, error) {
 		return nil, nil
 	}
 	path := d.Rel(d.Config.DefaultPolicy)
-	text, err := bounded.ReadFile(path, policy.MaxSize)
+	text, err := d.read(d.Config.DefaultPolicy, func(path string) ([]byte, error) { return bounded.ReadFile(path, policy.MaxSize) })
 	if err != nil {
 		return nil, fmt.Errorf("default_policy: %w", err)
 	}

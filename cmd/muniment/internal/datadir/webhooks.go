@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"muniment.dev/muniment/api/notify"
-	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/internal/publicaddr"
 )
 
@@ -55,7 +54,7 @@ func (d *Dir) webhook(c *webhookConfig) (*notify.Hook, error) {
 	if c.SecretFile == "" {
 		return nil, fmt.Errorf("secret_file: no file specified: requests are signed with its secret")
 	}
-	text, err := bounded.ReadSecret(d.Rel(c.SecretFile))
+	text, err := d.readSecret(c.SecretFile)
 	if err != nil {
 		return nil, fmt.Errorf("secret_file: %w", err)
 	}

@@ -12,6 +12,7 @@ import (
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/internal/owner"
+	"muniment.dev/muniment/internal/seal"
 	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/mark"
@@ -84,7 +85,7 @@ func (c *initCmd) Run(a *term.App) error {
 	if err != nil {
 		return err
 	}
-	extra := append(rekorFiles, gate...)
+	extra := append(append(rekorFiles, gate...), datadir.File{Name: datadir.SharedKeyFile, Content: seal.Generate(), Mode: 0o600})
 	if c.PostQuantum {
 		pq, err := postQuantumFiles(c.Origin)
 		if err != nil {
@@ -123,6 +124,7 @@ func (c *initCmd) madeFiles() []term.MadeFile {
 		{File: datadir.PolicyFile, Purpose: "for everyone who verifies receipts"},
 		{File: datadir.GateKeyFile, Purpose: "signs attestations of what gates let through: back it up, and keep it secret"},
 		{File: datadir.GatePublicKeyFile, Purpose: "for everyone who verifies these attestations"},
+		{File: datadir.SharedKeyFile, Purpose: "for several servers on one log: encrypts what they share, keep it secret"},
 		{File: tenantToken(c.Tenant), Purpose: fmt.Sprintf("tenant %s's first token, with the role admin", c.Tenant)},
 		{File: tenantStreamKey(c.Tenant), Purpose: fmt.Sprintf("tenant %s's stream key, for auditors of its stream", c.Tenant)},
 		{File: OperatorToken(FirstOperator), Purpose: "your token for /metrics and the details of /readyz"},

@@ -37,6 +37,7 @@ type reloader struct {
 	server    *api.Server
 	admission *ingest.Admission // nil in a replica
 	cluster   *cluster          // nil: no other server shares the log
+	sharing   *sharing          // nil: no other server shares the configuration
 	ledgers   []*ledger.Ledger  // those that accept appends
 	files     []*logFile        // to be reopened
 	listeners []*edge.Listener
@@ -62,14 +63,22 @@ func (r *reloader) follow(ctx context.Context) {
 	defer stop()
 	tick := time.NewTicker(filesInterval)
 	defer tick.Stop()
+	var share <-chan time.Time
+	if r.sharing != nil {
+		shared := time.NewTicker(shareEvery)
+		defer shared.Stop()
+		share = shared.C
+	}
 	for last, lastTLS := r.inForce.RootsState(), r.tlsState(); ; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			err := r.reload(ctx)
-			r.report(err)
+			version, err := r.reload(ctx)
+			r.report(version, err)
 			last, lastTLS = r.inForce.RootsState(), r.tlsState()
+		case <-share:
+			r.followShared(ctx)
 		case <-tick.C:
 			if state := r.inForce.RootsState(); state != last && r.admission != nil {
 				last = state
@@ -155,14 +164,37 @@ func (r *reloader) logRoots(files []*ingest.RootFile) {
 	}
 }
 
-// reload applies the data folder. It reads the whole folder before it changes
-// anything.
-func (r *reloader) reload(ctx context.Context) error {
+// reload applies the data folder. If the servers of the log share their
+// configuration, it publishes that of a changed folder, and returns the version
+// that is in force.
+func (r *reloader) reload(ctx context.Context) (version uint64, err error) {
 	d, err := datadir.Load(r.inForce.Path)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	r.useTLS(d)
+	if r.sharing == nil {
+		return 0, r.apply(ctx, d)
+	}
+	p, err := r.sharing.settle(ctx, d)
+	if err != nil {
+		return 0, err
+	}
+	previous := r.inForce
+	if err := r.apply(ctx, p.folder); err != nil {
+		return 0, err
+	}
+	// What this server cannot apply is not published.
+	if err := r.sharing.publish(ctx, p); err != nil {
+		return 0, errors.Join(err, r.apply(ctx, previous))
+	}
+	r.sharing.inForce(p.folder, p.version, p.shared)
+	return p.version, nil
+}
+
+// apply applies a folder. It reads everything before it changes anything.
+func (r *reloader) apply(ctx context.Context, d *datadir.Dir) error {
+	var err error
 	if d.Config.Origin != r.inForce.Config.Origin || d.Config.Replica != r.inForce.Config.Replica {
 		return errors.New("origin and replica cannot change: make another data folder")
 	}
@@ -261,7 +293,8 @@ func needRestart(was, is *datadir.Config) []string {
 // 'muniment reload'.
 type reloadOutcome struct {
 	Time          time.Time `json:"time"`
-	Configuration string    `json:"configurationSha256"` // of muniment.yaml
+	Configuration string    `json:"configurationSha256"`     // of muniment.yaml
+	Shared        uint64    `json:"sharedVersion,omitempty"` // of the configuration of all servers
 	Error         string    `json:"error,omitempty"`
 	Tenants       int       `json:"tenants"`               // including suspended ones
 	Suspended     int       `json:"suspended,omitempty"`   // tenants
@@ -275,6 +308,9 @@ func (o *reloadOutcome) Text() string {
 		text += fmt.Sprintf(", %d suspended", o.Suspended)
 	}
 	text += ".\n"
+	if o.Shared > 0 {
+		text += fmt.Sprintf("Version %d of the configuration of all servers.\n", o.Shared)
+	}
 	if len(o.NeedRestart) > 0 {
 		text += fmt.Sprintf("Changed, and in force after a restart: %s.\n", strings.Join(o.NeedRestart, ", "))
 	}
@@ -284,8 +320,8 @@ func (o *reloadOutcome) Text() string {
 const reloadFile = "reload.json"
 
 // report logs the outcome of a reload and leaves it in the data folder.
-func (r *reloader) report(err error) {
-	o := reloadOutcome{Time: time.Now().UTC(), Configuration: datadir.ConfigDigest(r.inForce.Path), Tenants: len(r.inForce.Tenants), NeedRestart: r.pending}
+func (r *reloader) report(version uint64, err error) {
+	o := reloadOutcome{Time: time.Now().UTC(), Shared: version, Configuration: datadir.ConfigDigest(r.inForce.Path), Tenants: len(r.inForce.Tenants), NeedRestart: r.pending}
 	for _, t := range r.inForce.Tenants {
 		if t.Suspended {
 			o.Suspended++
@@ -308,6 +344,7 @@ func (r *reloader) report(err error) {
 
 type reloadCmd struct {
 	Data    string        `help:"Data folder." required:"" type:"path" env:"MUNIMENT_DATA"`
+	BasedOn *uint64       `help:"The folder has the settings of this version of the shared configuration. The next one is published if this is still the newest." placeholder:"VERSION"`
 	Timeout time.Duration `help:"How long to wait for the server." default:"30s"`
 	term.ResultFlags
 }
@@ -316,6 +353,9 @@ func (reloadCmd) Help() string {
 	return `Checks muniment.yaml, asks the folder's running server to read it again (SIGHUP), and waits for the outcome. Tenants, operators, issuers, limits, the
 default policy, trusted roots, TLS certificates, public_tlog and the log level change without a restart. The server logs a warning for a change that needs
 one. It reopens its log files, so that they can be rotated. If there is an error, the old configuration stays in force.
+
+With servers that share a store, the changed configuration becomes a new version of the one that all of them have. If another server has published a version
+since, the change is refused. With --based-on it is published nevertheless.
 
 Exit code: 0 in force; 1 no server is running; 2 refused, or no answer.
 
@@ -340,6 +380,14 @@ func (c *reloadCmd) Run(a *term.App) error {
 	}
 	if pid == 0 {
 		return term.ExitWith(term.ExitNo, fmt.Errorf("no server is running on %s: the configuration is read when one starts", c.Data))
+	}
+	if c.BasedOn != nil {
+		if d.Config.Store == "" {
+			return errNotShared
+		}
+		if err := datadir.WriteSharedBase(c.Data, datadir.SharedVersion{Version: *c.BasedOn}); err != nil {
+			return err
+		}
 	}
 	path := filepath.Join(c.Data, reloadFile)
 	before, _ := bounded.ReadFile(path, bounded.Config) // it may not exist

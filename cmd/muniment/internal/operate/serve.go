@@ -172,6 +172,9 @@ func (s *logServer) open() error {
 		return refuseFork(err)
 	}
 	s.store, s.closers = opened, append(s.closers, opened.Close)
+	if err := s.openSharing(); err != nil {
+		return err
+	}
 	if err := s.openCluster(); err != nil {
 		return err
 	}
