@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/ingest/policy"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/sigstore"
@@ -243,6 +244,7 @@ func TestRootAges(t *testing.T) {
 // TestHostileEvidence checks that hostile evidence is refused with a clear
 // error, in bounded memory, and not recorded.
 func TestHostileEvidence(t *testing.T) {
+	soak.WithoutRace(t)
 	in, who := withAdmission(t, AdmissionConfig{})
 	in.MaxPayload = 16 << 20
 	if _, err := in.Admission.SetPolicy(context.Background(), who, []byte("version: 1\nmode: enforce\nrules:\n  - name: others\n    deny: true\n    subjects: {names: ['registry.globex.example/**']}\n"+

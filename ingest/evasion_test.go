@@ -11,6 +11,7 @@ import (
 	"testing"
 	"unicode/utf16"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/external"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -40,6 +41,7 @@ func sealed(payloadType, payload string) string {
 // TestHiddenStatements checks that no media type, spelling or wrapping hides a
 // statement from a rule that denies it.
 func TestHiddenStatements(t *testing.T) {
+	soak.WithoutRace(t)
 	in, who := withAdmission(t, AdmissionConfig{})
 	in.MaxStream = 1 << 30
 	if _, err := in.Admission.SetPolicy(context.Background(), who, []byte(denyStatements), "for the test"); err != nil {

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/store/memstore"
 	"muniment.dev/muniment/verifiers/facts"
@@ -61,6 +62,7 @@ func checkFacts(t *testing.T, in *Ingester, who Submitter, index uint64) *facts.
 // Facts extracted at intake equal those that reindex derives, for all envelopes
 // and sizes.
 func TestFactsAtIntake(t *testing.T) {
+	soak.WithoutRace(t)
 	s := memstore.New()
 	in, who, _ := newIngesterOn(t, s)
 	in.MaxStream = 100 << 20

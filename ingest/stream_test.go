@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/verifiers/external"
 	"muniment.dev/muniment/verifiers/helm"
 	"muniment.dev/muniment/verifiers/intoto"
@@ -46,6 +47,7 @@ func TestStreamedPredicates(t *testing.T) {
 // TestDeniedDocumentsOfAnySize checks that padding does not hide a document
 // from a rule that denies it.
 func TestDeniedDocumentsOfAnySize(t *testing.T) {
+	soak.WithoutRace(t)
 	in, who := withAdmission(t, AdmissionConfig{})
 	in.MaxStream = 1 << 30
 	const text = `

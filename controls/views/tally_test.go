@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/export"
@@ -94,6 +95,7 @@ func TestBudgetsAreBounded(t *testing.T) {
 // TestIndexesAreBounded checks that streams with many names do not push out the
 // indexes of others, and that all together hold a bounded amount of memory.
 func TestIndexesAreBounded(t *testing.T) {
+	soak.WithoutRace(t)
 	xs := &indexes{}
 	stream := func(i byte) *ledger.Stream { return &ledger.Stream{ID: entry.Hash{i}} }
 	small := xs.of(stream(0))

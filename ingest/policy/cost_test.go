@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/internal/condition"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/dsse"
 	"muniment.dev/muniment/verifiers/format"
@@ -41,6 +42,7 @@ func list(n int) string {
 // TestDecisionBudget checks that all rules of a policy share one budget. Once
 // it is spent, rules that deny are met and rules that admit are not.
 func TestDecisionBudget(t *testing.T) {
+	soak.WithoutRace(t)
 	var rules strings.Builder
 	for i := range 50 {
 		fmt.Fprintf(&rules, "  - {name: r%d, unsigned: true, condition: 'document.a.all(x, !document.a.exists(y, x == y + \"!\"))'}\n", i)
@@ -66,6 +68,7 @@ func TestDecisionBudget(t *testing.T) {
 
 // TestManyGlobs checks that globs and names are compared within the budget.
 func TestManyGlobs(t *testing.T) {
+	soak.WithoutRace(t)
 	var globs strings.Builder
 	for i := range maxItems {
 		fmt.Fprintf(&globs, "%q,", "a*a*a*a*a*a*a*a*"+strings.Repeat("a", 100)+"**b"+fmt.Sprint(i))

@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"muniment.dev/muniment/internal/soak"
 	"os"
 	"path/filepath"
 	"slices"
@@ -96,6 +97,7 @@ var unbounded = map[string][]string{
 // TestNoUnboundedReads checks that no other package reads input of untrusted
 // length whole.
 func TestNoUnboundedReads(t *testing.T) {
+	soak.WithoutRace(t)
 	module := filepath.Join("..", "..")
 	files := 0
 	err := filepath.WalkDir(module, func(path string, d fs.DirEntry, err error) error {

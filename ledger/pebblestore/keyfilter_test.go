@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/store/storetest"
 )
@@ -79,6 +80,7 @@ func TestKeyFilterIsBounded(t *testing.T) {
 
 // Keys of a table whose filter cannot be read are looked up.
 func TestKeyFilterDamaged(t *testing.T) {
+	soak.WithoutRace(t)
 	s, keys := filteredStore(t)
 	fs := s.fs
 	mustClose(t, s)

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"encoding/json"
+	"muniment.dev/muniment/internal/soak"
 	"testing"
 )
 
@@ -14,6 +15,7 @@ type badInput struct {
 // TestBadInput checks that every sort of hostile input has vectors, with these
 // reason codes. The tests of each file run all of its cases.
 func TestBadInput(t *testing.T) {
+	soak.WithoutRace(t)
 	items := readVectors[[]badInput](t, "bad-input.json")
 	if len(items) != 19 {
 		t.Errorf("%d items, want 19", len(items))

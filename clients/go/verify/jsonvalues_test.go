@@ -6,6 +6,7 @@ import (
 	"os"
 	"testing"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/entry/strictjson"
 	"muniment.dev/muniment/verifiers/bundle"
 )
@@ -103,6 +104,7 @@ func (v *valuesVector) bytes() []byte {
 
 // TestJSONValues verifies documents at the limits of the number of JSON values.
 func TestJSONValues(t *testing.T) {
+	soak.WithoutRace(t)
 	all := makeValuesVectors(t)
 	text, err := json.MarshalIndent(all, "", "  ")
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"muniment.dev/muniment/internal/soak"
 	"os"
 	"slices"
 	"strings"
@@ -165,6 +166,7 @@ func withoutMessage(r *Report) json.RawMessage {
 // TestVectors makes docs/spec/vectors/verify.json, and compares it with the
 // file. Each case states its verdict or code.
 func TestVectors(t *testing.T) {
+	soak.WithoutRace(t)
 	v := newWorld(t).vectors()
 	names := map[string]bool{}
 	for _, c := range v.Configurations {
@@ -342,6 +344,7 @@ func find[C any](t testing.TB, cases []C, name func(C) string, want string) C {
 
 // TestRendering checks that text and page have every value, escaped.
 func TestRendering(t *testing.T) {
+	soak.WithoutRace(t)
 	v := newWorld(t).vectors()
 	for _, c := range v.Verifications {
 		r := v.verify(t, c)
@@ -386,6 +389,7 @@ func TestHostileNames(t *testing.T) {
 // TestWarningsHaveSentences compares the table with that of the specification,
 // and finds warnings without a sentence.
 func TestWarningsHaveSentences(t *testing.T) {
+	soak.WithoutRace(t)
 	want, err := os.ReadFile("../../../docs/spec/tables/verify-warnings.json")
 	if err != nil {
 		t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"muniment.dev/muniment/internal/soak"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -91,6 +92,7 @@ func (c *call) policyFiles(policies []string, texts map[string]string, key strin
 // TestSharedVectors checks that the SDK gives the verdict and the code of every
 // case of the other vectors.
 func TestSharedVectors(t *testing.T) {
+	soak.WithoutRace(t)
 	w := newWorld(t)
 	n := 0
 	for _, c := range w.receipts.Cases {
