@@ -17,7 +17,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -trimpath)
 # Releases contain no C. Only the race detector and some peers need it, and ask for it themselves.
 export CGO_ENABLED := 0
 
-.PHONY: triage-sim demo-backfill demo-scale-out test-backfill test-scale-out portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
+.PHONY: triage-sim demo-backfill demo-scale-out test-backfill test-scale-out portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-go lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,7 +41,10 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 	@echo "== go test -short"; go test -short -timeout 10m $$(go list ./... | grep -vE '/cmd/muniment$$|/bench/')
 	@echo "== commands"; go test -short -timeout 10m ./cmd/muniment -run 'TestScripts/(demo|admission|errors|erase|trace)$$'
 
-test: lint peers test-go test-backfill test-scale-out test-python test-ts test-portal mutants sdks decisions ## install what is missing and run everything
+test: $(VENV)/ok $(TS) clients/portal/node_modules/.installed $(TOOLS)/staticcheck build ## install what is missing and run everything
+	@.ci/lanes peers lint-ts lint-go lint-python lint-portal
+	@$(MAKE) --no-print-directory test-go
+	@.ci/lanes test-portal test-ts test-python mutants test-backfill sdks test-scale-out decisions
 	@PYTHON=$(VENV)/bin/python .ci/conformance last
 
 conformance: $(VENV)/ok $(TS) ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
@@ -50,7 +53,9 @@ conformance: $(VENV)/ok $(TS) ## Sigstore's public cases for verifiers, which ar
 generate: clients/ts/node_modules/.installed ## write the generated code anew
 	@.ci/generate; .ci/manifests
 
-lint: $(TOOLS)/staticcheck lint-python lint-ts lint-portal ## formats, vet, staticcheck, prose, proto rules, generated code
+lint: lint-python lint-ts lint-portal lint-go ## formats, vet, staticcheck, prose, proto rules, generated code
+
+lint-go: $(TOOLS)/staticcheck
 	@echo "== gofmt"; out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "not formatted:"; echo "$$out"; exit 1; }
 	@echo "== go vet"; go vet ./...
 	@echo "== types on Windows"; go run ./internal/typecheck windows/amd64 ./cmd/...
