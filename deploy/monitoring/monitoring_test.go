@@ -167,8 +167,8 @@ func TestWithPrometheus(t *testing.T) {
 	for len(wanted) > 0 {
 		alert := <-to.alerts
 		delete(wanted, alert)
-		// MunimentDown may fire: a loaded machine misses a scrape, which the rule
-		// forgives for two minutes.
+		// MunimentDown may fire: a loaded machine misses a scrape, which the
+		// rule forgives for two minutes.
 		if strings.Contains(alert, "MunimentComplianceUnread") {
 			t.Errorf("%s, about a server that is well", alert)
 		}
