@@ -138,13 +138,14 @@ decisions: $(VENV)/ok ## compare the two evaluators of decisions on N random cas
 quickstarts: $(VENV)/ok clients/ts/node_modules/.installed ## run the quickstarts of the SDKs from nothing, and print how long each took
 	@PYTHON=$(CURDIR)/$(VENV)/bin/python .ci/quickstarts
 
-soak: $(TOOLS)/gotestsum $(TS) ## the seeded campaigns in full, and admission by policy-controller and Kyverno (SEED=…)
+soak: $(TOOLS)/gotestsum $(VENV)/ok $(TS) ## the seeded campaigns in full, and admission by policy-controller and Kyverno (SEED=…)
 	@echo "== campaigns of seed $(SEED) (again: make soak SEED=$(SEED))"
 	@MUNIMENT_SOAK=$(SEED) .ci/gotest -count=1 -timeout 3h ./ledger ./ledger/store/... ./ledger/pebblestore ./ledger/pgstore ./ledger/receipt ./cmd/muniment ./conductor/backfill/... ./conductor/triage/execute \
 	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill|Random|Interrupted|Faults|Wide|WritersIn'
 	@echo "== the command under the race detector"; CGO_ENABLED=1 .ci/gotest -race -count=1 -timeout 3h ./cmd/muniment
 	@MUNIMENT_SOAK=$(SEED) go test -count=1 -timeout 30m ./verifiers/export -run TestAgainstOracles
 	@.ci/peers -soak; go test -tags soak -count=1 -timeout 30m ./cmd/muniment -run TestSoakScripts
+	@cd clients/python; MUNIMENT_SOAK=$(SEED) PYTHONDONTWRITEBYTECODE=1 $(CURDIR)/$(VENV)/bin/python -m pytest -q -p no:cacheprovider -n 2 tests/test_mutation.py
 	@cd clients/ts/packages/verify; MUNIMENT_SOAK=$(SEED) npx vitest run test/mutants.test.ts
 	@cd clients/ts/packages/adaptive-cache; MUNIMENT_SOAK=$(SEED) npx vitest run test/histories.test.ts
 	@$(MAKE) --no-print-directory mutants N=100000 SEED=$(SEED)

@@ -1,6 +1,7 @@
 """Altered and truncated receipts: each fails, or proves exactly the same statement."""
 
 import json
+import os
 import random
 from typing import Any
 
@@ -31,12 +32,16 @@ NAMES = [
     "escape in a member name",
 ]
 
+# make test changes one byte in four, make soak all.
+STEP = 1 if "MUNIMENT_SOAK" in os.environ else 4
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_byte(name: str) -> None:
     chosen = case(name)
     statement = chosen.verify()
-    for position, byte in enumerate(chosen.receipt):
+    for position in range(0, len(chosen.receipt), STEP):
+        byte = chosen.receipt[position]
         for other in {byte ^ 1, byte ^ 0x20, byte ^ 0x80, ord("0"), ord('"')} - {byte}:
             changed = bytearray(chosen.receipt)
             changed[position] = other
@@ -48,7 +53,7 @@ def test_every_byte_removed_or_doubled(name: str) -> None:
     chosen = case(name)
     statement = chosen.verify()
     receipt = chosen.receipt
-    for position in range(len(receipt)):
+    for position in range(0, len(receipt), STEP):
         removed = receipt[:position] + receipt[position + 1 :]
         doubled = receipt[: position + 1] + receipt[position:]
         _fails_or_equals(chosen, removed, statement.to_json())

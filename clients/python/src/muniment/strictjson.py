@@ -45,6 +45,7 @@ _ESCAPES = {
     "t": "\t",
 }
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
+_WORD = re.compile("|".join(_WORDS))
 _MAX_DIGITS = len(str(MAX_INTEGER))
 
 MAX_VALUES = 1 << 19
@@ -101,9 +102,10 @@ class _Reader:
 
     def _take(self, character: str) -> bool:
         """Skip white space, then `character` if it follows. Report whether it did."""
-        self._space()
         if self._peek() != character:
-            return False
+            self._space()
+            if self._peek() != character:
+                return False
         self._at += 1
         return True
 
@@ -120,10 +122,10 @@ class _Reader:
             return self._object(depth)
         if first == "[":
             return self._array(depth)
-        for word, value in _WORDS.items():
-            if self._text.startswith(word, self._at):
-                self._at += len(word)
-                return value
+        word = _WORD.match(self._text, self._at)
+        if word is not None:
+            self._at = word.end()
+            return _WORDS[word[0]]
         return self._any_number() if self._any_numbers else self._integer()
 
     def _open(self, depth: int) -> None:
@@ -169,10 +171,11 @@ class _Reader:
         match = _INTEGER.match(self._text, self._at)
         if match is None:
             raise self._error("expected a value; numbers must be integers without a sign")
-        if match.end() - match.start() > _MAX_DIGITS or int(match[0]) > MAX_INTEGER:
+        digits = match[0]
+        if len(digits) > _MAX_DIGITS or (value := int(digits)) > MAX_INTEGER:
             raise self._error("integer exceeds 2^53-1")
         self._at = match.end()
-        return int(match[0])
+        return value
 
     def _any_number(self) -> int:
         match = _NUMBER.match(self._text, self._at)
