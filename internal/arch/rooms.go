@@ -159,7 +159,7 @@ var Rooms = []Room{
 	{
 		Folder: "ledger/pgstore", Purpose: "the storage engine for several servers, in PostgreSQL",
 		Imports: []string{"ledger/store", "ledger/mark", "ledger/objects", "ledger/entry", "ledger/receipt", "internal/crash", "internal/owner"},
-		Tests:   []string{"ledger/store/storetest"},
+		Tests:   []string{"ledger/store/storetest", "internal/seal"},
 		ByName:  true,
 	},
 	{

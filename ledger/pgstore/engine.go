@@ -43,6 +43,9 @@ func (Engine) OpenReadOnly(ctx context.Context, location string, o store.Options
 	if !there {
 		err = fmt.Errorf("there is no store: %w", store.ErrNotFound)
 	} else {
+		err = s.unseal(o.Sealer)
+	}
+	if err == nil {
 		_, err = s.prove(ctx, there, o)
 	}
 	if err != nil {
@@ -98,8 +101,7 @@ func (s *Store) load(ctx context.Context, o store.Options) (there bool, err erro
 	}
 	var v int
 	var raw bool
-	var secret []byte
-	switch err := s.pool.QueryRow(ctx, s.sql(`SELECT version, raw, secret FROM $log`)).Scan(&v, &raw, &secret); {
+	switch err := s.pool.QueryRow(ctx, s.sql(`SELECT version, raw, secret FROM $log`)).Scan(&v, &raw, &s.kept); {
 	case errors.Is(err, pgx.ErrNoRows):
 		return false, fmt.Errorf("the schema %s describes no log: %w", s.schema, store.ErrDamaged)
 	case err != nil:
@@ -108,11 +110,8 @@ func (s *Store) load(ctx context.Context, o store.Options) (there bool, err erro
 		return false, fmt.Errorf("the schema %s has version %d, and this program reads versions up to %d: use the program that made it, or a newer one", s.schema, v, len(schemas))
 	case raw != o.Raw:
 		return false, errors.New("it holds a log of the other kind, raw or of streams")
-	case len(secret) != len(s.secret):
-		return false, fmt.Errorf("the secret has %d bytes: %w", len(secret), store.ErrDamaged)
 	}
 	s.version = v
-	copy(s.secret[:], secret)
 	return true, nil
 }
 
@@ -139,7 +138,7 @@ func (s *Store) begin(ctx context.Context, there bool, o store.Options) error {
 		return errors.New("it is not empty")
 	}
 	if there {
-		if err := s.checkMoved(ctx); err != nil {
+		if err := errors.Join(s.checkMoved(ctx), s.unseal(o.Sealer)); err != nil {
 			return err
 		}
 	}
@@ -159,6 +158,9 @@ func (s *Store) begin(ctx context.Context, there bool, o store.Options) error {
 		}
 	}
 	if err := s.migrate(ctx); err != nil {
+		return err
+	}
+	if err := s.seal(ctx, o); err != nil {
 		return err
 	}
 	if err := s.marks.open(m); err != nil {
@@ -189,12 +191,12 @@ func (s *Store) create(ctx context.Context, o store.Options) error {
 		if err := s.extend(ctx, tx, 0); err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, s.sql(`INSERT INTO $log (version, raw, secret) VALUES ($1, $2, $3)`), len(schemas), o.Raw, secret[:])
+		_, err := tx.Exec(ctx, s.sql(`INSERT INTO $log (version, raw, secret) VALUES ($1, $2, $3)`), len(schemas), o.Raw, sealSecret(o.Sealer, secret[:]))
 		return err
 	})
 	there, loadErr := s.load(ctx, o)
 	if there && loadErr == nil {
-		return nil
+		return s.unseal(o.Sealer)
 	}
 	return errors.Join(err, loadErr)
 }

@@ -25,6 +25,7 @@ type Store struct {
 	raw      bool
 	version  int // of the schema
 	secret   [32]byte
+	kept     []byte   // the secret as the database has it, perhaps sealed
 	writer   [16]byte // of this process
 	marks    *marks
 	bucket   *objects.Bucket // of large payloads; nil: they are in the database

@@ -16,6 +16,9 @@ var (
 	ErrStale = errors.New("the store is older than its publish mark")
 	// ErrNoMark is the error of a store without a usable publish mark.
 	ErrNoMark = errors.New("the store has no usable publish mark")
+	// ErrSealed is the error of opening a shared store whose secret is
+	// encrypted with a key that Options.Sealer does not have.
+	ErrSealed = errors.New("the secret of the log is encrypted with another key than that of this server")
 	// ErrMoved is the error of opening a store for writing whose log was moved
 	// to another one. Its server would fork the log.
 	ErrMoved = errors.New("the log was moved to another store")
@@ -79,6 +82,17 @@ type Options struct {
 	// Secret is the State.Secret of a store that is made, for a copy of a log.
 	// It is drawn at random if it is nil.
 	Secret *[32]byte
+	// Sealer encrypts the State.Secret where a shared store keeps it. Without
+	// it, a secret is kept in clear text, and one that is encrypted already
+	// cannot be read: the error is ErrSealed, as with another key.
+	Sealer Sealer
+}
+
+// A Sealer encrypts with a key that the servers of a log share. What it seals
+// opens in the same context only.
+type Sealer interface {
+	Seal(context string, text []byte) []byte
+	Open(context string, sealed []byte) ([]byte, error)
 }
 
 // A Mark is a publish mark: it outlives the process, and proves that a store

@@ -77,7 +77,20 @@ func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger
 		}
 		return ledger.CheckIndex(ctx, s, k.Replica)
 	}
+	made, err := k.makeSharedKey(folder)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.useSharedKey(folder, &o); err != nil {
+		return nil, err
+	}
 	s, err := engine.Open(ctx, k.URL(folder), o)
+	if errors.Is(err, store.ErrSealed) {
+		if made {
+			err = errors.Join(err, os.Remove(filepath.Join(folder, SharedKeyFile)))
+		}
+		return nil, adviseSealed(err)
+	}
 	if errors.Is(err, store.ErrInUse) {
 		return nil, fmt.Errorf("%w: stop the server that runs on it", err)
 	}
@@ -109,7 +122,12 @@ func OpenStoreReadOnly(ctx context.Context, folder string, k StoreKind, log *slo
 		}
 		return err
 	}
-	s, err = engine.OpenReadOnly(ctx, k.URL(folder), o)
+	if err := k.useSharedKey(folder, &o); err != nil {
+		return nil, nil, err
+	}
+	if s, err = engine.OpenReadOnly(ctx, k.URL(folder), o); errors.Is(err, store.ErrSealed) {
+		err = adviseSealed(err)
+	}
 	return s, published, err
 }
 

@@ -11,15 +11,13 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"muniment.dev/muniment/internal/bounded"
-	"muniment.dev/muniment/internal/seal"
 	"muniment.dev/muniment/ledger/entry"
 )
 
 // Names in the data folder of a server that shares its log.
 const (
-	SharedKeyFile = "shared.key"  // encrypts what servers keep in the database
-	SharedBase    = "shared.json" // see SharedVersion
-	SharedText    = "shared.yaml" // the settings in force, for people
+	SharedBase = "shared.json" // see SharedVersion
+	SharedText = "shared.yaml" // the settings in force, for people
 )
 
 // sharedSettings are those of muniment.yaml that are the same on all servers of
@@ -196,17 +194,3 @@ func WriteSharedBase(dir string, v SharedVersion) error {
 
 // SharedDigest returns the SHA-256 of an encoded shared configuration.
 func SharedDigest(text []byte) string { return fmt.Sprintf("%x", entry.SHA256(text)) }
-
-// SharedKey returns the key of what the servers of the log keep in their
-// database. It makes the key if the folder has none.
-func (d *Dir) SharedKey() (*seal.Key, error) {
-	path := filepath.Join(d.Path, SharedKeyFile)
-	k, err := seal.Load(path)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return k, err
-	}
-	if err := WriteNew(path, seal.Generate(), 0o600); err != nil {
-		return nil, err
-	}
-	return seal.Load(path)
-}

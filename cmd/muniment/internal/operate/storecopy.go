@@ -157,6 +157,9 @@ func (m *move) openStage(ctx context.Context, stage string, st *store.State, pub
 		var kept *store.Mark
 		o := m.kind.Options(m.logger)
 		o.Secret = &st.Secret
+		if err := datadir.SealCopy(m.data, &o); err != nil {
+			return nil, err
+		}
 		o.Prove = func(_ store.Store, mark *store.Mark) error {
 			kept = mark
 			return nil
