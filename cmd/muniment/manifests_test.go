@@ -23,6 +23,7 @@ const chart = "../../deploy/helm"
 var chartValues = map[string][]string{
 	"default":             nil,
 	"namespace":           {"createNamespace=true"},
+	"several servers":     {"ledger.replicas=3", "ledger.initialize=false", "ledger.folderSecret=folder", "ledger.databaseSecret=database"},
 	"only admission":      {"ledger.enabled=false", "replica.enabled=false", "admission.servers={https://ledger.example.com,https://other.example.com:7480}", "breakGlass.reconcile=false"},
 	"only ledger":         {"admission.enabled=false", "replica.enabled=false", "networkPolicy.enabled=false"},
 	"only replicas":       {"ledger.enabled=false", "ledger.url=https://ledger.example.com:7480", "admission.enabled=false", "replica.tenant=acme", "replica.replicas=1"},
@@ -78,6 +79,8 @@ func TestChartRefusesValues(t *testing.T) {
 		{"admission.replicas=1", "/admission/replicas"},
 		{"admission.maxAge=forever", "/admission/maxAge"},
 		{"admission.clientCASecret=Front_Proxy", "/admission/clientCASecret"},
+		{"ledger.replicas=3", "several servers of the ledger need ledger.folderSecret"},
+		{"ledger.replicas=3,ledger.folderSecret=folder", "several servers of the ledger need ledger.databaseSecret"},
 		{"admission.clientNames={kube-apiserver}", "admission.clientNames requires admission.clientCASecret"},
 		{"admission.clientCASecret=ca,admission.clientNames={a b}", "/admission/clientNames/0"},
 		{"admission.servers={http://ledger.example.com}", "/admission/servers/0"},
@@ -127,6 +130,68 @@ func TestChartClientCertificates(t *testing.T) {
 	}
 }
 
+// TestChartServers checks that init and serve accept the flags of several
+// servers, which are three Pods whose names the README lists.
+func TestChartServers(t *testing.T) {
+	soak.WithoutRace(t)
+	text, err := helm(t, "template", "muniment", chart, "--namespace", "muniment", "--values", chart+"/values-ha.yaml", "--set", "certManager.enabled=true")
+	if err != nil {
+		t.Fatal(text)
+	}
+	readme, err := os.ReadFile(chart + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"replicas: 3\n  serviceName: muniment-ledger-servers\n", "name: muniment-ledger-servers\n", `    - "*.muniment-ledger-servers.muniment.svc"` + "\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the chart has no %q", want)
+		}
+	}
+	c := newCompany(t, "chart")
+	advertised := ""
+	for _, document := range strings.Split(text, "\n---\n") {
+		if !strings.Contains(document, "# Source: muniment/templates/ledger-ha.yaml\n") || !strings.Contains(document, "kind: StatefulSet\n") {
+			continue
+		}
+		var set struct {
+			Spec struct {
+				Template struct {
+					Spec struct {
+						InitContainers, Containers []struct{ Args []string }
+					}
+				}
+			}
+		}
+		var tree map[string]any
+		if err := yaml.Unmarshal([]byte(document), &tree); err != nil {
+			t.Fatal(err)
+		}
+		data, err := json.Marshal(tree)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal(data, &set); err != nil {
+			t.Fatal(err)
+		}
+		pod := set.Spec.Template.Spec
+		for _, container := range append(pod.InitContainers, pod.Containers...) {
+			if out, code := c.run(container.Args...); code != 2 || !strings.Contains(out, "is not a data folder") {
+				t.Errorf("%q: exit code %d, want one for a folder that is missing:\n%s", container.Args, code, out)
+			}
+			for _, arg := range container.Args {
+				if url, ok := strings.CutPrefix(arg, "--advertise="); ok {
+					advertised = url
+				}
+			}
+		}
+	}
+	for _, pod := range []string{"muniment-ledger-0", "muniment-ledger-1", "muniment-ledger-2"} {
+		if url := strings.Replace(advertised, "$(POD_NAME)", pod, 1); !strings.Contains(string(readme), "- "+url+"\n") {
+			t.Errorf("the README does not list %s, which a Pod advertises", url)
+		}
+	}
+}
+
 func TestPlainManifestsAreCurrent(t *testing.T) {
 	soak.WithoutRace(t)
 	cmd := exec.CommandContext(t.Context(), "../../.ci/manifests", "check")
@@ -158,6 +223,9 @@ func TestManifestsAreAccepted(t *testing.T) {
 	sources := map[string]string{}
 	for name, settings := range chartValues {
 		sources[name] = render(t, settings)
+	}
+	if sources["values-ha.yaml"], err = helm(t, "template", "muniment", chart, "--namespace", "muniment", "--values", chart+"/values-ha.yaml"); err != nil {
+		t.Fatal(sources["values-ha.yaml"])
 	}
 	sources["kustomize"] = kubectl("", "kustomize", "../../deploy/kubernetes")
 	for name, objects := range sources {

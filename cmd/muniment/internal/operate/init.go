@@ -28,6 +28,7 @@ type initCmd struct {
 	PostQuantum bool `help:"Also make an ML-DSA-44 cosigner key, and policy.pq for verifiers that use it."`
 
 	RekorOrigin string `help:"Also make a log for Sigstore's clients, which 'serve --rekor-listen' serves. HOST is the host of its URL, without port. In the folder of an existing log, only this log is added." placeholder:"HOST"`
+	CopyOf      string `help:"Make the folder of a further server of a log whose store several servers share, from the data folder of another one. In an earlier copy, replace its files." placeholder:"DIR" type:"path"`
 	TSA         bool   `name:"tsa" help:"With --rekor-origin: also make a timestamp authority (RFC 3161) beside it."`
 
 	term.ResultFlags
@@ -41,11 +42,15 @@ Exit code: 0 made; 2 failed, and an existing folder is unchanged.
 
 Examples:
   muniment init ./data --origin ledger.example.com --tenant acme
+  muniment init ./second --copy-of ./data
   muniment init ./data --rekor-origin rekor.example.com --tsa
   muniment serve --data ./data`
 }
 
 func (c *initCmd) Run(a *term.App) error {
+	if c.CopyOf != "" {
+		return c.copyFolder(a)
+	}
 	rekorFiles, err := c.rekorFiles()
 	if err != nil {
 		return err
