@@ -39,6 +39,7 @@ var codes = []struct {
 	{ledger.ErrClosed, connect.CodeUnavailable, "closed", 5 * time.Second},
 	{ledger.ErrFailed, connect.CodeUnavailable, "failed", 30 * time.Second},
 	{ledger.ErrUnavailable, connect.CodeUnavailable, "payload_storage", 5 * time.Second},
+	{ledger.ErrNoAnswer, connect.CodeUnavailable, "database", time.Second},
 	{ledger.ErrDamaged, connect.CodeDataLoss, "damaged", 0},
 	{ledger.ErrKeyReused, connect.CodeFailedPrecondition, "key_reused", 0},
 	{ledger.ErrNotFound, connect.CodeNotFound, "not_found", 0},
@@ -101,7 +102,10 @@ func (s *Server) publicOf(err error, name func(field string) string) *connect.Er
 		if row.err == ledger.ErrUnavailable {
 			s.log.Error("a large payload could not be written or read", "err", err)
 		}
-		if row.err == ledger.ErrFailed || row.err == ledger.ErrUnavailable {
+		if row.err == ledger.ErrNoAnswer {
+			s.log.Warn("a call was refused", "err", err)
+		}
+		if row.err == ledger.ErrFailed || row.err == ledger.ErrUnavailable || row.err == ledger.ErrNoAnswer {
 			err = row.err // the cause is for the operator
 		}
 		if row.retry > 0 {

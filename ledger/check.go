@@ -23,6 +23,10 @@ var ErrDamaged = store.ErrDamaged
 // storage does not answer. It may succeed later.
 var ErrUnavailable = store.ErrUnavailable
 
+// ErrNoAnswer is the error of a read from a database that does not answer. It
+// may succeed later.
+var ErrNoAnswer = store.ErrNoAnswer
+
 // ErrIndexDamaged is the error of opening a log whose index cannot be read. The
 // entries are not affected.
 var ErrIndexDamaged = errors.New("the index is damaged")

@@ -195,7 +195,7 @@ func (s *Store) allFacts(ctx context.Context, yield func(store.Projection) bool)
 func (s *Store) each(ctx context.Context, query string, args []any, f func([]byte, int64) error) error {
 	rows, err := s.pool.Query(ctx, s.sql(query), args...)
 	if err != nil {
-		return err
+		return noAnswer(ctx, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
@@ -208,7 +208,7 @@ func (s *Store) each(ctx context.Context, query string, args []any, f func([]byt
 			return err
 		}
 	}
-	return rows.Err()
+	return noAnswer(ctx, rows.Err())
 }
 
 // ReplaceProjections implements store.Store. It is one transaction, which keeps

@@ -30,7 +30,7 @@ func value[T any](ctx context.Context, s *Store, what, query string, args ...any
 
 // row reads the values of one row.
 func (s *Store) row(ctx context.Context, what, query string, args []any, to ...any) error {
-	err := s.pool.QueryRow(ctx, s.sql(query), args...).Scan(to...)
+	err := noAnswer(ctx, s.pool.QueryRow(ctx, s.sql(query), args...).Scan(to...))
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = store.ErrNotFound
 	}
@@ -38,6 +38,15 @@ func (s *Store) row(ctx context.Context, what, query string, args []any, to ...a
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
+}
+
+// noAnswer adds store.ErrNoAnswer to the error of a query that may succeed if
+// it is sent again, unless its caller has gone.
+func noAnswer(ctx context.Context, err error) error {
+	if err == nil || ctx.Err() != nil || errors.Is(err, pgx.ErrNoRows) || !again(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", store.ErrNoAnswer, err)
 }
 
 // Tile implements store.Store.

@@ -376,6 +376,15 @@ func TestFailover(t *testing.T) {
 	if err := s.Commit(t.Context(), c); !errors.Is(err, store.ErrUndecided) {
 		t.Fatalf("a commit without a database: %v", err)
 	}
+	for what, read := range map[string]func() error{
+		"state":     func() error { _, err := s.Follow(t.Context(), 0); return err },
+		"skeletons": func() error { _, err := s.Skeletons(t.Context(), 0, 1); return err },
+		"tile":      func() error { _, err := s.Tile(t.Context(), 0, 0); return err },
+	} {
+		if err := read(); !errors.Is(err, store.ErrNoAnswer) {
+			t.Errorf("read of the %s without a database: %v", what, err)
+		}
+	}
 	if err := p.Standby.Promote(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -100,7 +100,7 @@ func (s *Store) Follow(ctx context.Context, from uint64) (*store.State, error) {
 	case errors.Is(err, pgx.ErrNoRows):
 		return st, st.CheckFrom(from)
 	case err != nil:
-		return nil, fmt.Errorf("state of the log: %w", err)
+		return nil, fmt.Errorf("state of the log: %w", noAnswer(ctx, err))
 	case len(root) != entry.HashSize:
 		return nil, fmt.Errorf("the root of size %d has %d bytes: %w", size, len(root), store.ErrDamaged)
 	}
@@ -123,7 +123,7 @@ func (s *Store) confirmSize(ctx context.Context, size uint64) error {
 		return nil
 	}
 	if err := s.confirm(ctx); err != nil {
-		return fmt.Errorf("state of the log: %w", err)
+		return fmt.Errorf("state of the log: %w", noAnswer(ctx, err))
 	}
 	s.confirmedTo(size)
 	return nil

@@ -47,6 +47,9 @@ var (
 	// ErrUnavailable is the error of a read or write of a payload whose storage
 	// does not answer. It may succeed later.
 	ErrUnavailable = errors.New("the storage of large payloads does not answer")
+	// ErrNoAnswer is the error of a read from a database that does not answer,
+	// or cannot at present. It may succeed later.
+	ErrNoAnswer = errors.New("the database of the log does not answer")
 	// ErrReadOnly is the error of a write to a store that was opened for
 	// reading.
 	ErrReadOnly = errors.New("the store is open for reading only")
