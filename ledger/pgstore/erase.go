@@ -2,6 +2,7 @@ package pgstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -68,7 +69,8 @@ func (s *Store) Erase(ctx context.Context, erasures []store.Erasure) error {
 // Purge implements store.Store. It deletes the parts and objects of large
 // payloads that no entry has any more, and writes the tables with erased rows
 // anew, because VACUUM alone leaves the bytes of a row in its page. Readers and
-// writers of these tables wait meanwhile.
+// writers of these tables wait meanwhile. Without the bucket the database is
+// purged, and the error is that of the bucket.
 func (s *Store) Purge(ctx context.Context) error {
 	if err := s.enterWrite(); err != nil {
 		return err
@@ -90,13 +92,14 @@ func (s *Store) Purge(ctx context.Context) error {
 	if err := s.send(ctx, b); err != nil {
 		return fmt.Errorf("purge: %w", err)
 	}
-	if err := s.sweepObjects(ctx); err != nil {
-		return fmt.Errorf("purge: %w", err)
-	}
+	swept := s.sweepObjects(ctx)
 	for _, table := range []string{"$payloads", "$large_parts", "$objects", "$headers", "$facts", "$keys", "$postings"} {
 		if _, err := s.pool.Exec(ctx, s.sql("VACUUM FULL "+table)); err != nil {
-			return fmt.Errorf("purge: %w", err)
+			return fmt.Errorf("purge: %w", errors.Join(swept, err))
 		}
+	}
+	if swept != nil { // the erasures stay unpurged
+		return fmt.Errorf("purge: %w", swept)
 	}
 	b = &pgx.Batch{}
 	b.Queue(s.sql(`DELETE FROM $large_erased e WHERE NOT EXISTS (SELECT FROM $large_parts q WHERE q.id = e.id)`))

@@ -357,8 +357,19 @@ func testUnavailable(t *testing.T, rig *bucketrig.Rig) {
 		t.Fatal(err)
 	}
 	m.Erase(e)
+	file := func() int64 {
+		n, err := value[int64](t.Context(), s, "file of the payloads", `SELECT pg_relation_filenode('$payloads')::bigint`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := file()
 	if err := s.Purge(t.Context()); !errors.Is(err, store.ErrUnavailable) || s.Unpurged() != 1 {
 		t.Errorf("purged without a storage: %v; %d are unpurged", err, s.Unpurged())
+	}
+	if file() == before {
+		t.Error("the purge without a storage has not written the tables of the database anew")
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
