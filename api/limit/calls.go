@@ -119,6 +119,9 @@ const (
 	graphBytes = 24 << 20
 	// ChunkBytes is the number of payload bytes per message.
 	ChunkBytes = 256 << 10
+	// PieceBytes is what the reader of a large payload in a bucket holds beside
+	// its messages: an object.
+	PieceBytes = 4 << 20
 	// ExportPiece is the number of delta bytes per message.
 	ExportPiece = 256 << 10
 	// bundleBytes is what the creation of a usual bundle holds: the reports and

@@ -129,6 +129,11 @@ func (s *Entries) GetPayload(ctx context.Context, req *connect.Request[munimentv
 		return s.Public(ledger.WrongField(ledger.FieldIndex, "the payload of entry %d is %w", req.Msg.Index, ledger.ErrErased))
 	}
 	defer p.Close()
+	if s.Ledger.Shared() && p.Size > limit.ChunkBytes { // it may be in a bucket
+		if err := s.Limits.Take(ctx, min(int64(p.Size), limit.PieceBytes)); err != nil {
+			return s.Public(err)
+		}
+	}
 	chunk := make([]byte, min(limit.ChunkBytes, p.Size))
 	for left := p.Size; left > 0; {
 		n, err := io.ReadFull(p, chunk[:min(left, uint64(len(chunk)))])
