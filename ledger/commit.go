@@ -95,6 +95,9 @@ func (l *Ledger) settle(b *batch) (*Published, error) {
 // decide proposes the batch's commit until it is decided, and gives up after
 // Config.MaxUndecided. The error is store.ErrLost if it is lost.
 func (l *Ledger) decide(b *batch) error {
+	begun := time.Now()
+	l.deciding.Store(&begun)
+	defer l.deciding.Store(nil)
 	b.propose(true)
 	undecided := func(err error) bool { return errors.Is(err, store.ErrUndecided) }
 	err := l.askAgain("decide a commit", undecided, func(ctx context.Context) error { return l.store.Commit(ctx, b.commit) })
@@ -102,6 +105,16 @@ func (l *Ledger) decide(b *batch) error {
 		b.propose(false)
 	}
 	return err
+}
+
+// Hanging returns how long the present commit has been under way. It is zero
+// without one.
+func (l *Ledger) Hanging() time.Duration {
+	begun := l.deciding.Load()
+	if begun == nil {
+		return 0
+	}
+	return time.Since(*begun)
 }
 
 // propose records whether the batch's commit can be won. Until it is known to

@@ -35,6 +35,7 @@ type Ledger struct {
 	queue     queue
 	clock     *clockGuard
 
+	deciding  atomic.Pointer[time.Time] // begin of the present commit; nil without one
 	published atomic.Pointer[Published] // swapped by the committer or an import only
 	// entry.Hash of a stream → uint64, see Grown; written by the committer
 	// or an import only

@@ -95,6 +95,7 @@ func (w *writers) start(t *testing.T, i int) {
 	m := w.cluster.join(t)
 	cfg := w.base.cfg
 	cfg.Store = m
+	cfg.Clock = skewedClock{cfg.Clock, time.Duration(i) * 25 * time.Second}
 	cfg.Fatal = func(err error) {
 		if !strings.Contains(err.Error(), "crashed") {
 			w.mu.Lock()
@@ -109,6 +110,18 @@ func (w *writers) start(t *testing.T, i int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.members[i], w.logs[i] = m, l
+}
+
+// A skewedClock is ahead of another clock.
+type skewedClock struct {
+	Clock
+	ahead time.Duration
+}
+
+// Now implements Clock.
+func (c skewedClock) Now() (time.Time, time.Duration) {
+	wall, monotonic := c.Clock.Now()
+	return wall.Add(c.ahead), monotonic
 }
 
 // crash ends server i at once and starts it again.

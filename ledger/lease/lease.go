@@ -30,6 +30,11 @@ type Config struct {
 	Logger  *slog.Logger
 	// Won is called when this server has taken the lease; nil: not.
 	Won func()
+	// Hanging returns how long the commit that this server waits for has been
+	// under way. The holder gives up the lease when that is longer than
+	// MaxHang, and takes it again only after that commit; nil: never.
+	Hanging func() time.Duration
+	MaxHang time.Duration // 0: 5 s
 }
 
 // An Elector takes part in the election for one server.
@@ -52,6 +57,12 @@ func New(cfg Config) *Elector {
 	}
 	if cfg.Silence == 0 {
 		cfg.Silence = 1500 * time.Millisecond
+	}
+	if cfg.MaxHang == 0 {
+		cfg.MaxHang = 5 * time.Second
+	}
+	if cfg.Hanging == nil {
+		cfg.Hanging = func() time.Duration { return 0 }
 	}
 	e := &Elector{cfg: cfg}
 	rand.Read(e.holder[:]) // never fails: see crypto/rand
@@ -117,6 +128,9 @@ func (e *Elector) claim(ctx context.Context, w *watched) error {
 		e.writer.Store(&Writer{URL: w.lease.URL})
 		return nil
 	}
+	if hanging := e.cfg.Hanging(); hanging > e.cfg.MaxHang {
+		return e.stepBack(ctx, w, mine, hanging)
+	}
 	taken, err := e.cfg.Leases.TakeLease(ctx, w.lease.Beat, store.Lease{Holder: e.holder, URL: e.cfg.URL})
 	if err != nil || !taken { // another server was first: the next look shows which
 		return err
@@ -131,6 +145,17 @@ func (e *Elector) claim(ctx context.Context, w *watched) error {
 		}
 	}
 	return nil
+}
+
+// stepBack frees the lease if it is this server's, whose commits hang.
+func (e *Elector) stepBack(ctx context.Context, w *watched, mine bool, hanging time.Duration) error {
+	e.writer.Store(&Writer{})
+	if !mine {
+		return nil
+	}
+	e.cfg.Logger.Warn("a commit of this server hangs: it gives up the lease of the log, so that another server can take it", "for", hanging)
+	_, err := e.cfg.Leases.TakeLease(ctx, w.lease.Beat, store.Lease{})
+	return err
 }
 
 // giveUp frees the lease if it is this server's.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -61,8 +62,10 @@ type member struct {
 	stop func()
 }
 
-func join(t *testing.T, tb *table, url string) *member {
-	m := &member{Elector: New(Config{Leases: seat{tb, url}, URL: url, Logger: slog.New(slog.DiscardHandler)}), url: url}
+func join(t *testing.T, tb *table, url string) *member { return joinWith(t, tb, url, nil) }
+
+func joinWith(t *testing.T, tb *table, url string, hanging func() time.Duration) *member {
+	m := &member{Elector: New(Config{Leases: seat{tb, url}, URL: url, Hanging: hanging, Logger: slog.New(slog.DiscardHandler)}), url: url}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); m.Run(ctx) }()
@@ -133,6 +136,45 @@ func TestElection(t *testing.T) {
 		if tb.lease.Holder != [16]byte{} {
 			t.Error("the last server has not freed the lease")
 		}
+	})
+}
+
+// TestHangingCommits checks that a server whose commits hang leaves the lease
+// to another one, and does not take it while they do.
+func TestHangingCommits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tb := &table{cut: map[string]bool{}}
+		var since atomic.Pointer[time.Time]
+		a := joinWith(t, tb, "a", func() time.Duration {
+			if at := since.Load(); at != nil {
+				return time.Since(*at)
+			}
+			return 0
+		})
+		time.Sleep(time.Second)
+		b := join(t, tb, "b")
+		time.Sleep(time.Second)
+		begun := time.Now()
+		since.Store(&begun)
+		time.Sleep(4 * time.Second)
+		if w := writer(t, a, b); w != "a" {
+			t.Fatalf("after a commit of 4 s the writer is %q", w)
+		}
+		time.Sleep(2 * time.Second)
+		if w := writer(t, a, b); w != "b" {
+			t.Fatalf("after a commit of 6 s the writer is %q", w)
+		}
+		b.stop()
+		time.Sleep(10 * time.Second)
+		if w := a.Writer(); w != (Writer{}) {
+			t.Fatalf("a server whose commit hangs takes %+v for the writer", w)
+		}
+		since.Store(nil)
+		time.Sleep(3 * time.Second)
+		if !a.Writer().Self {
+			t.Error("a server whose commits work again does not take the free lease")
+		}
+		a.stop()
 	})
 }
 

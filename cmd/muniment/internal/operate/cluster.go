@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"sync"
+	"time"
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/internal/crash"
@@ -29,7 +30,9 @@ func (s *logServer) openCluster() error {
 		return err
 	}
 	s.cluster.won = make(chan struct{}, 1)
-	s.cluster.elector = lease.New(lease.Config{Leases: leases, URL: self, Logger: s.log, Won: func() {
+	// The ledger is open before the election begins.
+	hanging := func() time.Duration { return s.ledger.Hanging() }
+	s.cluster.elector = lease.New(lease.Config{Leases: leases, URL: self, Logger: s.log, Hanging: hanging, Won: func() {
 		select {
 		case s.cluster.won <- struct{}{}:
 		default: // it has yet to count
