@@ -105,9 +105,12 @@ func newFolder(onDisk bool) (*folder, error) {
 const (
 	folderPrefix = "postgres-rig-"
 	lockName     = "lock"
+	dataName     = "data"
 )
 
 func (f *folder) remove() {
+	// It is a file system if the server has a disk of its own.
+	_ = syscall.Unmount(filepath.Join(f.path, dataName), syscall.MNT_DETACH)
 	_ = os.RemoveAll(f.path)
 	if f.lock != nil {
 		f.lock.Close()
@@ -164,7 +167,7 @@ func (r *Rig) initialize(ctx context.Context) error {
 
 // copyFolder copies a folder with its owner and permissions.
 func copyFolder(ctx context.Context, from, to string) error {
-	if out, err := exec.CommandContext(ctx, "cp", "-a", "--reflink=auto", from, to).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "cp", "-aT", "--reflink=auto", from, to).CombinedOutput(); err != nil {
 		return fmt.Errorf("copy %s to %s: %w\n%s", from, to, err, out)
 	}
 	return nil

@@ -3,6 +3,7 @@ package postgresrig
 import (
 	"context"
 	"fmt"
+	"maps"
 )
 
 // A Pair is a primary that confirms nothing before its standby has it.
@@ -10,14 +11,24 @@ type Pair struct{ Primary, Standby *Rig }
 
 // StartPair starts a primary and a synchronous standby. Their data is in memory
 // if there is room for it.
-func StartPair(ctx context.Context) (_ *Pair, err error) {
+func StartPair(ctx context.Context) (*Pair, error) { return StartPairWith(ctx, Config{}) }
+
+// StartPairWith is StartPair with settings. Crashes of the servers lose nothing
+// that is confirmed.
+func StartPairWith(ctx context.Context, c Config) (_ *Pair, err error) {
 	p := &Pair{}
 	defer func() {
 		if err != nil {
 			p.Stop()
 		}
 	}()
-	if p.Primary, err = Start(ctx, Config{Settings: map[string]string{"fsync": "on"}}); err != nil {
+	settings := maps.Clone(c.Settings)
+	if settings == nil {
+		settings = map[string]string{}
+	}
+	settings["fsync"] = "on"
+	c.Settings = settings
+	if p.Primary, err = Start(ctx, c); err != nil {
 		return nil, err
 	}
 	if p.Standby, err = p.Primary.Standby(ctx); err != nil {
@@ -34,6 +45,26 @@ func (r *Rig) RequireStandby(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// FailOver kills the primary, promotes the standby, and gives it a standby of
+// its own. The old primary is removed. Between the kill and the promotion it
+// calls down.
+func (p *Pair) FailOver(ctx context.Context, down func()) error {
+	if err := p.Primary.Kill(); err != nil {
+		return err
+	}
+	p.Primary.Stop()
+	p.Primary, p.Standby = p.Standby, nil
+	down()
+	if err := p.Primary.Promote(ctx); err != nil {
+		return err
+	}
+	var err error
+	if p.Standby, err = p.Primary.Standby(ctx); err != nil {
+		return err
+	}
+	return p.Primary.RequireStandby(ctx)
 }
 
 // URL returns a connection URI that has both servers, of which clients use the

@@ -35,6 +35,11 @@ type Config struct {
 	// OnDisk keeps the data on disk, for databases of gigabytes and for
 	// measurements. Otherwise it is in memory if there is enough.
 	OnDisk bool
+
+	// DiskBytes is the size of a file system of its own for the data, which
+	// FillDisk can fill. It is in memory, and requires root. Standbys get one
+	// of the same size. 0: the data is beside that of others.
+	DiskBytes int64
 }
 
 // A Rig is a running PostgreSQL server. One goroutine at a time may stop, kill
@@ -45,6 +50,7 @@ type Rig struct {
 	bin       string  // folder of PostgreSQL's programs
 	folder    *folder // for data and output, removed by Stop
 	onDisk    bool
+	diskBytes int64
 	server    *server
 	databases atomic.Int64 // made by NewDatabase
 }
@@ -52,7 +58,7 @@ type Rig struct {
 // Start starts a server with an empty database postgres. The caller must stop
 // it.
 func Start(ctx context.Context, c Config) (*Rig, error) {
-	return start(ctx, c.OnDisk || c.Durable, func(r *Rig) error {
+	return start(ctx, c.OnDisk || c.Durable, c.DiskBytes, func(r *Rig) error {
 		if err := r.initialize(ctx); err != nil {
 			return err
 		}
@@ -61,7 +67,7 @@ func Start(ctx context.Context, c Config) (*Rig, error) {
 }
 
 // start prepares the data folder of a new rig, and starts its server.
-func start(ctx context.Context, onDisk bool, prepare func(*Rig) error) (_ *Rig, err error) {
+func start(ctx context.Context, onDisk bool, diskBytes int64, prepare func(*Rig) error) (_ *Rig, err error) {
 	bin, err := programs()
 	if err != nil {
 		return nil, err
@@ -70,12 +76,17 @@ func start(ctx context.Context, onDisk bool, prepare func(*Rig) error) (_ *Rig, 
 	if err != nil {
 		return nil, err
 	}
-	r := &Rig{bin: bin, folder: folder, onDisk: onDisk}
+	r := &Rig{bin: bin, folder: folder, onDisk: onDisk, diskBytes: diskBytes}
 	defer func() {
 		if err != nil {
 			r.Stop()
 		}
 	}()
+	if diskBytes > 0 {
+		if err := r.mountDisk(diskBytes); err != nil {
+			return nil, err
+		}
+	}
 	ports, err := peers.FreePorts(1)
 	if err != nil {
 		return nil, err
@@ -207,7 +218,7 @@ func (r *Rig) Restart(ctx context.Context) error {
 // Standby starts a streaming replica, whose name as a client of this server is
 // the port of the replica. The caller must stop it.
 func (r *Rig) Standby(ctx context.Context) (*Rig, error) {
-	return start(ctx, r.onDisk, func(clone *Rig) error {
+	return start(ctx, r.onDisk, r.diskBytes, func(clone *Rig) error {
 		source := fmt.Sprintf("host=127.0.0.1 port=%s user=%s application_name=%s", r.Port, User, clone.Port)
 		return clone.as(ctx, "pg_basebackup", "-D", clone.data(), "-d", source, "-c", "fast", "-X", "stream", "--no-sync", "-R")
 	})
@@ -272,4 +283,4 @@ func (r *Rig) run(ctx context.Context) error {
 	}
 }
 
-func (r *Rig) data() string { return filepath.Join(r.folder.path, "data") }
+func (r *Rig) data() string { return filepath.Join(r.folder.path, dataName) }
