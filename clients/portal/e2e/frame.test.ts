@@ -48,7 +48,8 @@ describe.each(['light', 'dark'] as const)('in the %s theme', (colorScheme) => {
     }
   });
 
-  test('every view fits 4K', async () => {
+  // The theme changes colours alone, and such pictures take long to draw.
+  test.runIf(colorScheme === 'light')('every view fits 4K', async () => {
     const { page } = watched;
     await page.setViewportSize({ width: 3840, height: 2160 });
     for (const { name, path, missing } of views) {
