@@ -32,7 +32,7 @@ func (s *triageServer) follow(executor *execute.Executor, recorder *execute.Reco
 	s.poller = execute.NewPoller(reader, s.reportRead("requests of persons not read; trying again"))
 	executor.Feed = s.poller
 	s.watcher = execute.NewWatcher(reader, time.Now, s.reportRead("entries of executors not read; trying again"))
-	executor.Numbers = s.watcher
+	executor.Numbers, executor.Uses = s.watcher, s.watcher
 	if s.Takeover == "" {
 		return nil
 	}

@@ -55,6 +55,7 @@ type Executor struct {
 	Feed       Feed    // nil: no requests of persons are applied
 	Trails     Trails  // nil: takes no incident over. Requires Feed and Seal
 	Numbers    Numbers // of incidents in the ledger; nil: they are not read
+	Uses       Uses    // of budgets in the ledger; nil: this executor's own count
 	Seal       *Seal   // of images in entries; nil: they contain none
 	Connectors map[string]connector.Connector
 	Actions    *action.Catalogue

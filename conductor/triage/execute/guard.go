@@ -36,17 +36,17 @@ func (e *Executor) permit(i *Incident, p *Planned) error {
 	}
 	now := e.Now()
 	for _, b := range []struct {
-		row    string
+		target string
 		limit  int
 		within time.Duration
 		what   string
 	}{
-		{rowUsed + p.Target, 1, a.Cooldown, "the cooldown of " + p.Target},
-		{rowUsed + p.Target, a.PerTarget.Actions, a.PerTarget.Within, "the budget of " + p.Target},
-		{rowUsed, e.Actions.Budgets.ActionsPerHour, time.Hour, "the budget of all actions"},
+		{p.Target, 1, a.Cooldown, "the cooldown of " + p.Target},
+		{p.Target, a.PerTarget.Actions, a.PerTarget.Within, "the budget of " + p.Target},
+		{"", e.Actions.Budgets.ActionsPerHour, time.Hour, "the budget of all actions"},
 	} {
-		times, err := e.Store.times(b.row, now.Add(-b.within))
-		if err != nil || len(times) >= b.limit {
+		used, err := e.used(i, b.target, now.Add(-b.within))
+		if err != nil || used >= b.limit {
 			return cause(err, "%s: %d in %s", b.what, b.limit, b.within)
 		}
 	}

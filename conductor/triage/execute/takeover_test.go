@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +57,20 @@ func (l *ledger) Trails() ([]Trail, time.Time, error) {
 	return all, l.clock(), nil
 }
 
+// Uses implements Uses.
+func (l *ledger) Uses(since time.Time) (all []Use) {
+	for key, at := range l.entries {
+		var m munimentv1.TriageAction
+		if protojson.Unmarshal(l.texts[key], &m) != nil {
+			continue
+		}
+		if u, ok := useOf(&m, l.times[at.Index]); ok && u.Recorded.After(since) {
+			all = append(all, u)
+		}
+	}
+	return all
+}
+
 // testSeal is that of all executors here.
 func testSeal(t *testing.T, key byte) *Seal {
 	t.Helper()
@@ -74,7 +89,7 @@ func twins(t *testing.T, one, two *world) {
 	two.exec.Key = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{1}, ed25519.SeedSize))
 	one.ledger.clock = func() time.Time { return later(one.now, two.now) }
 	for _, w := range []*world{one, two} {
-		w.exec.Seal, w.exec.Trails = testSeal(t, 7), one.ledger
+		w.exec.Seal, w.exec.Trails, w.exec.Uses = testSeal(t, 7), one.ledger, one.ledger
 	}
 }
 
@@ -403,5 +418,60 @@ func TestLapseAlone(t *testing.T) {
 		if calls := one.fake.Calls(); len(calls) != 1 {
 			t.Errorf("calls: %v", calls)
 		}
+	}
+}
+
+// TestBudgetsAfterTakeOver checks that what an executor has used of a cooldown
+// and of budgets counts for the one that has taken over, and for itself after
+// its state was lost. An executor does not count its own intents twice.
+func TestBudgetsAfterTakeOver(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		set        func(a *action.Action, all *action.Budgets)
+	}{
+		{"none", "", func(*action.Action, *action.Budgets) {}},
+		{"cooldown", "refused: the cooldown of a: 1 in 1h0m0s", func(a *action.Action, _ *action.Budgets) { a.Cooldown = time.Hour }},
+		{"target", "refused: the budget of a: 2 in 1h0m0s", func(a *action.Action, _ *action.Budgets) { a.PerTarget.Actions = 2 }},
+		{"all", "refused: the budget of all actions: 2 in 1h0m0s", func(_ *action.Action, all *action.Budgets) { all.ActionsPerHour = 2 }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			one, two, lost := calm(t), calm(t), calm(t)
+			twins(t, one, two)
+			twins(t, one, lost)
+			for _, w := range []*world{one, two, lost} {
+				w.steps = []playbook.Step{w.stepOf("careful")}
+			}
+			act := func(w *world, n string) *Incident {
+				t.Helper()
+				o := w.opening()
+				o.ID = strings.TrimSuffix(id, "1") + n
+				w.must(w.exec.Open(o))
+				_, err := w.exec.Advance(t.Context(), o.ID)
+				w.must(err)
+				i, err := w.exec.Store.Incident(o.ID)
+				w.must(err)
+				w.must(w.exec.Clear(o.ID))
+				_, err = w.exec.Advance(t.Context(), o.ID)
+				w.must(err)
+				return i
+			}
+			act(one, "1")
+			one.pass(10 * time.Minute)
+			for n, w := range []*world{one, two, lost} {
+				w.pass(one.now.Sub(w.now))
+				a, all := w.exec.Actions.Actions["careful"], &w.exec.Actions.Budgets
+				if c.set(a, all); w == one {
+					a.Cooldown = time.Second
+				}
+				want := c.want
+				if w == one { // it has used one of two
+					want = ""
+				}
+				if got := act(w, fmt.Sprint(2+n)).Reason; got != want {
+					t.Errorf("executor %d: %q, want %q", n, got, want)
+				}
+				one.pass(time.Minute)
+			}
+		})
 	}
 }

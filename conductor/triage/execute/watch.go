@@ -41,6 +41,7 @@ type Watcher struct {
 	next     Cursor
 	trails   map[string]*Trail
 	latest   map[string]Latest // by the identifier up to the number
+	uses     []Use             // of the latest day, in their order
 	complete time.Time         // the end of the latest read
 }
 
@@ -161,6 +162,9 @@ func (w *Watcher) entry(ctx context.Context, e *munimentv1.Entry, self string) e
 	default:
 		t.Entries = append(t.Entries, *r)
 	}
+	if err == nil {
+		w.use(r)
+	}
 	t.Seen = w.now()
 	if own {
 		t.Latest = e.Time.AsTime()
@@ -170,6 +174,7 @@ func (w *Watcher) entry(ctx context.Context, e *munimentv1.Entry, self string) e
 
 // prune drops what is not needed any more.
 func (w *Watcher) prune(self string) {
+	w.uses = slices.DeleteFunc(w.uses, func(u Use) bool { return w.complete.Sub(u.Recorded) >= longest })
 	for id, t := range w.trails {
 		age := w.complete.Sub(t.Seen)
 		if t.Entries != nil {

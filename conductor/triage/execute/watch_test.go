@@ -149,6 +149,13 @@ func TestWatcher(t *testing.T) {
 	latest(execute.Latest{Number: 1})
 	r.now = r.now.Add(34 * time.Minute) // undo_after is 30 minutes
 	r.search(two)
+	var used []string
+	for _, u := range two.Watcher.Uses(time.Time{}) {
+		used = append(used, u.Target)
+	}
+	if got := strings.Join(used, ", "); got != "flag/a, toxic/gateway/limit" && got != "toxic/gateway/limit, flag/a" {
+		t.Errorf("uses of budgets: %s", got)
+	}
 	if of.state() != acted || two.TakenOver != 0 {
 		t.Error("taken over too early")
 	}
@@ -165,6 +172,9 @@ func TestWatcher(t *testing.T) {
 	}
 	r.search(one)
 	r.search(two)
+	if used := two.Watcher.Uses(time.Time{}); len(used) != 2 {
+		t.Errorf("undo uses budgets: %+v", used)
+	}
 	latest(execute.Latest{Number: 1, Closed: true})
 	i, err := one.Store.Incident(id)
 	if err != nil || i.State != execute.Closed || of.state() != before {
