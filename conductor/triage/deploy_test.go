@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"muniment.dev/muniment/conductor/triage/action"
 	"muniment.dev/muniment/conductor/triage/connector"
+	"muniment.dev/muniment/conductor/triage/connector/connectortest"
 )
 
 // seed is the playbook that every playbook file must be able to contain as it
@@ -46,6 +48,15 @@ func TestDeployed(t *testing.T) {
 			t.Errorf("type %s is used: %v", of, used)
 		}
 	}
+	used := map[string]bool{}
+	for _, a := range config.Actions.Actions {
+		used[a.Connector] = true
+	}
+	for name := range config.Connectors {
+		if !used[name] {
+			t.Errorf("no action uses the connector %s", name)
+		}
+	}
 	var steps []string
 	for _, s := range config.Playbooks["P1-gateway-5xx-surge"] {
 		steps = append(steps, fmt.Sprintf("%s on %s, %s", s.Action.Name, s.Target, config.Connectors[s.Action.Connector].Undo()))
@@ -57,4 +68,45 @@ func TestDeployed(t *testing.T) {
 	}; !slices.Equal(steps, want) {
 		t.Errorf("steps %q, want %q", steps, want)
 	}
+}
+
+// TestDeployedTenantLimit rehearses the undo of the action on the limit of a
+// tenant. A test of cmd/muniment runs the same contract against a server.
+func TestDeployedTenantLimit(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "limits.yaml")
+	write := func(limit string) {
+		text := "# of the tenants\ntenants:\n  - {name: globex, limits: {requests_per_second: 7}}\n  - name: acme\n    limits: {entries_per_day:\t900, requests_per_second: " + limit + "} # contract\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("50")
+	text, err := os.ReadFile("../../deploy/triage/actions.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	actions, err := action.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text, err = os.ReadFile("../../deploy/triage/connectors.yaml"); err != nil {
+		t.Fatal(err)
+	}
+	connectors, err := connector.Load([]byte(strings.Replace(string(text), "/var/lib/muniment/limits.yaml", file, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := actions.Actions["limit_tenant_requests"]
+	connectortest.Run(t, connectortest.Subject{
+		Connector: connectors[a.Connector], Target: strings.Replace(a.Target, "{tenant}", a.Parameters["tenant"].Default.Text, 1),
+		Parameters: map[string]string{"value": a.Parameters["value"].Default.Text}, Wrong: map[string]string{"value": "0"},
+		State: func(t *testing.T) string {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(text)
+		},
+		Change: func(*testing.T) { write("35") },
+	})
 }
