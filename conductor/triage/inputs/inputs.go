@@ -4,7 +4,9 @@ package inputs
 
 import (
 	"errors"
+	"maps"
 	"regexp"
+	"slices"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -35,23 +37,49 @@ type parser struct{ *strictyaml.Document }
 func Parse(text []byte) (*Inputs, error) {
 	p := &parser{&strictyaml.Document{Noun: "file of inputs", Columns: true}}
 	in := &Inputs{JSON: map[string]*signal.Mapping{}}
+	timed, places := false, map[string]*yaml.Node{}
 	if root := p.ParseText(text, MaxBytes); root != nil {
 		version := false
 		p.Members(root, "", map[string]reader{
-			"version": func(n *yaml.Node, f string) { version = true; p.Number(n, f, 1, 1) },
-			"otlp":    func(n *yaml.Node, f string) { in.OTLP = p.otlp(n, f) },
+			"version":       func(n *yaml.Node, f string) { version = true; p.Number(n, f, 1, 1) },
+			"require_times": func(n *yaml.Node, f string) { timed = p.Boolean(n, f) },
+			"otlp":          func(n *yaml.Node, f string) { in.OTLP = p.otlp(n, f) },
 			"json": func(n *yaml.Node, f string) {
-				p.Each(n, f, 64, func(name string, key, n *yaml.Node, f string) { in.JSON[name] = p.mapping(name, key, n, f) })
+				p.Each(n, f, 64, func(name string, key, n *yaml.Node, f string) {
+					in.JSON[name], places[name] = p.mapping(name, key, n, f), n
+				})
 			},
 		})
 		if !version && len(p.Problems) == 0 {
 			p.Wrong(root, "version", "must be specified")
 		}
 	}
+	if timed {
+		p.requireTimes(in, places)
+	}
 	if err := p.Err(); err != nil {
 		return nil, err
 	}
 	return in, nil
+}
+
+// requireTimes makes the time of each signal one that its sender has given.
+// Otherwise a message that is recorded and sent again is a new signal.
+func (p *parser) requireTimes(in *Inputs, places map[string]*yaml.Node) {
+	if in.OTLP != nil {
+		in.OTLP.Timed = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(places)) {
+		m := in.JSON[name]
+		m.Timed = true
+		switch {
+		case places[name].Kind != yaml.MappingNode:
+		case m.Starts == "":
+			p.Wrong(places[name], "json."+name, "must have starts, because of require_times")
+		case len(m.Resolved) > 0 && m.Ends == "":
+			p.Wrong(places[name], "json."+name, "must have ends, because of require_times")
+		}
+	}
 }
 
 func (p *parser) otlp(n *yaml.Node, field string) *signal.OTLP {

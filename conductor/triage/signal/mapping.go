@@ -24,6 +24,7 @@ type Mapping struct {
 	Ends     string // empty: the time of reception
 	Trace    string
 	Quiet    time.Duration // see Signal.Quiet
+	Timed    bool          // items whose times cannot be right are refused
 }
 
 // Parse reads a JSON document.
@@ -99,7 +100,9 @@ func (m *Mapping) item(item any, received time.Time) (*Signal, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	s.settle()
+	if s.settle(); s.Skewed && m.Timed {
+		return nil, errAhead
+	}
 	return s, nil
 }
 

@@ -24,6 +24,7 @@ type OTLP struct {
 	Labels   map[string]string // the attribute of each label
 	Severity int               // the lowest number of a record that is a signal
 	Quiet    time.Duration     // see Signal.Quiet
+	Timed    bool              // records without a time that can be right are refused
 }
 
 // ParseLogs reads an export request for logs, in protobuf or JSON
@@ -125,8 +126,12 @@ func (r *otlpReader) result() (*Message, error) {
 // and resource.
 func (r *otlpReader) add(source, name string, at pcommon.Timestamp, trace pcommon.TraceID, attributes ...pcommon.Map) {
 	s := &Signal{Source: source, Name: name, State: Firing, Labels: map[string]string{}, Received: r.received, Starts: r.received, Quiet: r.Quiet}
-	if at != 0 {
+	switch {
+	case at != 0:
 		s.Starts = at.AsTime()
+	case r.Timed:
+		r.message.Refused = append(r.message.Refused, Refusal{r.count, "no time, which require_times requires"})
+		return
 	}
 	if !trace.IsEmpty() {
 		s.Traces = []string{trace.String()}
@@ -145,9 +150,15 @@ func (r *otlpReader) add(source, name string, at pcommon.Timestamp, trace pcommo
 		r.message.Refused = append(r.message.Refused, Refusal{r.count, err.Error()})
 		return
 	}
-	s.settle()
+	if s.settle(); s.Skewed && r.Timed {
+		r.message.Refused = append(r.message.Refused, Refusal{r.count, errAhead.Error()})
+		return
+	}
 	r.message.Signals = append(r.message.Signals, *s)
 }
+
+// errAhead is the reason to refuse a time that was replaced.
+var errAhead = errors.New("a time that cannot be right, which require_times does not allow: check the clock of the sender")
 
 // scalar returns an attribute as a text. Lists and maps are not labels.
 func scalar(m pcommon.Map, name string) (string, bool) {
