@@ -38,6 +38,7 @@ type Result struct {
 	Signals  []Signal          `json:"signals"`
 
 	of        *catalogue.Type
+	cause     string // why it is not classified
 	candidate *correlate.Candidate
 	satisfied map[*correlate.Alert]bool // the alerts that satisfy the requirements
 }
@@ -70,6 +71,7 @@ func All(c *catalogue.Catalogue, t *correlate.Table, now time.Time) []*Result {
 		switch {
 		case full:
 			r := without(of, others, now)
+			r.cause = "keys"
 			r.Verdict, r.Reasons = Abstained, []string{fmt.Sprintf("more than %d keys: correlate by fewer labels", correlate.MaxCandidates)}
 			all = append(all, r)
 		case len(candidates) == 0:
@@ -126,11 +128,11 @@ func judge(c *correlate.Candidate, now time.Time) *Result {
 		}
 	}
 	if len(r.Reasons) > 0 {
-		r.Verdict = Incomplete
+		r.Verdict, r.cause = Incomplete, "signals"
 		return r
 	}
 	if r.Reasons = doubts(c); len(r.Reasons) > 0 {
-		r.Verdict = Abstained
+		r.Verdict, r.cause = Abstained, "doubt"
 		return r
 	}
 	r.Verdict = Classified
@@ -231,10 +233,14 @@ func rivals(all []*Result) {
 		}
 	}
 	for r, types := range lost {
-		r.Verdict = Abstained
+		r.Verdict, r.cause = Abstained, "rival"
 		r.Reasons = []string{"the same alerts match " + strings.Join(slices.Sorted(maps.Keys(types)), ", ")}
 	}
 }
+
+// Cause returns why a candidate is not classified: signals are missing, there
+// is a doubt, or another type is a rival. It contains nothing of an alert.
+func (r *Result) Cause() string { return r.cause }
 
 // Candidate returns the candidate, or nil if there is none.
 func (r *Result) Candidate() *correlate.Candidate { return r.candidate }

@@ -30,6 +30,7 @@ type actor struct {
 	metrics *Metrics
 	log     *slog.Logger
 	tracer  trace.Tracer
+	sparse  *sparse // owned by the goroutine
 
 	woken    chan struct{} // has one element if there are commands
 	reported chan struct{} // has one element if there are reports
@@ -76,7 +77,7 @@ func newActor(o Options, tracer trace.Tracer) *actor {
 	ledger := &turnLedger{Ledger: o.Executor.Ledger}
 	o.Executor.Ledger = ledger
 	return &actor{
-		exec: o.Executor, metrics: o.Metrics, log: o.Log, tracer: tracer, woken: make(chan struct{}, 1), reported: make(chan struct{}, 1), broken: make(chan error, 1), checked: make(chan error, 1),
+		exec: o.Executor, metrics: o.Metrics, log: o.Log, tracer: tracer, sparse: newSparse(tracer), woken: make(chan struct{}, 1), reported: make(chan struct{}, 1), broken: make(chan error, 1), checked: make(chan error, 1),
 		spans: map[string]trace.SpanContext{}, first: map[string]time.Time{}, known: map[string]*progress{}, failed: map[string]string{},
 		delays: map[string]delay{}, ledger: ledger, now: time.Now,
 	}
@@ -210,6 +211,7 @@ func (a *actor) do(c command) error {
 		if errors.Is(err, execute.ErrRefused) {
 			a.log.Warn("incident refused", "incident", c.open.ID, "reason", err)
 			a.metrics.refused.Inc()
+			a.refusedAt(c.open.ID, err.Error(), a.exec.Now())
 			a.forget(c.open.ID)
 			a.report(report{id: c.open.ID, state: execute.Escalated, refused: err.Error()})
 			return nil
@@ -291,6 +293,7 @@ func (a *actor) observe(ctx context.Context, id string) error {
 	}
 	if p.state != i.State {
 		p.state = i.State
+		a.refusedAt(id, i.Reason, a.exec.Now())
 		a.log.Info("incident is "+string(i.State), "incident", id, "reason", i.Reason)
 		a.report(report{id: id, state: i.State, unused: i.Unused()})
 	}

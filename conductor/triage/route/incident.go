@@ -142,6 +142,7 @@ func (r *Router) evaluate(ctx context.Context) (time.Duration, error) {
 	}
 	r.observe(index, now)
 	r.count()
+	r.undecided(ctx, results, now)
 	r.answer(results, now)
 	r.dirty, r.evaluated = false, time.Now()
 	took := r.evaluated.Sub(began)

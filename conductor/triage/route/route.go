@@ -66,6 +66,7 @@ type Options struct {
 type Router struct {
 	Options
 	tracer  trace.Tracer
+	sparse  *sparse // of the goroutine of Run
 	queue   chan *delivery
 	reloads chan *change
 	asks    chan *ask     // for the state
@@ -80,6 +81,7 @@ type Router struct {
 	latest    map[place]*incident  // the latest with a type and key
 	change    *change              // that the executor checks; nil: none
 	asked     *ask                 // that the next evaluation answers; nil: none
+	verdicts  map[place]verdict    // of the latest evaluation
 	dirty     bool                 // the alerts have changed since the evaluation
 	evaluated time.Time            // the end of the evaluation
 	started   time.Time            // of the process
@@ -133,7 +135,7 @@ func Open(o Options) (*Router, error) {
 		return nil, errors.Join(err, r.store.Close())
 	}
 	r.started = r.Now()
-	r.actor = newActor(o, r.tracer)
+	r.sparse, r.actor = newSparse(r.tracer), newActor(o, r.tracer)
 	index := r.table.Index()
 	for _, i := range r.incidents {
 		r.resume(index, i)

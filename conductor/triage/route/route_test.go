@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.opentelemetry.io/otel/trace"
 
 	"muniment.dev/muniment/conductor/triage"
 	"muniment.dev/muniment/conductor/triage/correlate"
@@ -63,6 +64,7 @@ type world struct {
 	ledger ledger
 	name   string // of the executor
 	dry    bool
+	traces trace.TracerProvider
 
 	numbers execute.Numbers
 	trails  execute.Trails
@@ -120,7 +122,7 @@ func (w *world) tryOpen() error {
 	w.must(err)
 	now := func() time.Time { return w.now }
 	router, err := Open(Options{
-		Config: config, Dir: "router", FS: w.fs, Metrics: NewMetrics("test"), Now: now, Log: slog.New(slog.DiscardHandler),
+		Config: config, Dir: "router", FS: w.fs, Metrics: NewMetrics("test"), Now: now, Log: slog.New(slog.DiscardHandler), Traces: w.traces,
 		Executor: &execute.Executor{Store: store, Ledger: w.ledger, Connectors: config.Connectors, Actions: config.Actions, Actor: w.name, Now: now, DryRun: w.dry, Numbers: w.numbers, Trails: w.trails},
 	})
 	if err != nil {
