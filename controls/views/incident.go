@@ -229,7 +229,7 @@ func (r *Reader) GetIncident(ctx context.Context, v *Viewer, id string) (*munime
 		if err := r.correlate(ctx, v, one, m); err != nil {
 			return err
 		}
-		m.Actions = v.incidentActions(a, x.quarantined[one.playbook], m.Notes)
+		m.Actions = v.incidentActions(a, x.quarantined[one.playbook], x.killed != nil, m.Notes)
 		res.Incident = m
 		return nil
 	})
@@ -393,8 +393,9 @@ func (r *Reader) correlate(ctx context.Context, v *Viewer, one *incident, m *mun
 	return nil
 }
 
-// incidentActions returns what the viewer can request.
-func (v *Viewer) incidentActions(a *assessment, quarantined *incidentNote, notes []*munimentv1.IncidentNote) (all []*munimentv1.IncidentAction) {
+// incidentActions returns what the viewer can request. The kill switch is about
+// all incidents.
+func (v *Viewer) incidentActions(a *assessment, quarantined *incidentNote, killed bool, notes []*munimentv1.IncidentNote) (all []*munimentv1.IncidentAction) {
 	add := func(action, refusal string) {
 		switch {
 		case v.person(v.Identity).GetIsPerson() && v.MayDecide:
@@ -423,6 +424,11 @@ func (v *Viewer) incidentActions(a *assessment, quarantined *incidentNote, notes
 	}
 	if quarantined != nil && quarantined.incident == a.id {
 		add(release, "")
+	}
+	if killed {
+		add(unkill, "")
+	} else {
+		add(kill, "")
 	}
 	return all
 }

@@ -192,15 +192,16 @@ func TestIncidentActions(t *testing.T) {
 		viewer  Viewer
 		want    string
 	}{
-		"waiting":             {"p/1 request-approval", Viewer{Identity: kim, MayDecide: true}, "approve, reject"},
-		"answered":            {"p/1 request-approval\np/1 approve kim", Viewer{Identity: kim, MayDecide: true}, "approve (you have answered already, and the executor has not recorded anything since), reject (you have answered already, and the executor has not recorded anything since)"},
-		"answered by another": {"p/1 request-approval\np/1 approve kim", Viewer{Identity: kim + "2", MayDecide: true}, "approve, reject"},
-		"a token":             {"p/1 request-approval", Viewer{Identity: "token:a", MayDecide: true}, "approve (requests about incidents must be made by a person: sign in with your own account), reject (requests about incidents must be made by a person: sign in with your own account)"},
-		"a reader":            {"p/1 1i a\np/1 quarantine", Viewer{Identity: kim}, "undo (requests about incidents require the role approver or admin), release (requests about incidents require the role approver or admin)"},
-		"settling":            {"p/1 1i a\np/1 1+ a", Viewer{Identity: kim, MayDecide: true}, "undo, misfire"},
-		"closed":              {"p/1 1i A\np/1 1+ A", Viewer{Identity: kim, MayDecide: true}, "misfire"},
-		"another's":           {"p/1 1i A\np/1 1+ A\np/2 quarantine", Viewer{Identity: kim, MayDecide: true}, "misfire"},
-		"a whole action":      {"p/1 restart", Viewer{Identity: kim, MayDecide: true}, ""},
+		"waiting":             {"p/1 request-approval", Viewer{Identity: kim, MayDecide: true}, "approve, reject, kill"},
+		"answered":            {"p/1 request-approval\np/1 approve kim", Viewer{Identity: kim, MayDecide: true}, "approve (you have answered already, and the executor has not recorded anything since), reject (you have answered already, and the executor has not recorded anything since), kill"},
+		"answered by another": {"p/1 request-approval\np/1 approve kim", Viewer{Identity: kim + "2", MayDecide: true}, "approve, reject, kill"},
+		"a token":             {"p/1 request-approval", Viewer{Identity: "token:a", MayDecide: true}, "approve (requests about incidents must be made by a person: sign in with your own account), reject (requests about incidents must be made by a person: sign in with your own account), kill (requests about incidents must be made by a person: sign in with your own account)"},
+		"a reader":            {"p/1 1i a\np/1 quarantine", Viewer{Identity: kim}, "undo (requests about incidents require the role approver or admin), release (requests about incidents require the role approver or admin), kill (requests about incidents require the role approver or admin)"},
+		"settling":            {"p/1 1i a\np/1 1+ a", Viewer{Identity: kim, MayDecide: true}, "undo, misfire, kill"},
+		"closed":              {"p/1 1i A\np/1 1+ A", Viewer{Identity: kim, MayDecide: true}, "misfire, kill"},
+		"another's":           {"p/1 1i A\np/1 1+ A\np/2 quarantine", Viewer{Identity: kim, MayDecide: true}, "misfire, kill"},
+		"a whole action":      {"p/1 restart", Viewer{Identity: kim, MayDecide: true}, "kill"},
+		"killed":              {"p/1 1i a\n* kill kim", Viewer{Identity: kim, MayDecide: true}, "undo, misfire, unkill"},
 	} {
 		x := follow(test.entries)
 		one := x.all["p/1"]
@@ -213,7 +214,7 @@ func TestIncidentActions(t *testing.T) {
 			notes = append(notes, &munimentv1.IncidentNote{Index: n.index, Action: n.action, By: test.viewer.person(by)})
 		}
 		var got []string
-		for _, a := range test.viewer.incidentActions(x.assess(one, nil), x.quarantined["p"], notes) {
+		for _, a := range test.viewer.incidentActions(x.assess(one, nil), x.quarantined["p"], x.killed != nil, notes) {
 			text := a.Action
 			if a.Refusal != "" {
 				text += " (" + a.Refusal + ")"

@@ -101,6 +101,23 @@ test('a misfire is marked with a reason, and its type is released', async () => 
   await context.close();
 });
 
+test('the kill switch is turned on after a confirmation, and off again', async () => {
+  const { page, context, problems } = await signedInAs(browser, company.ledger, ada);
+  await page.goto(`${company.ledger.url}/portal/incidents/${encodeURIComponent(incident.id)}`);
+  const press = async (name: string, reason: string) => {
+    await page.getByRole('button', { name, exact: true }).click(); // without a reload
+    await page.getByLabel('Reason').fill(reason);
+    await page.getByRole('dialog').getByRole('button', { name, exact: true }).click();
+    await page.getByText(`${name}, recorded in the log`).waitFor();
+  };
+  await press('Kill switch on', 'change freeze');
+  expect(await recorded(page)).toMatchObject({ action: 'kill', incident: '*', playbook: '*', detail: 'change freeze' });
+  await press('Kill switch off', 'the freeze is over');
+  expect(await recorded(page)).toMatchObject({ action: 'unkill', incident: '*', playbook: '*' });
+  expect(problems).toEqual([]);
+  await context.close();
+});
+
 test('a reader learns which role a request needs, and another tenant sees nothing', async () => {
   const reader = await signedInAs(browser, company.ledger, lee);
   await reader.page.goto(`${company.ledger.url}/portal/incidents/${encodeURIComponent(incident.id)}`);

@@ -5981,7 +5981,7 @@ func (x *IncidentNote) GetUntil() *timestamppb.Timestamp {
 
 type IncidentAction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One of approve, reject, undo, misfire and release.
+	// One of approve, reject, undo, misfire, release, kill and unkill.
 	Action string `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
 	// Why the caller cannot. Empty: the caller can.
 	Refusal       string `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`

@@ -55,6 +55,20 @@ const acts: Readonly<Record<Action, Act>> = {
     kind: 'secondary',
     done: 'Released',
   },
+  kill: {
+    button: 'Kill switch on',
+    title: 'Switch all playbooks off',
+    text: 'No step but undo runs against any incident, and the effects that exist are undone, until a person switches the playbooks on again.',
+    kind: 'danger',
+    done: 'Kill switch on',
+  },
+  unkill: {
+    button: 'Kill switch off',
+    title: 'Switch the playbooks on again',
+    text: 'Steps run again against new incidents. A file named kill in the folder of the executor’s state has to be removed as well.',
+    kind: 'secondary',
+    done: 'Kill switch off',
+  },
 };
 
 const Draft = v.object({ action: v.nullable(v.picklist(ACTIONS)), reason: v.string(), key: v.string() });

@@ -163,7 +163,7 @@ function Effects({ of: { succeeded, undone, kept, lapsing } }: { of: IncidentRec
 
 /** What waits for a person, and what a person can request. */
 function Persons({ incident }: { incident: IncidentRecord }) {
-  const { waiting, actions } = incident;
+  const { waiting } = incident;
   return (
     <Panel title={waiting ? 'A step waits for a person' : 'Requests of persons'}>
       {waiting && (
@@ -191,7 +191,6 @@ function Persons({ incident }: { incident: IncidentRecord }) {
         </Facts>
       )}
       <Requests incident={incident} />
-      {actions.length === 0 && <p className={styles.muted}>There is nothing to request of the executor.</p>}
     </Panel>
   );
 }
@@ -201,6 +200,8 @@ const words: Readonly<Record<string, string>> = {
   escalate: 'Escalated',
   quarantine: 'Type quarantined',
   close: 'Closed',
+  takeover: 'Taken over by another executor',
+  replaced: 'Executor found itself replaced',
   approve: 'Approved',
   reject: 'Rejected',
   undo: 'Undo requested',

@@ -101,7 +101,8 @@ function Guards({ of: { quarantined, killSwitch, behind, truncated } }: { of: Li
       {killSwitch !== undefined && (
         <Notice tone="warn" title="The kill switch is on: nothing but undo runs">
           <Who person={killSwitch.by} /> has turned it on, in <EntryLink index={killSwitch.index} />,{' '}
-          <Ago at={killSwitch.time} />. A person turns it off with <code>conductor triage unkill</code>.
+          <Ago at={killSwitch.time} />. A person turns it off on the page of any incident, or with{' '}
+          <code>conductor triage unkill</code>.
         </Notice>
       )}
       {quarantined.map(({ playbook, incident, index, time }) => (

@@ -44,6 +44,20 @@ test('other requests have no parameters, and a reason only if there is one', () 
   }
 });
 
+test('the kill switch is about all incidents', () => {
+  for (const action of ['kill', 'unkill'] as const)
+    expect(json(incident, action, 'oidc:i#ada', 'change freeze', now)).toEqual({
+      incident: '*',
+      playbook: '*',
+      action,
+      result: 'succeeded',
+      detail: 'change freeze',
+      irreversible: true,
+      actor: 'oidc:i#ada',
+      started: '2026-11-01T12:00:40Z',
+    });
+});
+
 test('a notice is read if it is about the incident, and has a place', () => {
   expect(noticeOf(bytes(notice), incident.id)?.parameters).toMatchObject({ place: 2, action: 'flush' });
   expect(noticeOf(bytes(notice), 'P1-surge/016a05057c41-4')).toBeUndefined();

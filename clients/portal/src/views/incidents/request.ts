@@ -9,12 +9,18 @@ import * as v from 'valibot';
 import { TriageActionSchema, type TriageAction } from '../../gen/muniment/v1/kinds_pb';
 import { parsePayload } from '../../records/payload';
 
-export const ACTIONS = ['approve', 'reject', 'undo', 'misfire', 'release'] as const;
+export const ACTIONS = ['approve', 'reject', 'undo', 'misfire', 'release', 'kill', 'unkill'] as const;
 export type Action = (typeof ACTIONS)[number];
 export const isAction = (text: string): text is Action => (ACTIONS as readonly string[]).includes(text);
 
 /** Whether an action answers a notice. */
 export const isAnswer = (action: Action): boolean => action === 'approve' || action === 'reject';
+
+/** The incident and the playbook of requests that are about none. */
+const all = { id: '*', playbook: '*' };
+
+/** Whether an action is about all incidents. */
+const isAboutAll = (action: Action): boolean => action === 'kill' || action === 'unkill';
 
 const text = v.pipe(v.string(), v.maxLength(4096));
 
@@ -51,13 +57,14 @@ export interface Asked {
  * @param asked the notice that an approval or a rejection answers
  */
 export function requestOf(
-  { id, playbook }: { id: string; playbook: string },
+  incident: { id: string; playbook: string },
   action: Action,
   person: string,
   reason: string,
   now: Date,
   asked?: Asked,
 ): TriageAction {
+  const { id, playbook } = isAboutAll(action) ? all : incident;
   const parameters: JsonObject | undefined =
     isAnswer(action) && asked !== undefined ? { request: asked.leafHash, place: asked.place } : undefined;
   return create(TriageActionSchema, {

@@ -3333,7 +3333,7 @@ export const IncidentNoteSchema: GenMessage<IncidentNote> = /*@__PURE__*/
  */
 export type IncidentAction = Message<"muniment.v1.IncidentAction"> & {
   /**
-   * One of approve, reject, undo, misfire and release.
+   * One of approve, reject, undo, misfire, release, kill and unkill.
    *
    * @generated from field: string action = 1;
    */
