@@ -103,6 +103,23 @@ func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger
 	return s, err
 }
 
+// OpenCopy opens a copy that is being made of a log with the secret, at a URL
+// where no server looks for a store. It returns the publish mark of a copy that
+// was begun before, or nil.
+func OpenCopy(ctx context.Context, folder, url string, k StoreKind, secret *[32]byte, log *slog.Logger) (s store.Store, begun *store.Mark, err error) {
+	o := k.Options(log)
+	o.Secret = secret
+	o.Prove = func(_ store.Store, m *store.Mark) error {
+		begun = m
+		return nil
+	}
+	if err := sealCopy(folder, &o); err != nil {
+		return nil, nil, err
+	}
+	s, err = engine.Open(ctx, url, o)
+	return s, begun, err
+}
+
 // OpenStoreReadOnly opens a store that its publish mark proves whole. An anchor
 // may be ahead of it. It changes no file.
 func OpenStoreReadOnly(ctx context.Context, folder string, k StoreKind, log *slog.Logger) (s store.Store, published *store.Mark, err error) {

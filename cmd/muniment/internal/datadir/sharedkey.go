@@ -20,9 +20,9 @@ func (d *Dir) SharedKey() (*seal.Key, error) {
 	return seal.Load(filepath.Join(d.Path, SharedKeyFile))
 }
 
-// SealCopy makes a copy of a log use the folder's key, which it makes if there
+// sealCopy makes a copy of a log use the folder's key, which it makes if there
 // is none. Only a shared store uses it.
-func SealCopy(folder string, o *store.Options) error {
+func sealCopy(folder string, o *store.Options) error {
 	k := StoreKind{Shared: "a copy"}
 	if _, err := k.makeSharedKey(folder); err != nil {
 		return err

@@ -154,17 +154,7 @@ func (m *move) copy(ctx context.Context, from store.Store, stage string, publish
 // continued if the log has published nothing since.
 func (m *move) openStage(ctx context.Context, stage string, st *store.State, published []byte) (store.Store, error) {
 	for range 2 {
-		var kept *store.Mark
-		o := m.kind.Options(m.logger)
-		o.Secret = &st.Secret
-		if err := datadir.SealCopy(m.data, &o); err != nil {
-			return nil, err
-		}
-		o.Prove = func(_ store.Store, mark *store.Mark) error {
-			kept = mark
-			return nil
-		}
-		s, err := engine.Open(ctx, stage, o)
+		s, kept, err := datadir.OpenCopy(ctx, m.data, stage, m.kind, &st.Secret, m.logger)
 		if errors.Is(err, store.ErrInUse) {
 			return nil, errors.New("another copy to it is under way")
 		}
