@@ -32,6 +32,7 @@ type server struct {
 	url    string
 	token  string
 	policy *receipt.TrustPolicy
+	log    string // file with its standard error
 }
 
 func (b *bench) build() string {
@@ -58,8 +59,15 @@ func (b *bench) initialise(name string) string {
 }
 
 // serve starts the server on a data folder.
-func (b *bench) serve(data string) *server {
-	s := &server{cmd: exec.Command(b.build(), "serve", "--data", data, "--listen", "127.0.0.1:0")}
+func (b *bench) serve(data string) *server { return b.serveOn(data, "127.0.0.1:0") }
+
+// serveOn is serve with an address.
+func (b *bench) serveOn(data, address string) *server {
+	s := &server{cmd: exec.Command(b.build(), "serve", "--data", data, "--listen", address), log: data + ".log"}
+	log, err := os.Create(s.log)
+	check(err)
+	defer log.Close()
+	s.cmd.Stderr = log
 	s.url = listen(s.cmd, "listening on ")
 	token, err := os.ReadFile(filepath.Join(data, "tokens", "bench.token"))
 	check(err)
@@ -90,6 +98,12 @@ func listen(cmd *exec.Cmd, prefix string) string {
 func (s *server) stop() {
 	check(s.cmd.Process.Signal(os.Interrupt))
 	check(s.cmd.Wait())
+}
+
+// kill ends the server at once, if it runs.
+func (s *server) kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
 }
 
 // client returns a client that keeps n connections open.
@@ -202,26 +216,34 @@ func post(c *http.Client, url, contentType, authorization string, body []byte) (
 	return answer, err
 }
 
+const tesseraVersion = "v1.0.4"
+
+// installTessera installs one of Tessera's conformance servers, and returns its
+// path.
+func (b *bench) installTessera(name string) string {
+	bin := filepath.Join(b.dir, "bin")
+	install := exec.Command("go", "install", "github.com/transparency-dev/tessera/cmd/conformance/"+name+"@"+tesseraVersion)
+	install.Env = append(os.Environ(), "GOBIN="+bin)
+	if out, err := install.CombinedOutput(); err != nil {
+		check(fmt.Errorf("install Tessera: %w\n%s", err, out))
+	}
+	return filepath.Join(bin, name)
+}
+
 // tessera measures the peer: Tessera's POSIX conformance server, which returns
 // the bare index of each entry.
 func (b *bench) tessera() {
 	if !*peer {
 		return
 	}
-	const version = "v1.0.4"
-	bin := filepath.Join(b.dir, "bin")
-	install := exec.Command("go", "install", "github.com/transparency-dev/tessera/cmd/conformance/posix@"+version)
-	install.Env = append(os.Environ(), "GOBIN="+bin)
-	if out, err := install.CombinedOutput(); err != nil {
-		check(fmt.Errorf("install Tessera: %w\n%s", err, out))
-	}
+	posix := b.installTessera("posix")
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err)
 	addr := ln.Addr().String()
 	check(ln.Close())
 	key := filepath.Join(b.dir, "tessera.key")
 	check(os.WriteFile(key, []byte(tesseraKey()), 0o600))
-	cmd := exec.Command(filepath.Join(bin, "posix"), "--storage_dir="+filepath.Join(b.dir, "tessera"), "--listen="+addr, "--private_key="+key)
+	cmd := exec.Command(posix, "--storage_dir="+filepath.Join(b.dir, "tessera"), "--listen="+addr, "--private_key="+key)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	check(cmd.Start())
@@ -256,5 +278,5 @@ func (b *bench) tessera() {
 	if b.limits["appends"] > 0 {
 		note = fmt.Sprintf("Muniment's full receipts: %.2f×", b.limits["appends"]/r)
 	}
-	row("peer: Tessera POSIX "+version+", 512 connections, bare indexes", rate(r), note)
+	row("peer: Tessera POSIX "+tesseraVersion+", 512 connections, bare indexes", rate(r), note)
 }

@@ -39,12 +39,17 @@ type log struct {
 func (b *bench) open(name string) *log { return b.openWith(name, store.Options{}) }
 
 func (b *bench) openWith(name string, o store.Options) *log {
+	return b.openStore(name, engine.InFolder(filepath.Join(b.dir, name)), o)
+}
+
+// openStore creates a log in a store.
+func (b *bench) openStore(name, url string, o store.Options) *log {
 	skey, vkey, err := note.GenerateKey(rand.Reader, "bench.example")
 	check(err)
 	signer, err := note.NewSigner(skey)
 	check(err)
 	l := &log{dir: filepath.Join(b.dir, name)}
-	l.store, err = engine.Open(context.Background(), engine.InFolder(l.dir), o)
+	l.store, err = engine.Open(context.Background(), url, o)
 	check(err)
 	l.ledger, err = ledger.Open(context.Background(), ledger.Config{Store: l.store, Signer: signer, Fatal: check, EntryCache: ledger.DefaultEntryCache})
 	check(err)

@@ -92,6 +92,7 @@ func main() {
 		{"cache run", b.cacheRun},
 		{"backfill", b.backfill},
 		{"triage", b.triageStorm},
+		{"scale-out", b.scaleOut},
 		{"curve", b.curve},
 	}
 	for i := range attacks {

@@ -33,6 +33,10 @@ type Program struct {
 	Dir   string   // for its output, in NAME.log
 	Probe string   // URL that responds once the program is ready
 
+	// Ready replaces Probe for programs that do not speak HTTP: it returns nil
+	// once the program is ready.
+	Ready func(context.Context) error
+
 	// AnyStatus accepts a response of any status. Otherwise it must be 200.
 	AnyStatus bool
 
@@ -98,6 +102,9 @@ func (r *Process) await(ctx context.Context) error {
 }
 
 func (r *Process) probe(ctx context.Context) error {
+	if r.program.Ready != nil {
+		return r.program.Ready(ctx)
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.program.Probe, nil)
 	if err != nil {
 		return err

@@ -17,8 +17,11 @@ import (
 // Bucket is the name of the bucket that the storage has.
 const Bucket = "evidence"
 
-// Secret is the secret key of the bucket's owner.
-const Secret = "a-secret-of-the-tests"
+// Owner and Secret are the keys of the bucket's owner.
+const (
+	Owner  = "owner"
+	Secret = "a-secret-of-the-tests"
+)
 
 // A Rig is a running storage.
 type Rig struct {
@@ -46,8 +49,7 @@ func Start(ctx context.Context) (_ *Rig, err error) {
 	if err := errors.Join(os.MkdirAll(r.Folder, 0o700), os.Mkdir(versions, 0o700)); err != nil {
 		return nil, err
 	}
-	const owner = "owner"
-	text := "[default]\naws_access_key_id = " + owner + "\naws_secret_access_key = " + Secret + "\n"
+	text := "[default]\naws_access_key_id = " + Owner + "\naws_secret_access_key = " + Secret + "\n"
 	if err := os.WriteFile(r.Credentials, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
@@ -59,7 +61,7 @@ func Start(ctx context.Context) (_ *Rig, err error) {
 	r.process, err = peers.Program{
 		Name: "versitygw", Dir: dir, Probe: "http://" + r.Address + "/", AnyStatus: true,
 		Args: []string{"--port", r.Address, "--quiet", "--keep-alive", "posix", "--versioning-dir", versions, filepath.Dir(r.Folder)},
-		Env:  []string{"ROOT_ACCESS_KEY=" + owner, "ROOT_SECRET_KEY=" + Secret},
+		Env:  []string{"ROOT_ACCESS_KEY=" + Owner, "ROOT_SECRET_KEY=" + Secret},
 	}.Start(ctx)
 	return r, err
 }

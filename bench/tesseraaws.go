@@ -1,0 +1,81 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"time"
+
+	"muniment.dev/muniment/internal/peers"
+	"muniment.dev/muniment/internal/peers/bucketrig"
+)
+
+// A tesseraAWS is Tessera's conformance server for Aurora and S3, on MariaDB
+// and versitygw.
+type tesseraAWS struct {
+	url     string
+	server  *exec.Cmd
+	mariadb *peers.Process
+	bucket  *bucketrig.Rig
+}
+
+// startTesseraAWS starts the server with an empty log. MariaDB waits for its
+// disk at each commit, as by default.
+func (b *bench) startTesseraAWS(ctx context.Context) *tesseraAWS {
+	bin := b.installTessera("aws")
+	t := &tesseraAWS{}
+	var err error
+	t.bucket, err = bucketrig.Start(ctx)
+	check(err)
+	ports, err := peers.FreePorts(2)
+	check(err)
+	t.mariadb = b.startMariaDB(ctx, ports[0])
+	t.url = "http://127.0.0.1:" + ports[1]
+	t.server = exec.Command(bin, "--bucket="+bucketrig.Bucket, "--s3_endpoint=http://"+t.bucket.Address, "--s3_access_key="+bucketrig.Owner, "--s3_secret="+bucketrig.Secret,
+		"--db_host=127.0.0.1", "--db_port="+ports[0], "--db_name=tessera", "--db_user=tessera", "--db_password=tessera", "--db_max_conns=64", "--db_max_idle_conns=64",
+		"--listen=127.0.0.1:"+ports[1], "--signer="+tesseraKey(), "--publish_interval=1s")
+	log, err := os.Create(filepath.Join(b.dir, "tessera-aws.log"))
+	check(err)
+	t.server.Stdout, t.server.Stderr = log, log
+	check(t.server.Start())
+	check(log.Close())
+	send := pool(1)
+	for try := 0; ; try++ {
+		_, err := post(send, t.url+"/add", opaque, "", evidence(newRNG()))
+		if err == nil {
+			return t
+		}
+		if try == 200 {
+			text, _ := os.ReadFile(log.Name())
+			check(fmt.Errorf("%w\n%s", err, text))
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+func (t *tesseraAWS) stop() {
+	_ = t.server.Process.Kill()
+	_ = t.server.Wait()
+	t.mariadb.Stop()
+	t.bucket.Stop()
+}
+
+// startMariaDB starts a server with an empty database and a user, both named
+// tessera.
+func (b *bench) startMariaDB(ctx context.Context, port string) *peers.Process {
+	command(filepath.Join(".ci", "peers"), "mariadbd", "versitygw")
+	dir := b.folder("mariadb")
+	command("mariadb-install-db", "--no-defaults", "--user=root", "--datadir="+filepath.Join(dir, "data"), "--auth-root-authentication-method=normal", "--skip-test-db")
+	socket := filepath.Join(dir, "socket")
+	p, err := peers.Program{Name: "mariadbd", Dir: dir, Ready: func(ctx context.Context) error {
+		return exec.CommandContext(ctx, "mariadb-admin", "--no-defaults", "--user=root", "--socket="+socket, "ping").Run()
+	}, Args: []string{
+		"--no-defaults", "--user=root", "--datadir=" + filepath.Join(dir, "data"), "--socket=" + socket, "--pid-file=" + filepath.Join(dir, "pid"),
+		"--bind-address=127.0.0.1", "--port=" + port, "--max-connections=1000", "--innodb-buffer-pool-size=512M",
+	}}.Start(ctx)
+	check(err)
+	command("mariadb", "--no-defaults", "--user=root", "--socket="+socket, "-e", "CREATE DATABASE tessera; CREATE USER tessera@'127.0.0.1' IDENTIFIED BY 'tessera'; GRANT ALL ON tessera.* TO tessera@'127.0.0.1'")
+	return p
+}
