@@ -221,7 +221,6 @@ type faultServer struct {
 	p     *process
 	kills atomic.Int64 // signals of this test that end it
 	ends  int          // that it ended by itself
-	wait  sync.WaitGroup
 }
 
 func (s *faultServer) start(t *testing.T) error {

@@ -27,7 +27,7 @@ func TestTracedRefusals(t *testing.T) {
 			line := fmt.Sprintf("%s after %s:", s.Name, s.EndTime.Sub(s.StartTime))
 			for _, a := range s.Attributes {
 				if key := strings.TrimPrefix(string(a.Key), "triage."); key != "incident" && key != "alerts" {
-					line += " " + key + "=" + a.Value.Emit()
+					line += " " + key + "=" + a.Value.String()
 				}
 			}
 			all = append(all, line)
