@@ -81,6 +81,7 @@ func TestOneWriterOfOutputs(t *testing.T) {
 		"internal/decide/baselinecheck.go": "the file that was read and changed",
 		"internal/evidence/append.go":      "receipts, whose folder is checked",
 		"internal/evidence/refresh.go":     "receipts that were read and verified",
+		"internal/operate/initcopy.go":     "the folder's own command",
 		"internal/operate/reload.go":       "the folder's own command",
 		"internal/operate/witness.go":      "the folder's own command",
 	}
