@@ -42,6 +42,7 @@ var fieldWords = map[string]string{
 	"query.time":            "--at",
 	"query.max_age_seconds": "--max-age",
 	"query.types":           "--type",
+	"incident":              "--incident",
 	"from_index":            "--from-index",
 	"witnessed":             "--witnessed",
 	"tree_size":             "size of the log",
