@@ -72,7 +72,7 @@ other-systems: ## build the command for systems other than Linux (SYSTEMS=…)
 	  GOOS=$${s%/*} GOARCH=$${s#*/} go build ./cmd/muniment/... || { echo "$$s does not build"; exit 1; }; done
 
 test-go: $(TOOLS)/gotestsum ## Go tests: packages with concurrency under the race detector, the others without it
-	@GORACE=atexit_sleep_ms=0 .ci/gotest all -vet=off -timeout 40m
+	@GORACE=atexit_sleep_ms=0 .ci/gotest all -vet=off -timeout 55m
 
 test-backfill: build ## the demo of backfills with a smaller table
 	@echo "== backfill"; DEMO_DIR=$$(mktemp -d)/demo ROWS=60000 deploy/demo-backfill.sh
