@@ -230,6 +230,20 @@ func (b *bench) installTessera(name string) string {
 	return filepath.Join(bin, name)
 }
 
+// awaitTessera repeats a request until the server answers it, for ten seconds.
+func awaitTessera(send func() error, output func() string) {
+	for try := 0; ; try++ {
+		err := send()
+		if err == nil {
+			return
+		}
+		if try == 200 {
+			check(fmt.Errorf("%w\n%s", err, output()))
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
 // tessera measures the peer: Tessera's POSIX conformance server, which returns
 // the bare index of each entry.
 func (b *bench) tessera() {
@@ -257,15 +271,7 @@ func (b *bench) tessera() {
 		return err
 	}
 	rng := newRNG()
-	for try := 0; ; try++ {
-		if err = send(evidence(rng)); err == nil {
-			break
-		}
-		if try == 100 {
-			check(fmt.Errorf("%w\n%s", err, errs.String()))
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	awaitTessera(func() error { return send(evidence(rng)) }, errs.String)
 	d := time.Duration(*seconds) * time.Second
 	var refused atomic.Int64 // it pushes back when it has too much to do
 	r := during(512, d, func(_ int, rng *mrand.ChaCha8) {

@@ -50,12 +50,8 @@ func (b *bench) scaleOut() {
 
 // startDatabase starts a primary with a synchronous standby, both on disk.
 func startDatabase(ctx context.Context) *postgresrig.Pair {
-	primary, err := postgresrig.Start(ctx, postgresrig.Config{Durable: true, OnDisk: true, Settings: map[string]string{"max_wal_size": "4GB"}})
+	p, err := postgresrig.StartPairWith(ctx, postgresrig.Config{Durable: true, OnDisk: true, Settings: map[string]string{"max_wal_size": "4GB"}})
 	check(err)
-	p := &postgresrig.Pair{Primary: primary}
-	p.Standby, err = primary.Standby(ctx)
-	check(err)
-	check(primary.RequireStandby(ctx))
 	return p
 }
 

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"time"
 
 	"muniment.dev/muniment/internal/peers"
 	"muniment.dev/muniment/internal/peers/bucketrig"
@@ -42,17 +40,14 @@ func (b *bench) startTesseraAWS(ctx context.Context) *tesseraAWS {
 	check(t.server.Start())
 	check(log.Close())
 	send := pool(1)
-	for try := 0; ; try++ {
+	awaitTessera(func() error {
 		_, err := post(send, t.url+"/add", opaque, "", evidence(newRNG()))
-		if err == nil {
-			return t
-		}
-		if try == 200 {
-			text, _ := os.ReadFile(log.Name())
-			check(fmt.Errorf("%w\n%s", err, text))
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+		return err
+	}, func() string {
+		text, _ := os.ReadFile(log.Name()) // the error of the request remains
+		return string(text)
+	})
+	return t
 }
 
 func (t *tesseraAWS) stop() {

@@ -32,9 +32,8 @@ func ParseOperator(text []byte) (*Operator, error) {
 
 // Is reports whether a request has the operator's token.
 func (o *Operator) Is(h http.Header) bool {
-	scheme, token, found := strings.Cut(h.Get("Authorization"), " ")
-	hash := sha256.Sum256([]byte(token))
-	return found && strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare(hash[:], o.hash[:]) == 1
+	hash, ok := bearer(h)
+	return ok && subtle.ConstantTimeCompare(hash[:], o.hash[:]) == 1
 }
 
 // A Stater has the state of triage.

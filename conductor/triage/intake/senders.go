@@ -108,14 +108,19 @@ func tokenHash(token string) (hash [sha256.Size]byte, err error) {
 // Names returns the names of all senders.
 func (s *Senders) Names() []string { return s.names }
 
+// bearer returns the hash of the token of a request, and whether it has one.
+func bearer(h http.Header) (hash [sha256.Size]byte, ok bool) {
+	scheme, token, found := strings.Cut(h.Get("Authorization"), " ")
+	return sha256.Sum256([]byte(token)), found && strings.EqualFold(scheme, "Bearer")
+}
+
 // Of returns the name of the sender of a request, and whether it has a valid
 // token. The time does not depend on the tokens.
 func (s *Senders) Of(h http.Header) (name string, ok bool) {
-	scheme, token, found := strings.Cut(h.Get("Authorization"), " ")
-	if !found || !strings.EqualFold(scheme, "Bearer") {
+	hash, bears := bearer(h)
+	if !bears {
 		return "", false
 	}
-	hash := sha256.Sum256([]byte(token))
 	for i := range s.hashes {
 		if subtle.ConstantTimeCompare(hash[:], s.hashes[i][:]) == 1 {
 			name, ok = s.names[i], true

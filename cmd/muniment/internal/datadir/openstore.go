@@ -77,19 +77,22 @@ func OpenStore(ctx context.Context, folder string, k StoreKind, log *slog.Logger
 		}
 		return ledger.CheckIndex(ctx, s, k.Replica)
 	}
-	made, err := k.makeSharedKey(folder)
-	if err != nil {
-		return nil, err
-	}
-	if err := k.useSharedKey(folder, &o); err != nil {
-		return nil, err
+	made := false
+	if k.Shared != "" {
+		var err error
+		if made, err = makeSharedKey(folder); err != nil {
+			return nil, err
+		}
+		if err := useSharedKey(folder, &o); err != nil {
+			return nil, err
+		}
 	}
 	s, err := engine.Open(ctx, k.URL(folder), o)
 	if errors.Is(err, store.ErrSealed) {
 		if made {
 			err = errors.Join(err, os.Remove(filepath.Join(folder, SharedKeyFile)))
 		}
-		return nil, adviseSealed(err)
+		return nil, AdviseSealed(err)
 	}
 	if errors.Is(err, store.ErrInUse) {
 		return nil, fmt.Errorf("%w: stop the server that runs on it", err)
@@ -113,7 +116,10 @@ func OpenCopy(ctx context.Context, folder, url string, k StoreKind, secret *[32]
 		begun = m
 		return nil
 	}
-	if err := sealCopy(folder, &o); err != nil {
+	if _, err := makeSharedKey(folder); err != nil {
+		return nil, nil, err
+	}
+	if err := useSharedKey(folder, &o); err != nil {
 		return nil, nil, err
 	}
 	s, err = engine.Open(ctx, url, o)
@@ -139,11 +145,13 @@ func OpenStoreReadOnly(ctx context.Context, folder string, k StoreKind, log *slo
 		}
 		return err
 	}
-	if err := k.useSharedKey(folder, &o); err != nil {
-		return nil, nil, err
+	if k.Shared != "" {
+		if err := useSharedKey(folder, &o); err != nil {
+			return nil, nil, err
+		}
 	}
 	if s, err = engine.OpenReadOnly(ctx, k.URL(folder), o); errors.Is(err, store.ErrSealed) {
-		err = adviseSealed(err)
+		err = AdviseSealed(err)
 	}
 	return s, published, err
 }

@@ -20,23 +20,10 @@ func (d *Dir) SharedKey() (*seal.Key, error) {
 	return seal.Load(filepath.Join(d.Path, SharedKeyFile))
 }
 
-// sealCopy makes a copy of a log use the folder's key, which it makes if there
-// is none. Only a shared store uses it.
-func sealCopy(folder string, o *store.Options) error {
-	k := StoreKind{Shared: "a copy"}
-	if _, err := k.makeSharedKey(folder); err != nil {
-		return err
-	}
-	return k.useSharedKey(folder, o)
-}
-
 // makeSharedKey makes the key for a folder of an earlier program, which has
 // none, and reports whether it has.
-func (k StoreKind) makeSharedKey(folder string) (made bool, err error) {
+func makeSharedKey(folder string) (made bool, err error) {
 	path := filepath.Join(folder, SharedKeyFile)
-	if k.Shared == "" {
-		return false, nil
-	}
 	if _, err := seal.Load(path); !errors.Is(err, fs.ErrNotExist) {
 		return false, err
 	}
@@ -44,10 +31,8 @@ func (k StoreKind) makeSharedKey(folder string) (made bool, err error) {
 }
 
 // useSharedKey makes a shared store use the folder's key, if there is one.
-func (k StoreKind) useSharedKey(folder string, o *store.Options) error {
-	if k.Shared == "" {
-		return nil
-	}
+// Other stores ignore it.
+func useSharedKey(folder string, o *store.Options) error {
 	key, err := seal.Load(filepath.Join(folder, SharedKeyFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -58,7 +43,7 @@ func (k StoreKind) useSharedKey(folder string, o *store.Options) error {
 	return err
 }
 
-// adviseSealed adds the remedy to store.ErrSealed.
-func adviseSealed(err error) error {
+// AdviseSealed adds the remedy to the error of what another key has sealed.
+func AdviseSealed(err error) error {
 	return fmt.Errorf("%w: copy %s from the data folder of another server of the log", err, SharedKeyFile)
 }

@@ -117,7 +117,7 @@ func (h *sharing) newest(ctx context.Context, origin string, after uint64) (v da
 		v.SHA256 = datadir.SharedDigest(text)
 		s, err = datadir.DecodeShared(text)
 	} else {
-		err = fmt.Errorf("%w: copy %s from the data folder of another server of the log", err, datadir.SharedKeyFile)
+		err = datadir.AdviseSealed(err)
 	}
 	if err != nil {
 		return v, nil, fmt.Errorf("version %d of the shared configuration: %w", version, err)
