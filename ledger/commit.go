@@ -184,6 +184,9 @@ func (l *Ledger) publish(b *batch) (*Published, error) {
 	p := &Published{Size: cp.Size, Root: b.root, Time: b.time, Checkpoint: signed, Superseded: make(chan struct{}), edges: b.edges, tiles: l.tiles, tail: receipt.NewProofTail(signed)}
 	for _, g := range b.grown { // before waiters for the new state wake up
 		l.grown.Store(g.id, p.Size)
+		if g.configured > 0 {
+			l.configured.Store(g.id, g.configured)
+		}
 	}
 	old := l.published.Swap(p)
 	for _, g := range b.grown { // after all that a version contains can be read

@@ -307,7 +307,7 @@ func TestUnreadableKeyRefusesOneGroup(t *testing.T) {
 	tl.mustAppend(t, acme.draft("recorded"))
 	tl.Close() // so that the test has the tip to itself
 	tl.Ledger.store = blindStore{tl.store}
-	tl.keys.shared.Store(true)
+	tl.keys.followed.Add(1)
 	tl.tip.recent.init(1)
 	b := tl.newBatch()
 	old, late := newGroup(1), newGroup(2)

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"muniment.dev/muniment/ledger/store"
 )
@@ -16,8 +17,9 @@ import (
 // It consists of the store's filter and of layers with the keys that were added
 // since. When a layer is full, the filter takes the store's filter again and
 // drops the layers that this contains, so its memory does not grow with the
-// log. While the store's filter is being loaded, every key is searched for in
-// the store.
+// log. So it does after commits of other servers, when a key is asked for.
+// While it lacks keys of published entries, every key is searched for in the
+// store.
 //
 // The sequencer adds a key before it publishes the entry. Other goroutines may
 // query the filter at any time.
@@ -29,16 +31,18 @@ type keyFilter struct {
 
 	changing sync.Mutex                  // held to replace parts
 	parts    atomic.Pointer[filterParts] // never nil
-	// shared is set when other servers write to the log, too: the filter then
-	// lacks keys, and every submission is searched for in the store
-	shared atomic.Bool
+	// followed counts how often commits of other servers were followed. The
+	// filter lacks their keys until the store's filter is taken again.
+	followed atomic.Uint64
+	behind   chan struct{} // capacity 1; signals that the filter lacks keys
 }
 
 // filterParts do not change, except that the sequencer adds keys to the last
 // layer.
 type filterParts struct {
-	stored store.KeyFilter // nil: not loaded
-	layers []*filterLayer  // oldest first
+	stored   store.KeyFilter // nil: not loaded
+	followed uint64          // count of followed commits whose keys are in stored
+	layers   []*filterLayer  // oldest first
 }
 
 // A filterLayer is a Bloom filter (doi:10.1145/362686.362692).
@@ -55,10 +59,12 @@ const (
 	// filterBitsPerKey and filterProbes give 0.1 % false positives.
 	filterBitsPerKey = 16
 	filterProbes     = 7
+	// filterPause is the shortest time between two loads of the store's filter.
+	filterPause = 100 * time.Millisecond
 )
 
 func newKeyFilter(s store.Index, layerKeys int, log *slog.Logger) *keyFilter {
-	f := &keyFilter{index: s, layerKeys: layerKeys, full: make(chan struct{}, 1), log: log}
+	f := &keyFilter{index: s, layerKeys: layerKeys, full: make(chan struct{}, 1), behind: make(chan struct{}, 1), log: log}
 	f.parts.Store(&filterParts{layers: []*filterLayer{f.newLayer()}})
 	return f
 }
@@ -67,12 +73,22 @@ func (f *keyFilter) newLayer() *filterLayer {
 	return &filterLayer{words: make([]atomic.Uint64, f.layerKeys*filterBitsPerKey/64), left: f.layerKeys}
 }
 
-// run takes the store's filter now, and whenever a layer is full.
+// run takes the store's filter now, whenever a layer is full, and when a key is
+// asked for after commits of other servers. It pauses in between, so that
+// servers that record in turn do not read all keys all the time.
 func (f *keyFilter) run(ctx context.Context) {
 	for {
+		begun := time.Now()
 		f.load(ctx)
+		pause := time.After(max(filterPause, 10*time.Since(begun)))
 		select {
 		case <-f.full:
+		case <-f.behind:
+		case <-ctx.Done():
+			return
+		}
+		select {
+		case <-pause:
 		case <-ctx.Done():
 			return
 		}
@@ -83,6 +99,7 @@ func (f *keyFilter) run(ctx context.Context) {
 // the commits that are under way, so their keys are in the store.
 func (f *keyFilter) load(ctx context.Context) {
 	old := len(f.parts.Load().layers) - 2
+	followed := f.followed.Load() // whose keys are in the store
 	stored, err := f.index.KeyFilter(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -92,7 +109,7 @@ func (f *keyFilter) load(ctx context.Context) {
 	}
 	f.changing.Lock()
 	defer f.changing.Unlock()
-	f.parts.Store(&filterParts{stored, f.parts.Load().layers[max(old, 0):]})
+	f.parts.Store(&filterParts{stored, followed, f.parts.Load().layers[max(old, 0):]})
 }
 
 // add adds the key to the last layer. Only the sequencer calls it.
@@ -113,17 +130,18 @@ func (f *keyFilter) addLayer() *filterLayer {
 	f.changing.Lock()
 	defer f.changing.Unlock()
 	p, l := f.parts.Load(), f.newLayer()
-	f.parts.Store(&filterParts{p.stored, append(p.layers[:len(p.layers):len(p.layers)], l)})
+	f.parts.Store(&filterParts{p.stored, p.followed, append(p.layers[:len(p.layers):len(p.layers)], l)})
 	signal(f.full)
 	return l
 }
 
 // mayHave reports whether the key may have been added, or may be in the store.
 func (f *keyFilter) mayHave(k store.Key) bool {
-	if f.shared.Load() {
+	p := f.parts.Load()
+	if p.followed != f.followed.Load() {
+		signal(f.behind)
 		return true
 	}
-	p := f.parts.Load()
 	for _, l := range p.layers {
 		if l.probe(k, func(w *atomic.Uint64, bit uint64) bool { return w.Load()&bit != 0 }) {
 			return true

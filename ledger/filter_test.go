@@ -105,6 +105,30 @@ func TestFilterIsBounded(t *testing.T) {
 	}
 }
 
+// After commits of other servers, every key may be in the store until the
+// store's filter was taken again.
+func TestFilterAfterOtherServers(t *testing.T) {
+	x := &filterIndex{committed: map[store.Key]bool{}}
+	f := newKeyFilter(x, 256, slog.New(slog.DiscardHandler))
+	f.load(t.Context())
+	theirs, unknown := testKey(1), testKey(2)
+	if f.mayHave(theirs) || len(f.behind) > 0 {
+		t.Fatal("an empty filter has a key")
+	}
+	x.commit(theirs)
+	f.followed.Add(1)
+	if !f.mayHave(theirs) || !f.mayHave(unknown) {
+		t.Fatal("a filter that lacks keys of other servers excludes some")
+	}
+	if len(f.behind) == 0 {
+		t.Fatal("the filter does not ask for the keys of other servers")
+	}
+	f.load(t.Context())
+	if !f.mayHave(theirs) || f.mayHave(unknown) {
+		t.Error("a filter that was taken again does not have what the store has")
+	}
+}
+
 // A countingFS counts the bytes that are read from its files.
 type countingFS struct {
 	vfs.FS

@@ -39,15 +39,18 @@ type Ledger struct {
 	published atomic.Pointer[Published] // swapped by the committer or an import only
 	// entry.Hash of a stream → uint64, see Grown; written by the committer
 	// or an import only
-	grown     sync.Map
-	reserve   atomic.Uint64         // ReserveBytes in force
-	failure   atomic.Pointer[error] // set once, when a commit failed
-	hold      atomic.Pointer[error] // reason for refusing appends; nil: none
-	done      chan struct{}         // closed when the committer has ended, after the sequencer
-	purge     chan struct{}         // capacity 1; signals an erasure
-	stopPurge context.CancelFunc    // ends runPurge and keys.run
-	purged    chan struct{}         // closed when runPurge has ended
-	filtering sync.WaitGroup        // keys.run
+	grown sync.Map
+	// entry.Hash of a stream → uint64, see Configured; written by the committer
+	// only
+	configured sync.Map
+	reserve    atomic.Uint64         // ReserveBytes in force
+	failure    atomic.Pointer[error] // set once, when a commit failed
+	hold       atomic.Pointer[error] // reason for refusing appends; nil: none
+	done       chan struct{}         // closed when the committer has ended, after the sequencer
+	purge      chan struct{}         // capacity 1; signals an erasure
+	stopPurge  context.CancelFunc    // ends runPurge and keys.run
+	purged     chan struct{}         // closed when runPurge has ended
+	filtering  sync.WaitGroup        // keys.run
 
 	cosigning sync.Mutex // held to keep a cosigned checkpoint; guards the next field
 	// monotonic time of the last witnessed checkpoint that is kept permanently

@@ -1,12 +1,11 @@
 package ledger
 
 import (
-	"context"
 	"errors"
-	"fmt"
 
 	"muniment.dev/muniment/internal/kindname"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/receipt"
 )
 
 // A stream's rules are its config entries: the admission policy, trusted roots,
@@ -64,14 +63,13 @@ func (l *Ledger) govern(h *head, header *entry.Header, index uint64) {
 	if l.cfg.Governs(header) {
 		h.ruled = index + 1
 	}
+	if header.Kind == kindname.Config {
+		h.configured = index + 1
+	}
 }
 
 // governStored is govern for an entry that another server has recorded.
-func (l *Ledger) governStored(ctx context.Context, h *head, index uint64) error {
-	opening, err := l.store.Header(ctx, index)
-	if err != nil {
-		return fmt.Errorf("entry %d: %w", index, notThere(err))
-	}
+func (l *Ledger) governStored(h *head, index uint64, opening *receipt.HeaderOpening) error {
 	header, err := parseHeader(index, opening)
 	if err != nil || header == nil { // erased, which the log's own entries can't be
 		return err

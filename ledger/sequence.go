@@ -35,9 +35,10 @@ type batch struct {
 
 // A grownStream is a stream with new entries.
 type grownStream struct {
-	id      entry.Hash
-	rules   Rules // after the batch
-	changed bool  // the batch changes the rules
+	id         entry.Hash
+	rules      Rules  // after the batch
+	changed    bool   // the batch changes the rules
+	configured uint64 // see Configured; 0 if the batch has no config entry
 }
 
 // placedAhead is the number of entries that are placed at once while the
@@ -142,7 +143,11 @@ func (l *Ledger) complete(b *batch) {
 		before := &b.heads[i]
 		h := l.tip.heads[before.StreamID]
 		b.commit.Heads = append(b.commit.Heads, h.StreamHead)
-		b.grown = append(b.grown, grownStream{h.StreamID, h.version(), h.ruled > before.ruled})
+		g := grownStream{id: h.StreamID, rules: h.version(), changed: h.ruled > before.ruled}
+		if h.configured > before.configured {
+			g.configured = h.configured
+		}
+		b.grown = append(b.grown, g)
 	}
 }
 

@@ -59,6 +59,15 @@ func (l *Ledger) Grown(stream entry.Hash) uint64 {
 	return n
 }
 
+// Configured returns the size of the log after the stream's newest entry of
+// kind config since the log was opened, or 0 if there is none. It is not set in
+// a replica.
+func (l *Ledger) Configured(stream entry.Hash) uint64 {
+	size, _ := l.configured.Load(stream)
+	n, _ := size.(uint64)
+	return n
+}
+
 // Pending returns the number of queued entries.
 func (l *Ledger) Pending() int { return l.queue.len() }
 

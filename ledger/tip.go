@@ -25,7 +25,9 @@ type head struct {
 	store.StreamHead
 	tag   *tagger
 	ruled uint64 // index of the newest change of its rules since the log was opened, plus 1
-	batch uint64 // number of the newest one that has an entry of the stream
+	// index of the newest config entry since the log was opened, plus 1
+	configured uint64
+	batch      uint64 // number of the newest one that has an entry of the stream
 }
 
 // A speculation is what must be restored to take a batch back.
@@ -91,7 +93,7 @@ func (tp *tip) revert(b *batch) {
 	tp.time = b.timeBefore
 	for _, h := range b.heads {
 		now := tp.heads[h.StreamID]
-		now.StreamHead, now.ruled, now.batch = h.StreamHead, h.ruled, h.batch
+		now.StreamHead, now.ruled, now.configured, now.batch = h.StreamHead, h.ruled, h.configured, h.batch
 	}
 	for _, k := range b.commit.Keys {
 		tp.recent.remove(k.Key, k.Index)
@@ -117,7 +119,7 @@ func (l *Ledger) followOthers(ctx context.Context, b *batch) error {
 	if root := l.tip.tree.root(); root != st.Root {
 		return wrongRoot(root, st.Root)
 	}
-	l.keys.shared.Store(true)
+	l.keys.followed.Add(1)
 	l.tip.recent.init(st.Size)
 	l.complete(b)
 	return nil
@@ -139,6 +141,10 @@ func (l *Ledger) followTo(ctx context.Context, b *batch, from, to, last uint64) 
 	if err != nil {
 		return fmt.Errorf("entries %d to %d: %w", from, to, err)
 	}
+	headers, err := store.Headers(ctx, l.store, from, to)
+	if err != nil {
+		return fmt.Errorf("headers of the entries %d to %d: %w", from, to, notThere(err))
+	}
 	for i := range skeletons {
 		sk := &skeletons[i]
 		h := l.tip.headOf(sk.StreamID)
@@ -151,7 +157,7 @@ func (l *Ledger) followTo(ctx context.Context, b *batch, from, to, last uint64) 
 		default:
 			return fmt.Errorf("entry %d: %w: it does not follow its stream's last entry", from+uint64(i), ErrDamaged)
 		}
-		if err := l.governStored(ctx, h, from+uint64(i)); err != nil {
+		if err := l.governStored(h, from+uint64(i), headers[i]); err != nil {
 			return err
 		}
 		l.tip.append(leaf, sk.Time)

@@ -27,7 +27,7 @@ func (a *Authenticator) CatchUp(ctx context.Context) error {
 		if !ok {
 			from = a.opened
 		}
-		if a.cfg.Ledger.Grown(t.Stream.ID) <= from {
+		if a.cfg.Ledger.Configured(t.Stream.ID) <= from {
 			continue
 		}
 		if err := a.catchUpTenant(ctx, p, t, from); err != nil {

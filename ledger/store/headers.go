@@ -1,0 +1,32 @@
+package store
+
+import (
+	"context"
+
+	"muniment.dev/muniment/ledger/receipt"
+)
+
+// HeaderRanges is implemented by stores to which each read is a round trip.
+type HeaderRanges interface {
+	// Headers returns the header openings of the entries from ≤ index < to in
+	// order, nil for those that were erased, or ErrNotFound if there is no such
+	// entry.
+	Headers(ctx context.Context, from, to uint64) ([]*receipt.HeaderOpening, error)
+}
+
+// Headers returns the header openings of the entries from ≤ index < to, as
+// HeaderRanges does, from any store.
+func Headers(ctx context.Context, s Openings, from, to uint64) ([]*receipt.HeaderOpening, error) {
+	if r, ok := s.(HeaderRanges); ok {
+		return r.Headers(ctx, from, to)
+	}
+	var out []*receipt.HeaderOpening
+	for i := from; i < to; i++ {
+		h, err := s.Header(ctx, i)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, h)
+	}
+	return out, nil
+}
