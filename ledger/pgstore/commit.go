@@ -35,7 +35,14 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 		}
 		return err
 	}
-	err := s.send(ctx, s.batch(c))
+	changes, err := s.changes(ctx, s.pool, c.Erase)
+	switch {
+	case errors.Is(err, store.ErrNoAnswer), ctx.Err() != nil:
+		return fmt.Errorf("commit at %d: %w: %w", c.From, store.ErrUndecided, err)
+	case err != nil:
+		return fmt.Errorf("commit at %d: read what it erases: %w", c.From, err)
+	}
+	err = s.send(ctx, s.batch(c, changes))
 	switch {
 	case err == nil:
 		s.confirmedTo(c.From + uint64(c.Len()))
@@ -46,6 +53,8 @@ func (s *Store) Commit(ctx context.Context, c *store.Commit) error {
 		return fmt.Errorf("commit at %d: %w", c.From, store.ErrMoved)
 	case constraint(err, "commits_durable"):
 		return fmt.Errorf("commit at %d: %w: %w", c.From, store.ErrUndecided, cmp.Or(checkDurable(ctx, s.pool, s.location), err))
+	case changedMeanwhile(err):
+		return fmt.Errorf("commit at %d: %w: %w", c.From, store.ErrUndecided, err)
 	case constraint(err, "payloads_large"), constraint(err, "payloads_large_key"):
 		return fmt.Errorf("commit at %d: a large payload was not finished, or belongs to another entry", c.From)
 	}
@@ -176,15 +185,15 @@ func constraint(err error, name string) bool {
 }
 
 // batch returns the statements of a commit.
-func (s *Store) batch(c *store.Commit) *pgx.Batch {
+func (s *Store) batch(c *store.Commit, changes []runChange) *pgx.Batch {
 	b := &pgx.Batch{}
 	var follows *int64
 	if first := int64(c.From); first > 0 {
 		follows = &first
 	}
-	b.Queue(s.sql(`INSERT INTO $commits (first, size, follows, id, root, time, durable) SELECT $1, $2, $3, $4, $5, $6, `+s.durable()),
+	b.Queue(s.sql(`INSERT INTO $commits (first, size, follows, id, root, time, packed, durable) SELECT $1::bigint, $2::bigint, $3::bigint, $4::bytea, $5::bytea, $6::bigint, true, `+s.durable()),
 		int64(c.From), int64(c.From)+int64(c.Len()), follows, c.ID[:], c.Root[:], int64(c.Time()))
-	s.queueErasures(b, c.Erase)
+	s.queueErasures(b, c.Erase, changes)
 	s.queueEntries(b, c)
 	if n := len(c.Tiles); n > 0 {
 		levels, indexes, hashes := make([]int16, n), make([]int64, n), make([][]byte, n)
@@ -203,42 +212,66 @@ func (s *Store) batch(c *store.Commit) *pgx.Batch {
 		}
 		b.Queue(s.sql(`INSERT INTO $checkpoints (size, signed) SELECT * FROM unnest($1::bigint[], $2::bytea[])`), sizes, signed)
 	}
-	s.queueProjections(b, c.Keys, c.Postings, c.Facts)
+	s.queueProjections(b, c.Keys, nil, c.Facts)
+	s.queueLists(b, c.Postings)
 	s.queueHeads(b, c.Heads)
 	return b
 }
 
-// openings are rows of the tables of entries.
+// openings are the rows with the entries of a commit.
 type openings struct {
-	entries, headers, payloads                []int64
-	skeletons, headerSalts, headerContents    [][]byte
+	skeletonFirsts                            []int64
+	skeletonRuns                              [][]byte
+	next                                      uint64 // index after the last skeleton
+	runs                                      []*run
+	headers, payloads                         []int64 // with rows of their own
+	headerSalts, headerTexts                  [][]byte
 	payloadSalts, payloadContents, largeNames [][]byte
 	payloadSizes                              []int64
 }
 
-func (o *openings) add(index int64, skeleton *entry.Skeleton, h *receipt.HeaderOpening, p *receipt.PayloadOpening, l *store.LargePayload) {
-	o.entries, o.skeletons = append(o.entries, index), append(o.skeletons, encodeSkeleton(skeleton))
-	if h != nil {
-		o.headers, o.headerSalts = append(o.headers, index), append(o.headerSalts, h.Salt[:])
-		o.headerContents = append(o.headerContents, notNull(h.Content))
+func (o *openings) add(index uint64, skeleton *entry.Skeleton, h *receipt.HeaderOpening, p *receipt.PayloadOpening, l *store.LargePayload) {
+	last := len(o.skeletonRuns) - 1
+	if last < 0 || index != o.next || len(o.skeletonRuns[last]) == skeletonsInRun*skeletonSize {
+		o.skeletonFirsts, o.skeletonRuns = append(o.skeletonFirsts, int64(index)), append(o.skeletonRuns, nil)
+		last++
 	}
+	o.skeletonRuns[last], o.next = append(o.skeletonRuns[last], encodeSkeleton(skeleton)...), index+1
+	header, payload := o.header(index, h), o.payload(index, p, l)
+	if n := len(o.runs); n == 0 || !o.runs[n-1].fits(index, header, payload) {
+		o.runs = append(o.runs, newRun(index))
+	}
+	o.runs[len(o.runs)-1].add(header, payload)
+}
+
+// header returns the slot of a header. It is nil if there is no header, or if
+// that is too long and has a row of its own.
+func (o *openings) header(index uint64, h *receipt.HeaderOpening) []byte {
+	if h == nil {
+		return nil
+	}
+	if slotSize(h.Content) <= maxSlot {
+		return newSlot(headerColumn, index, &h.Salt, h.Content)
+	}
+	o.headers, o.headerSalts, o.headerTexts = append(o.headers, int64(index)), append(o.headerSalts, h.Salt[:]), append(o.headerTexts, h.Content)
+	return nil
+}
+
+// payload is header for a payload.
+func (o *openings) payload(index uint64, p *receipt.PayloadOpening, l *store.LargePayload) []byte {
 	if p == nil {
-		return
+		return nil
 	}
-	content, size, name := notNull(p.Content), int64(len(p.Content)), []byte(nil)
+	if l == nil && slotSize(p.Content) <= maxSlot {
+		return newSlot(payloadColumn, index, &p.Salt, p.Content)
+	}
+	content, size, name := p.Content, int64(len(p.Content)), []byte(nil)
 	if l != nil {
 		content, size, name = nil, int64(l.Size), l.ID[:]
 	}
-	o.payloads, o.payloadSalts = append(o.payloads, index), append(o.payloadSalts, p.Salt[:])
-	o.payloadSizes, o.payloadContents, o.largeNames = append(o.payloadSizes, size), append(o.payloadContents, content), append(o.largeNames, name)
-}
-
-// notNull returns content that is not NULL in the database.
-func notNull(content []byte) []byte {
-	if content == nil {
-		return []byte{}
-	}
-	return content
+	o.payloads, o.payloadSalts, o.payloadSizes = append(o.payloads, int64(index)), append(o.payloadSalts, p.Salt[:]), append(o.payloadSizes, size)
+	o.payloadContents, o.largeNames = append(o.payloadContents, content), append(o.largeNames, name)
+	return nil
 }
 
 func (s *Store) queueEntries(b *pgx.Batch, c *store.Commit) {
@@ -252,14 +285,14 @@ func (s *Store) queueEntries(b *pgx.Batch, c *store.Commit) {
 		if e.NoPayload {
 			payload = nil
 		}
-		o.add(int64(c.From)+int64(i), &e.Skeleton, header, payload, e.Large)
+		o.add(c.From+uint64(i), &e.Skeleton, header, payload, e.Large)
 	}
 	var indexes []int64
 	var leaves [][]byte
 	for i := range c.Leaves {
 		l := &c.Leaves[i]
-		index := int64(c.From) + int64(i)
-		indexes, leaves = append(indexes, index), append(leaves, l.Data)
+		index := c.From + uint64(i)
+		indexes, leaves = append(indexes, int64(index)), append(leaves, l.Data)
 		if r := l.Record; r != nil {
 			o.add(index, &r.Skeleton, r.Header, r.Payload, r.Large)
 		}
@@ -267,11 +300,21 @@ func (s *Store) queueEntries(b *pgx.Batch, c *store.Commit) {
 	if len(leaves) > 0 {
 		b.Queue(s.sql(`INSERT INTO $leaves (index, data) SELECT * FROM unnest($1::bigint[], $2::bytea[])`), indexes, leaves)
 	}
-	if len(o.entries) > 0 {
-		b.Queue(s.sql(`INSERT INTO $entries (index, skeleton) SELECT * FROM unnest($1::bigint[], $2::bytea[])`), o.entries, o.skeletons)
+	s.queueOpenings(b, &o)
+}
+
+func (s *Store) queueOpenings(b *pgx.Batch, o *openings) {
+	if n := len(o.runs); n > 0 {
+		b.Queue(s.sql(`INSERT INTO $skeleton_runs (first, content) SELECT * FROM unnest($1::bigint[], $2::bytea[])`), o.skeletonFirsts, o.skeletonRuns)
+		firsts, entries, headers, payloads := make([]int64, n), make([]int16, n), make([][]byte, n), make([][]byte, n)
+		for i, r := range o.runs {
+			firsts[i], entries[i], headers[i], payloads[i] = int64(r.first), int16(len(r.headers.slots)), r.headers.encode(), r.payloads.encode()
+		}
+		b.Queue(s.sql(`INSERT INTO $opening_runs (first, entries, headers, payloads) SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bytea[], $4::bytea[])`),
+			firsts, entries, headers, payloads)
 	}
 	if len(o.headers) > 0 {
-		b.Queue(s.sql(`INSERT INTO $headers (index, salt, content) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[])`), o.headers, o.headerSalts, o.headerContents)
+		b.Queue(s.sql(`INSERT INTO $headers (index, salt, content) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bytea[])`), o.headers, o.headerSalts, o.headerTexts)
 	}
 	if len(o.payloads) > 0 {
 		b.Queue(s.sql(`INSERT INTO $payloads (index, salt, size, content, large) SELECT * FROM unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bytea[])`),

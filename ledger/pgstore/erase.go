@@ -7,16 +7,108 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"muniment.dev/muniment/ledger/store"
 )
 
+// A runChange is a run without the openings that are erased.
+type runChange struct {
+	first             int64
+	changes           int32 // before
+	headers, payloads []byte
+}
+
+// A querier is a connection, a pool of them, or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// changes reads the runs with openings that are to be erased, and returns them
+// without these. They take effect only if no run has changed in between.
+func (s *Store) changes(ctx context.Context, q querier, erasures []store.Erasure) ([]runChange, error) {
+	if len(erasures) == 0 {
+		return nil, nil
+	}
+	all := make([]int64, len(erasures))
+	for i := range erasures {
+		all[i] = int64(erasures[i].Index)
+	}
+	rows, err := q.Query(ctx, s.sql(`SELECT first, entries, headers, payloads, changes FROM $opening_runs WHERE first IN
+		(SELECT (SELECT max(r.first) FROM $opening_runs r WHERE r.first <= e) FROM unnest($1::bigint[]) AS e)`), all)
+	if err != nil {
+		return nil, noAnswer(ctx, err)
+	}
+	var out []runChange
+	var r storedRun
+	_, err = pgx.ForEachRow(rows, []any{&r.first, &r.entries, &r.headers, &r.payloads, &r.changes}, func() error {
+		c, changed, err := r.without(erasures)
+		if changed {
+			out = append(out, c)
+		}
+		return err
+	})
+	return out, noAnswer(ctx, err)
+}
+
+// without returns the run without the erased openings, and whether it has any.
+func (r *storedRun) without(erasures []store.Erasure) (c runChange, changed bool, err error) {
+	headers, err := decodeColumn(headerColumn, int(r.entries), r.headers)
+	if err != nil {
+		return c, false, err
+	}
+	payloads, err := decodeColumn(payloadColumn, int(r.entries), r.payloads)
+	if err != nil {
+		return c, false, err
+	}
+	for i := range erasures {
+		e := &erasures[i]
+		if !r.covers(e.Index) {
+			continue
+		}
+		at := e.Index - uint64(r.first)
+		changed = changed || len(payloads.slots[at]) > 0 || e.Header && len(headers.slots[at]) > 0
+		payloads.slots[at] = nil
+		if e.Header {
+			headers.slots[at] = nil
+		}
+	}
+	return runChange{r.first, r.changes, headers.encode(), payloads.encode()}, changed, nil
+}
+
+// queueChanges writes runs without what is erased. The transaction fails if one
+// of them has changed since it was read, by a division by zero, which
+// changedMeanwhile recognizes.
+func (s *Store) queueChanges(b *pgx.Batch, changes []runChange) {
+	n := len(changes)
+	if n == 0 {
+		return
+	}
+	firsts, before, headers, payloads := make([]int64, n), make([]int32, n), make([][]byte, n), make([][]byte, n)
+	for i, c := range changes {
+		firsts[i], before[i], headers[i], payloads[i] = c.first, c.changes, c.headers, c.payloads
+	}
+	b.Queue(s.sql(`WITH changed AS (
+		UPDATE $opening_runs r SET headers = n.headers, payloads = n.payloads, changes = r.changes + 1
+		FROM unnest($1::bigint[], $2::integer[], $3::bytea[], $4::bytea[]) AS n (first, changes, headers, payloads)
+		WHERE r.first = n.first AND r.changes = n.changes RETURNING 1)
+		SELECT 1 / (CASE WHEN count(*) = $5::bigint THEN 1 ELSE 0 END) FROM changed`), firsts, before, headers, payloads, int64(n))
+}
+
+// changedMeanwhile reports whether a transaction failed because a run has
+// changed since it was read.
+func changedMeanwhile(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "22012"
+}
+
 // queueErasures deletes the openings and projections of entries. The parts and
 // objects of large payloads stay until Purge, because a reader may be at them.
-func (s *Store) queueErasures(b *pgx.Batch, erasures []store.Erasure) {
+func (s *Store) queueErasures(b *pgx.Batch, erasures []store.Erasure, changes []runChange) {
 	if len(erasures) == 0 {
 		return
 	}
+	s.queueChanges(b, changes)
 	var all, headers, keyAt, termAt []int64
 	var keys, terms [][]byte
 	for i := range erasures {
@@ -47,8 +139,15 @@ func (s *Store) queueErasures(b *pgx.Batch, erasures []store.Erasure) {
 	}
 	if len(terms) > 0 {
 		b.Queue(s.sql(`DELETE FROM $postings WHERE (term, index) IN (SELECT * FROM unnest($1::bytea[], $2::bigint[]))`), terms, termAt)
+		b.Queue(s.sql(`UPDATE $posting_lists l SET offsets = ARRAY(SELECT o FROM unnest(l.offsets) AS o WHERE l.first + o <> ALL (e.indexes) ORDER BY o)
+			FROM `+listsOf+` AS e WHERE l.term = e.term AND l.first = e.first`), terms, termAt)
+		b.Queue(s.sql(`DELETE FROM $posting_lists l USING `+listsOf+` AS e WHERE l.term = e.term AND l.first = e.first AND l.offsets = '{}'`), terms, termAt)
 	}
 }
+
+// listsOf are the lists in which pairs of a term and an index are, if at all.
+const listsOf = `(SELECT p.term, (SELECT max(m.first) FROM $posting_lists m WHERE m.term = p.term AND m.first <= p.index) AS first, array_agg(p.index) AS indexes
+	FROM unnest($1::bytea[], $2::bigint[]) AS p (term, index) GROUP BY 1, 2)`
 
 // Erase implements store.Store.
 func (s *Store) Erase(ctx context.Context, erasures []store.Erasure) error {
@@ -56,8 +155,12 @@ func (s *Store) Erase(ctx context.Context, erasures []store.Erasure) error {
 		if err := store.CheckErasures(erasures, size); err != nil {
 			return err
 		}
+		changes, err := s.changes(ctx, tx, erasures)
+		if err != nil {
+			return err
+		}
 		b := &pgx.Batch{}
-		s.queueErasures(b, erasures)
+		s.queueErasures(b, erasures, changes)
 		return tx.SendBatch(ctx, b).Close()
 	})
 	if err != nil {
@@ -93,7 +196,7 @@ func (s *Store) Purge(ctx context.Context) error {
 		return fmt.Errorf("purge: %w", err)
 	}
 	swept := s.sweepObjects(ctx)
-	for _, table := range []string{"$payloads", "$large_parts", "$objects", "$headers", "$facts", "$keys", "$postings"} {
+	for _, table := range []string{"$opening_runs", "$payloads", "$large_parts", "$objects", "$headers", "$facts", "$keys", "$posting_lists", "$postings"} {
 		if _, err := s.pool.Exec(ctx, s.sql("VACUUM FULL "+table)); err != nil {
 			return fmt.Errorf("purge: %w", errors.Join(swept, err))
 		}

@@ -1,6 +1,8 @@
 package pgstore
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,7 +162,86 @@ func (s *Store) allKeys(ctx context.Context, yield func(store.Projection) bool) 
 	}, func(k *store.KeyAt) bool { return yield(store.Projection{Key: k}) })
 }
 
+// allPostings merges the postings that have rows of their own with the lists.
 func (s *Store) allPostings(ctx context.Context, yield func(store.Projection) bool) (bool, error) {
+	next, stop := iter.Pull2(s.listed(ctx))
+	defer stop()
+	in, err, more := next()
+	goOn, failed := s.singlePostings(ctx, func(p store.Projection) bool {
+		for ; more && err == nil && comparePostings(&in, p.Posting) < 0; in, err, more = next() {
+			if !yield(store.Projection{Posting: &in}) {
+				return false
+			}
+		}
+		return err == nil && yield(p)
+	})
+	if failed != nil || err != nil || !goOn {
+		return false, errors.Join(failed, err)
+	}
+	for ; more; in, err, more = next() {
+		if err != nil {
+			return false, err
+		}
+		if !yield(store.Projection{Posting: &in}) {
+			return false, nil
+		}
+	}
+	return true, nil
+}
+
+func comparePostings(a, b *store.PostingAt) int {
+	return cmp.Or(bytes.Compare(a.Term[:], b.Term[:]), cmp.Compare(a.Index, b.Index))
+}
+
+// someLists is page for lists.
+const someLists = 256
+
+// listed yields the postings in all lists.
+func (s *Store) listed(ctx context.Context) iter.Seq2[store.PostingAt, error] {
+	type row struct {
+		term store.Term
+		postingList
+	}
+	return func(yield func(store.PostingAt, error) bool) {
+		_, err := paged(someLists, func(last *row) (page []row, err error) {
+			term, first := []byte{}, int64(-1)
+			if last != nil {
+				term, first = last.term[:], last.first
+			}
+			rows, err := s.pool.Query(ctx, s.sql(`SELECT term, first, offsets FROM $posting_lists WHERE (term, first) > ($1, $2) ORDER BY term, first LIMIT $3`), term, first, someLists)
+			if err != nil {
+				return nil, noAnswer(ctx, err)
+			}
+			var r row
+			_, err = pgx.ForEachRow(rows, []any{&term, &r.first, &r.offsets}, func() error {
+				if len(term) != len(store.Term{}) {
+					return fmt.Errorf("a term has %d bytes: %w", len(term), store.ErrDamaged)
+				}
+				r.term = store.Term(term)
+				page = append(page, r)
+				r.offsets = nil
+				return nil
+			})
+			return page, noAnswer(ctx, err)
+		}, func(r *row) bool {
+			indexes, err := r.indexes()
+			if err != nil {
+				return yield(store.PostingAt{}, err)
+			}
+			for _, index := range indexes {
+				if !yield(store.PostingAt{Term: r.term, Index: index}, nil) {
+					return false
+				}
+			}
+			return true
+		})
+		if err != nil {
+			yield(store.PostingAt{}, err)
+		}
+	}
+}
+
+func (s *Store) singlePostings(ctx context.Context, yield func(store.Projection) bool) (bool, error) {
 	return paged(page, func(last *store.PostingAt) (postings []store.PostingAt, err error) {
 		term, index := []byte{}, int64(-1)
 		if last != nil {
@@ -215,7 +296,7 @@ func (s *Store) each(ctx context.Context, query string, args []any, f func([]byt
 // other writers out.
 func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projection, error], heads []store.StreamHead) error {
 	err := s.alone(ctx, func(tx pgx.Tx, _ uint64) error {
-		for _, table := range []string{"$keys", "$postings", "$facts", "$heads"} {
+		for _, table := range []string{"$keys", "$postings", "$posting_lists", "$facts", "$heads"} {
 			if _, err := tx.Exec(ctx, s.sql("DELETE FROM "+table)); err != nil {
 				return err
 			}
@@ -250,6 +331,9 @@ func (s *Store) ReplaceProjections(ctx context.Context, p iter.Seq2[store.Projec
 			}
 		}
 		if err := write(); err != nil {
+			return err
+		}
+		if err := s.packPostings(ctx, tx); err != nil {
 			return err
 		}
 		b := &pgx.Batch{}

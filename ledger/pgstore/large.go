@@ -25,7 +25,7 @@ func (s *Store) OpenPayload(ctx context.Context, index uint64) (*store.PayloadRe
 		return nil, err
 	}
 	defer s.uses.Done()
-	o, err := s.opening(ctx, "payload", `SELECT salt, content, large, size `+payloadQuery, index)
+	o, err := s.payload(ctx, index, true)
 	if o == nil {
 		return nil, err
 	}
@@ -303,4 +303,12 @@ func (s *Store) dropAbandoned(ctx context.Context) error {
 		return fmt.Errorf("delete abandoned payloads: %w", err)
 	}
 	return nil
+}
+
+// notNull returns content that is not NULL in the database.
+func notNull(content []byte) []byte {
+	if content == nil {
+		return []byte{}
+	}
+	return content
 }

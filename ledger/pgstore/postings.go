@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/jackc/pgx/v5"
+
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -35,8 +37,13 @@ type postings struct {
 
 var errListClosed = errors.New("the postings are closed")
 
-// window is how many indexes are read at once.
-const window = 256
+const (
+	// window is how many postings with rows of their own are read at once.
+	window = 256
+	// listWindow is how many lists are read at once. With two or more, some
+	// index is found if there is one.
+	listWindow = 16
+)
 
 // SeekGE implements store.Postings.
 func (p *postings) SeekGE(i uint64) (uint64, bool, error) {
@@ -53,18 +60,24 @@ func (p *postings) SeekGE(i uint64) (uint64, bool, error) {
 	if i > math.MaxInt64 {
 		return 0, false, nil
 	}
-	list, err := p.read(`SELECT term, index FROM $postings WHERE term = $1 AND index >= $2 ORDER BY index LIMIT $3`, int64(i))
+	found, singles, lists, err := p.read(`(SELECT index, NULL::integer[] FROM $postings WHERE term = $1 AND index >= $2 ORDER BY index LIMIT $3)
+		UNION ALL (SELECT first, offsets FROM $posting_lists WHERE term = $1
+			AND first >= coalesce((SELECT max(first) FROM $posting_lists WHERE term = $1 AND first <= $2), $2) ORDER BY first LIMIT $4)`, i)
 	if err != nil {
 		return 0, false, err
 	}
-	p.window, p.low, p.high, p.filled = list, i, math.MaxUint64, true
-	if len(list) == window {
-		p.high = list[len(list)-1]
+	high := uint64(math.MaxUint64)
+	if len(singles) == window {
+		high = slices.Max(singles)
 	}
-	if len(list) == 0 {
+	if len(lists) == listWindow {
+		high = min(high, slices.Max(found))
+	}
+	p.fill(append(found, singles...), i, high)
+	if len(p.window) == 0 {
 		return 0, false, nil
 	}
-	return list[0], true, nil
+	return p.window[0], true, nil
 }
 
 // SeekLE implements store.Postings.
@@ -83,30 +96,57 @@ func (p *postings) SeekLE(i uint64) (uint64, bool, error) {
 			return 0, false, nil
 		}
 	}
-	list, err := p.read(`SELECT term, index FROM $postings WHERE term = $1 AND index <= $2 ORDER BY index DESC LIMIT $3`, int64(min(i, math.MaxInt64)))
+	found, singles, lists, err := p.read(`(SELECT index, NULL::integer[] FROM $postings WHERE term = $1 AND index <= $2 ORDER BY index DESC LIMIT $3)
+		UNION ALL (SELECT first, offsets FROM $posting_lists WHERE term = $1 AND first <= $2 ORDER BY first DESC LIMIT $4)`, min(i, math.MaxInt64))
 	if err != nil {
 		return 0, false, err
 	}
-	slices.Reverse(list)
-	p.window, p.low, p.high, p.filled = list, 0, i, true
-	if len(list) == window {
-		p.low = list[0]
+	low := uint64(0)
+	if len(singles) == window {
+		low = slices.Min(singles)
 	}
-	if len(list) == 0 {
+	if len(lists) == listWindow {
+		low = max(low, slices.Min(lists))
+	}
+	p.fill(append(found, singles...), low, i)
+	if len(p.window) == 0 {
 		return 0, false, nil
 	}
-	return list[len(list)-1], true, nil
+	return p.window[len(p.window)-1], true, nil
 }
 
-func (p *postings) read(query string, from int64) (list []uint64, err error) {
-	err = p.s.each(p.ctx, query, []any{p.term[:], from, window}, func(_ []byte, index int64) error {
-		list = append(list, uint64(index))
-		return nil
+// fill makes the indexes from low to high the window.
+func (p *postings) fill(found []uint64, low, high uint64) {
+	slices.Sort(found)
+	from, _ := slices.BinarySearch(found, low)
+	to, there := slices.BinarySearch(found, high)
+	if there {
+		to++
+	}
+	p.window, p.low, p.high, p.filled = found[from:to], low, high, true
+}
+
+// read returns the indexes in lists, those with rows of their own, and the
+// beginnings of the lists.
+func (p *postings) read(query string, at uint64) (found, singles, lists []uint64, err error) {
+	rows, err := p.s.pool.Query(p.ctx, p.s.sql(query), p.term[:], int64(at), window, listWindow)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("postings of %x: %w", p.term, noAnswer(p.ctx, err))
+	}
+	var l postingList
+	_, err = pgx.ForEachRow(rows, []any{&l.first, &l.offsets}, func() error {
+		if l.offsets == nil {
+			singles = append(singles, uint64(l.first))
+			return nil
+		}
+		indexes, err := l.indexes()
+		found, lists = append(found, indexes...), append(lists, uint64(l.first))
+		return err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("postings of %x: %w", p.term, err)
+		return nil, nil, nil, fmt.Errorf("postings of %x: %w", p.term, noAnswer(p.ctx, err))
 	}
-	return list, nil
+	return found, singles, lists, nil
 }
 
 // Close implements store.Postings.

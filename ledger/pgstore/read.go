@@ -9,7 +9,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"muniment.dev/muniment/ledger/entry"
-	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -71,13 +70,82 @@ func (s *Store) Tile(ctx context.Context, level uint8, index uint64) ([]entry.Ha
 
 // Skeletons implements store.Store.
 func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleton, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.uses.Done()
+	what := fmt.Sprintf("skeletons from %d to %d", from, to)
+	if to > math.MaxInt64 {
+		return nil, fmt.Errorf("%s: %w", what, store.ErrNotFound)
+	}
 	var out []entry.Skeleton
-	err := s.span(ctx, "skeletons", `SELECT skeleton, index FROM $entries WHERE index >= $1 AND index < $2 ORDER BY index`, from, to, func(b []byte) error {
+	add := func(b []byte) error {
 		k, err := decodeSkeleton(b)
 		out = append(out, k)
 		return err
+	}
+	// Rows of their own are those of commits before the first run.
+	next := from
+	err := s.eachRun(ctx, from, to, func(b []byte, first int64) error {
+		if len(b) == 0 || len(b)%skeletonSize != 0 {
+			return fmt.Errorf("a run of skeletons has %d bytes: %w", len(b), store.ErrDamaged)
+		}
+		end := uint64(first) + uint64(len(b)/skeletonSize)
+		if uint64(first) > next && next == from {
+			if err := s.skeletonRows(ctx, from, uint64(first), add); err != nil {
+				return err
+			}
+			next = uint64(first)
+		}
+		if uint64(first) > next {
+			return store.ErrNotFound
+		}
+		for ; next < min(end, to); next++ {
+			at := int(next-uint64(first)) * skeletonSize
+			if err := add(b[at : at+skeletonSize]); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
-	return out, err
+	if err == nil && next == from && from < to {
+		err = s.skeletonRows(ctx, from, to, add)
+		next = to
+	}
+	if err == nil && next < to {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
+	}
+	return out, nil
+}
+
+// eachRun calls f for the runs of skeletons with entries from ≤ index < to.
+func (s *Store) eachRun(ctx context.Context, from, to uint64, f func([]byte, int64) error) error {
+	runs := map[int64][]byte{}
+	var firsts []int64
+	err := s.each(ctx, `SELECT content, first FROM $skeleton_runs WHERE first < $2
+		AND first >= coalesce((SELECT max(first) FROM $skeleton_runs WHERE first <= $1), $1) ORDER BY first`, []any{int64(from), int64(to)}, func(b []byte, first int64) error {
+		if uint64(first)+uint64(len(b)/skeletonSize) > from { // not the end of a run before a gap
+			runs[first], firsts = b, append(firsts, first)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, first := range firsts {
+		if err := f(runs[first], first); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// skeletonRows calls f for the skeletons that have rows of their own.
+func (s *Store) skeletonRows(ctx context.Context, from, to uint64, f func([]byte) error) error {
+	return s.rows(ctx, `SELECT skeleton, index FROM $entries WHERE index >= $1 AND index < $2 ORDER BY index`, from, to, f)
 }
 
 // Leaves implements store.Store.
@@ -101,6 +169,14 @@ func (s *Store) span(ctx context.Context, what, query string, from, to uint64, f
 	if to > math.MaxInt64 {
 		return fmt.Errorf("%s: %w", what, store.ErrNotFound)
 	}
+	if err := s.rows(ctx, query, from, to, f); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// rows is span within a use of the store.
+func (s *Store) rows(ctx context.Context, query string, from, to uint64, f func([]byte) error) error {
 	next := from
 	err := s.each(ctx, query, []any{int64(from), int64(to)}, func(b []byte, index int64) error {
 		if uint64(index) != next {
@@ -112,10 +188,7 @@ func (s *Store) span(ctx context.Context, what, query string, from, to uint64, f
 	if err == nil && next < to {
 		err = store.ErrNotFound
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
+	return err
 }
 
 // Checkpoint implements store.Store.
@@ -163,77 +236,4 @@ func (s *Store) KeepCosigned(ctx context.Context, c *store.Checkpoint, instead u
 		return fmt.Errorf("keep a cosigned checkpoint: %w", err)
 	}
 	return nil
-}
-
-// opening reads a row of an entry, or returns nil if it was erased.
-func (s *Store) opening(ctx context.Context, what, query string, index uint64) (*opening, error) {
-	what = fmt.Sprintf("%s of entry %d", what, index)
-	if index > math.MaxInt64 {
-		return nil, fmt.Errorf("%s: %w", what, store.ErrNotFound)
-	}
-	var o opening
-	var size *int64
-	if err := s.row(ctx, what, query, []any{int64(index)}, &o.salt, &o.content, &o.large, &size); err != nil {
-		return nil, err
-	}
-	if o.salt == nil {
-		return nil, nil
-	}
-	if len(o.salt) != len(entry.Salt{}) {
-		return nil, fmt.Errorf("the salt of the %s has %d bytes: %w", what, len(o.salt), store.ErrDamaged)
-	}
-	if size != nil {
-		o.size = *size
-	}
-	return &o, nil
-}
-
-// Header implements store.Store.
-func (s *Store) Header(ctx context.Context, index uint64) (*receipt.HeaderOpening, error) {
-	if err := s.enter(); err != nil {
-		return nil, err
-	}
-	defer s.uses.Done()
-	o, err := s.opening(ctx, "header", `SELECT salt, content, NULL::bytea, NULL::bigint FROM $entries LEFT JOIN $headers USING (index) WHERE index = $1`, index)
-	if o == nil {
-		return nil, err
-	}
-	return &receipt.HeaderOpening{Salt: entry.Salt(o.salt), Content: o.content}, nil
-}
-
-const payloadQuery = `FROM $entries LEFT JOIN $payloads USING (index) WHERE index = $1`
-
-// Payload implements store.Store.
-func (s *Store) Payload(ctx context.Context, index uint64) (*receipt.PayloadOpening, error) {
-	if err := s.enter(); err != nil {
-		return nil, err
-	}
-	defer s.uses.Done()
-	o, err := s.opening(ctx, "payload", `SELECT salt, content, large, size `+payloadQuery, index)
-	if o == nil {
-		return nil, err
-	}
-	if o.large == nil && int64(len(o.content)) != o.size {
-		return nil, fmt.Errorf("the payload of entry %d has %d bytes of %d: %w", index, len(o.content), o.size, store.ErrDamaged)
-	}
-	return &receipt.PayloadOpening{Salt: entry.Salt(o.salt), Content: o.content}, nil
-}
-
-// PayloadInfo implements store.Store.
-func (s *Store) PayloadInfo(ctx context.Context, index uint64) (store.PayloadInfo, error) {
-	if err := s.enter(); err != nil {
-		return store.PayloadInfo{}, err
-	}
-	defer s.uses.Done()
-	o, err := s.opening(ctx, "payload", `SELECT salt, NULL::bytea, NULL::bytea, size `+payloadQuery, index)
-	if o == nil {
-		return store.PayloadInfo{Erased: err == nil}, err
-	}
-	return store.PayloadInfo{Salt: entry.Salt(o.salt), Size: uint64(o.size)}, nil
-}
-
-// An opening is the row of a header or a payload.
-type opening struct {
-	salt, content, large []byte
-	size                 int64
 }
