@@ -38,6 +38,9 @@ type Health struct {
 	// of a log share; 0: none was published.
 	SharedVersion uint64 `json:"sharedVersion,omitempty"`
 	SharedError   string `json:"sharedError,omitempty"` // why a newer one is not in force
+
+	TilesSize  *uint64 `json:"tilesSize,omitempty"`  // entries in the bucket for tiles
+	TilesError string  `json:"tilesError,omitempty"` // why that is not up to date
 }
 
 // mountHealth serves the state of the server. Handlers that cost more than a
@@ -103,6 +106,10 @@ func (s *Server) health(failure error) Health {
 	}
 	if c := s.cfg.Metrics.shared.Load(); c != nil {
 		h.SharedVersion, h.SharedError = c.version, c.failure
+	}
+	if status := s.cfg.Metrics.copied.Load(); status != nil {
+		c := (*status)()
+		h.TilesSize, h.TilesError = &c.Size, c.Err
 	}
 	if failure != nil {
 		h.Reason = failure.Error()

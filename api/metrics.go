@@ -25,6 +25,7 @@ import (
 	"muniment.dev/muniment/ingest/policy"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/offload"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
 
@@ -55,10 +56,12 @@ type Metrics struct {
 	followError atomic.Pointer[string]
 	shared      atomic.Pointer[sharedConfiguration] // nil: no other server shares the configuration
 	witnesses   atomic.Pointer[witnessMetrics]      // nil: there is no watch
-	events      *prometheus.CounterVec              // tried to be delivered to webhooks
-	signins     *prometheus.CounterVec              // of people
-	portal      atomic.Pointer[portal.Portal]
-	notifier    atomic.Pointer[notify.Notifier]
+	// the state of the copy of the log in a bucket; nil: there is none
+	copied   atomic.Pointer[func() offload.Status]
+	events   *prometheus.CounterVec // tried to be delivered to webhooks
+	signins  *prometheus.CounterVec // of people
+	portal   atomic.Pointer[portal.Portal]
+	notifier atomic.Pointer[notify.Notifier]
 
 	// recorded is called by the ledger for what it records; nil until there is
 	// a server.

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"muniment.dev/muniment/ledger/offload"
 )
 
 var (
@@ -32,6 +34,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m.WatchRekor(s.ledger, s.Book())
 	m.WatchReplica(s.ledger)
 	m.SharedConfiguration(0, "")
+	m.WatchCopy(func() offload.Status { return offload.Status{Failures: map[string]uint64{offload.Foreign: 0}} })
 	exposed := exposedMetrics(t, s) // witnesses have no samples before they have answered
 	m.WatchWitnesses(s.ledger, nil, nil)
 	registered := map[string]bool{}

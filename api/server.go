@@ -81,6 +81,9 @@ type Config struct {
 	CoverageInterval time.Duration
 	// Cluster is the other servers of the log. Nil: there are none.
 	Cluster *Cluster
+	// Tiles is a copy of the log from which full tiles are served. Nil: there
+	// is none.
+	Tiles ledger.TileSource
 	// Portal configures the web page for people.
 	Portal portal.Config
 	// Now is the clock for the expiry of credentials; nil: time.Now.

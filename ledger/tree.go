@@ -295,11 +295,21 @@ func (c *tileCache) put(full *store.Tile) {
 // store are checked against the tile above it, up to the edge, which leads to
 // the root.
 func (p *Published) fullTile(ctx context.Context, level uint8, index uint64) (*tile, error) {
+	return p.fullTileFrom(ctx, p.tiles.store.Tile, level, index)
+}
+
+// A readTile returns the hashes of a full tile as Log.Tile does. They are not
+// checked yet.
+type readTile func(ctx context.Context, level uint8, index uint64) ([]entry.Hash, error)
+
+// fullTileFrom is fullTile with tiles that read returns, in place of those in
+// the store.
+func (p *Published) fullTileFrom(ctx context.Context, read readTile, level uint8, index uint64) (*tile, error) {
 	id := tileID{level, index}
 	if t, ok := p.tiles.tiles.GetIfPresent(id); ok {
 		return t, nil
 	}
-	hashes, err := p.tiles.store.Tile(ctx, level, index)
+	hashes, err := read(ctx, level, index)
 	if err != nil {
 		return nil, fmt.Errorf("tile %d of level %d: %w", index, level, err)
 	}
@@ -307,7 +317,7 @@ func (p *Published) fullTile(ctx context.Context, level uint8, index uint64) (*t
 		return nil, fmt.Errorf("tile %d of level %d: %w: it has %d hashes", index, level, ErrDamaged, len(hashes))
 	}
 	t, root := newTile(hashes)
-	want, err := p.tileRoot(ctx, level, index)
+	want, err := p.tileRoot(ctx, read, level, index)
 	if err != nil {
 		return nil, err
 	}
@@ -323,12 +333,12 @@ func damagedTile(level uint8, index uint64) error {
 }
 
 // tileRoot returns the hash of a full tile in the tile above it.
-func (p *Published) tileRoot(ctx context.Context, level uint8, index uint64) (*entry.Hash, error) {
+func (p *Published) tileRoot(ctx context.Context, read readTile, level uint8, index uint64) (*entry.Hash, error) {
 	above, at := index/store.TileWidth, index%store.TileWidth
 	if e := &p.edges[level+1]; above == e.index {
 		return &e.tileNodes[0][at], nil
 	}
-	t, err := p.fullTile(ctx, level+1, above)
+	t, err := p.fullTileFrom(ctx, read, level+1, above)
 	if err != nil {
 		return nil, err
 	}
@@ -419,13 +429,18 @@ func (p *Published) rootOf(ctx context.Context, size uint64) (entry.Hash, error)
 // Tile returns the first width hashes of a tile, 1 ≤ width ≤ 256. Errors:
 // ErrOutOfRange if the published tree has fewer.
 func (p *Published) Tile(ctx context.Context, level uint8, index uint64, width int) ([]entry.Hash, error) {
+	return p.tileOf(ctx, p.fullTile, level, index, width)
+}
+
+// tileOf is Tile with full tiles that full returns.
+func (p *Published) tileOf(ctx context.Context, full func(context.Context, uint8, uint64) (*tile, error), level uint8, index uint64, width int) ([]entry.Hash, error) {
 	if int(level) < len(p.edges) {
 		e := &p.edges[level]
 		var hashes []entry.Hash
 		if index == e.index {
 			hashes = e.tileNodes[0]
 		} else if index < e.index {
-			t, err := p.fullTile(ctx, level, index)
+			t, err := full(ctx, level, index)
 			if err != nil {
 				return nil, err
 			}

@@ -24,6 +24,9 @@ const immutable = "max-age=31536000, immutable"
 // A Handler serves one log: checkpoint, tile/L/N and tile/entries/N.
 type Handler struct {
 	Ledger *ledger.Ledger
+	// Source is where full tiles and bundles are read before the store; nil:
+	// there is none.
+	Source ledger.TileSource
 	Logger *slog.Logger
 	Public bool // shared caches may store the responses
 	// Book charges requests and their bytes to the caller's address until the
@@ -121,12 +124,12 @@ func (h *Handler) tile(r *http.Request, path string) ([]byte, error) {
 		return nil, errTilePath
 	}
 	if t.L < 0 {
-		return h.Ledger.EntryBundle(r.Context(), uint64(t.N), t.W)
+		return h.Ledger.EntryBundleFrom(r.Context(), h.Source, uint64(t.N), t.W)
 	}
 	if t.L > 63 {
 		return nil, errTilePath
 	}
-	hashes, err := h.Ledger.Published().Tile(r.Context(), uint8(t.L), uint64(t.N), t.W)
+	hashes, err := h.Ledger.Published().TileFrom(r.Context(), h.Source, uint8(t.L), uint64(t.N), t.W)
 	if err != nil {
 		return nil, err
 	}

@@ -78,7 +78,7 @@ func runScripts(t *testing.T, dir string) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"issuer": issuerScript, "idtoken": idTokenScript, "certificates": certificatesScript,
-			"peer": peerScript, "pushimage": pushImageScript, "gitea": giteaScript, "postgres": postgresScript, "database": databaseScript, "registry": registryScript, "attach": attachScript, "filehost": fileHostScript, "envelope": envelopeScript, "pgpkey": pgpKeyScript, "digestof": digestOfScript, "pipe": pipeScript, "remotedigest": remoteDigestScript,
+			"peer": peerScript, "pushimage": pushImageScript, "gitea": giteaScript, "postgres": postgresScript, "database": databaseScript, "bucket": bucketScript, "registry": registryScript, "attach": attachScript, "filehost": fileHostScript, "envelope": envelopeScript, "pgpkey": pgpKeyScript, "digestof": digestOfScript, "pipe": pipeScript, "remotedigest": remoteDigestScript,
 			"bigfile": bigFileScript, "lines": linesScript, "statementlines": statementLinesScript, "peakmemory": peakMemoryScript, "plainprogram": plainProgramScript, "files": filesScript, "abortedupload": abortedUploadScript, "killserver": killServerScript, "metric": metricScript,
 			"serve": serveScript, "stopserver": stopScript, "hup": hupScript, "edit": editScript, "torchwood-verify": torchwoodScript, "code": codeScript, "leafhash": leafHashScript, "sha256": sha256Script, "newest": newestScript, "flip": flipScript,
 			"cluster": clusterScript, "replica": replicaScript, "admitter": admitterScript, "killadmitter": killAdmitterScript, "reconciler": reconcilerScript, "killreconciler": killReconcilerScript, "restartcluster": restartClusterScript, "link": linkScript, "cut": cutScript, "join": joinScript,

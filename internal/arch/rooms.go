@@ -168,6 +168,10 @@ var Rooms = []Room{
 		ByName:  true,
 	},
 	{
+		Folder: "ledger/offload", Purpose: "keeps a copy of a log's checkpoint and tiles in a bucket, and reads it",
+		Imports: []string{"ledger", "ledger/objects", "internal"},
+	},
+	{
 		Folder: "ledger/mark", Purpose: "the file of the publish mark, for every engine",
 		Imports: []string{"ledger/store", "internal"},
 	},

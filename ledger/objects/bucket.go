@@ -61,12 +61,39 @@ func (b *Bucket) Check(ctx context.Context) error {
 // Put writes an object. Writing the same bytes again is no error. The caller
 // must Confirm the object before it relies on it.
 func (b *Bucket) Put(ctx context.Context, name string, content []byte) (Sum, error) {
+	return b.put(ctx, name, content, Form{Type: "application/octet-stream"}, func(*s3.PutObjectInput) {})
+}
+
+// A Form is how an object is served.
+type Form struct {
+	Type  string // of the content
+	Cache string // how long caches may keep it
+}
+
+// Create writes an object that the bucket does not have. Errors: ErrExists,
+// also if an earlier attempt has written it and its answer was lost.
+func (b *Bucket) Create(ctx context.Context, name string, content []byte, f Form) (Sum, error) {
+	return b.put(ctx, name, content, f, func(in *s3.PutObjectInput) { in.IfNoneMatch = aws.String("*") })
+}
+
+// Replace writes an object in place of the one with the tag, which Read has
+// returned. Errors: as Create, if it is another one by now.
+func (b *Bucket) Replace(ctx context.Context, name, tag string, content []byte, f Form) (Sum, error) {
+	return b.put(ctx, name, content, f, func(in *s3.PutObjectInput) { in.IfMatch = &tag })
+}
+
+func (b *Bucket) put(ctx context.Context, name string, content []byte, f Form, condition func(*s3.PutObjectInput)) (Sum, error) {
 	sum := Sum(sha256.Sum256(content))
 	return sum, b.try(ctx, name, func(ctx context.Context) error {
-		_, err := b.client.PutObject(ctx, &s3.PutObjectInput{
+		in := &s3.PutObjectInput{
 			Bucket: &b.bucket, Key: aws.String(b.prefix + name), Body: bytes.NewReader(content), ContentLength: aws.Int64(int64(len(content))),
-			ChecksumSHA256: aws.String(sum.encoded()), ContentType: aws.String("application/octet-stream"),
-		})
+			ChecksumSHA256: aws.String(sum.encoded()), ContentType: &f.Type,
+		}
+		if f.Cache != "" {
+			in.CacheControl = &f.Cache
+		}
+		condition(in)
+		_, err := b.client.PutObject(ctx, in)
 		return err
 	})
 }
@@ -140,6 +167,26 @@ func (b *Bucket) Get(ctx context.Context, name string, size int64) (content []by
 		return nil, err
 	}
 	return content, nil
+}
+
+// Read returns an object of up to limit bytes, and the tag of this content.
+// Errors: ErrMissing, ErrWrong.
+func (b *Bucket) Read(ctx context.Context, name string, limit int64) (content []byte, tag string, err error) {
+	err = b.try(ctx, name, func(ctx context.Context) error {
+		out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.bucket, Key: aws.String(b.prefix + name)})
+		if err != nil {
+			return err
+		}
+		defer out.Body.Close()
+		size := aws.ToInt64(out.ContentLength)
+		if out.ContentLength == nil || size > limit {
+			return fmt.Errorf("%s has %d bytes in %s, and at most %d are expected: %w", b.name, size, name, limit, ErrWrong)
+		}
+		content, tag = make([]byte, size), aws.ToString(out.ETag)
+		_, err = io.ReadFull(out.Body, content)
+		return err
+	})
+	return content, tag, err
 }
 
 // Delete deletes objects with all of their versions. An object that is not

@@ -20,8 +20,11 @@ var (
 	ErrMissing = errors.New("no such object")
 	// ErrWrong is the error of an object with other bytes than were written.
 	ErrWrong = errors.New("not what was written")
+	// ErrExists is the error of an object that was written in the meantime, by
+	// this or by another program.
+	ErrExists = errors.New("the object was written before")
 
-	errNoBucket       = errors.New("there is no such bucket: create it, or correct the setting objects")
+	errNoBucket       = errors.New("there is no such bucket: create it, or correct the URL in the setting")
 	errNoCredentials  = errors.New("no credentials")
 	errNotImplemented = errors.New("not implemented by the storage")
 )
@@ -120,6 +123,10 @@ func classify(err error) error {
 		return fmt.Errorf("%w (%s)", ErrMissing, code)
 	case "NoSuchBucket":
 		return errNoBucket
+	case "PreconditionFailed":
+		return ErrExists
+	case "ConditionalRequestConflict":
+		return nil // another condition is being checked
 	case "BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "IncompleteBody", "RequestTimeout", "SlowDown", "InternalError", "ServiceUnavailable":
 		return nil // damaged on the way, or busy
 	case "RequestTimeTooSkewed":
@@ -134,10 +141,12 @@ func classify(err error) error {
 		return nil
 	case status == http.StatusNotFound:
 		return ErrMissing
+	case status == http.StatusPreconditionFailed:
+		return ErrExists
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return fmt.Errorf("refused with status %d (%s): check the credentials, and the permissions that docs/scale-out.md lists", status, code)
 	case status < 400:
-		return fmt.Errorf("redirected with status %d (%s): correct the region and the endpoint in the setting objects", status, code)
+		return fmt.Errorf("redirected with status %d (%s): correct the region and the endpoint in the setting", status, code)
 	}
 	return fmt.Errorf("refused with status %d (%s)", status, code)
 }

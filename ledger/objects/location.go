@@ -85,6 +85,34 @@ func (l *location) check(pathStyle string) error {
 	return nil
 }
 
+// Overlap reports whether one of two parts of buckets is within the other.
+func Overlap(one, other string) (bool, error) {
+	a, err := parse(one)
+	if err != nil {
+		return false, err
+	}
+	b, err := parse(other)
+	if err != nil {
+		return false, err
+	}
+	// Two endpoints can be names of the same storage.
+	return a.bucket == b.bucket && (strings.HasPrefix(a.prefix, b.prefix) || strings.HasPrefix(b.prefix, a.prefix)), nil
+}
+
+// Valid returns an error if the text is not the URL of a bucket.
+func Valid(text string) error {
+	_, err := parse(text)
+	return err
+}
+
+// Impatient returns the bucket with one attempt for each request, which may
+// take that long.
+func (b *Bucket) Impatient(patience time.Duration) *Bucket {
+	c := *b
+	c.attempts, c.patience = 1, patience
+	return &c
+}
+
 // Open returns the bucket with the URL. It makes no request.
 func Open(ctx context.Context, text string) (*Bucket, error) {
 	l, err := parse(text)

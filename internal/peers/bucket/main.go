@@ -3,8 +3,9 @@
 //
 //	bucket [-for TIME]
 //
-// It prints "listening on URL", the URL of the bucket, and stops on a signal or
-// after the time.
+// It prints "listening on URL", the URL of a part of the bucket, "tiles at
+// URL", that of a part that everybody can read, and "public at URL", where they
+// read it. It stops on a signal or after the time.
 package main
 
 import (
@@ -36,7 +37,11 @@ func run() error {
 		return err
 	}
 	defer r.Stop()
-	fmt.Printf("listening on %s\n", r.URL("ledger"))
+	if err := r.Publish(ctx, "public"); err != nil {
+		return err
+	}
+	const tiles = "public/ledger"
+	fmt.Printf("tiles at %s\npublic at %s\nlistening on %s\n", r.URL(tiles), r.Public(tiles), r.URL("ledger"))
 	select {
 	case <-ctx.Done():
 	case <-time.After(*limit):

@@ -11,6 +11,10 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"muniment.dev/muniment/internal/peers"
 )
 
@@ -116,4 +120,21 @@ func (r *Rig) Files(folder string) ([]string, error) {
 		return err
 	})
 	return files, err
+}
+
+// Publish makes the objects public whose names begin with a folder.
+func (r *Rig) Publish(ctx context.Context, folder string) error {
+	client := s3.New(s3.Options{
+		BaseEndpoint: aws.String("http://" + r.Address), Region: "us-east-1", UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(Owner, Secret, ""),
+	})
+	policy := `{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": "*", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::` + Bucket + `/` + folder + `/*"}]}`
+	_, err := client.PutBucketPolicy(ctx, &s3.PutBucketPolicyInput{Bucket: aws.String(Bucket), Policy: &policy})
+	return err
+}
+
+// Public returns the URL, with a slash at its end, at which everybody reads the
+// objects of a prefix that was published.
+func (r *Rig) Public(prefix string) string {
+	return "http://" + r.Address + "/" + Bucket + "/" + prefix + "/"
 }

@@ -22,6 +22,7 @@ import (
 	"muniment.dev/muniment/internal/bounded"
 	"muniment.dev/muniment/ledger/cosereceipt"
 	"muniment.dev/muniment/ledger/entry"
+	"muniment.dev/muniment/ledger/offload"
 	"muniment.dev/muniment/ledger/receipt"
 )
 
@@ -49,6 +50,8 @@ type Config struct {
 	// Objects is the URL of a bucket for the large payloads of that database,
 	// or "".
 	Objects string `yaml:"objects"`
+	// Tiles is the bucket for a copy of the public log.
+	Tiles TilesConfig `yaml:"tiles"`
 	// Servers are those that share the store.
 	Servers ServersConfig `yaml:"servers"`
 	Listen  string        `yaml:"listen"`
@@ -132,6 +135,14 @@ origin: %q
 
 # A bucket that has the large payloads instead of the database.
 # objects: s3://acme-evidence/ledger?region=eu-central-1
+
+# A bucket, or a part of one, for a copy of the public log under /tlog/, which
+# auditors and mirrors can read there. Nothing is written with public_tlog:
+# false. See docs/scale-out.md.
+# tiles:
+#   bucket: s3://acme-log/ledger?region=eu-central-1
+#   # Shortest time between two checkpoints.
+#   every: 10s
 
 # The servers of that database, at the addresses at which they reach each other.
 # They choose one to which the others forward what they are asked to record. A
@@ -349,7 +360,7 @@ func Load(path string) (*Dir, error) {
 	} else if err != nil {
 		return nil, err
 	}
-	d.Config = Config{Listen: "127.0.0.1:7480", PublicTlog: true, AuditLog: "audit.log", Portal: defaultPortal,
+	d.Config = Config{Listen: "127.0.0.1:7480", PublicTlog: true, AuditLog: "audit.log", Portal: defaultPortal, Tiles: TilesConfig{Every: offload.DefaultEvery},
 		Limits: LimitsConfig{PayloadBytes: 16 << 20, StreamBytes: 1 << 30, PendingEntries: 8192, DiskReserveBytes: 512 << 20, Connections: 8192}}
 	if err := DecodeYAML(data, &d.Config); err != nil {
 		return nil, fmt.Errorf("%s: %w", filepath.Join(path, ConfigFile), err)
@@ -422,6 +433,9 @@ func (c *Config) check() error {
 	}
 	if c.Objects != "" && c.Store == "" {
 		return errors.New("objects: requires store: the embedded store keeps large payloads in this folder")
+	}
+	if err := c.Tiles.check(c); err != nil {
+		return fmt.Errorf("tiles.%w", err)
 	}
 	if c.Limits.PayloadBytes < 1 || c.Limits.PayloadBytes > 1<<30 {
 		return errors.New("limits.payload_bytes: must be between 1 and 1 GiB")

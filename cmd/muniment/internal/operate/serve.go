@@ -24,6 +24,7 @@ import (
 	"muniment.dev/muniment/internal/interrupt"
 	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/offload"
 	"muniment.dev/muniment/ledger/receipt"
 	"muniment.dev/muniment/ledger/store"
 	"muniment.dev/muniment/ledger/witness"
@@ -141,7 +142,8 @@ type logServer struct {
 	ledger  *ledger.Ledger
 	watch   *watch
 	cluster cluster
-	closers []func() error // in the order of opening
+	copier  *offload.Copier // nil: there is no bucket for tiles
+	closers []func() error  // in the order of opening
 }
 
 // close closes all parts in the reverse order of opening.
@@ -225,10 +227,14 @@ func (s *logServer) ledgerConfig() ledger.Config {
 
 // serve serves the log, and the Rekor log if it is on, until a signal.
 func (s *logServer) serve() error {
+	if err := s.openCopy(); err != nil {
+		return err
+	}
 	server, err := s.newAPI()
 	if err != nil {
 		return err
 	}
+	s.runCopy(server)
 	rekor, err := s.startRekor()
 	if err != nil {
 		return refuseFork(err)
@@ -275,7 +281,11 @@ func (s *logServer) newAPI() (*api.Server, error) {
 		return nil, err
 	}
 	s.reload.admission, s.reload.files = admission, append(audit.files, access.files...)
-	return api.New(s.app.Ctx, api.Config{Ledger: s.ledger, Admission: admission, Settings: s.dir.Settings(), Portal: s.dir.Portal(), FreeBytes: s.store.FreeBytes, Version: s.app.Version, Logger: s.log, Audit: audit.logger, Metrics: s.metrics,
+	var tiles ledger.TileSource
+	if s.copier != nil {
+		tiles = s.copier
+	}
+	return api.New(s.app.Ctx, api.Config{Ledger: s.ledger, Tiles: tiles, Admission: admission, Settings: s.dir.Settings(), Portal: s.dir.Portal(), FreeBytes: s.store.FreeBytes, Version: s.app.Version, Logger: s.log, Audit: audit.logger, Metrics: s.metrics,
 		Cluster: cluster, SCITTKey: s.dir.SCITT, GateKey: s.dir.Gate, Policy: s.policy, Access: access.logger, Traces: traces})
 }
 
