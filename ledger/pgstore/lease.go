@@ -42,13 +42,16 @@ func (s *Store) TakeLease(ctx context.Context, beat uint64, l store.Lease) (bool
 
 // withoutWait executes a statement whose answer does not wait for the disk, so
 // it takes no longer than a read. It returns the number of rows that changed.
+// The transaction is sent at once, in one round trip. If it fails, it stays
+// open, and the pool closes its connection.
 func (s *Store) withoutWait(ctx context.Context, statement string, args ...any) (rows int64, err error) {
 	b := &pgx.Batch{}
+	b.Queue(`BEGIN`)
 	b.Queue(`SET LOCAL synchronous_commit = off`)
 	b.Queue(s.sql(statement), args...).Exec(func(tag pgconn.CommandTag) error {
 		rows = tag.RowsAffected()
 		return nil
 	})
-	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error { return tx.SendBatch(ctx, b).Close() })
-	return rows, err
+	b.Queue(`COMMIT`)
+	return rows, s.pool.SendBatch(ctx, b).Close()
 }

@@ -289,6 +289,20 @@ func (m *Model) checkEntries(ctx context.Context, s store.Store) error {
 			return err
 		}
 	}
+	from := size - min(size, 20)
+	headers, err := store.Headers(ctx, s, from, size)
+	if err != nil || uint64(len(headers)) != size-from {
+		return fmt.Errorf("headers from %d to %d: got %d (error %w)", from, size, len(headers), err)
+	}
+	for i, h := range headers {
+		want := &m.entries[from+uint64(i)].Header
+		if erased := m.headless[from+uint64(i)]; erased != (h == nil) || !erased && (h.Salt != want.Salt || !bytes.Equal(h.Content, want.Content)) {
+			return fmt.Errorf("header %d of a range: got %x, want %x, erased %t", from+uint64(i), h, want, erased)
+		}
+	}
+	if _, err := store.Headers(ctx, s, from, size+1); !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("headers beyond the end: got error %v, want not found", err)
+	}
 	if got := s.Unpurged(); got != len(m.unpurged) && !m.AnyUnpurged {
 		return fmt.Errorf("%d erasures are to be purged, want %d", got, len(m.unpurged))
 	}
