@@ -31,6 +31,27 @@ type sharing struct {
 	log     *slog.Logger
 	version uint64 // in force; 0: the folder's own configuration is
 	failure string // why a newer version is not in force; "" if there is none
+	failed  failedVersion
+	silent  bool // the database does not answer, which was logged
+}
+
+// A failedVersion is a version that could not be applied. It is tried again
+// later, or when files of the folder have changed.
+type failedVersion struct {
+	version uint64 // 0: there is none
+	reason  string
+	files   string // state of the folder's files when it was tried
+	again   time.Time
+	wait    backoff
+}
+
+// firstRetry is the time after which a version is tried again that could not be
+// applied.
+const firstRetry = 2 * time.Second
+
+// waits reports whether the version need not be tried yet.
+func (f *failedVersion) waits(files string) bool {
+	return f.version > 0 && f.files == files && time.Now().Before(f.again)
 }
 
 // openSharing puts the newest version of the shared configuration in force, if
@@ -127,7 +148,7 @@ func (h *sharing) newest(ctx context.Context, origin string, after uint64) (v da
 
 // inForce records that a version is in force: s, or the folder's if it is nil.
 func (h *sharing) inForce(d *datadir.Dir, version uint64, s *datadir.Shared) {
-	h.version, h.failure = version, ""
+	h.version, h.failure, h.failed = version, "", failedVersion{}
 	h.metrics.SharedConfiguration(version, "")
 	if s == nil {
 		return
@@ -169,7 +190,7 @@ func (h *sharing) settle(ctx context.Context, folder *datadir.Dir) (*publication
 		err = datadir.WriteSharedBase(folder.Path, newest)
 	case digest == base.SHA256: // unchanged
 	case base.Version != newest.Version:
-		err = behind(base.Version, newest.Version)
+		err = notNewest(base.Version, newest.Version)
 	default:
 		p.version, p.text = p.version+1, text
 		p.shared, err = datadir.DecodeShared(text)
@@ -180,9 +201,9 @@ func (h *sharing) settle(ctx context.Context, folder *datadir.Dir) (*publication
 	return p, err
 }
 
-// behind is the error for a folder whose changes are not based on the newest
+// notNewest is the error for a folder whose changes are not based on the newest
 // version.
-func behind(base, newest uint64) error {
+func notNewest(base, newest uint64) error {
 	return fmt.Errorf("the folder's configuration is based on version %d of the shared one, and version %d was published since: take its settings from %s into %s, then: muniment reload --based-on %d",
 		base, newest, datadir.SharedText, datadir.ConfigFile, newest)
 }
@@ -199,7 +220,7 @@ func (h *sharing) publish(ctx context.Context, p *publication) error {
 		return err
 	}
 	if !published {
-		return behind(p.version-1, p.version)
+		return notNewest(p.version-1, p.version)
 	}
 	h.log.Info("shared configuration published", "version", p.version)
 	return datadir.WriteSharedBase(p.folder.Path, datadir.SharedVersion{Version: p.version, SHA256: datadir.SharedDigest(p.text)})
@@ -209,8 +230,24 @@ func (h *sharing) publish(ctx context.Context, p *publication) error {
 // succeeds it is tried again, and reported once.
 func (r *reloader) followShared(ctx context.Context) {
 	h := r.sharing
-	v, theirs, err := h.newest(ctx, r.inForce.Config.Origin, h.version)
-	if err == nil && theirs == nil {
+	after, files := h.version, r.filesState()
+	if h.failed.waits(files) {
+		after = h.failed.version
+	}
+	v, theirs, err := h.newest(ctx, r.inForce.Config.Origin, after)
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil && v.Version == 0:
+		h.noAnswer(err)
+		return
+	}
+	h.silent = false
+	switch {
+	case err == nil && theirs == nil && v.Version == h.failed.version && h.failed.version > 0:
+		h.behind(h.failed.reason)
+		return
+	case err == nil && theirs == nil:
 		if h.failure != "" {
 			h.inForce(r.inForce, h.version, nil)
 		}
@@ -223,15 +260,49 @@ func (r *reloader) followShared(ctx context.Context) {
 	if err == nil {
 		err = r.apply(ctx, d)
 	}
-	if err == nil {
+	switch {
+	case err == nil:
 		h.inForce(d, v.Version, theirs)
 		h.log.Info("shared configuration in force", "version", v.Version)
-		return
+	case ctx.Err() == nil:
+		h.cannotApply(v.Version, err, files)
 	}
-	if text := err.Error(); ctx.Err() == nil && text != h.failure {
-		h.failure = text
-		h.log.Error("shared configuration not in force; the previous one stays in force", "version", v.Version, "err", err)
-		h.metrics.SharedConfiguration(h.version, text)
+}
+
+// filesState returns a value that changes when files are replaced that the
+// folder has beside the shared configuration.
+func (r *reloader) filesState() string { return r.inForce.RootsState() + r.tlsState() }
+
+// cannotApply remembers that a version could not be applied. The same reason is
+// logged once.
+func (h *sharing) cannotApply(version uint64, err error, files string) {
+	f, reason := &h.failed, err.Error()
+	if f.version != version || f.reason != reason {
+		h.log.Error("shared configuration not in force; the previous one stays in force", "version", version, "err", err)
+	}
+	if f.version != version || f.files != files {
+		f.wait = newBackoff(firstRetry)
+	}
+	f.version, f.reason, f.files = version, reason, files
+	f.wait.failed(err)
+	f.again = time.Now().Add(f.wait.delay)
+	h.behind(reason)
+}
+
+// noAnswer reports that the database does not answer, once until it does.
+func (h *sharing) noAnswer(err error) {
+	if !h.silent {
+		h.silent = true
+		h.log.Error("shared configuration not read; the previous one stays in force", "err", err)
+	}
+	h.behind(err.Error())
+}
+
+// behind reports why this server may not have the newest version.
+func (h *sharing) behind(reason string) {
+	if h.failure != reason {
+		h.failure = reason
+		h.metrics.SharedConfiguration(h.version, reason)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -40,12 +41,18 @@ func TestSharedSettings(t *testing.T) {
 type versions struct {
 	version uint64
 	content []byte
+	err     error
+	read    int // how often the content was read
 }
 
 func (v *versions) Configuration(_ context.Context, after uint64) (uint64, []byte, error) {
-	if after >= v.version {
+	switch {
+	case v.err != nil:
+		return 0, nil, v.err
+	case after >= v.version:
 		return v.version, nil, nil
 	}
+	v.read++
 	return v.version, v.content, nil
 }
 
@@ -74,28 +81,71 @@ func TestCannotShare(t *testing.T) {
 	v := &versions{}
 	h := &sharing{store: v, key: key, metrics: api.NewMetrics("test"), log: slog.New(slog.NewTextHandler(&log, nil))}
 	r := &reloader{inForce: d, sharing: h}
-	other := func(text string) []byte { return key.Seal(sealContext("other.test", 1), []byte(text)) }
-	own := func(text string) []byte { return key.Seal(sealContext("ledger.test", 1), []byte(text)) }
-	for _, c := range []struct{ content, want string }{
-		{string(other("x")), "copy shared.key from the data folder of another server"},
-		{string(own("x")), "use a newer one"},
-		{string(own("muniment.dev/shared-configuration/v1\n{\"later\":1}")), "use the program that has published it"},
-		{string(own(`muniment.dev/shared-configuration/v1` + "\n" + `{"settings":"tenants: [{name: acme, stream_key: a.key}]\nlimits: {payload_bytes: 1, stream_bytes: 1, pending_entries: 1, connections: 1}\n","files":{}}`)), "a.key: file does not exist in the shared configuration"},
+	sealed := func(origin, text string) func(uint64) []byte {
+		return func(version uint64) []byte { return key.Seal(sealContext(origin, version), []byte(text)) }
+	}
+	own := func(text string) func(uint64) []byte { return sealed("ledger.test", text) }
+	errorLines := func() int { return strings.Count(log.String(), "level=ERROR") }
+	for i, c := range []struct {
+		content func(version uint64) []byte
+		want    string
+	}{
+		{sealed("other.test", "x"), "copy shared.key from the data folder of another server"},
+		{own("x"), "use a newer one"},
+		{own("muniment.dev/shared-configuration/v1\n{\"later\":1}"), "use the program that has published it"},
+		{own(`muniment.dev/shared-configuration/v1` + "\n" + `{"settings":"tenants: [{name: acme, stream_key: a.key}]\nlimits: {payload_bytes: 1, stream_bytes: 1, pending_entries: 1, connections: 1}\n","files":{}}`), "a.key: file does not exist in the shared configuration"},
 	} {
-		v.version, v.content = 1, []byte(c.content)
-		before := strings.Count(log.String(), "level=ERROR")
-		for range 2 {
+		v.version, v.read = uint64(i+1), 0
+		v.content = c.content(v.version)
+		before := errorLines()
+		for range 3 {
 			r.followShared(t.Context())
 		}
-		if got := strings.Count(log.String(), "level=ERROR") - before; got != 1 || !strings.Contains(h.failure, c.want) {
+		if got := errorLines() - before; got != 1 || !strings.Contains(h.failure, c.want) {
 			t.Errorf("%d errors were logged, and the server is behind because of %q, want one that contains %q", got, h.failure, c.want)
+		}
+		if v.read != 1 {
+			t.Errorf("the version was read %d times, want once until it is tried again", v.read)
 		}
 		if r.inForce != d || h.version != 0 {
 			t.Errorf("version %d is in force", h.version)
 		}
 	}
+
+	// A server without an answer reports that once, and then the version again.
+	before, reason := errorLines(), h.failure
+	for i := range 3 {
+		v.err = fmt.Errorf("no answer to port %d", i)
+		r.followShared(t.Context())
+	}
+	if got := errorLines() - before; got != 1 || !strings.Contains(h.failure, "no answer to port 2") {
+		t.Errorf("%d errors were logged, and the server is behind because of %q", got, h.failure)
+	}
+	v.err = nil
+	if r.followShared(t.Context()); h.failure != reason || v.read != 1 {
+		t.Errorf("the server is behind because of %q, want %q", h.failure, reason)
+	}
+
+	// It is tried again after some time, and when files have changed.
+	h.failed.again = time.Now()
+	r.followShared(t.Context())
+	if v.read != 2 || h.failed.wait.delay != 2*firstRetry {
+		t.Errorf("after its time the version was read %d times, and is tried again after %s", v.read, h.failed.wait.delay)
+	}
+	if err := os.MkdirAll(filepath.Join(d.Path, datadir.RootsDir), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(d.Path, datadir.RootsDir, "a.json"), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		r.followShared(t.Context())
+	}
+	if v.read != 3 || h.failed.wait.delay != firstRetry {
+		t.Errorf("after a change of files the version was read %d times, and is tried again after %s", v.read, h.failed.wait.delay)
+	}
 	v.version = 0
-	if r.followShared(t.Context()); h.failure != "" {
+	if r.followShared(t.Context()); h.failure != "" || h.failed.version != 0 {
 		t.Errorf("the server is behind without a newer version: %s", h.failure)
 	}
 }
