@@ -93,6 +93,42 @@ func (d *Dir) Shared() (*Shared, error) {
 	return &Shared{Settings: string(text), Files: d.files}, err
 }
 
+// SharedDiffers returns the tenants and the operators in force on a server that
+// shares its configuration, if the folder's own configuration is another one,
+// as after a change through another server. It returns nil otherwise.
+func (d *Dir) SharedDiffers() (*Members, error) {
+	path := filepath.Join(d.Path, SharedText)
+	text, err := bounded.ReadFile(path, bounded.Config)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	own, err := d.Shared()
+	if err != nil || d.Config.Store == "" || own.Settings == string(text) {
+		return nil, err
+	}
+	s := sharedSettings{}
+	if err := DecodeYAML(text, &s); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	m := &Members{}
+	for _, t := range s.Tenants {
+		name := t.Name
+		if t.Suspended {
+			name += " (suspended)"
+		}
+		m.Tenants = append(m.Tenants, name)
+	}
+	for _, o := range s.Operators {
+		m.Operators = append(m.Operators, o.ID)
+	}
+	return m, nil
+}
+
+// Members are the names of tenants and operators.
+type Members struct{ Tenants, Operators []string }
+
 // dropEmpty removes empty lists and absent values, so that they are decoded as
 // from a file that does not have them.
 func dropEmpty(n *yaml.Node) {

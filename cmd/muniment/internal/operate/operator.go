@@ -109,7 +109,9 @@ type operatorListCmd struct {
 }
 
 func (operatorListCmd) Help() string {
-	return `Exit code: 0 listed; 2 failed.
+	return `The operators are those of the data folder. With servers that share a configuration, those in force can be others, which is then a warning.
+
+Exit code: 0 listed; 2 failed.
 
 Example:
   muniment operator list --data ./data`
@@ -123,6 +125,9 @@ func (c *operatorListCmd) Run(a *term.App) error {
 	var rows []operatorRow
 	for _, o := range d.Operators {
 		rows = append(rows, operatorRow{o.ID, o.Expires.UTC()})
+	}
+	if err := operators.warnOfShared(a, d, func(m *datadir.Members) []string { return m.Operators }); err != nil {
+		return err
 	}
 	return term.PrintRows(a, c.ResultFlags, rows, operators.none(c.Data))
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/internal/term"
@@ -115,6 +116,16 @@ func (r *roster[T]) remove(dir, name string) error {
 // none returns the text of an empty list.
 func (r *roster[T]) none(dir string) string {
 	return fmt.Sprintf("no %s: add one with: muniment %s add NAME --data %s", r.section(), r.noun, dir)
+}
+
+// warnOfShared warns if the members in the folder are not those in force.
+func (r *roster[T]) warnOfShared(a *term.App, d *datadir.Dir, inForce func(*datadir.Members) []string) error {
+	m, err := d.SharedDiffers()
+	if err == nil && m != nil {
+		a.Warn(fmt.Sprintf("these are the %s of the folder, which are not in force: the servers share another configuration, in %s, with the %s: %s",
+			r.section(), filepath.Join(d.Path, datadir.SharedText), r.section(), strings.Join(inForce(m), ", ")))
+	}
+	return err
 }
 
 // A memberResult is the result of a command that changes a member.

@@ -165,7 +165,9 @@ type tenantListCmd struct {
 }
 
 func (tenantListCmd) Help() string {
-	return `Exit code: 0 listed; 2 failed.
+	return `The tenants are those of the data folder. With servers that share a configuration, those in force can be others, which is then a warning.
+
+Exit code: 0 listed; 2 failed.
 
 Example:
   muniment tenant list --data ./data`
@@ -179,6 +181,9 @@ func (c *tenantListCmd) Run(a *term.App) error {
 	var rows []tenantRow
 	for _, t := range d.Tenants {
 		rows = append(rows, tenantRow{t.Name, t.Stream.ID.String(), len(t.Tokens), t.Suspended})
+	}
+	if err := tenants.warnOfShared(a, d, func(m *datadir.Members) []string { return m.Tenants }); err != nil {
+		return err
 	}
 	return term.PrintRows(a, c.ResultFlags, rows, tenants.none(c.Data))
 }
