@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -98,3 +99,31 @@ def serve(data: Path, *flags: str) -> Iterator[Ledger]:
         finally:
             process.terminate()
             process.communicate()
+
+
+@contextmanager
+def database() -> Iterator[str]:
+    """Run a PostgreSQL server with a standby until the end of the block."""
+    path = ROOT / ".cache" / "python-tests" / "database"
+    command = ["go", "build", "-trimpath", "-o", str(path), "./internal/peers/database"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    with subprocess.Popen([path], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            match = re.match(r"listening on (\S+)", process.stdout.readline())
+            assert match, "the database did not start"
+            yield match[1]
+        finally:
+            process.terminate()
+
+
+@contextmanager
+def pair(folder: Path) -> Iterator[tuple[Ledger, Ledger]]:
+    """Run two servers on one log until the end of the block."""
+    with database() as store:
+        one, two = create(folder), folder / "second"
+        with (one / "muniment.yaml").open("a") as settings:
+            settings.write(f"\nstore: {store}\n")
+        shutil.copytree(one, two)
+        with serve(one) as first, serve(two) as second:
+            yield first, second

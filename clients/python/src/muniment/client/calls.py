@@ -2,6 +2,8 @@
 
 import os
 import random
+import re
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -55,6 +57,7 @@ Order = Literal["newest-first", "oldest-first"]
 """The order of listed entries."""
 
 _EARLY = timedelta(seconds=30)
+_SIZE = re.compile(r"[0-9]{1,20}", re.ASCII)
 _USER_AGENT = "muniment-python/0.1.0"
 _LEDGER, _GATE, _IDENTITY = (
     "/muniment.v1.LedgerService/",
@@ -125,6 +128,28 @@ def check_server(server: str) -> str:
     return f"{parts.scheme}://{parts.netloc}"
 
 
+class Session:
+    """Makes each answer at least as new as those before, whichever server of a log gives it.
+
+    Servers that share a log state the size that they serve, and are asked for no less.
+    """
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._lock = threading.Lock()
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of a request."""
+        return {"muniment-min-size": str(self._size)} if self._size else {}
+
+    def learn(self, reply: Reply) -> None:
+        """Take the size from the headers of a response, if it has one."""
+        text = reply.headers.get("muniment-size", "")
+        if _SIZE.fullmatch(text):
+            with self._lock:
+                self._size = max(self._size, int(text))
+
+
 class _AppendReply(Message):
     appended: Appended
 
@@ -178,6 +203,7 @@ class Calls:
         self.settings = settings
         self.tenant = settings.tenant
         self._exchanged: ExchangedToken | None = None
+        self.session = Session()
 
     # Requests and responses
 
@@ -214,8 +240,10 @@ class Calls:
         if timeout is not None:
             own["connect-timeout-ms"] = str(max(1, int(timeout * 1000)))
         url = self.settings.server + path
-        request = Send("POST", url, {**own, **headers}, body, self.settings.max_message, timeout)
-        return (yield from send(request))
+        sent = {**own, **self.session.headers(), **headers}
+        reply = yield from send(Send("POST", url, sent, body, self.settings.max_message, timeout))
+        self.session.learn(reply)
+        return reply
 
     def _repeat(self, once: "Callable[[], Steps[T]]") -> Steps[T]:
         attempt, refreshed = 0, False
@@ -483,10 +511,12 @@ class StreamCall(Generic[T]):
         }
         body = wire.envelope({"tenant": tenant, **self.request()})
         url = settings.server + self._path
-        return Send("POST", url, {**own, **headers}, body, settings.max_message, None)
+        sent = {**own, **self._calls.session.headers(), **headers}
+        return Send("POST", url, sent, body, settings.max_message, None)
 
     def begin(self, reply: Reply) -> None:
         """Take status and headers of the response, and the body if the status is not 200."""
+        self._calls.session.learn(reply)
         wire.check(reply, "application/connect+json", self._secrets)
         limit = self._calls.settings.max_message
         self._reader = wire.Reader(limit, reply.headers, self._secrets)

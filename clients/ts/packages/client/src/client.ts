@@ -30,7 +30,7 @@ import {
 } from './gen/muniment/v1/ledger_pb.js';
 import type { Identity } from './identity.js';
 import { Backoff, pause, retry, type RetryOptions } from './retry.js';
-import { transportTo, type Fetch } from './transport.js';
+import { session, transportTo, type Fetch } from './transport.js';
 
 /** How to reach a ledger, and what to trust. */
 export interface ClientOptions {
@@ -158,7 +158,7 @@ export class Client {
     const { token = '', identity } = options;
     this.tenant = options.tenant ?? tenantOfToken(token);
     if (this.tenant === '') throw new TypeError('tenant: specify one: the token does not name it');
-    const send: Fetch = options.fetch ?? ((...request) => fetch(...request));
+    const send = session(options.fetch ?? ((...request) => fetch(...request)));
     const anonymous = createClient(IdentityService, transportTo(server, send, [], false));
     const exchange =
       identity &&

@@ -13,6 +13,23 @@ const maxError = 64 << 10;
 export type Fetch = typeof globalThis.fetch;
 
 /**
+ * Returns a function that sends requests of one session: each answer is at
+ * least as new as those before, whichever server of a log gives it. Servers
+ * that share a log state the size that they serve, and are asked for no less.
+ */
+export function session(send: Fetch): Fetch {
+  let size = 0n;
+  return async (url, request) => {
+    const headers = new Headers(request?.headers);
+    if (size > 0n) headers.set('muniment-min-size', String(size));
+    const response = await send(url, { ...request, headers });
+    const stated = response.headers.get('muniment-size') ?? '';
+    if (/^\d{1,20}$/.test(stated) && BigInt(stated) > size) size = BigInt(stated);
+    return response;
+  };
+}
+
+/**
  * Returns a transport to a server.
  *
  * @param upload streams the body of requests, which browsers do only with

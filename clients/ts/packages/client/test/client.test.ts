@@ -48,6 +48,47 @@ test('append, get, payload and receipt', async () => {
   expect(await client.whoAmI()).toMatchObject({ tenant: 'acme' });
 });
 
+test('a client of several servers reads what it wrote', async () => {
+  const { servers, stop } = await server.pair();
+  try {
+    const asked: bigint[] = [];
+    const balanced: Fetch = (url, request) => {
+      asked.push(BigInt(new Headers(request?.headers).get('muniment-min-size') ?? 0));
+      const [one, two] = servers;
+      const next = asked.length % 2 === 0 ? one : two;
+      return fetch((url as string).replace(one.url, next.url), request);
+    };
+    const token = servers[0].file('tokens/acme.token').trim();
+    const client = new Client({ server: servers[0].url, token, fetch: balanced });
+    let last = 0n;
+    for (let n = 0; n < 10; n++) {
+      // three calls: each is answered by the one and by the other
+      const { index } = await client.append(text(`entry ${String(n)}`));
+      expect(await client.get(index)).toMatchObject({ index });
+      const { treeSize } = await client.ledger.getCheckpoint({});
+      expect(treeSize > index && treeSize > last).toBe(true);
+      last = treeSize;
+    }
+    expect(asked).toEqual([...asked].sort((a, b) => Number(a - b)));
+    expect(asked.at(-1)).toBe(last);
+  } finally {
+    await stop();
+  }
+}, 120_000);
+
+test('a client asks for the largest size that a server has stated', async () => {
+  const stated = ['7', 'x', '123456789012345678901', '', '5', '9', '1'];
+  const asked: (string | null)[] = [];
+  const send: Fetch = (_, request) => {
+    asked.push(new Headers(request?.headers).get('muniment-min-size'));
+    const headers = { 'content-type': 'application/proto', 'muniment-size': stated[asked.length - 1] ?? '' };
+    return Promise.resolve(new Response(new Uint8Array(), { headers }));
+  };
+  const client = new Client({ server: 'https://ledger.example', tenant: 'acme', fetch: send });
+  for (const size of stated) await client.whoAmI().then(() => size);
+  expect(asked).toEqual([null, '7', '7', '7', '7', '7', '9']);
+});
+
 test('a batch has a result for each submission', async () => {
   const client = new Client(options());
   const [first, refused, last] = await client.appendBatch([
