@@ -62,7 +62,11 @@ type FindingData struct {
 
 // NewEvent returns an event whose ID depends on its type and the parts.
 func NewEvent(kind string, at time.Time, data any, parts ...any) Event {
-	h := sha256.Sum256([]byte(fmt.Sprintf("muniment/event/v1\n%s\n%q", kind, parts)))
+	texts := make([]string, len(parts))
+	for i, part := range parts {
+		texts[i] = fmt.Sprint(part)
+	}
+	h := sha256.Sum256([]byte(fmt.Sprintf("muniment/event/v2\n%s\n%q", kind, texts)))
 	return Event{ID: "msg_" + hex.EncodeToString(h[:16]), Type: kind, Time: at.UTC(), Data: data}
 }
 

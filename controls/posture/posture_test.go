@@ -72,3 +72,18 @@ func TestSummary(t *testing.T) {
 		t.Errorf("of two: share %v, %v seconds left, %d overdue", sum.Share(), sum.Left(now), sum.Overdue)
 	}
 }
+
+// TestEventIDs checks that events differ if their parts do.
+func TestEventIDs(t *testing.T) {
+	seen := map[string]int64{}
+	for _, n := range []int64{0, 'a', 0xd800, 0xd801, 1 << 21, 1<<21 + 1, 1793491200000, 1793491200001} {
+		e := NewEvent(FindingOverdue, time.Time{}, nil, "AUD-1", n)
+		if other, ok := seen[e.ID]; ok {
+			t.Errorf("the events about %d and %d have the ID %s", other, n, e.ID)
+		}
+		seen[e.ID] = n
+	}
+	if NewEvent(FindingOverdue, time.Time{}, nil, "a", "b").ID == NewEvent(FindingOverdue, time.Time{}, nil, `a" "b`).ID {
+		t.Error("the events of different parts have one ID")
+	}
+}
