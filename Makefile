@@ -141,7 +141,7 @@ quickstarts: $(VENV)/ok clients/ts/node_modules/.installed ## run the quickstart
 soak: $(TOOLS)/gotestsum $(VENV)/ok $(TS) ## the seeded campaigns in full, and admission by policy-controller and Kyverno (SEED=…)
 	@echo "== campaigns of seed $(SEED) (again: make soak SEED=$(SEED))"
 	@MUNIMENT_SOAK=$(SEED) .ci/gotest -count=1 -timeout 3h ./ledger ./ledger/store/... ./ledger/pebblestore ./ledger/pgstore ./ledger/receipt ./cmd/muniment ./conductor/backfill/... ./conductor/triage/execute \
-	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill|Random|Interrupted|Faults|Wide|WritersIn'
+	  -run 'Metamorphic|Contract|Store|Crash|Damage|Mutants|Kill|Random|Interrupted|Faults|Rolling|Wide|WritersIn'
 	@echo "== the command under the race detector"; CGO_ENABLED=1 .ci/gotest -race -count=1 -timeout 3h ./cmd/muniment
 	@MUNIMENT_SOAK=$(SEED) go test -count=1 -timeout 30m ./verifiers/export -run TestAgainstOracles
 	@.ci/peers -soak; go test -tags soak -count=1 -timeout 30m ./cmd/muniment -run TestSoakScripts

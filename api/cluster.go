@@ -72,11 +72,13 @@ func (s *Server) forward(pattern string, c capability, here http.Handler) http.H
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		writer := s.cfg.Cluster.Writer()
 		proxy := proxies[writer.URL]
+		forwarded := r.Header.Get(forwardedHeader) != ""
 		switch {
-		case writer.Self || proxy == nil || r.Header.Get("Authorization") == "":
+		case writer.Self || proxy == nil || r.Header.Get("Authorization") == "",
+			forwarded && s.leaving.Load(): // nothing is wrong: another one takes over
 			here.ServeHTTP(w, r)
 			return
-		case r.Header.Get(forwardedHeader) != "": // by a server that sees another one take over
+		case forwarded: // by a server that sees another one take over
 			s.refuse(w, r, rpcerr.Retry(connect.CodeUnavailable, errTakingOver, time.Second))
 			return
 		}

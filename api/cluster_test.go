@@ -68,18 +68,20 @@ func TestForward(t *testing.T) {
 		header     http.Header
 		err        error
 		want       string
+		leaving    bool
 	}{
-		{"to the writer", lease.Writer{URL: listed}, appendEntries, http.Header{"Authorization": {"Bearer x"}, "Cookie": {"session=1"}}, nil, "there"},
-		{"without credentials, for a token", lease.Writer{URL: listed}, exchangeTokens, http.Header{}, nil, "here"},
-		{"by a cookie", lease.Writer{URL: listed}, appendEntries, http.Header{"Cookie": {"session=1"}}, nil, "here"},
-		{"a read", lease.Writer{URL: listed}, readEntries, http.Header{"Authorization": {"Bearer x"}}, nil, "here"},
-		{"by the writer itself", lease.Writer{URL: listed, Self: true}, appendEntries, http.Header{"Authorization": {"Bearer x"}}, nil, "here"},
-		{"no writer", lease.Writer{}, appendEntries, http.Header{"Authorization": {"Bearer x"}}, nil, "here"},
-		{"a URL that is not listed", lease.Writer{URL: unlisted}, appendEntries, http.Header{"Authorization": {"Bearer x"}}, nil, "here"},
-		{"forwarded already", lease.Writer{URL: listed}, appendEntries, http.Header{"Authorization": {"Bearer x"}, "Muniment-Forwarded": {"1"}}, nil, "send the call again"},
-		{"forwarded to the writer", lease.Writer{URL: listed, Self: true}, appendEntries, http.Header{"Authorization": {"Bearer x"}, "Muniment-Forwarded": {"1"}}, nil, "here"},
-		{"forwarded while no writer is known", lease.Writer{}, appendEntries, http.Header{"Authorization": {"Bearer x"}, "Muniment-Forwarded": {"1"}}, nil, "here"},
-		{"the writer does not answer", lease.Writer{URL: listed}, appendEntries, http.Header{"Authorization": {"Bearer x"}}, errors.New("Bearer x: secret"), "send the call again"},
+		{"to the writer", lease.Writer{URL: listed}, appendEntries, http.Header{"Authorization": {"Bearer x"}, "Cookie": {"session=1"}}, nil, "there", false},
+		{"without credentials, for a token", lease.Writer{URL: listed}, exchangeTokens, http.Header{}, nil, "here", false},
+		{"by a cookie", lease.Writer{URL: listed}, appendEntries, http.Header{"Cookie": {"session=1"}}, nil, "here", false},
+		{"a read", lease.Writer{URL: listed}, readEntries, http.Header{"Authorization": {"Bearer x"}}, nil, "here", false},
+		{"by the writer itself", lease.Writer{URL: listed, Self: true}, appendEntries, http.Header{"Authorization": {"Bearer x"}}, nil, "here", false},
+		{"no writer", lease.Writer{}, appendEntries, http.Header{"Authorization": {"Bearer x"}}, nil, "here", false},
+		{"a URL that is not listed", lease.Writer{URL: unlisted}, appendEntries, http.Header{"Authorization": {"Bearer x"}}, nil, "here", false},
+		{"forwarded already", lease.Writer{URL: listed}, appendEntries, http.Header{"Authorization": {"Bearer x"}, "Muniment-Forwarded": {"1"}}, nil, "send the call again", false},
+		{"forwarded to a server that ends", lease.Writer{URL: listed}, appendEntries, http.Header{"Authorization": {"Bearer x"}, "Muniment-Forwarded": {"1"}}, nil, "here", true},
+		{"forwarded to the writer", lease.Writer{URL: listed, Self: true}, appendEntries, http.Header{"Authorization": {"Bearer x"}, "Muniment-Forwarded": {"1"}}, nil, "here", false},
+		{"forwarded while no writer is known", lease.Writer{}, appendEntries, http.Header{"Authorization": {"Bearer x"}, "Muniment-Forwarded": {"1"}}, nil, "here", false},
+		{"the writer does not answer", lease.Writer{URL: listed}, appendEntries, http.Header{"Authorization": {"Bearer x"}}, errors.New("Bearer x: secret"), "send the call again", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := &keepingTransport{err: c.err}
@@ -87,6 +89,9 @@ func TestForward(t *testing.T) {
 				Cluster: &Cluster{Writer: func() lease.Writer { return c.writer }, Servers: []string{"https://a.example", listed}, Transport: k}}}
 			s.audit = newAuditLog(nil)
 			s.now = time.Now
+			if c.leaving {
+				s.Leave()
+			}
 			h := s.forward("/x", c.capability, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "here") }))
 			r := httptest.NewRequest(http.MethodPost, "http://a.example/x?y=1", strings.NewReader("{}"))
 			r.Header = c.header.Clone()

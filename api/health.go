@@ -70,10 +70,24 @@ func (s *Server) caches() map[string]cacheswitch.Cache {
 // healthz reports that the process is alive.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
+var errLeaving = errors.New("the server is shutting down")
+
+// Leave makes /readyz report that the server is about to shut down, so that
+// balancers stop sending it calls. Those that come are answered as before.
+func (s *Server) Leave() { s.leaving.Store(true) }
+
+// ready returns the reason why no calls should be sent to this server, or nil.
+func (s *Server) ready() error {
+	if s.leaving.Load() {
+		return errLeaving
+	}
+	return s.ledger.Ready()
+}
+
 // readyz reports whether appends are accepted, or the reason why not. Operators
 // get the details.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	failure := s.ledger.Ready()
+	failure := s.ready()
 	status := http.StatusOK
 	if failure != nil {
 		status = http.StatusServiceUnavailable
@@ -88,7 +102,11 @@ func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintln(w, "ready")
 		return
 	}
-	if errors.Is(failure, ledger.ErrFailed) {
+	switch {
+	case errors.Is(failure, errLeaving):
+		http.Error(w, "not ready: "+failure.Error(), status)
+		return
+	case errors.Is(failure, ledger.ErrFailed):
 		failure = ledger.ErrFailed // the cause is for operators
 	}
 	http.Error(w, "appends are refused: "+failure.Error(), status)

@@ -405,7 +405,7 @@ func (h healthChecker) Check(_ context.Context, req *grpchealth.CheckRequest) (*
 	if req.Service != "" && req.Service != munimentv1connect.LedgerServiceName {
 		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("unknown service %q", req.Service))
 	}
-	if h.s.ledger.Ready() != nil {
+	if h.s.ready() != nil {
 		return &grpchealth.CheckResponse{Status: grpchealth.StatusNotServing}, nil
 	}
 	return &grpchealth.CheckResponse{Status: grpchealth.StatusServing}, nil

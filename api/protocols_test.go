@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"net/url"
 	"strings"
 	"testing"
@@ -145,6 +146,18 @@ func TestHealth(t *testing.T) {
 	ts.setFree(1 << 40)
 	check("", grpchealth.StatusServing)
 	ready(200, "ready")
+
+	ts.api.Leave()
+	check("", grpchealth.StatusNotServing)
+	ready(503, "not ready: the server is shutting down")
+	ts.append("acme", "calls are still answered")
+	res, err := http.Get(ts.url + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Body.Close(); !res.Close {
+		t.Error("the connection to a server that shuts down stays open")
+	}
 
 	ts.ledger.Close()
 	check("", grpchealth.StatusNotServing)

@@ -69,7 +69,18 @@ func (s *Server) HealthHandler() http.Handler {
 
 // serve returns the handler of a listener.
 func (s *Server) serve(rs *routes) http.Handler {
-	return identifyRequest(s.logAccess(s.limits.Deadline(s.upToDate(rs.mux))))
+	return identifyRequest(s.logAccess(s.limits.Deadline(s.parting(s.upToDate(rs.mux)))))
+}
+
+// parting asks clients to close their connections while the server is about to
+// shut down, so that their next requests do not find them closed.
+func (s *Server) parting(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.leaving.Load() {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func noPath(hint string) http.Handler {

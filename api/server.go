@@ -117,6 +117,7 @@ type Server struct {
 
 	reloading sync.Mutex // held by Reload
 
+	leaving   atomic.Bool   // set by Leave
 	drain     chan struct{} // closed by Drain
 	drainOnce sync.Once
 }

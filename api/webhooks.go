@@ -16,20 +16,16 @@ import (
 )
 
 // Webhooks delivers events about the tenants' findings and exceptions until the
-// context ends. It remembers in a file what was delivered.
-func (s *Server) Webhooks(ctx context.Context, state string) error {
+// context ends.
+func (s *Server) Webhooks(ctx context.Context, d notify.Deliveries) {
 	m := s.cfg.Metrics
-	n, err := notify.New(notify.Config{Source: &eventSource{Server: s}, State: state, Log: s.log, Now: s.now, Interval: s.cfg.WebhookInterval, Tried: m.eventTried})
-	if err != nil {
-		return err
-	}
+	n := notify.New(notify.Config{Source: &eventSource{Server: s}, Deliveries: d, Log: s.log, Now: s.now, Interval: s.cfg.WebhookInterval, Tried: m.eventTried})
 	s.reloading.Lock()
 	s.notifier = n
 	n.Set(s.settings.Load().Webhooks)
 	s.reloading.Unlock()
 	m.notifier.Store(n)
 	n.Run(ctx)
-	return nil
 }
 
 // An eventSource has the events of the server's tenants.

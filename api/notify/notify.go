@@ -31,10 +31,10 @@ type Source interface {
 
 // A Config configures a Notifier.
 type Config struct {
-	Source Source
-	State  string // file that remembers what was delivered
-	Log    *slog.Logger
-	Now    func() time.Time
+	Source     Source
+	Deliveries Deliveries
+	Log        *slog.Logger
+	Now        func() time.Time
 	// Interval is the time between two searches for events, and the first delay
 	// after a failure. 0: 15 seconds.
 	Interval time.Duration
@@ -50,8 +50,7 @@ const (
 
 // A Notifier delivers events to hooks.
 type Notifier struct {
-	cfg   Config
-	state *state
+	cfg Config
 
 	mu      sync.Mutex
 	hooks   []Hook
@@ -59,16 +58,12 @@ type Notifier struct {
 	waiting map[string]int // events by hook
 }
 
-// New returns a notifier without hooks. It reads the file of its state.
-func New(cfg Config) (*Notifier, error) {
+// New returns a notifier without hooks.
+func New(cfg Config) *Notifier {
 	if cfg.Interval == 0 {
 		cfg.Interval = 15 * time.Second
 	}
-	st, err := openState(cfg.State)
-	if err != nil {
-		return nil, err
-	}
-	return &Notifier{cfg: cfg, state: st, changed: make(chan struct{}), waiting: map[string]int{}}, nil
+	return &Notifier{cfg: cfg, changed: make(chan struct{}), waiting: map[string]int{}}
 }
 
 // Set replaces the hooks.
@@ -174,19 +169,17 @@ type pending struct {
 // error.
 func (n *Notifier) search(ctx context.Context, h *Hook, deliver func(ctx context.Context, id string, body []byte) error) error {
 	now := n.cfg.Now()
-	var fresh bool
-	n.state.read(h.Name, now, func(s *hookState) { fresh = s.Since.Equal(now) })
-	if fresh { // remember since when the hook exists
-		if err := n.state.change(h.Name, now, func(*hookState) {}); err != nil {
-			return fmt.Errorf("write the state of webhooks: %w", err)
-		}
-	}
 	due, err := n.due(ctx, h, now)
 	if err != nil {
 		return err
 	}
 	n.wait(h.Name, len(due))
 	for i, e := range due {
+		if i > 0 { // the delivery of those before can have taken long
+			if stale, err := n.stale(ctx, h, &e); stale || err != nil {
+				return err
+			}
+		}
 		body, err := json.Marshal(&message{e.Type, e.Time, e.tenant, e.Data})
 		if err != nil {
 			return err
@@ -198,7 +191,7 @@ func (n *Notifier) search(ctx context.Context, h *Hook, deliver func(ctx context
 		delivered := err == nil
 		if delivered {
 			n.wait(h.Name, len(due)-i-1)
-			err = n.state.change(h.Name, n.cfg.Now(), func(s *hookState) { s.Delivered[e.ID] = e.Time })
+			err = n.cfg.Deliveries.Deliver(ctx, h.Name, e.ID, e.Time, n.cfg.Now())
 		}
 		n.cfg.Tried(delivered)
 		if err != nil {
@@ -208,8 +201,26 @@ func (n *Notifier) search(ctx context.Context, h *Hook, deliver func(ctx context
 	return nil
 }
 
+// stale reports whether an event is no longer to be delivered by this server:
+// another one has taken over. Then the next search finds what is.
+func (n *Notifier) stale(ctx context.Context, h *Hook, e *pending) (bool, error) {
+	if !slices.Contains(n.cfg.Source.Tenants(), e.tenant) {
+		return true, nil
+	}
+	delivered, err := n.cfg.Deliveries.Delivered(ctx, h.Name, []string{e.ID})
+	return delivered[e.ID], err
+}
+
 // due returns the events for a hook that were not delivered, the oldest first.
-func (n *Notifier) due(ctx context.Context, h *Hook, now time.Time) (due []pending, err error) {
+func (n *Notifier) due(ctx context.Context, h *Hook, now time.Time) ([]pending, error) {
+	// A server that does not deliver remembers since when there is the hook,
+	// too: it may take over before the one that does has.
+	since, err := n.cfg.Deliveries.Since(ctx, h.Name, now)
+	if err != nil {
+		return nil, err
+	}
+	var all []pending
+	var ids []string
 	for _, tenant := range n.cfg.Source.Tenants() {
 		if len(h.Tenants) > 0 && !slices.Contains(h.Tenants, tenant) {
 			continue
@@ -218,15 +229,20 @@ func (n *Notifier) due(ctx context.Context, h *Hook, now time.Time) (due []pendi
 		if err != nil {
 			return nil, fmt.Errorf("events of tenant %s: %w", tenant, err)
 		}
-		n.state.read(h.Name, now, func(s *hookState) {
-			for _, e := range events {
-				_, delivered := s.Delivered[e.ID]
-				if !delivered && h.receives(tenant, e.Type) && !e.Time.Before(s.Since) && now.Sub(e.Time) <= keep {
-					due = append(due, pending{e, tenant})
-				}
+		for _, e := range events {
+			if h.receives(tenant, e.Type) && !e.Time.Before(since) && now.Sub(e.Time) <= keep {
+				all, ids = append(all, pending{e, tenant}), append(ids, e.ID)
 			}
-		})
+		}
 	}
+	if len(all) == 0 {
+		return nil, nil
+	}
+	delivered, err := n.cfg.Deliveries.Delivered(ctx, h.Name, ids)
+	if err != nil {
+		return nil, err
+	}
+	due := slices.DeleteFunc(all, func(e pending) bool { return delivered[e.ID] })
 	slices.SortStableFunc(due, func(a, b pending) int { return a.Time.Compare(b.Time) })
 	return due[:min(len(due), maxEvents)], nil
 }

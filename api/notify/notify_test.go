@@ -116,10 +116,16 @@ func newRig(t *testing.T) *rig {
 // run runs the notifier until stop is called.
 func (r *rig) run(hooks ...Hook) {
 	r.t.Helper()
-	n, err := New(Config{Source: r.source, State: filepath.Join(r.dir, "webhooks.json"), Log: slog.New(slog.NewTextHandler(&r.logs, nil)), Now: func() time.Time { return r.now }, Interval: time.Millisecond, Tried: func(delivered bool) { r.tried <- delivered }})
+	file, err := OpenFile(filepath.Join(r.dir, "webhooks.json"))
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.runWith(file, hooks...)
+}
+
+// runWith runs the notifier with other deliveries than those in a file.
+func (r *rig) runWith(d Deliveries, hooks ...Hook) {
+	n := New(Config{Source: r.source, Deliveries: d, Log: slog.New(slog.NewTextHandler(&r.logs, nil)), Now: func() time.Time { return r.now }, Interval: time.Millisecond, Tried: func(delivered bool) { r.tried <- delivered }})
 	n.Set(hooks)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})

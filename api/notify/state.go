@@ -1,6 +1,7 @@
 package notify
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -16,16 +17,29 @@ import (
 // its delivery is remembered.
 const keep = 30 * 24 * time.Hour
 
-// A state remembers in a file which events were delivered.
-type state struct {
+// Deliveries remember which events were delivered to hooks. A hook is named by
+// its name, also after it was removed and added again.
+type Deliveries interface {
+	// Since returns the time since which a hook receives events. A new hook
+	// begins with the present.
+	Since(ctx context.Context, hook string, now time.Time) (time.Time, error)
+	// Delivered returns those of the events that were delivered to a hook.
+	Delivered(ctx context.Context, hook string, events []string) (map[string]bool, error)
+	// Deliver remembers that an event was delivered to a hook. After an error,
+	// the event is still known to be delivered until the process ends.
+	Deliver(ctx context.Context, hook, event string, happened, now time.Time) error
+}
+
+// A File remembers deliveries in a file. It implements Deliveries.
+type File struct {
 	path string
 
-	mu    sync.Mutex // guards Hooks, and is held while the file is written
-	Hooks map[string]*hookState
+	mu    sync.Mutex // guards hooks, and is held while the file is written
+	hooks map[string]*hookState
 }
 
 // A hookState is what is remembered of a hook. Events that happened before
-// Since are not delivered: a new hook begins with the present.
+// Since are not delivered.
 type hookState struct {
 	Since     time.Time            `json:"since"`
 	Delivered map[string]time.Time `json:"delivered"` // by ID, when the event happened
@@ -34,54 +48,77 @@ type hookState struct {
 // maxState is the size limit of the file.
 const maxState = 64 << 20
 
-func openState(path string) (*state, error) {
-	s := &state{path: path, Hooks: map[string]*hookState{}}
+// OpenFile reads the file, which need not exist.
+func OpenFile(path string) (*File, error) {
+	f := &File{path: path, hooks: map[string]*hookState{}}
 	text, err := bounded.ReadFile(path, maxState)
 	if errors.Is(err, os.ErrNotExist) {
-		return s, nil
+		return f, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(text, &s.Hooks)
+		err = json.Unmarshal(text, &f.hooks)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: repair the file, or delete it to begin with the present", path, err)
 	}
-	return s, nil
+	return f, nil
 }
 
-// change changes what is remembered of a hook, and writes the file.
-func (s *state) change(name string, now time.Time, f func(*hookState)) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	h := s.hook(name, now)
-	f(h)
+// Since implements Deliveries.
+func (f *File) Since(_ context.Context, hook string, now time.Time) (time.Time, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if h := f.hooks[hook]; h != nil {
+		return h.Since, nil
+	}
+	f.hooks[hook] = &hookState{Since: now}
+	return now, f.write()
+}
+
+// Delivered implements Deliveries.
+func (f *File) Delivered(_ context.Context, hook string, events []string) (map[string]bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delivered := map[string]bool{}
+	if h := f.hooks[hook]; h != nil {
+		for _, id := range events {
+			if _, ok := h.Delivered[id]; ok {
+				delivered[id] = true
+			}
+		}
+	}
+	return delivered, nil
+}
+
+// Deliver implements Deliveries.
+func (f *File) Deliver(_ context.Context, hook, event string, happened, now time.Time) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	h := f.hooks[hook]
+	if h == nil {
+		h = &hookState{Since: now}
+		f.hooks[hook] = h
+	}
+	if h.Delivered == nil {
+		h.Delivered = map[string]time.Time{}
+	}
+	h.Delivered[event] = happened
 	for id, at := range h.Delivered {
 		if now.Sub(at) > keep {
 			delete(h.Delivered, id)
 		}
 	}
-	text, err := json.Marshal(s.Hooks)
+	return f.write()
+}
+
+// write writes the file. The caller holds f.mu.
+func (f *File) write() error {
+	text, err := json.Marshal(f.hooks)
+	if err == nil {
+		err = wholefile.ReplaceOwnedPath(f.path, append(text, '\n'), 0o600)
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("write the state of webhooks: %w", err)
 	}
-	return wholefile.ReplaceOwnedPath(s.path, append(text, '\n'), 0o600)
-}
-
-// read calls f with what is remembered of a hook.
-func (s *state) read(name string, now time.Time, f func(*hookState)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	f(s.hook(name, now))
-}
-
-func (s *state) hook(name string, now time.Time) *hookState {
-	h := s.Hooks[name]
-	if h == nil {
-		h = &hookState{Since: now}
-		s.Hooks[name] = h
-	}
-	if h.Delivered == nil {
-		h.Delivered = map[string]time.Time{}
-	}
-	return h
+	return nil
 }

@@ -5,10 +5,14 @@ import (
 	"context"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
+
+	"connectrpc.com/connect"
 
 	muniment "muniment.dev/muniment/clients/go"
 
@@ -45,6 +49,40 @@ func failing(t *testing.T, refused, broken int) *http.Client {
 		}
 		return conn, err
 	}}}
+}
+
+// A resetTransport fails its first requests as connections do that a server has
+// closed when they arrive.
+type resetTransport struct {
+	http.RoundTripper
+	left atomic.Int64
+}
+
+// RoundTrip implements http.RoundTripper.
+func (r *resetTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	if r.left.Add(-1) >= 0 {
+		return nil, &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+	}
+	return r.RoundTripper.RoundTrip(req)
+}
+
+// TestResetConnection checks that a server that closes a connection counts as
+// unavailable, so that the append is repeated.
+func TestResetConnection(t *testing.T) {
+	server := ledgerrig.Start()
+	defer server.Close()
+	for _, reconnect := range []time.Duration{0, time.Minute} {
+		transport := &resetTransport{RoundTripper: http.DefaultTransport}
+		transport.left.Store(2)
+		c, err := muniment.New(muniment.Options{Server: server.URL, Token: server.Token, Reconnect: reconnect, HTTPClient: &http.Client{Transport: transport}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = c.Append(t.Context(), muniment.Submission{Kind: "attestation", MediaType: "text/plain", Payload: []byte("reset")})
+		if reconnect > 0 && err != nil || reconnect == 0 && connect.CodeOf(err) != connect.CodeUnavailable {
+			t.Errorf("repeated for %s: %v", reconnect, err)
+		}
+	}
 }
 
 // Appends are repeated while the server cannot be reached.

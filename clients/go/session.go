@@ -1,9 +1,14 @@
 package muniment
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strconv"
 	"sync/atomic"
+	"syscall"
+
+	"connectrpc.com/connect"
 )
 
 // Headers of a log that several servers share. A server states the size of the
@@ -28,7 +33,7 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	res, err := s.next.RoundTrip(req)
 	if err != nil {
-		return nil, err
+		return nil, lost(req.Context(), err)
 	}
 	size, err := strconv.ParseUint(res.Header.Get(sizeHeader), 10, 64)
 	if err != nil {
@@ -37,6 +42,16 @@ func (s *session) RoundTrip(req *http.Request) (*http.Response, error) {
 	for last := s.size.Load(); last < size && !s.size.CompareAndSwap(last, size); last = s.size.Load() {
 	}
 	return res, nil
+}
+
+// lost makes a connection that the server has closed an unavailable server,
+// which it is if another one replaces it. Package connect takes it for the end
+// of the caller.
+func lost(ctx context.Context, err error) error {
+	if ctx.Err() == nil && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+		return connect.NewError(connect.CodeUnavailable, err)
+	}
+	return err
 }
 
 // CloseIdleConnections calls the method of the underlying transport, if any.

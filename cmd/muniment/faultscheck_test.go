@@ -87,6 +87,9 @@ func (c *faultClients) checkEntries(t *testing.T, all []*munimentv1.GetEntryResp
 	seen, policy := map[string]uint64{}, ""
 	for i, e := range all {
 		index := uint64(i)
+		if i > 0 && e.Entry.Time.AsTime().Before(all[i-1].Entry.Time.AsTime()) {
+			t.Errorf("entry %d is of %s, before the entry before it", index, e.Entry.Time.AsTime())
+		}
 		if e.Entry.Kind == "config" {
 			var doc struct{ Name, Digest string }
 			if err := json.Unmarshal(e.Payload, &doc); err != nil {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,8 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// faultTry is the time limit of a call of a client.
+// faultTry is the time limit of a call of a client when servers and the
+// database fail.
 const faultTry = 8 * time.Second
 
 // faultClients are the clients of a log with faults, and what they were
@@ -32,12 +34,17 @@ type faultClients struct {
 	log     *faultLog
 	seed    uint64
 	history *logHistory
-	http    *http.Client // to the servers by their addresses
-	first   uint64       // size of the log when they began
+	http    *http.Client  // to the servers by their addresses
+	first   uint64        // size of the log when they began
+	try     time.Duration // time limit of a call
+	// planned is set if servers only end as they should. Then calls may only
+	// fail because a server is unavailable.
+	planned bool
 	stop    context.CancelFunc
 	stopped context.Context
 	workers sync.WaitGroup
-	faults  []string // of the goroutine that injects them
+	faults  []string     // of the goroutine that injects them
+	refused atomic.Int64 // calls that failed because a server was unavailable
 
 	mu         sync.Mutex // guards what follows
 	acked      map[uint64]acknowledged
@@ -65,7 +72,7 @@ type attempt struct {
 func newFaultClients(t *testing.T, l *faultLog, seed uint64) *faultClients {
 	c := &faultClients{
 		t: t, log: l, seed: seed, history: newLogHistory(), http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}},
-		acked: map[uint64]acknowledged{}, erased: map[uint64]bool{}, policies: map[uint64]string{},
+		try: faultTry, acked: map[uint64]acknowledged{}, erased: map[uint64]bool{}, policies: map[uint64]string{},
 	}
 	c.stopped, c.stop = context.WithCancel(context.Background())
 	t.Cleanup(func() { c.stop(); c.workers.Wait(); c.http.CloseIdleConnections() })
@@ -148,8 +155,8 @@ func (w *faultWorker) run() {
 }
 
 // call makes a call within its time limit.
-func call[T any](do func(context.Context) (T, error)) (T, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), faultTry)
+func call[T any](c *faultClients, do func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.try)
 	defer cancel()
 	return do(ctx)
 }
@@ -158,7 +165,7 @@ func call[T any](do func(context.Context) (T, error)) (T, error) {
 // or the clients stop.
 func insist[T any](w *faultWorker, what string, final func(error) bool, do func(context.Context) (T, error)) (T, error) {
 	for {
-		v, err := call(do)
+		v, err := call(w.faultClients, do)
 		if err == nil || final(err) || w.stopped.Err() != nil {
 			return v, err
 		}
@@ -173,8 +180,13 @@ func insist[T any](w *faultWorker, what string, final func(error) bool, do func(
 // judge checks that an error is one that faults explain.
 func (c *faultClients) judge(what string, err error) {
 	switch connect.CodeOf(err) {
-	case connect.CodeUnavailable, connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeUnknown:
+	case connect.CodeUnavailable:
+		c.refused.Add(1)
 		return
+	case connect.CodeDeadlineExceeded, connect.CodeCanceled, connect.CodeUnknown:
+		if !c.planned {
+			return
+		}
 	}
 	c.t.Errorf("%s: %v", what, err)
 }
@@ -242,7 +254,7 @@ func (c *faultClients) see(data []byte) {
 // readCheckpoint reads the checkpoint without a session, from any server.
 func (w *faultWorker) readCheckpoint() {
 	begun := w.history.now()
-	res, err := call(func(ctx context.Context) (*connect.Response[munimentv1.GetCheckpointResponse], error) {
+	res, err := call(w.faultClients, func(ctx context.Context) (*connect.Response[munimentv1.GetCheckpointResponse], error) {
 		return w.balanced().GetCheckpoint(ctx, connect.NewRequest(&munimentv1.GetCheckpointRequest{}))
 	})
 	if err != nil {
@@ -256,22 +268,26 @@ func (w *faultWorker) readCheckpoint() {
 // readCheckpointFile reads the checkpoint as auditors do.
 func (w *faultWorker) readCheckpointFile() {
 	begun := w.history.now()
-	signed, err := call(func(ctx context.Context) ([]byte, error) {
+	signed, err := call(w.faultClients, func(ctx context.Context) ([]byte, error) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.log.servers[0].url+"/tlog/checkpoint", nil)
 		if err != nil {
 			return nil, err
 		}
 		res, err := w.balancer().RoundTrip(req)
 		if err != nil {
-			return nil, err
+			return nil, connect.NewError(connect.CodeUnavailable, err)
 		}
 		defer res.Body.Close()
-		if res.StatusCode != http.StatusOK {
-			return nil, errors.New(res.Status)
+		switch res.StatusCode {
+		case http.StatusOK:
+			return io.ReadAll(io.LimitReader(res.Body, 1<<16))
+		case http.StatusServiceUnavailable:
+			return nil, connect.NewError(connect.CodeUnavailable, errors.New(res.Status))
 		}
-		return io.ReadAll(io.LimitReader(res.Body, 1<<16))
+		return nil, errors.New(res.Status)
 	})
 	if err != nil {
+		w.judge("read the checkpoint's file", err)
 		return
 	}
 	answer := w.history.now()
@@ -298,7 +314,7 @@ func (w *faultWorker) readEntry() {
 }
 
 func (c *faultClients) entry(client *muniment.Client, index uint64) (*munimentv1.GetEntryResponse, error) {
-	res, err := call(func(ctx context.Context) (*connect.Response[munimentv1.GetEntryResponse], error) {
+	res, err := call(c, func(ctx context.Context) (*connect.Response[munimentv1.GetEntryResponse], error) {
 		return client.GetEntry(ctx, connect.NewRequest(&munimentv1.GetEntryRequest{Tenant: client.Tenant, Index: index, IncludePayload: true}))
 	})
 	if err != nil {
@@ -337,7 +353,7 @@ func (w *faultWorker) erase() {
 
 // isErased checks that a payload cannot be read.
 func (c *faultClients) isErased(client *muniment.Client, index uint64) error {
-	_, err := call(func(ctx context.Context) (int64, error) { return client.ReadPayload(ctx, index, io.Discard) })
+	_, err := call(c, func(ctx context.Context) (int64, error) { return client.ReadPayload(ctx, index, io.Discard) })
 	switch {
 	case err == nil:
 		c.t.Errorf("the erased payload of entry %d was read", index)
@@ -373,10 +389,10 @@ func (w *faultWorker) setPolicy() {
 
 func policyDigest(policy []byte) string { return fmt.Sprintf("sha256:%x", sha256.Sum256(policy)) }
 
-// works reports whether a server records an entry.
-func (c *faultClients) works(s *faultServer) bool {
-	a := &attempt{client: faultWorkers + slices.Index(c.log.servers[:], s), payload: []byte("the faults have ended: " + s.url), call: c.history.now()}
-	r, err := call(func(ctx context.Context) (muniment.Result, error) { return c.client(s.url).Append(ctx, a.submission()) })
+// works reports whether a server records an entry after an event.
+func (c *faultClients) works(s *faultServer, event string) bool {
+	a := &attempt{client: faultWorkers + slices.Index(c.log.servers[:], s), payload: []byte(event + ": " + s.url), call: c.history.now()}
+	r, err := call(c, func(ctx context.Context) (muniment.Result, error) { return c.client(s.url).Append(ctx, a.submission()) })
 	if err != nil {
 		c.judge("append", err)
 		return false
@@ -394,7 +410,7 @@ func (c *faultClients) finish() {
 	c.workers.Wait()
 	for _, a := range c.unknown {
 		again := c.history.now()
-		r, err := call(func(ctx context.Context) (muniment.Result, error) { return c.balanced().Append(ctx, a.submission()) })
+		r, err := call(c, func(ctx context.Context) (muniment.Result, error) { return c.balanced().Append(ctx, a.submission()) })
 		if err != nil {
 			c.t.Errorf("append without faults: %v", err)
 			continue

@@ -57,6 +57,13 @@ func (h *logHistory) add(client int, op logOperation, call, answer int64) {
 	h.ops = append(h.ops, porcupine.Operation{ClientId: client, Input: op, Call: call, Return: answer})
 }
 
+// count returns the number of operations.
+func (h *logHistory) count() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.ops)
+}
+
 // see verifies a checkpoint that a server has shown, and keeps it.
 func (h *logHistory) see(t *testing.T, policy *receipt.TrustPolicy, signed []byte) (size uint64) {
 	cp, _, err := policy.VerifyCheckpoint(signed)

@@ -51,7 +51,7 @@ type faultLink struct{ name, address string }
 const faultDisk = 384 << 20
 
 func newFaultRig(t *testing.T) *faultRig {
-	r := &faultRig{bin: plainProgram(t), diskFills: true}
+	r := &faultRig{bin: nextProgram(t), diskFills: true}
 	settings := map[string]string{"max_wal_size": "64MB", "min_wal_size": "32MB", "wal_keep_size": "0"}
 	var err error
 	r.pair, err = postgresrig.StartPairWith(t.Context(), postgresrig.Config{Settings: settings, DiskBytes: faultDisk})
@@ -78,6 +78,22 @@ func newFaultRig(t *testing.T) *faultRig {
 			l := faultLink{fmt.Sprintf("%d-%d", i, j), "127.0.0.1:" + ports[1+2*i+j]}
 			r.links[i][j] = l
 			r.ask(t, http.MethodPost, "/proxies", map[string]any{"name": l.name, "listen": l.address, "upstream": "127.0.0.1:" + db.Port, "enabled": true})
+		}
+	}
+	return r
+}
+
+// newPlainRig returns a rig whose network does what it should.
+func newPlainRig(t *testing.T) *faultRig {
+	r := &faultRig{bin: plainProgram(t)}
+	var err error
+	if r.pair, err = postgresrig.StartPair(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.pair.Stop)
+	for i := range r.links {
+		for j, db := range []*postgresrig.Rig{r.pair.Primary, r.pair.Standby} {
+			r.links[i][j].address = "127.0.0.1:" + db.Port
 		}
 	}
 	return r
@@ -143,6 +159,7 @@ func (r *faultRig) failOver(t *testing.T, down func()) {
 // A faultLog is a log on the rig with its servers.
 type faultLog struct {
 	rig     *faultRig
+	schema  string
 	servers [faultServers]*faultServer
 	token   string
 	policy  *receipt.TrustPolicy
@@ -151,10 +168,11 @@ type faultLog struct {
 }
 
 // newFaultLog starts the servers of a new log. If they elect none that records,
-// each records what it is asked to record.
-func newFaultLog(t *testing.T, r *faultRig, name string, elect bool) *faultLog {
+// each records what it is asked to record. The clocks of the first servers are
+// ahead by the given times.
+func newFaultLog(t *testing.T, r *faultRig, name string, elect bool, ahead ...time.Duration) *faultLog {
 	root := t.TempDir()
-	l := &faultLog{rig: r, dir: filepath.Join(root, "0")}
+	l := &faultLog{rig: r, schema: name, dir: filepath.Join(root, "0")}
 	if code := run(t.Context(), []string{"init", l.dir, "--origin", "faults.example", "--tenant", "acme"}, nil, io.Discard, os.Stderr); code != 0 {
 		t.Fatalf("init: exit code %d", code)
 	}
@@ -169,6 +187,9 @@ func newFaultLog(t *testing.T, r *faultRig, name string, elect bool) *faultLog {
 	}
 	for i := range l.servers {
 		s := &faultServer{bin: r.bin, dir: filepath.Join(root, fmt.Sprint(i)), url: urls[i]}
+		if i < len(ahead) {
+			s.ahead = ahead[i]
+		}
 		l.servers[i] = s
 		if i > 0 {
 			if out, err := exec.Command("cp", "-r", l.dir, s.dir).CombinedOutput(); err != nil {
@@ -216,6 +237,7 @@ func (l *faultLog) read(t *testing.T) {
 // A faultServer is a server that is started again whenever it has ended.
 type faultServer struct {
 	bin, dir, url string
+	ahead         time.Duration // of its clock
 
 	mu    sync.Mutex // guards p
 	p     *process
@@ -224,13 +246,25 @@ type faultServer struct {
 }
 
 func (s *faultServer) start(t *testing.T) error {
-	p, err := startProcess(context.Background(), s.bin, "--data", s.dir, "--listen", strings.TrimPrefix(s.url, "http://"))
-	if err == nil {
-		s.mu.Lock()
-		s.p = p
-		s.mu.Unlock()
-	}
+	p, err := startProcessIn(context.Background(), []string{clockVariable + "=" + s.ahead.String()}, s.bin, "--data", s.dir, "--listen", strings.TrimPrefix(s.url, "http://"))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.p = p // nil if it did not start
 	return err
+}
+
+// end kills the processes of the servers.
+func (l *faultLog) end(t *testing.T) {
+	for _, s := range l.servers {
+		if p := s.current(); p != nil {
+			if t.Failed() {
+				text := p.log.String()
+				t.Logf("%s:\n%s", s.url, text[max(0, len(text)-4000):])
+			}
+			_ = p.cmd.Process.Kill()
+			_ = p.cmd.Wait()
+		}
+	}
 }
 
 // current returns the process, or nil while there is none.

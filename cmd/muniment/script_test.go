@@ -118,7 +118,13 @@ func (b *logBuffer) count(s string) int { return strings.Count(b.String(), s) }
 
 // startProcess starts the server and waits until it is listening.
 func startProcess(ctx context.Context, bin string, args ...string) (*process, error) {
+	return startProcessIn(ctx, nil, bin, args...)
+}
+
+// startProcessIn is startProcess with variables added to the environment.
+func startProcessIn(ctx context.Context, env []string, bin string, args ...string) (*process, error) {
 	p := &process{cmd: exec.CommandContext(ctx, bin, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...), log: &logBuffer{}}
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Cancel = func() error { return p.cmd.Process.Kill() }
 	p.cmd.Stderr = p.log
 	out, err := p.cmd.StdoutPipe()

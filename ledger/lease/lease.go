@@ -11,6 +11,7 @@ import (
 	"context"
 	"crypto/rand"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,13 +36,18 @@ type Config struct {
 	// MaxHang, and takes it again only after that commit; nil: never.
 	Hanging func() time.Duration
 	MaxHang time.Duration // 0: 5 s
+	// Ready returns the reason why this server refuses appends, such as its
+	// clock. It then leaves the lease to another one; nil: never.
+	Ready func() error
 }
 
 // An Elector takes part in the election for one server.
 type Elector struct {
-	cfg    Config
-	holder [16]byte
-	writer atomic.Pointer[Writer]
+	cfg      Config
+	holder   [16]byte
+	writer   atomic.Pointer[Writer]
+	resigned chan struct{} // closed by Resign
+	resign   sync.Once
 }
 
 // A Writer is the server that should commit, as far as another one knows.
@@ -64,7 +70,10 @@ func New(cfg Config) *Elector {
 	if cfg.Hanging == nil {
 		cfg.Hanging = func() time.Duration { return 0 }
 	}
-	e := &Elector{cfg: cfg}
+	if cfg.Ready == nil {
+		cfg.Ready = func() error { return nil }
+	}
+	e := &Elector{cfg: cfg, resigned: make(chan struct{})}
 	rand.Read(e.holder[:]) // never fails: see crypto/rand
 	e.writer.Store(&Writer{})
 	return e
@@ -72,6 +81,19 @@ func New(cfg Config) *Elector {
 
 // Writer returns the server that should commit.
 func (e *Elector) Writer() Writer { return *e.writer.Load() }
+
+// Resign gives up the lease at once, and takes it no more. Until Run ends, the
+// elector still follows which server takes it.
+func (e *Elector) Resign() { e.resign.Do(func() { close(e.resigned) }) }
+
+func (e *Elector) hasResigned() bool {
+	select {
+	case <-e.resigned:
+		return true
+	default:
+		return false
+	}
+}
 
 // A watched lease is what an Elector knows of the lease.
 type watched struct {
@@ -86,10 +108,13 @@ func (e *Elector) Run(ctx context.Context) {
 	t := time.NewTicker(e.cfg.Renew)
 	defer t.Stop()
 	var w watched
+	resigned := e.resigned
 	for {
 		e.look(ctx, &w)
 		select {
 		case <-t.C:
+		case <-resigned:
+			resigned = nil
 		case <-ctx.Done():
 			e.giveUp()
 			return
@@ -128,8 +153,20 @@ func (e *Elector) claim(ctx context.Context, w *watched) error {
 		e.writer.Store(&Writer{URL: w.lease.URL})
 		return nil
 	}
+	if e.hasResigned() {
+		return e.release(ctx, w, mine)
+	}
 	if hanging := e.cfg.Hanging(); hanging > e.cfg.MaxHang {
-		return e.stepBack(ctx, w, mine, hanging)
+		if mine {
+			e.cfg.Logger.Warn("a commit of this server hangs: it gives up the lease of the log, so that another server can take it", "for", hanging)
+		}
+		return e.release(ctx, w, mine)
+	}
+	if err := e.cfg.Ready(); err != nil {
+		if mine {
+			e.cfg.Logger.Warn("this server refuses appends: it gives up the lease of the log, so that another server can take it", "err", err)
+		}
+		return e.release(ctx, w, mine)
 	}
 	taken, err := e.cfg.Leases.TakeLease(ctx, w.lease.Beat, store.Lease{Holder: e.holder, URL: e.cfg.URL})
 	if err != nil || !taken { // another server was first: the next look shows which
@@ -147,13 +184,12 @@ func (e *Elector) claim(ctx context.Context, w *watched) error {
 	return nil
 }
 
-// stepBack frees the lease if it is this server's, whose commits hang.
-func (e *Elector) stepBack(ctx context.Context, w *watched, mine bool, hanging time.Duration) error {
+// release frees the lease if it is this server's.
+func (e *Elector) release(ctx context.Context, w *watched, mine bool) error {
 	e.writer.Store(&Writer{})
 	if !mine {
 		return nil
 	}
-	e.cfg.Logger.Warn("a commit of this server hangs: it gives up the lease of the log, so that another server can take it", "for", hanging)
 	_, err := e.cfg.Leases.TakeLease(ctx, w.lease.Beat, store.Lease{})
 	return err
 }

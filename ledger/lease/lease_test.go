@@ -65,7 +65,11 @@ type member struct {
 func join(t *testing.T, tb *table, url string) *member { return joinWith(t, tb, url, nil) }
 
 func joinWith(t *testing.T, tb *table, url string, hanging func() time.Duration) *member {
-	m := &member{Elector: New(Config{Leases: seat{tb, url}, URL: url, Hanging: hanging, Logger: slog.New(slog.DiscardHandler)}), url: url}
+	return joinAs(t, tb, url, Config{Hanging: hanging})
+}
+
+func joinAs(t *testing.T, tb *table, url string, c Config) *member {
+	m := &member{Elector: New(Config{Leases: seat{tb, url}, URL: url, Hanging: c.Hanging, Ready: c.Ready, Logger: slog.New(slog.DiscardHandler)}), url: url}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); m.Run(ctx) }()
@@ -173,6 +177,67 @@ func TestHangingCommits(t *testing.T) {
 		time.Sleep(3 * time.Second)
 		if !a.Writer().Self {
 			t.Error("a server whose commits work again does not take the free lease")
+		}
+		a.stop()
+	})
+}
+
+// TestResign checks that a server that is about to end leaves the lease to
+// another one at once, sees which one that is, and takes it no more.
+func TestResign(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tb := &table{cut: map[string]bool{}}
+		a := join(t, tb, "a")
+		time.Sleep(time.Second)
+		b := join(t, tb, "b")
+		time.Sleep(time.Second)
+		a.Resign()
+		synctest.Wait()
+		if w := a.Writer(); w != (Writer{}) || tb.lease.Holder != [16]byte{} {
+			t.Fatalf("a server that has resigned takes %+v for the writer, and the lease is %+v", w, tb.lease)
+		}
+		time.Sleep(700 * time.Millisecond)
+		if w := writer(t, a, b); w != "b" {
+			t.Fatalf("after the writer has resigned, it is %q", w)
+		}
+		b.stop()
+		time.Sleep(time.Minute)
+		if w := a.Writer(); w != (Writer{}) || tb.lease.Holder != [16]byte{} {
+			t.Errorf("a server that has resigned takes %+v for the writer, and the lease is %+v", w, tb.lease)
+		}
+		a.stop()
+	})
+}
+
+// TestNotReady checks that a server that refuses appends leaves the lease to
+// another one until it accepts them.
+func TestNotReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tb := &table{cut: map[string]bool{}}
+		var behind atomic.Bool
+		a := joinAs(t, tb, "a", Config{Ready: func() error {
+			if behind.Load() {
+				return errors.New("the clock is behind the last entry")
+			}
+			return nil
+		}})
+		time.Sleep(time.Second)
+		b := join(t, tb, "b")
+		time.Sleep(time.Second)
+		behind.Store(true)
+		time.Sleep(time.Second)
+		if w := writer(t, a, b); w != "b" {
+			t.Fatalf("beside a server that refuses appends the writer is %q", w)
+		}
+		b.stop()
+		time.Sleep(10 * time.Second)
+		if w := a.Writer(); w != (Writer{}) {
+			t.Fatalf("a server that refuses appends takes %+v for the writer", w)
+		}
+		behind.Store(false)
+		time.Sleep(time.Second)
+		if !a.Writer().Self {
+			t.Error("a server that accepts appends again does not take the free lease")
 		}
 		a.stop()
 	})

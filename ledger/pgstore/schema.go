@@ -17,12 +17,14 @@ var (
 	schema3 string
 	//go:embed schema/4.sql
 	schema4 string
+	//go:embed schema/5.sql
+	schema5 string
 )
 
 // schemas are the steps to the present schema, and the first one makes version
 // 1. Those after it only add: servers of an older version go on beside newer
 // ones until they are restarted.
-var schemas = []string{schema1, schema2, schema3, schema4}
+var schemas = []string{schema1, schema2, schema3, schema4, schema5}
 
 // migrate brings the schema to the version of this program. Only one of several
 // servers does it.

@@ -32,7 +32,8 @@ func (s *logServer) openCluster() error {
 	s.cluster.won = make(chan struct{}, 1)
 	// The ledger is open before the election begins.
 	hanging := func() time.Duration { return s.ledger.Hanging() }
-	s.cluster.elector = lease.New(lease.Config{Leases: leases, URL: self, Logger: s.log, Hanging: hanging, Won: func() {
+	ready := func() error { return s.ledger.Ready() }
+	s.cluster.elector = lease.New(lease.Config{Leases: leases, URL: self, Logger: s.log, Hanging: hanging, Ready: ready, Won: func() {
 		select {
 		case s.cluster.won <- struct{}{}:
 		default: // it has yet to count
@@ -50,7 +51,18 @@ func (c *cluster) idle() bool {
 	return w.URL != "" && !w.Self
 }
 
-// api returns the other servers as the API needs them, or nil.
+// resign gives up the lease, because the server is about to end. It reports
+// whether there are other servers, which need time to see that. A nil cluster
+// has none.
+func (c *cluster) resign() bool {
+	if c == nil || c.elector == nil {
+		return false
+	}
+	c.elector.Resign()
+	return true
+}
+
+// apiCluster returns the other servers as the API needs them, or nil.
 func (s *logServer) apiCluster() (*api.Cluster, error) {
 	if s.cluster.elector == nil {
 		return nil, nil

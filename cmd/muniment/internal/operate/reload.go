@@ -24,6 +24,7 @@ import (
 	"muniment.dev/muniment/internal/term"
 	"muniment.dev/muniment/internal/wholefile"
 	"muniment.dev/muniment/ledger"
+	"muniment.dev/muniment/ledger/store"
 )
 
 // A reloader applies a changed data folder while the server runs. It belongs to
@@ -38,17 +39,19 @@ type reloader struct {
 	admission *ingest.Admission // nil in a replica
 	cluster   *cluster          // nil: no other server shares the log
 	sharing   *sharing          // nil: no other server shares the configuration
-	ledgers   []*ledger.Ledger  // those that accept appends
-	files     []*logFile        // to be reopened
-	listeners []*edge.Listener
-	withRekor bool               // whether a Rekor log is served
-	health    string             // address of the health listener, or ""
-	early     *healthListener    // if it was started before the server; otherwise nil
-	cert      *certificate       // of the API
-	rekorCert *certificate       // of the Rekor log; nil without one
-	useTLS    func(*datadir.Dir) // applies --tls-cert
-	level     string             // from --log-level; "" for that of the configuration
-	unlimited string             // why the changed file of limits is not in force; "" if it is
+	// deliveries are what the servers of a log share of webhooks; nil: none
+	deliveries store.Deliveries
+	ledgers    []*ledger.Ledger // those that accept appends
+	files      []*logFile       // to be reopened
+	listeners  []*edge.Listener
+	withRekor  bool               // whether a Rekor log is served
+	health     string             // address of the health listener, or ""
+	early      *healthListener    // if it was started before the server; otherwise nil
+	cert       *certificate       // of the API
+	rekorCert  *certificate       // of the Rekor log; nil without one
+	useTLS     func(*datadir.Dir) // applies --tls-cert
+	level      string             // from --log-level; "" for that of the configuration
+	unlimited  string             // why the changed file of limits is not in force; "" if it is
 }
 
 // filesInterval is the time between two checks for replaced trusted roots and

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/api"
+	"muniment.dev/muniment/api/notify"
 	"muniment.dev/muniment/api/portal"
 	"muniment.dev/muniment/cmd/muniment/internal/datadir"
 	"muniment.dev/muniment/ingest"
@@ -31,15 +32,16 @@ import (
 )
 
 type serveCmd struct {
-	Data              string `help:"Data folder, made by 'muniment init'." required:"" type:"path" env:"MUNIMENT_DATA"`
-	Listen            string `help:"Address to listen on. Port 0 takes a free one. Default: listen in muniment.yaml." placeholder:"HOST:PORT" env:"MUNIMENT_LISTEN"`
-	HealthListen      string `help:"Also serve health checks and metrics on this address, which has connections of its own. Default: health_listen in muniment.yaml. Without either they are served on the address of the API only." placeholder:"HOST:PORT" env:"MUNIMENT_HEALTH_LISTEN"`
-	RekorListen       string `help:"Also serve the Rekor log, made by 'muniment init --rekor-origin', on this address. Default: rekor.listen in muniment.yaml. Without either the log is off." placeholder:"HOST:PORT" env:"MUNIMENT_REKOR_LISTEN"`
-	TLSCert           string `help:"Certificate in PEM to serve HTTPS with. Default: tls.cert in muniment.yaml. The server reads changed files again." placeholder:"FILE" type:"path" and:"tls" env:"MUNIMENT_TLS_CERT"`
-	TLSKey            string `help:"Key of the certificate, in PEM. Default: tls.key in muniment.yaml." placeholder:"FILE" type:"path" and:"tls" env:"MUNIMENT_TLS_KEY"`
-	Advertise         string `help:"URL of this server in servers.urls of muniment.yaml. Default: the one with the address that the server listens on." placeholder:"URL" env:"MUNIMENT_ADVERTISE"`
-	AcceptClock       bool   `help:"Accept appends although the clock is far ahead of the last entry. Check the clock first: the times of entries never decrease."`
-	AcceptUnconfirmed bool   `help:"Accept appends although the witnesses have not confirmed that this is the latest state of the log. If it is not, the log forks and is lost."`
+	Data              string         `help:"Data folder, made by 'muniment init'." required:"" type:"path" env:"MUNIMENT_DATA"`
+	Listen            string         `help:"Address to listen on. Port 0 takes a free one. Default: listen in muniment.yaml." placeholder:"HOST:PORT" env:"MUNIMENT_LISTEN"`
+	HealthListen      string         `help:"Also serve health checks and metrics on this address, which has connections of its own. Default: health_listen in muniment.yaml. Without either they are served on the address of the API only." placeholder:"HOST:PORT" env:"MUNIMENT_HEALTH_LISTEN"`
+	RekorListen       string         `help:"Also serve the Rekor log, made by 'muniment init --rekor-origin', on this address. Default: rekor.listen in muniment.yaml. Without either the log is off." placeholder:"HOST:PORT" env:"MUNIMENT_REKOR_LISTEN"`
+	TLSCert           string         `help:"Certificate in PEM to serve HTTPS with. Default: tls.cert in muniment.yaml. The server reads changed files again." placeholder:"FILE" type:"path" and:"tls" env:"MUNIMENT_TLS_CERT"`
+	TLSKey            string         `help:"Key of the certificate, in PEM. Default: tls.key in muniment.yaml." placeholder:"FILE" type:"path" and:"tls" env:"MUNIMENT_TLS_KEY"`
+	Advertise         string         `help:"URL of this server in servers.urls of muniment.yaml. Default: the one with the address that the server listens on." placeholder:"URL" env:"MUNIMENT_ADVERTISE"`
+	ShutdownDelay     *time.Duration `help:"How long to go on answering calls after a signal, while /readyz reports that the server is shutting down, so that balancers send their calls elsewhere. Default: 1s with several servers, and otherwise 0s." placeholder:"DURATION" env:"MUNIMENT_SHUTDOWN_DELAY"`
+	AcceptClock       bool           `help:"Accept appends although the clock is far ahead of the last entry. Check the clock first: the times of entries never decrease."`
+	AcceptUnconfirmed bool           `help:"Accept appends although the witnesses have not confirmed that this is the latest state of the log. If it is not, the log forks and is lost."`
 	followFlags
 	LogFormat string `help:"text or json." enum:"text,json" default:"text"`
 	LogLevel  string `help:"debug, info, warn or error. Default: log_level in muniment.yaml, or info." enum:",debug,info,warn,error" default:""`
@@ -47,7 +49,8 @@ type serveCmd struct {
 
 func (serveCmd) Help() string {
 	return `The API, /tlog/, /healthz, /readyz, /metrics and /caches/ are served on one address. --health-listen also serves the last four on an address of their own.
-On SIGTERM or SIGINT the server finishes the calls under way.
+On SIGTERM or SIGINT the server finishes the calls under way. Before that, it gives up the lease of a log that it shares, reports on /readyz that it is
+shutting down, and goes on answering for the time of --shutdown-delay.
 
 Before it accepts appends, the server has its checkpoint cosigned by the witnesses in its policy file, and compares it with its anchor files. This detects
 a data folder that is an old copy. While too few witnesses answer, the server is read-only, and /readyz reports that. If an anchor or a witness has a newer
@@ -62,8 +65,12 @@ Examples:
   muniment serve --data ./data --listen 0.0.0.0:7480 --advertise https://ledger-0.example.com:7480`
 }
 
-// shutdownTime limits the calls under way after a signal.
-const shutdownTime = 30 * time.Second
+const (
+	// shutdownTime limits the calls under way when a server ends.
+	shutdownTime = 30 * time.Second
+	// maxShutdownDelay limits how long it answers calls after a signal.
+	maxShutdownDelay = 10 * time.Minute
+)
 
 // Until the heap nears the limit, the collector runs less often than by
 // default: most memory of an append is free once it is answered. The operator's
@@ -78,6 +85,9 @@ func tuneMemory() { datadir.TuneMemoryTo(gcPercent, memoryLimit) }
 func (c *serveCmd) Run(a *term.App) error {
 	if err := c.followFlags.check(); err != nil {
 		return err
+	}
+	if c.ShutdownDelay != nil && (*c.ShutdownDelay < 0 || *c.ShutdownDelay > maxShutdownDelay) {
+		return fmt.Errorf("--shutdown-delay: must be from 0s to %s", maxShutdownDelay)
 	}
 	tuneMemory()
 	log := a.ServiceLogger(c.LogFormat)
@@ -143,8 +153,11 @@ type logServer struct {
 	watch   *watch
 	cluster cluster
 	copier  *offload.Copier // nil: there is no bucket for tiles
+	ahead   time.Duration   // of the clock; see testClock
 	closers []func() error  // in the order of opening
 }
+
+func (s *logServer) clock() offsetClock { return offsetClock{ledger.SystemClock(), s.ahead} }
 
 // close closes all parts in the reverse order of opening.
 func (s *logServer) close() error {
@@ -169,6 +182,10 @@ func (s *logServer) closeLast(l *auditLog) {
 // open opens the log, compares it with its anchors and begins to ask its
 // witnesses.
 func (s *logServer) open() error {
+	var err error
+	if s.ahead, err = clockOffset(); err != nil {
+		return err
+	}
 	opened, err := datadir.OpenStore(s.app.Ctx, s.dir.Path, s.dir.LogStore(), s.log)
 	if err != nil {
 		return refuseFork(err)
@@ -219,6 +236,9 @@ func (s *logServer) ledgerConfig() ledger.Config {
 	if s.dir.Config.Store != "" {
 		cfg.FollowEvery = followEvery
 	}
+	if s.ahead != 0 {
+		cfg.Clock = s.clock()
+	}
 	if s.cmd.AcceptClock {
 		cfg.MaxClockGap = 1 << 62
 	}
@@ -242,6 +262,7 @@ func (s *logServer) serve() error {
 	if s.ledger.Shared() {
 		s.reload.cluster = &s.cluster
 	}
+	s.reload.deliveries, _ = s.store.(store.Deliveries)
 	s.reload.server, s.reload.ledgers = server, append(s.reload.ledgers, s.ledger)
 	if rekor != nil {
 		s.closers = append(s.closers, rekor.stop)
@@ -286,7 +307,7 @@ func (s *logServer) newAPI() (*api.Server, error) {
 		tiles = s.copier
 	}
 	return api.New(s.app.Ctx, api.Config{Ledger: s.ledger, Tiles: tiles, Admission: admission, Settings: s.dir.Settings(), Portal: s.dir.Portal(), FreeBytes: s.store.FreeBytes, Version: s.app.Version, Logger: s.log, Audit: audit.logger, Metrics: s.metrics,
-		Cluster: cluster, SCITTKey: s.dir.SCITT, GateKey: s.dir.Gate, Policy: s.policy, Access: access.logger, Traces: traces})
+		Now: s.clock().time, Cluster: cluster, SCITTKey: s.dir.SCITT, GateKey: s.dir.Gate, Policy: s.policy, Access: access.logger, Traces: traces})
 }
 
 // startRekor serves the Rekor log, or returns nil if it is off.
@@ -335,7 +356,7 @@ func (c *serveCmd) serve(a *term.App, d *datadir.Dir, log *slog.Logger, l *ledge
 	if d.Config.Portal.Enabled {
 		a.Listening("portal", "portal at", strings.TrimSuffix(cmp.Or(d.Config.Portal.URL, first.URL), "/")+portal.Path)
 	}
-	if err := waitForEnd(a.Ctx, l, first, second, w, reload); err != nil {
+	if err := c.waitForEnd(a.Ctx, l, first, second, w, reload); err != nil {
 		return err
 	}
 	log.Info("shutting down: finishing the calls under way")
@@ -367,11 +388,12 @@ func setPortalURL(d *datadir.Dir, s *api.Server, listening string) error {
 }
 
 // waitForEnd reloads on request, and waits for the witnesses to confirm the
-// log. It returns nil when the context ends, or the error that ended a listener
-// or contradicts the log.
-func waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, second *rekorServer, w *watch, reload *reloader) error {
-	ctx, stop := context.WithCancel(ctx)
-	state := filepath.Join(reload.inForce.Path, datadir.WebhookState)
+// log. It returns nil when the server was announced to end after the end of the
+// context, or the error that ended a listener or contradicts the log.
+func (c *serveCmd) waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, second *rekorServer, w *watch, reload *reloader) error {
+	signal := ctx.Done()
+	// What follows other servers goes on while calls are answered.
+	ctx, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer stop()
@@ -393,9 +415,11 @@ func waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, secon
 	if reload.admission != nil { // a replica reports nothing
 		running.Go(func() {
 			defer crash.Report()
-			// A signal also interrupts the reading of the state, perhaps
-			// before ctx has ended.
-			if err := reload.server.Webhooks(ctx, state); err != nil && interrupt.Err() == nil {
+			// A signal also interrupts the reading of the state.
+			deliveries, err := reload.openDeliveries()
+			if err == nil {
+				reload.server.Webhooks(ctx, deliveries)
+			} else if interrupt.Err() == nil {
 				refused <- err
 			}
 		})
@@ -412,14 +436,53 @@ func waitForEnd(ctx context.Context, l *ledger.Ledger, first *edge.Server, secon
 	if second != nil {
 		secondFailed = second.server.Failed
 	}
-	select {
-	case err := <-first.Failed:
-		return fmt.Errorf("serve: %w", err)
-	case err := <-refused:
-		return errors.Join(err, first.Close())
-	case err := <-secondFailed:
-		return fmt.Errorf("serve the Rekor log: %w", err)
-	case <-ctx.Done():
-		return nil
+	var ended <-chan time.Time
+	for {
+		select {
+		case err := <-first.Failed:
+			return fmt.Errorf("serve: %w", err)
+		case err := <-refused:
+			return errors.Join(err, first.Close())
+		case err := <-secondFailed:
+			return fmt.Errorf("serve the Rekor log: %w", err)
+		case <-signal:
+			delay := c.leave(reload)
+			if delay == 0 {
+				return nil
+			}
+			signal, ended = nil, time.After(delay)
+		case <-ended:
+			return nil
+		}
 	}
+}
+
+// openDeliveries opens what the server remembers of deliveries to webhooks.
+func (r *reloader) openDeliveries() (notify.Deliveries, error) {
+	file, err := notify.OpenFile(filepath.Join(r.inForce.Path, datadir.WebhookState))
+	if err != nil || r.deliveries == nil {
+		return file, err
+	}
+	return notify.NewShared(r.deliveries, file), nil
+}
+
+// leaveTime is the default time between a signal and the end of a server of
+// several: long enough for another one to take the lease, and for the others to
+// see that.
+const leaveTime = time.Second
+
+// leave announces the end of the server, and returns how long it is to go on
+// answering calls.
+func (c *serveCmd) leave(reload *reloader) time.Duration {
+	delay := time.Duration(0)
+	if reload.cluster.resign() {
+		delay = leaveTime
+	}
+	if c.ShutdownDelay != nil {
+		delay = *c.ShutdownDelay
+	}
+	if reload.server.Leave(); delay > 0 {
+		reload.log.Info("shutting down: calls are still answered, so that they can be sent elsewhere", "for", delay)
+	}
+	return delay
 }
