@@ -83,10 +83,57 @@ func TestBucket(t *testing.T) {
 			t.Errorf("a deleted object: %v", err)
 		}
 	}
+	t.Run("Conditions", func(t *testing.T) { testConditions(t, b) })
 	t.Run("Versions", func(t *testing.T) { testVersions(t, rig, b) })
 	t.Run("Refused", func(t *testing.T) { testRefused(t, rig) })
 	t.Run("Faults", func(t *testing.T) { testFaults(t, rig) })
 	t.Run("Network", func(t *testing.T) { testNetwork(t, rig) })
+}
+
+// testConditions writes objects only where there is none, or a known one.
+func testConditions(t *testing.T, b *Bucket) {
+	ctx := t.Context()
+	f := Form{Type: "text/plain", Cache: "max-age=5"}
+	if _, err := b.Replace(ctx, "c", `"tag"`, []byte("none"), f); !errors.Is(err, ErrMissing) && !errors.Is(err, ErrExists) {
+		t.Errorf("an object that is not there is replaced: %v", err)
+	}
+	if _, err := b.Create(ctx, "c", []byte("one"), f); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Create(ctx, "c", []byte("two"), f); !errors.Is(err, ErrExists) {
+		t.Errorf("an object is created twice: %v", err)
+	}
+	got, tag, err := b.Read(ctx, "c", 3)
+	if err != nil || string(got) != "one" {
+		t.Fatalf("read %q: %v", got, err)
+	}
+	if _, _, err := b.Read(ctx, "c", 2); !errors.Is(err, ErrWrong) {
+		t.Errorf("more is read than the limit: %v", err)
+	}
+	if _, err := b.Replace(ctx, "c", tag, []byte("three"), f); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Replace(ctx, "c", tag, []byte("four"), f); !errors.Is(err, ErrExists) {
+		t.Errorf("an object is replaced that another one has replaced: %v", err)
+	}
+	if got, _, err = b.Read(ctx, "c", 10); err != nil || string(got) != "three" {
+		t.Errorf("read %q: %v", got, err)
+	}
+	if _, _, err := b.Read(ctx, "d", 10); !errors.Is(err, ErrMissing) {
+		t.Errorf("an object that is not there is read: %v", err)
+	}
+	for _, c := range []struct {
+		one, other string
+		overlap    bool
+	}{
+		{"s3://bucket/a?region=r", "s3://bucket/a?region=r", true}, {"s3://bucket?region=r", "s3://bucket/a?region=r", true},
+		{"s3://bucket/a/b?region=r", "s3://bucket/a/?endpoint=http://x", true}, {"s3://bucket/a?region=r", "s3://bucket/ab?region=r", false},
+		{"s3://bucket/a?region=r", "s3://other/a?region=r", false},
+	} {
+		if overlap, err := Overlap(c.one, c.other); overlap != c.overlap || err != nil {
+			t.Errorf("%s and %s overlap: %v, %v", c.one, c.other, overlap, err)
+		}
+	}
 }
 
 // testVersions deletes objects from a bucket that keeps their versions.
