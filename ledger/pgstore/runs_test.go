@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -148,8 +149,10 @@ func unpack(t *testing.T, s *Store) {
 	}
 	exec(`INSERT INTO $postings (term, index) SELECT term, first + unnest(offsets) FROM $posting_lists`)
 	exec(`ALTER TABLE $commits DROP COLUMN packed CASCADE`)
-	for _, table := range []string{"$skeleton_runs", "$opening_runs", "$posting_lists"} {
-		exec("DROP TABLE " + table)
+	for _, version := range schemas[3:] {
+		for _, table := range regexp.MustCompile(`CREATE TABLE (\w+)`).FindAllStringSubmatch(version, -1) {
+			exec("DROP TABLE $" + table[1])
+		}
 	}
 	exec(`UPDATE $log SET version = 3`)
 }
