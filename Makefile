@@ -17,7 +17,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -trimpath)
 # Releases contain no C. Only the race detector and some peers need it, and ask for it themselves.
 export CGO_ENABLED := 0
 
-.PHONY: triage-sim demo-backfill demo-scale-out test-backfill test-scale-out portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-go lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
+.PHONY: setup test-command test-race test-without-race triage-sim demo-backfill demo-scale-out test-backfill test-scale-out portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-go lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,11 +41,13 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 	@echo "== go test -short"; go test -short -timeout 10m $$(go list ./... | grep -vE '/cmd/muniment$$|/bench/')
 	@echo "== commands"; go test -short -timeout 10m ./cmd/muniment -run 'TestScripts/(demo|admission|errors|erase|trace)$$'
 
-test: $(VENV)/ok $(TS) clients/portal/node_modules/.installed $(TOOLS)/staticcheck build ## install what is missing and run everything
-	@.ci/lanes peers lint-ts lint-go lint-python lint-portal
-	@$(MAKE) --no-print-directory test-go
-	@.ci/lanes test-portal test-ts test-python mutants test-backfill sdks test-scale-out decisions
+test: ## install what is missing and run everything
+	@.ci/lanes peers setup+lint
+	@.ci/lanes test-command test-race test-without-race test-portal test-ts test-python mutants test-backfill sdks test-scale-out decisions
 	@PYTHON=$(VENV)/bin/python .ci/conformance last
+
+# What more than one target of the tests needs, made before any of them runs.
+setup: $(VENV)/ok $(TS) clients/portal/node_modules/.installed $(TOOLS)/staticcheck build
 
 conformance: $(VENV)/ok $(TS) ## Sigstore's public cases for verifiers, which are not part of the repository (SIGSTORE_CONFORMANCE=folder)
 	@PYTHON=$(VENV)/bin/python .ci/conformance
@@ -71,8 +73,16 @@ other-systems: ## build the command for systems other than Linux (SYSTEMS=…)
 	@echo "== other systems"; for s in $(SYSTEMS); do \
 	  GOOS=$${s%/*} GOARCH=$${s#*/} go build ./cmd/muniment/... || { echo "$$s does not build"; exit 1; }; done
 
-test-go: $(TOOLS)/gotestsum ## Go tests: packages with concurrency under the race detector, the others without it
-	@GORACE=atexit_sleep_ms=0 .ci/gotest all -vet=off -timeout 55m
+test-go: test-command test-race test-without-race ## the tests of Go, with the race detector where there is concurrency
+
+test-command: $(TOOLS)/gotestsum ## Go tests of the command, as a process
+	@echo "== go test, the command"; .ci/gotest command -vet=off -timeout 55m
+
+test-race: $(TOOLS)/gotestsum ## Go tests of packages with concurrency, under the race detector
+	@echo "== go test -race"; GORACE=atexit_sleep_ms=0 .ci/gotest race -vet=off -timeout 55m
+
+test-without-race: $(TOOLS)/gotestsum ## Go tests of the other packages
+	@echo "== go test, without concurrency"; .ci/gotest without-race -vet=off -timeout 55m
 
 test-backfill: build ## the demo of backfills with a smaller table
 	@echo "== backfill"; DEMO_DIR=$$(mktemp -d)/demo ROWS=60000 deploy/demo-backfill.sh

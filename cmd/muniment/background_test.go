@@ -11,6 +11,7 @@ import (
 // write to the same file. A script that waits for a line of the second one
 // could find it in what the first one has written.
 func TestBackgroundOutputs(t *testing.T) {
+	t.Parallel()
 	background := regexp.MustCompile(`(?m)^(?:! )?exec .*[^&]&\w+&$`)
 	redirected := regexp.MustCompile(`(?:^|\s)2?>\s*([\w./-]+)`)
 	scripts, err := filepath.Glob("testdata/*script*/*.txt")

@@ -32,6 +32,7 @@ import (
 // of parseRules. A page with commands must have one.
 func TestDocs(t *testing.T) {
 	soak.WithoutRace(t)
+	t.Parallel()
 	pages, err := filepath.Glob("../../docs/*.md")
 	if err != nil {
 		t.Fatal(err)

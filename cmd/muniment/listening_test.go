@@ -89,6 +89,7 @@ func TestJSONListeners(t *testing.T) {
 // TestListenersAreReported compares the listeners that the commands open with
 // those whose URL they print. The portal is a page of the server's listener.
 func TestListenersAreReported(t *testing.T) {
+	t.Parallel()
 	files, err := filepath.Glob("internal/operate/*.go")
 	if err != nil {
 		t.Fatal(err)

@@ -76,6 +76,7 @@ func TestOutputsInLogFolders(t *testing.T) {
 // Commands write files that the user names only by methods of term.App, which
 // refuse the folders of logs.
 func TestOneWriterOfOutputs(t *testing.T) {
+	t.Parallel()
 	writes := regexp.MustCompile(`wholefile\.(Output|Create|Replace|Save)\w*\(|os\.(Create|WriteFile)\(`)
 	others := map[string]string{
 		"internal/decide/baselinecheck.go": "the file that was read and changed",

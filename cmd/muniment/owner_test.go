@@ -248,6 +248,7 @@ func cmdExit(err error) int {
 
 // TestUnits has systemd check the shipped units.
 func TestUnits(t *testing.T) {
+	t.Parallel()
 	if _, err := exec.LookPath("systemd-analyze"); err != nil {
 		t.Skip("NOT TESTED: the units are checked by systemd-analyze, of the package systemd")
 	}

@@ -46,6 +46,7 @@ func TestMain(m *testing.M) {
 // witnesses run under the race detector if the tests do. Their many short
 // commands never do: it makes each start ten times slower.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	runScripts(t, "testdata/script")
 }
 

@@ -133,15 +133,16 @@ func modules(t *testing.T) []module {
 // cosignVersion returns the version of cosign that .ci/peers builds.
 func cosignVersion(t *testing.T) string {
 	t.Helper()
-	list, err := os.ReadFile("../../.ci/peers")
+	file, err := os.ReadFile("../../.ci/programs/go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(list), " "+cosign+"/cmd/cosign@")
+	_, rest, _ := strings.Cut(string(file), "\t"+cosign+" ")
 	version, _, ok := strings.Cut(rest, "\n")
-	if !ok || version == "" {
-		t.Fatal(".ci/peers has no version of cosign")
+	if !ok {
+		t.Fatal(".ci/programs/go.mod has no version of cosign")
 	}
+	version, _, _ = strings.Cut(version, " ")
 	return version
 }
 
