@@ -42,8 +42,8 @@ check: ## what a change needs before review: format, vet, prose, short Go tests 
 	@echo "== commands"; go test -short -timeout 10m ./cmd/muniment -run 'TestScripts/(demo|admission|errors|erase|trace)$$'
 
 test: ## install what is missing and run everything
-	@.ci/lanes peers setup+lint
-	@.ci/lanes test-command test-race test-without-race test-portal test-ts test-python mutants test-backfill sdks test-scale-out decisions
+	@.ci/lanes peers setup
+	@.ci/lanes lint-go lint-ts+lint-portal+lint-python test-command test-race test-without-race test-portal test-ts test-python mutants test-backfill sdks test-scale-out decisions
 	@PYTHON=$(VENV)/bin/python .ci/conformance last
 
 # What more than one target of the tests needs, made before any of them runs.

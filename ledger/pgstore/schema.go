@@ -23,7 +23,8 @@ var (
 
 // schemas are the steps to the present schema, and the first one makes version
 // 1. Those after it only add: servers of an older version go on beside newer
-// ones until they are restarted.
+// ones until they are restarted. Version 4 is the exception, which refuses the
+// commits of servers that cannot read what it adds.
 var schemas = []string{schema1, schema2, schema3, schema4, schema5}
 
 // migrate brings the schema to the version of this program. Only one of several
