@@ -69,7 +69,7 @@ func (v *versions) PublishConfiguration(_ context.Context, version uint64, conte
 func TestCannotShare(t *testing.T) {
 	path := filepath.Join(t.TempDir(), seal.Generate()[:8])
 	d := &datadir.Dir{Path: t.TempDir()}
-	d.Config.Origin, d.Config.Portal.Idle, d.Config.Portal.Life = "ledger.test", time.Hour, time.Hour
+	d.Config.Origin, d.Config.Portal.Idle, d.Config.Portal.Life, d.Config.Tiles.Every = "ledger.test", time.Hour, time.Hour, time.Hour
 	if err := datadir.WriteNew(path, seal.Generate(), 0o600); err != nil {
 		t.Fatal(err)
 	}
