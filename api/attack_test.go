@@ -19,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/soak"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
 )
@@ -79,6 +80,7 @@ func allocated(f func()) uint64 {
 // Every RPC, in every protocol, refuses a small compressed request that
 // inflates to a large one before decoding it, and holds nothing afterwards.
 func TestInflatedRequests(t *testing.T) {
+	soak.WithoutRace(t)
 	ts := newServer(t)
 	unknown := protowire.AppendBytes(protowire.AppendTag(nil, 999, protowire.BytesType), make([]byte, 60<<20))
 	bomb := gzipped(t, unknown)
@@ -117,6 +119,7 @@ func TestInflatedRequests(t *testing.T) {
 // every encoding and protocol. Neither the message nor its decompressed form is
 // ever held in full.
 func TestEmptySubmissions(t *testing.T) {
+	soak.WithoutRace(t)
 	ts := newServer(t)
 	defer ts.unchanged()()
 	binary := bytes.Repeat([]byte{0x12, 0}, 8<<20)
@@ -216,6 +219,7 @@ func TestUnreadStreams(t *testing.T) {
 
 // Errors quote no large values, whichever part of a request is large.
 func TestErrorsAreShort(t *testing.T) {
+	soak.WithoutRace(t)
 	ts := newServer(t)
 	long := strings.Repeat("long ", 8<<10)
 	size := func(a httpAnswer) int {

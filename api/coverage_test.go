@@ -12,6 +12,7 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -148,6 +149,7 @@ func TestCoverageMetricsOfOldInventories(t *testing.T) {
 // With metrics by tenant, environments and sources have names, but not more of
 // them than a bound.
 func TestCoverageMetricsByTenant(t *testing.T) {
+	soak.WithoutRace(t)
 	ts := newCoverageServer(t, func(_ *ledger.Config, c *api.Config) { c.MetricsByTenant, c.CoverageStage = true, "deploy" })
 	ts.putControls(t, "1")
 	for i := range 25 {

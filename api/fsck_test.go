@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/internal/peers"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // fsck runs Tessera's fsck on the log below a URL, and returns its output. Its
@@ -33,6 +34,7 @@ func fsck(t *testing.T, url, vkey string) string {
 // multiples of 256, below and beyond the 65,536 entries with which the tree
 // gets a third level of tiles.
 func TestTesseraFindsTheLogSound(t *testing.T) {
+	soak.WithoutRace(t)
 	ts := newServer(t)
 	for _, size := range []uint64{1, 2, 255, 256, 257, 512, 1000, 65_536, 65_537, 66_000} {
 		ts.fill(int(size - ts.ledger.Published().Size))

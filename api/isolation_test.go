@@ -22,6 +22,7 @@ import (
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/auth"
 	"muniment.dev/muniment/ingest"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
@@ -198,6 +199,7 @@ var may = map[protoreflect.FullName]string{
 // For each RPC, role and tenant: a caller without the role is refused, and
 // nothing changes; a caller with it is not refused.
 func TestEveryRPCByRoleAndTenant(t *testing.T) {
+	soak.WithoutRace(t)
 	ts := newServer(t)
 	ts.append("acme", "acme's")
 	ts.append("globex", "globex's")

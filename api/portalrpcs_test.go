@@ -16,6 +16,7 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/auth"
+	"muniment.dev/muniment/internal/soak"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
@@ -205,6 +206,7 @@ func (a httpAnswer) refused(code string) bool {
 // The cookie of a session has the role of its rule or token in every RPC, and
 // no RPC without one.
 func TestEveryRPCBySessionAndRole(t *testing.T) {
+	soak.WithoutRace(t)
 	p := newPortal(t)
 	person, both := p.fillBoth()
 	acme := both[0]

@@ -17,6 +17,7 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 	"muniment.dev/muniment/proto/muniment/v1/munimentv1connect"
@@ -72,6 +73,7 @@ func readPayload(c munimentv1connect.LedgerServiceClient, tenant string, index u
 
 // Small and large payloads are appended and read as streams, in every protocol.
 func TestStreamedPayload(t *testing.T) {
+	soak.WithoutRace(t)
 	ts := newServer(t)
 	for name, c := range map[string]munimentv1connect.LedgerServiceClient{
 		"connect": ts.client(acmeToken), "json": ts.client(acmeToken, connect.WithProtoJSON()), "grpc": ts.client(acmeToken, connect.WithGRPC()), "grpc-web": ts.client(acmeToken, connect.WithGRPCWeb()),
@@ -251,6 +253,7 @@ func TestStreamCountsAgainstTheDay(t *testing.T) {
 // Unread responses with large payloads hold at most a tenant's share of the
 // bytes at work.
 func TestUnreadPayloads(t *testing.T) {
+	soak.WithoutRace(t)
 	ts := newServer(t)
 	ts.api.Book().SetLimits(limit.HeldLimits{limit.Bytes: {Owner: 84 << 20}})
 	payload := bytes.Repeat([]byte("x"), 14<<20)
@@ -304,6 +307,7 @@ func (w *unreadAnswer) Write(b []byte) (int, error) {
 // much as a large one, is refused early, and that a moderate number of them is
 // recorded.
 func TestTinyChunks(t *testing.T) {
+	soak.WithoutRace(t)
 	ts := newServer(t)
 	c := ts.client(acmeToken)
 	for _, tc := range []struct {

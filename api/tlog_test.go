@@ -13,6 +13,7 @@ import (
 
 	"muniment.dev/muniment/api"
 	"muniment.dev/muniment/api/limit"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
@@ -43,6 +44,7 @@ func (ts *testServer) fill(n int) {
 // torchwood's client reads the whole log over HTTP and checks every entry
 // against the checkpoint.
 func TestStockClientReadsTheLog(t *testing.T) {
+	soak.WithoutRace(t)
 	ts := newServer(t)
 	fetcher, err := torchwood.NewTileFetcher(ts.url+"/tlog", torchwood.WithHTTPClient(ts.h2), torchwood.WithConcurrencyLimit(8))
 	if err != nil {

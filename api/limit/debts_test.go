@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"muniment.dev/muniment/internal/soak"
 )
 
 // The waiting calls of one owner proceed one at a time, even if they began
@@ -50,6 +52,7 @@ func ipv6(provider, n int) string {
 // provider do not fill the table and are not free, and that real debtors stay
 // in the table.
 func TestFloodOfNetworks(t *testing.T) {
+	soak.WithoutRace(t)
 	var d Debts
 	now := time.Unix(1_800_000_000, 0)
 	real := []string{"acme", "address 192.0.2.7", ipv6(0xd00d, 1)}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 )
@@ -108,6 +109,7 @@ func decideVector(t *testing.T, v *vector) vectorDecision {
 // TestCompared checks that decisions about cases that were written as JSON are
 // the same. With the flags, it decides the cases of a file.
 func TestCompared(t *testing.T) {
+	soak.WithoutRace(t)
 	if *comparedCases != "" {
 		decideFile(t)
 		return

@@ -1,9 +1,14 @@
 package decide
 
-import "testing"
+import (
+	"testing"
+
+	"muniment.dev/muniment/internal/soak"
+)
 
 // TestCases compares decisions with answers that were written by hand.
 func TestCases(t *testing.T) {
+	soak.WithoutRace(t)
 	if len(cases) < 100 {
 		t.Errorf("%d cases, want at least 100", len(cases))
 	}

@@ -12,6 +12,7 @@ import (
 
 	"muniment.dev/muniment/controls/evaluate"
 	"muniment.dev/muniment/internal/kindname"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/verifiers/facts"
@@ -176,6 +177,7 @@ func codeOf(reason string) string {
 // TestVectors checks that the file has the cases of TestCases, with the
 // decisions about them.
 func TestVectors(t *testing.T) {
+	soak.WithoutRace(t)
 	var all []vector
 	for i := range cases {
 		w := &world{}

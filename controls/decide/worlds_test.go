@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"muniment.dev/muniment/controls/evaluate"
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/entry"
 )
 
@@ -37,6 +38,7 @@ type worldCaseEntry struct {
 
 // TestWorlds checks that the file has the cases of TestCases.
 func TestWorlds(t *testing.T) {
+	soak.WithoutRace(t)
 	var want bytes.Buffer
 	n := 0
 	for i := range cases {

@@ -49,6 +49,13 @@ func (s seat) TakeLease(_ context.Context, beat uint64, l store.Lease) (bool, er
 	return true, nil
 }
 
+// now returns the lease as it is in the table.
+func (t *table) now() store.Lease {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lease
+}
+
 func (t *table) cutOff(url string, cut bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -137,7 +144,7 @@ func TestElection(t *testing.T) {
 		}
 		b.stop()
 		c.stop()
-		if tb.lease.Holder != [16]byte{} {
+		if tb.now().Holder != [16]byte{} {
 			t.Error("the last server has not freed the lease")
 		}
 	})
@@ -193,8 +200,8 @@ func TestResign(t *testing.T) {
 		time.Sleep(time.Second)
 		a.Resign()
 		synctest.Wait()
-		if w := a.Writer(); w != (Writer{}) || tb.lease.Holder != [16]byte{} {
-			t.Fatalf("a server that has resigned takes %+v for the writer, and the lease is %+v", w, tb.lease)
+		if w := a.Writer(); w != (Writer{}) || tb.now().Holder != [16]byte{} {
+			t.Fatalf("a server that has resigned takes %+v for the writer, and the lease is %+v", w, tb.now())
 		}
 		time.Sleep(700 * time.Millisecond)
 		if w := writer(t, a, b); w != "b" {
@@ -202,8 +209,8 @@ func TestResign(t *testing.T) {
 		}
 		b.stop()
 		time.Sleep(time.Minute)
-		if w := a.Writer(); w != (Writer{}) || tb.lease.Holder != [16]byte{} {
-			t.Errorf("a server that has resigned takes %+v for the writer, and the lease is %+v", w, tb.lease)
+		if w := a.Writer(); w != (Writer{}) || tb.now().Holder != [16]byte{} {
+			t.Errorf("a server that has resigned takes %+v for the writer, and the lease is %+v", w, tb.now())
 		}
 		a.stop()
 	})

@@ -23,6 +23,7 @@ import (
 	"golang.org/x/mod/sumdb/tlog"
 	"pgregory.net/rapid"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -93,6 +94,7 @@ func keptState(t testing.TB, size int) *State {
 var keptStates = map[int]*State{}
 
 func TestSizes(t *testing.T) {
+	soak.WithoutRace(t)
 	for _, size := range []int{0, 1, 2, 3, 255, 256, 257, 511, 512, 513, 1000, 65_535, 65_536, 65_537, 65_792, 66_000} {
 		for _, kind := range []string{"memory", "http"} {
 			t.Run(fmt.Sprintf("%d %s", size, kind), func(t *testing.T) {
@@ -124,6 +126,7 @@ func TestSizes(t *testing.T) {
 }
 
 func TestIncrementalSizes(t *testing.T) {
+	soak.WithoutRace(t)
 	sizes := []int{0, 1, 2, 255, 256, 257, 512, 65_280, 65_535, 65_536, 65_537, 65_792, 65_793, 66_100}
 	for i, n1 := range sizes {
 		st := keptState(t, n1)

@@ -12,6 +12,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"muniment.dev/muniment/internal/soak"
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/receipt"
 )
@@ -58,6 +59,7 @@ func runStream(t *testing.T, log *testLog, size int, kept *State, opts Options) 
 }
 
 func TestStream(t *testing.T) {
+	soak.WithoutRace(t)
 	for _, tc := range []struct {
 		name    string
 		log     string

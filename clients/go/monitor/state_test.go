@@ -7,11 +7,13 @@ import (
 	"testing"
 
 	"muniment.dev/muniment/clients/go/audit"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // A saved state can be loaded, whatever text logs put into alerts. The gravest
 // alerts are kept longest.
 func TestStateStaysReadable(t *testing.T) {
+	soak.WithoutRace(t)
 	dir := t.TempDir()
 	st := &state{Version: stateVersion}
 	checkpoint := strings.Repeat("\x01", 150<<10) // six bytes each in JSON

@@ -253,6 +253,7 @@ func (sparse) ReadAt(b []byte, _ int64) (int, error) { clear(b); return len(b), 
 // TestLargeFiles checks that files beyond the limits are refused without being
 // read.
 func TestLargeFiles(t *testing.T) {
+	soak.WithoutRace(t)
 	c := newWorld(t).vectors()
 	at := 0
 	for i, one := range c.Configurations {
@@ -351,6 +352,7 @@ func TestCancelled(t *testing.T) {
 
 // TestEvidence checks the payload of reports as evidence.
 func TestEvidence(t *testing.T) {
+	soak.WithoutRace(t)
 	c := newWorld(t).vectors()
 	at := time.Date(2026, 11, 29, 6, 0, 0, 1, time.UTC)
 	for _, one := range c.Verifications {

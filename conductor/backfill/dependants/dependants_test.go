@@ -15,6 +15,7 @@ import (
 	"muniment.dev/muniment/conductor/backfill/catalog"
 	"muniment.dev/muniment/conductor/backfill/dependants"
 	"muniment.dev/muniment/internal/peers/postgresrig"
+	"muniment.dev/muniment/internal/soak"
 )
 
 // rig is the server of all tests of this package.
@@ -196,6 +197,7 @@ func zoo(t *testing.T) string {
 // again, and compares the schema each time. At the end nothing differs from the
 // start.
 func TestRoundTrip(t *testing.T) {
+	soak.WithoutRace(t)
 	value := catalog.Ref{Schema: `sch.e"ma`, Table: `ta.b"le`, Column: `va.l"ue`}
 	j := newJob(t, zoo(t), value, dependants.Target{Type: "bigint", Up: `("va.l""ue")::bigint`})
 	start := j.dump()

@@ -225,6 +225,7 @@ var parts = []string{
 
 // TestRandom checks the round trip for random sets of dependants.
 func TestRandom(t *testing.T) {
+	soak.WithoutRace(t)
 	rng := rand.New(rand.NewPCG(soak.Seed(t), 16))
 	for range soak.Length(t, "sets of dependants", 4, 200) {
 		statements := []string{`CREATE TABLE r (v int PRIMARY KEY); INSERT INTO r SELECT generate_series(0, 100); CREATE SEQUENCE q;

@@ -111,6 +111,7 @@ func TestStorm(t *testing.T) {
 // allows two incidents, make an evaluation look at each alert a few times only.
 // The other incidents are dropped, but their numbers remain.
 func TestManyKeys(t *testing.T) {
+	soak.WithoutRace(t)
 	const rounds, keys = 4, 900
 	w := newWorld(t)
 	for n := range rounds {

@@ -15,6 +15,7 @@ import (
 
 	"muniment.dev/muniment/cmd/muniment/internal/remote/forge"
 	"muniment.dev/muniment/internal/peers/gitearig"
+	"muniment.dev/muniment/internal/soak"
 )
 
 const (
@@ -43,6 +44,7 @@ type world struct {
 
 // TestGitea runs the tests that share one Gitea, each with its own repository.
 func TestGitea(t *testing.T) {
+	soak.WithoutRace(t)
 	s := gitearig.Start(t)
 	for name, test := range map[string]func(w *world){
 		"branch": testBranch, "others": testForeignBranches, "request": testChangeRequest, "token": testTokenIsKeptNowhere, "interrupted": testInterrupted,
