@@ -58,6 +58,7 @@ var makeRelease = sync.OnceValues(func() (string, error) {
 // or there would be none.
 func TestRelease(t *testing.T) {
 	soak.WithoutRace(t)
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("make test runs it: it builds the program and signs with a private Sigstore")
 	}

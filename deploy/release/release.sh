@@ -10,7 +10,8 @@
 #             public: signs with the public one, as the CI job that runs this, and
 #             records in the ledger MUNIMENT_SERVER, whose trust policy and public key
 #             are the files MUNIMENT_POLICY and GATE_KEY (see CONTRIBUTING.md).
-#   WARM=1    lets the second build use what the first has compiled
+#   WARM=1    lets the builds use what was compiled and installed before: Go's cache,
+#             and clients/ts/node_modules if it is there
 #
 # Both forms run the same commands. They differ in the URLs of the services.
 set -euo pipefail
@@ -74,6 +75,8 @@ export PYTHON=$PWD/.cache/release-python/bin/python
 
 tools=go=$(go env GOVERSION),node=$(node --version),npm=$(npm --version),python=$("$PYTHON" -c 'import platform; print(platform.python_version())')
 
+modules=
+[ -z "${WARM:-}" ] || [ ! -e clients/ts/node_modules/.installed ] || modules=$repo/clients/ts/node_modules
 mkdir -p "$out"
 for build in first second; do
 	step "The $build build, of ${revision:0:12} for ${systems[*]}"
@@ -83,7 +86,7 @@ for build in first second; do
 	git archive "$revision" | tar -x -C "$folder"
 	cache=$(go env GOCACHE)
 	[ $build = first ] || [ -n "${WARM:-}" ] || cache=$work/$build/cache
-	(cd "$folder" && GOCACHE=$cache deploy/release/build.sh "$work/$build/out" "$version" "$revision" "${systems[@]}") >"$work/$build/image"
+	(cd "$folder" && GOCACHE=$cache NODE_MODULES=$modules deploy/release/build.sh "$work/$build/out" "$version" "$revision" "${systems[@]}") >"$work/$build/image"
 	(cd "$work/$build/out" && LC_ALL=C sha256sum -- *) >"$work/$build/SHA256SUMS"
 done
 diff "$work/first/SHA256SUMS" "$work/second/SHA256SUMS" || { echo "release: the two builds differ" >&2; exit 1; }
