@@ -2,17 +2,21 @@
 
 import { execFileSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { chromium, type Browser } from 'playwright-core';
 
 const program = '/usr/bin/chromium';
+const repository = fileURLToPath(new URL('../../../../../', import.meta.url));
 
 /** Starts the browser. It has no network but loopback. */
 export async function startChromium(): Promise<Browser> {
-  if (!existsSync(program)) {
-    const options = { stdio: 'inherit', env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' } } as const;
-    execFileSync('apt-get', ['update', '-qq'], options);
-    execFileSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', 'chromium'], options);
-  }
+  // Several files of tests find it missing at once.
+  if (!existsSync(program))
+    execFileSync('flock', [join(tmpdir(), 'muniment-chromium.lock'), join(repository, '.ci/peers'), 'chromium'], {
+      stdio: 'inherit',
+    });
   return await chromium.launch({
     executablePath: program,
     timeout: 300_000,
