@@ -1,6 +1,7 @@
 package pgstore
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -198,7 +199,7 @@ func (s *Store) batch(c *store.Commit, changes []runChange) *pgx.Batch {
 	if n := len(c.Tiles); n > 0 {
 		levels, indexes, hashes := make([]int16, n), make([]int64, n), make([][]byte, n)
 		for i, t := range c.Tiles {
-			levels[i], indexes[i], hashes[i] = int16(t.Level), int64(t.Index), joinHashes(t.Hashes)
+			levels[i], indexes[i], hashes[i] = int16(t.Level), int64(t.Index), bytes.Join(entry.ByteSlices(t.Hashes), nil)
 		}
 		b.Queue(s.sql(`INSERT INTO $tiles (level, index, hashes) SELECT * FROM unnest($1::smallint[], $2::bigint[], $3::bytea[])`), levels, indexes, hashes)
 	}
@@ -350,12 +351,4 @@ func decodeSkeleton(b []byte) (k entry.Skeleton, err error) {
 	take(k.HeaderHash[:])
 	k.Seq, k.Time = binary.BigEndian.Uint64(seq[:]), binary.BigEndian.Uint64(time[:])
 	return k, nil
-}
-
-func joinHashes(hashes []entry.Hash) []byte {
-	b := make([]byte, 0, len(hashes)*entry.HashSize)
-	for i := range hashes {
-		b = append(b, hashes[i][:]...)
-	}
-	return b
 }

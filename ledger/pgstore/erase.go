@@ -34,21 +34,18 @@ func (s *Store) changes(ctx context.Context, q querier, erasures []store.Erasure
 	for i := range erasures {
 		all[i] = int64(erasures[i].Index)
 	}
-	rows, err := q.Query(ctx, s.sql(`SELECT first, entries, headers, payloads, changes FROM $opening_runs WHERE first IN
-		(SELECT (SELECT max(r.first) FROM $opening_runs r WHERE r.first <= e) FROM unnest($1::bigint[]) AS e)`), all)
-	if err != nil {
-		return nil, noAnswer(ctx, err)
-	}
+	const query = `SELECT first, entries, headers, payloads, changes FROM $opening_runs WHERE first IN
+		(SELECT (SELECT max(r.first) FROM $opening_runs r WHERE r.first <= e) FROM unnest($1::bigint[]) AS e)`
 	var out []runChange
 	var r storedRun
-	_, err = pgx.ForEachRow(rows, []any{&r.first, &r.entries, &r.headers, &r.payloads, &r.changes}, func() error {
+	err := s.scan(ctx, q, query, []any{all}, []any{&r.first, &r.entries, &r.headers, &r.payloads, &r.changes}, func() error {
 		c, changed, err := r.without(erasures)
 		if changed {
 			out = append(out, c)
 		}
 		return err
 	})
-	return out, noAnswer(ctx, err)
+	return out, err
 }
 
 // without returns the run without the erased openings, and whether it has any.

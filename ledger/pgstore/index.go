@@ -208,12 +208,9 @@ func (s *Store) listed(ctx context.Context) iter.Seq2[store.PostingAt, error] {
 			if last != nil {
 				term, first = last.term[:], last.first
 			}
-			rows, err := s.pool.Query(ctx, s.sql(`SELECT term, first, offsets FROM $posting_lists WHERE (term, first) > ($1, $2) ORDER BY term, first LIMIT $3`), term, first, someLists)
-			if err != nil {
-				return nil, noAnswer(ctx, err)
-			}
+			const query = `SELECT term, first, offsets FROM $posting_lists WHERE (term, first) > ($1, $2) ORDER BY term, first LIMIT $3`
 			var r row
-			_, err = pgx.ForEachRow(rows, []any{&term, &r.first, &r.offsets}, func() error {
+			err = s.scan(ctx, s.pool, query, []any{term, first, someLists}, []any{&term, &r.first, &r.offsets}, func() error {
 				if len(term) != len(store.Term{}) {
 					return fmt.Errorf("a term has %d bytes: %w", len(term), store.ErrDamaged)
 				}
@@ -222,7 +219,7 @@ func (s *Store) listed(ctx context.Context) iter.Seq2[store.PostingAt, error] {
 				r.offsets = nil
 				return nil
 			})
-			return page, noAnswer(ctx, err)
+			return page, err
 		}, func(r *row) bool {
 			indexes, err := r.indexes()
 			if err != nil {
@@ -274,18 +271,25 @@ func (s *Store) allFacts(ctx context.Context, yield func(store.Projection) bool)
 
 // each calls f for each row of bytes and a number. The bytes are the callee's.
 func (s *Store) each(ctx context.Context, query string, args []any, f func([]byte, int64) error) error {
-	rows, err := s.pool.Query(ctx, s.sql(query), args...)
+	var data []byte
+	var n int64
+	return s.scan(ctx, s.pool, query, args, []any{&data, &n}, func() error { return f(data, n) })
+}
+
+// scan calls f for each row, whose values are then in what into points to. Its
+// error is that of f, or that of the query with store.ErrNoAnswer if it may
+// succeed later: what f finds in the rows never looks like an outage.
+func (s *Store) scan(ctx context.Context, q querier, query string, args, into []any, f func() error) error {
+	rows, err := q.Query(ctx, s.sql(query), args...)
 	if err != nil {
 		return noAnswer(ctx, err)
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var data []byte
-		var n int64
-		if err := rows.Scan(&data, &n); err != nil {
+		if err := rows.Scan(into...); err != nil {
 			return err
 		}
-		if err := f(data, n); err != nil {
+		if err := f(); err != nil {
 			return err
 		}
 	}
@@ -352,7 +356,7 @@ func (s *Store) ReplaceTiles(ctx context.Context, tiles []store.Tile) error {
 		b := &pgx.Batch{}
 		for _, t := range tiles {
 			b.Queue(s.sql(`INSERT INTO $tiles (level, index, hashes) VALUES ($1, $2, $3) ON CONFLICT (level, index) DO UPDATE SET hashes = excluded.hashes`),
-				int16(t.Level), int64(t.Index), joinHashes(t.Hashes))
+				int16(t.Level), int64(t.Index), bytes.Join(entry.ByteSlices(t.Hashes), nil))
 		}
 		return tx.SendBatch(ctx, b).Close()
 	})

@@ -62,14 +62,11 @@ func (l *postingList) indexes() ([]uint64, error) {
 // packPostings turns the rows of postings into lists, after all were written.
 // No list is there yet.
 func (s *Store) packPostings(ctx context.Context, tx pgx.Tx) error {
-	for _, query := range []string{
-		`INSERT INTO $posting_lists (term, first, offsets)
-			SELECT term, index / 1000 * 1000, array_agg((index % 1000)::integer ORDER BY index) FROM $postings GROUP BY 1, 2`,
-		`DELETE FROM $postings`,
-	} {
-		if _, err := tx.Exec(ctx, s.sql(query)); err != nil {
-			return err
-		}
+	_, err := tx.Exec(ctx, s.sql(`INSERT INTO $posting_lists (term, first, offsets)
+		SELECT term, index / $1::bigint * $1, array_agg((index % $1)::integer ORDER BY index) FROM $postings GROUP BY 1, 2`), maxList)
+	if err != nil {
+		return err
 	}
-	return nil
+	_, err = tx.Exec(ctx, s.sql(`DELETE FROM $postings`))
+	return err
 }

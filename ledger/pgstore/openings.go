@@ -32,7 +32,7 @@ func (r *storedRun) covers(index uint64) bool {
 	return r.first >= 0 && uint64(r.first) <= index && index-uint64(r.first) < uint64(max(r.entries, 0))
 }
 
-// checkOpening returns an error if a row of an opening can't be right.
+// check returns an error if a row of an opening can't be right.
 func (o *opening) check(what string, index uint64) error {
 	if len(o.salt) != entry.HashSize {
 		return fmt.Errorf("the salt of the %s of entry %d has %d bytes: %w", what, index, len(o.salt), store.ErrDamaged)
@@ -109,15 +109,12 @@ func (s *Store) readHeaders(ctx context.Context, h *headers) error {
 	if !h.missing(func(i int) bool { return h.out[i] == nil }) {
 		return nil
 	}
-	rows, err := s.pool.Query(ctx, s.sql(`SELECT index, salt, content FROM $headers WHERE index >= $1 AND index < $2`), from, to)
-	if err != nil {
-		return noAnswer(ctx, err)
-	}
+	const query = `SELECT index, salt, content FROM $headers WHERE index >= $1 AND index < $2`
 	var index int64
 	var o opening
-	_, err = pgx.ForEachRow(rows, []any{&index, &o.salt, &o.content}, func() error { return h.set(uint64(index), &o) })
+	err := s.scan(ctx, s.pool, query, []any{from, to}, []any{&index, &o.salt, &o.content}, func() error { return h.set(uint64(index), &o) })
 	if err != nil {
-		return noAnswer(ctx, err)
+		return err
 	}
 	if !h.missing(func(i int) bool { return !h.there[i] }) {
 		return nil
@@ -133,13 +130,10 @@ func (s *Store) readHeaders(ctx context.Context, h *headers) error {
 }
 
 func (s *Store) headersInRuns(ctx context.Context, h *headers, from, to int64) error {
-	rows, err := s.pool.Query(ctx, s.sql(`SELECT first, entries, headers FROM $opening_runs WHERE first < $2
-		AND first >= coalesce((SELECT max(first) FROM $opening_runs WHERE first <= $1), $1)`), from, to)
-	if err != nil {
-		return noAnswer(ctx, err)
-	}
+	const query = `SELECT first, entries, headers FROM $opening_runs WHERE first < $2
+		AND first >= coalesce((SELECT max(first) FROM $opening_runs WHERE first <= $1), $1)`
 	var r storedRun
-	_, err = pgx.ForEachRow(rows, []any{&r.first, &r.entries, &r.headers}, func() error {
+	return s.scan(ctx, s.pool, query, []any{from, to}, []any{&r.first, &r.entries, &r.headers}, func() error {
 		c, err := decodeColumn(headerColumn, int(r.entries), r.headers)
 		if err != nil {
 			return err
@@ -158,7 +152,6 @@ func (s *Store) headersInRuns(ctx context.Context, h *headers, from, to int64) e
 		}
 		return nil
 	})
-	return noAnswer(ctx, err)
 }
 
 // payload returns the payload of an entry, or nil if it was erased. Without

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/jackc/pgx/v5"
-
 	"muniment.dev/muniment/ledger/store"
 )
 
@@ -129,12 +127,8 @@ func (p *postings) fill(found []uint64, low, high uint64) {
 // read returns the indexes in lists, those with rows of their own, and the
 // beginnings of the lists.
 func (p *postings) read(query string, at uint64) (found, singles, lists []uint64, err error) {
-	rows, err := p.s.pool.Query(p.ctx, p.s.sql(query), p.term[:], int64(at), window, listWindow)
-	if err != nil {
-		return nil, nil, nil, fmt.Errorf("postings of %x: %w", p.term, noAnswer(p.ctx, err))
-	}
 	var l postingList
-	_, err = pgx.ForEachRow(rows, []any{&l.first, &l.offsets}, func() error {
+	err = p.s.scan(p.ctx, p.s.pool, query, []any{p.term[:], int64(at), window, listWindow}, []any{&l.first, &l.offsets}, func() error {
 		if l.offsets == nil {
 			singles = append(singles, uint64(l.first))
 			return nil
@@ -144,7 +138,7 @@ func (p *postings) read(query string, at uint64) (found, singles, lists []uint64
 		return err
 	})
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("postings of %x: %w", p.term, noAnswer(p.ctx, err))
+		return nil, nil, nil, fmt.Errorf("postings of %x: %w", p.term, err)
 	}
 	return found, singles, lists, nil
 }

@@ -123,20 +123,23 @@ func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleto
 
 // eachRun calls f for the runs of skeletons with entries from ≤ index < to.
 func (s *Store) eachRun(ctx context.Context, from, to uint64, f func([]byte, int64) error) error {
-	runs := map[int64][]byte{}
-	var firsts []int64
+	type run struct {
+		first   int64
+		content []byte
+	}
+	var runs []run
 	err := s.each(ctx, `SELECT content, first FROM $skeleton_runs WHERE first < $2
 		AND first >= coalesce((SELECT max(first) FROM $skeleton_runs WHERE first <= $1), $1) ORDER BY first`, []any{int64(from), int64(to)}, func(b []byte, first int64) error {
 		if uint64(first)+uint64(len(b)/skeletonSize) > from { // not the end of a run before a gap
-			runs[first], firsts = b, append(firsts, first)
+			runs = append(runs, run{first, b})
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, first := range firsts {
-		if err := f(runs[first], first); err != nil {
+	for _, r := range runs {
+		if err := f(r.content, r.first); err != nil {
 			return err
 		}
 	}

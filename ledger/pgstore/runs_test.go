@@ -316,6 +316,12 @@ func TestDamagedRuns(t *testing.T) {
 			default:
 				h, err := s.Header(t.Context(), 0)
 				wantWritten(t, h, &c.Entries[0].Header, err)
+				if errors.Is(err, store.ErrNoAnswer) {
+					t.Errorf("a damaged header looks as if the database were away: %v", err)
+				}
+				if _, err := s.changes(t.Context(), s.pool, []store.Erasure{{Index: 0, Header: true}}); errors.Is(err, store.ErrNoAnswer) {
+					t.Errorf("the erasure of a damaged run looks as if the database were away: %v", err)
+				}
 				_, err = s.Payload(t.Context(), 0)
 				add(err)
 				_, err = s.PayloadInfo(t.Context(), 0)
@@ -324,6 +330,9 @@ func TestDamagedRuns(t *testing.T) {
 			for i, err := range errs {
 				if !errors.Is(err, store.ErrDamaged) && !errors.Is(err, store.ErrNotFound) {
 					t.Errorf("read %d of a damaged row: %v", i, err)
+				}
+				if errors.Is(err, store.ErrNoAnswer) {
+					t.Errorf("read %d of a damaged row looks as if the database were away: %v", i, err)
 				}
 			}
 		})
