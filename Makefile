@@ -125,7 +125,7 @@ test-python: $(VENV)/ok ## the tests of the Python verifier
 	  python -m pytest -q -p no:cacheprovider -n 2 --dist loadfile
 
 $(VENV)/ok: clients/python/pyproject.toml
-	@$(PYTHON) -m venv $(VENV) || { apt-get update -qq && apt-get install -y -qq -o DPkg::Lock::Timeout=600 python3-venv && $(PYTHON) -m venv $(VENV); }
+	@$(PYTHON) -m venv $(VENV) || { .ci/apt python3-venv && $(PYTHON) -m venv $(VENV); }
 	@$(VENV)/bin/pip install --quiet --disable-pip-version-check 'cryptography>=50' 'pydantic>=2.10' 'httpx>=0.28' 'cel-python>=0.4' 'pytest>=8' 'pytest-xdist>=3.6' 'mypy>=1.11' 'ruff>=0.8' \
 	  'hatchling>=1.27' 'pdoc>=15' 'matplotlib>=3.9' 'nbclient>=0.10' 'ipykernel>=6.29'
 	@touch $@

@@ -5,6 +5,7 @@
 package tiles
 
 import (
+	"bytes"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -133,9 +134,5 @@ func (h *Handler) tile(r *http.Request, path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := make([]byte, 0, len(hashes)*entry.HashSize)
-	for i := range hashes {
-		out = append(out, hashes[i][:]...)
-	}
-	return out, nil
+	return bytes.Join(entry.ByteSlices(hashes), nil), nil
 }

@@ -149,44 +149,42 @@ func (b *Bucket) checkSize(name string, got *int64, want int64) error {
 
 // Get returns the bytes of an object of that size. Errors: ErrMissing,
 // ErrWrong.
-func (b *Bucket) Get(ctx context.Context, name string, size int64) (content []byte, err error) {
-	err = b.try(ctx, name, func(ctx context.Context) error {
-		out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.bucket, Key: aws.String(b.prefix + name)})
-		if err != nil {
-			return err
-		}
-		defer out.Body.Close()
-		if err := b.checkSize(name, out.ContentLength, size); err != nil {
-			return err
-		}
-		content = make([]byte, size)
-		_, err = io.ReadFull(out.Body, content)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return content, nil
+func (b *Bucket) Get(ctx context.Context, name string, size int64) ([]byte, error) {
+	content, _, err := b.get(ctx, name, func(got *int64) error { return b.checkSize(name, got, size) })
+	return content, err
 }
 
 // Read returns an object of up to limit bytes, and the tag of this content.
 // Errors: ErrMissing, ErrWrong.
 func (b *Bucket) Read(ctx context.Context, name string, limit int64) (content []byte, tag string, err error) {
+	return b.get(ctx, name, func(got *int64) error {
+		if got == nil || *got > limit {
+			return fmt.Errorf("%s has %d bytes in %s, and at most %d are expected: %w", b.name, aws.ToInt64(got), name, limit, ErrWrong)
+		}
+		return nil
+	})
+}
+
+// get returns an object and its tag. It reads no bytes unless check accepts
+// their number, which is nil if the storage does not state it.
+func (b *Bucket) get(ctx context.Context, name string, check func(size *int64) error) (content []byte, tag string, err error) {
 	err = b.try(ctx, name, func(ctx context.Context) error {
 		out, err := b.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &b.bucket, Key: aws.String(b.prefix + name)})
 		if err != nil {
 			return err
 		}
 		defer out.Body.Close()
-		size := aws.ToInt64(out.ContentLength)
-		if out.ContentLength == nil || size > limit {
-			return fmt.Errorf("%s has %d bytes in %s, and at most %d are expected: %w", b.name, size, name, limit, ErrWrong)
+		if err := check(out.ContentLength); err != nil {
+			return err
 		}
-		content, tag = make([]byte, size), aws.ToString(out.ETag)
+		content, tag = make([]byte, *out.ContentLength), aws.ToString(out.ETag)
 		_, err = io.ReadFull(out.Body, content)
 		return err
 	})
-	return content, tag, err
+	if err != nil {
+		return nil, "", err
+	}
+	return content, tag, nil
 }
 
 // Delete deletes objects with all of their versions. An object that is not

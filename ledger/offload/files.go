@@ -2,6 +2,7 @@ package offload
 
 import (
 	"context"
+	"iter"
 	"sync"
 
 	"filippo.io/torchwood"
@@ -41,7 +42,7 @@ func (f file) path() string {
 
 // files yields the files that a client needs for the checkpoint of size to and
 // not for that of size from.
-func files(from, to uint64) func(yield func(file) bool) {
+func files(from, to uint64) iter.Seq[file] {
 	return func(yield func(file) bool) {
 		for level := uint8(0); to>>(tileHeight*level) > 0; level++ {
 			before, now := from>>(tileHeight*level), to>>(tileHeight*level) // hashes of the level

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,10 +160,7 @@ func New(cfg Config) *Copier {
 func (c *Copier) Status() Status {
 	c.mu.Lock()
 	s := c.status
-	s.Failures = make(map[string]uint64, len(Reasons))
-	for reason, n := range c.status.Failures {
-		s.Failures[reason] = n
-	}
+	s.Failures = maps.Clone(s.Failures)
 	c.mu.Unlock()
 	s.Size, s.Objects = c.size.Load(), c.objects.Load()
 	if w := c.cfg.Ledger.Witnessed(); w != nil && w.Size > s.Size {
@@ -430,9 +428,5 @@ func (c *Copier) content(ctx context.Context, f file) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	content := make([]byte, 0, len(hashes)*entry.HashSize)
-	for i := range hashes {
-		content = append(content, hashes[i][:]...)
-	}
-	return content, nil
+	return bytes.Join(entry.ByteSlices(hashes), nil), nil
 }
