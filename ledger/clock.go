@@ -1,13 +1,25 @@
 package ledger
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
+
+	"muniment.dev/muniment/ledger/store"
 )
 
 // clockTolerance is how far the wall clock may drift from monotonic time or lag
 // behind the last entry.
 const clockTolerance = time.Minute
+
+// How often the clock is compared with that of a store that several servers
+// share, and how far they may be apart. Two servers that pass differ by no more
+// than clockTolerance, so neither makes the other refuse appends.
+const (
+	compareEvery = 2 * time.Second
+	maxApart     = clockTolerance / 2
+)
 
 // A Clock returns the wall time, and a monotonic time that is independent of
 // adjustments to the wall clock.
@@ -33,6 +45,9 @@ type clockGuard struct {
 	wall      time.Time // at start
 	monotonic time.Duration
 	refused   error // permanently, by the check at start
+	// apart is the reason to refuse appends if the clock differs from that of
+	// the store; nil: it does not.
+	apart atomic.Pointer[error]
 }
 
 func newClockGuard(c Clock, hasEntries bool, last uint64, maxGap time.Duration) *clockGuard {
@@ -53,6 +68,9 @@ func (g *clockGuard) next(last uint64) (uint64, error) {
 	if g.refused != nil {
 		return 0, g.refused
 	}
+	if apart := g.apart.Load(); apart != nil {
+		return 0, *apart
+	}
 	wall, monotonic := g.clock.Now()
 	if drift := wall.Sub(g.wall) - (monotonic - g.monotonic); drift.Abs() > clockTolerance {
 		return 0, fmt.Errorf("%w: it was moved by %s while the server was running, or the machine was suspended: check the clock, then restart the server", ErrClock, drift.Round(time.Second))
@@ -65,4 +83,54 @@ func (g *clockGuard) next(last uint64) (uint64, error) {
 		return 0, fmt.Errorf("%w: it shows %s, %s before the last entry: set the clock", ErrClock, wall.UTC().Format(time.RFC3339), behind.Round(time.Second))
 	}
 	return last, nil
+}
+
+// compare compares the clock with that of the store. If the store does not
+// answer, what it answered last remains in force.
+func (g *clockGuard) compare(ctx context.Context, reference store.Timekeeper) error {
+	_, asked := g.clock.Now()
+	now, err := reference.Time(ctx)
+	if err != nil {
+		return err
+	}
+	wall, answered := g.clock.Now()
+	took := answered - asked
+	// The store has read its clock at some time between.
+	ahead := wall.Add(-took / 2).Sub(now)
+	if ahead.Abs()-took/2 <= maxApart {
+		g.apart.Store(nil)
+		return nil
+	}
+	direction := "ahead of"
+	if ahead < 0 {
+		direction = "behind"
+	}
+	apart := fmt.Errorf("%w: it shows %s, %s %s the clock of the database: set the one that is wrong, on this machine or on that of the database",
+		ErrClock, wall.UTC().Format(time.RFC3339), ahead.Abs().Round(time.Second), direction)
+	g.apart.Store(&apart)
+	return nil
+}
+
+// compareClocks compares the clocks until the context ends.
+func (l *Ledger) compareClocks(ctx context.Context, reference store.Timekeeper) {
+	t := time.NewTicker(compareEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return
+		}
+		was := l.clock.apart.Load()
+		limited, cancel := context.WithTimeout(ctx, compareEvery)
+		err := l.clock.compare(limited, reference)
+		cancel()
+		switch is := l.clock.apart.Load(); {
+		case err != nil: // reads and writes of the store report it
+		case was == nil && is != nil:
+			l.log.Warn("appends are refused", "err", *is)
+		case was != nil && is == nil:
+			l.log.Info("the clock is right again: appends are accepted")
+		}
+	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"muniment.dev/muniment/ledger/store"
 )
 
 // refusedByClock checks that appends are refused because of the clock, and that
@@ -142,5 +144,68 @@ func TestSystemClock(t *testing.T) {
 	}
 	if wall1.Before(before.Round(0)) || wall2.After(after.Round(0)) {
 		t.Errorf("the wall time went from %s to %s, between %s and %s", wall1, wall2, before, after)
+	}
+}
+
+// A clockedStore is the clock of a store that a test sets, beside that of the
+// server.
+type clockedStore struct {
+	server *testClock
+	behind time.Duration // the server's
+	takes  time.Duration // until it answers
+	err    error
+}
+
+func (s *clockedStore) Time(context.Context) (time.Time, error) {
+	s.server.pass(s.takes / 2)
+	now, _ := s.server.Now()
+	s.server.pass(s.takes - s.takes/2)
+	return now.Add(-s.behind), s.err
+}
+
+// A server whose clock differs from that of the store refuses appends, so that
+// it does not date entries such that others refuse theirs.
+func TestClockOfStore(t *testing.T) {
+	for name, c := range map[string]struct {
+		behind, takes time.Duration
+		refused       string
+	}{
+		"equal":                 {0, 0, ""},
+		"ahead":                 {30 * time.Second, 0, ""},
+		"behind":                {-30 * time.Second, 0, ""},
+		"too far ahead":         {30*time.Second + time.Millisecond, 0, "30s ahead of"},
+		"too far behind":        {-2 * time.Hour, 0, "2h0m0s behind"},
+		"after a long time":     {0, 50 * time.Second, ""},
+		"ahead, or it was long": {34 * time.Second, 10 * time.Second, ""},
+		"ahead, and it was":     {36 * time.Second, 10 * time.Second, "36s ahead of"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			clock := newTestClock()
+			g := newClockGuard(clock, false, 0, 0)
+			if err := g.compare(t.Context(), &clockedStore{server: clock, behind: c.behind, takes: c.takes}); err != nil {
+				t.Fatal(err)
+			}
+			_, err := g.next(0)
+			if c.refused == "" {
+				if err != nil {
+					t.Error(err)
+				}
+				return
+			}
+			wantErr(t, "an append", err, ErrClock, c.refused, "the clock of the database", "set the one that is wrong")
+			// Without an answer the verdict stays.
+			if err := g.compare(t.Context(), &clockedStore{server: clock, err: store.ErrNoAnswer}); err == nil {
+				t.Error("the clock was compared without an answer")
+			}
+			if _, err := g.next(0); err == nil {
+				t.Error("without an answer, an append is accepted again")
+			}
+			if err := g.compare(t.Context(), &clockedStore{server: clock}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := g.next(0); err != nil {
+				t.Errorf("after the clock was set: %v", err)
+			}
+		})
 	}
 }

@@ -141,7 +141,7 @@ func TestEraseFacts(t *testing.T) {
 
 	// A commit that is lost with the erasure keeps both payload and facts.
 	lost := errors.New("lost")
-	tl.stopPurge() // it syncs what is visible
+	tl.stopBackground() // it syncs what is visible
 	<-tl.purged
 	tl.hooks.fail(nil, lost)
 	e, err := tl.PlanErasure(ctx, acme.stream, 1, false)

@@ -35,22 +35,23 @@ type Ledger struct {
 	queue     queue
 	clock     *clockGuard
 
-	deciding  atomic.Pointer[time.Time] // begin of the present commit; nil without one
-	published atomic.Pointer[Published] // swapped by the committer or an import only
+	commitTook atomic.Int64              // by the last commit; nanoseconds
+	deciding   atomic.Pointer[time.Time] // begin of the present commit; nil without one
+	published  atomic.Pointer[Published] // swapped by the committer or an import only
 	// entry.Hash of a stream → uint64, see Grown; written by the committer
 	// or an import only
 	grown sync.Map
 	// entry.Hash of a stream → uint64, see Configured; written by the committer
 	// only
-	configured sync.Map
-	reserve    atomic.Uint64         // ReserveBytes in force
-	failure    atomic.Pointer[error] // set once, when a commit failed
-	hold       atomic.Pointer[error] // reason for refusing appends; nil: none
-	done       chan struct{}         // closed when the committer has ended, after the sequencer
-	purge      chan struct{}         // capacity 1; signals an erasure
-	stopPurge  context.CancelFunc    // ends runPurge and keys.run
-	purged     chan struct{}         // closed when runPurge has ended
-	filtering  sync.WaitGroup        // keys.run
+	configured     sync.Map
+	reserve        atomic.Uint64         // ReserveBytes in force
+	failure        atomic.Pointer[error] // set once, when a commit failed
+	hold           atomic.Pointer[error] // reason for refusing appends; nil: none
+	done           chan struct{}         // closed when the committer has ended, after the sequencer
+	purge          chan struct{}         // capacity 1; signals an erasure
+	stopBackground context.CancelFunc    // ends runPurge and what background counts
+	purged         chan struct{}         // closed when runPurge has ended
+	background     sync.WaitGroup        // keys.run and compareClocks
 
 	cosigning sync.Mutex // held to keep a cosigned checkpoint; guards the next field
 	// monotonic time of the last witnessed checkpoint that is kept permanently
@@ -93,6 +94,12 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 	}
 	l.keys = newKeyFilter(cfg.Store, filterLayerKeys, cfg.Logger)
 	l.clock = newClockGuard(cfg.Clock, st.Size > 0, st.Time, cfg.MaxClockGap)
+	reference, shared := cfg.Store.(store.Timekeeper)
+	if shared {
+		if err := l.clock.compare(ctx, reference); err != nil {
+			return nil, err
+		}
+	}
 	l.queue.init(cfg)
 	l.reserve.Store(cfg.ReserveBytes)
 	if err := l.reapplyErasures(ctx, streams, 0, st.Size); err != nil {
@@ -128,15 +135,21 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 		}()
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l.stopPurge = stop
+	l.stopBackground = stop
 	go func() {
 		defer crash.Report()
 		l.runPurge(background)
 	}()
-	l.filtering.Go(func() {
+	l.background.Go(func() {
 		defer crash.Report()
 		l.keys.run(background)
 	})
+	if shared {
+		l.background.Go(func() {
+			defer crash.Report()
+			l.compareClocks(background, reference)
+		})
+	}
 	return l, nil
 }
 
@@ -145,7 +158,7 @@ func Open(ctx context.Context, cfg Config) (*Ledger, error) {
 func (l *Ledger) Close() {
 	l.queue.close()
 	<-l.done
-	l.stopPurge()
+	l.stopBackground()
 	<-l.purged
-	l.filtering.Wait()
+	l.background.Wait()
 }

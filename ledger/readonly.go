@@ -44,7 +44,7 @@ func OpenReadOnly(ctx context.Context, cfg Config, policy *receipt.TrustPolicy, 
 		return nil, fmt.Errorf("the checkpoint to serve has the origin %q and size %d, but the store has %d entries", cp.Origin, cp.Size, st.Size)
 	}
 	l := &Ledger{cfg: cfg, store: cfg.Store, raw: st.Raw, readOnly: true, origin: entry.HashOrigin(cfg.Signer.Name()), ids: newIdentifier(&st.Secret), log: cfg.Logger,
-		done: make(chan struct{}), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), stopPurge: func() {}}
+		done: make(chan struct{}), purged: make(chan struct{}), firstWitnessed: make(chan struct{}), stopBackground: func() {}}
 	l.queue.init(cfg)
 	l.reserve.Store(cfg.ReserveBytes)
 	close(l.done) // there is no sequencer

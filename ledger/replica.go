@@ -59,7 +59,7 @@ func OpenReplica(ctx context.Context, cfg Config, policy *receipt.TrustPolicy) (
 		return nil, fmt.Errorf("load the replica: %w", err)
 	}
 	purging, stop := context.WithCancel(context.WithoutCancel(ctx))
-	l.stopPurge = stop
+	l.stopBackground = stop
 	go func() {
 		defer crash.Report()
 		l.runPurge(purging)

@@ -3,6 +3,7 @@ package pgstore
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -10,7 +11,10 @@ import (
 	"muniment.dev/muniment/ledger/store"
 )
 
-var _ store.Leases = (*Store)(nil)
+var (
+	_ store.Leases     = (*Store)(nil)
+	_ store.Timekeeper = (*Store)(nil)
+)
 
 // Lease implements store.Leases.
 func (s *Store) Lease(ctx context.Context) (l store.Lease, err error) {
@@ -54,4 +58,16 @@ func (s *Store) withoutWait(ctx context.Context, statement string, args ...any) 
 	})
 	b.Queue(`COMMIT`)
 	return rows, s.pool.SendBatch(ctx, b).Close()
+}
+
+// Time implements store.Timekeeper.
+func (s *Store) Time(ctx context.Context) (now time.Time, err error) {
+	if err := s.enter(); err != nil {
+		return now, err
+	}
+	defer s.uses.Done()
+	if err := s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
+		return now, fmt.Errorf("clock of the database: %w", err)
+	}
+	return now, nil
 }

@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // A Lease names the server that should commit among those that share a log. It
 // spares them competing. No promise of a store depends on it, or on a clock.
@@ -17,4 +20,10 @@ type Leases interface {
 	// TakeLease replaces the lease with the beat by l, whose own beat is
 	// ignored. It reports whether it has: another server may have been first.
 	TakeLease(ctx context.Context, beat uint64, l Lease) (bool, error)
+}
+
+// A Timekeeper is a store with a clock that all its servers can ask.
+type Timekeeper interface {
+	// Time returns the time of that clock.
+	Time(ctx context.Context) (time.Time, error)
 }
