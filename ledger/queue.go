@@ -173,17 +173,20 @@ func (q *queue) remove(g *group) bool {
 // take moves groups with at least the given number of entries from the queue to
 // the open batch, or all that there are, and returns them. It takes one group
 // at a time from the stream with the least in the batch, and the oldest group
-// among equals. A full batch takes only groups of streams that have nothing in
-// it yet, up to twice its limits, so that a stream which floods never delays
-// the others' groups to another batch. If nothing can be taken until a stream's
-// wait ends, take returns the time until then.
+// among equals. In any case it takes one of each stream that has nothing in the
+// batch yet, also into a full batch, up to twice its limits, so that a stream
+// which floods never delays the others' groups to another batch. If nothing can
+// be taken until a stream's wait ends, take returns the time until then.
 func (q *queue) take(entries int) (groups []*group, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	next, wait := q.ready()
 	heap.Init(&next)
-	for taken := 0; taken < entries && len(next) > 0; {
+	for taken := 0; len(next) > 0; {
 		l := next[0]
+		if taken >= entries && l.batch.entries > 0 {
+			break
+		}
 		g := l.groups[0]
 		if q.heavy(l, g) {
 			heap.Pop(&next)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -40,6 +41,33 @@ func takeBatch(q *queue) (batch []*group) {
 		case <-turn:
 		}
 	}
+}
+
+// After a slow commit, a batch takes only half of what is queued, so that the
+// other half is prepared during its commit. Entries of other streams do not
+// have to wait for that half.
+func TestBatchAfterSlowCommit(t *testing.T) {
+	tl, blocker, release := blocked(t, Config{})
+	const n = placedAhead + 100
+	var all []<-chan answer
+	for i := range n {
+		all = append(all, tl.appendLater(acme.draft(fmt.Sprint("entry ", i))))
+		tl.awaitPending(t, i+1)
+	}
+	quiet := tl.appendLater(globex.draft("quiet"))
+	tl.awaitPending(t, n+1)
+	time.Sleep(2 * slowCommit) // of the blocker
+	tl.hooks.takeCommits()
+	release()
+	for _, c := range append(all, blocker, quiet) {
+		if a := <-c; a.err != nil {
+			t.Fatal(a.err)
+		}
+	}
+	if got, want := tl.hooks.takeCommits(), fmt.Sprint([]int{placedAhead + 1, 100}); !strings.HasSuffix(got, want[1:]) {
+		t.Errorf("the commits have %s entries, want %s", got, want)
+	}
+	checkLog(t, tl, acme, globex)
 }
 
 // An entry of a quiet stream is in the next batch, and has room in the queue,

@@ -47,8 +47,8 @@ type grownStream struct {
 const placedAhead = 256
 
 // sequence is the sequencer. While the committer is busy, it places groups
-// ahead in the open batch. When the committer is free, it adds the rest of the
-// queue and hands the batch over.
+// ahead in the open batch. When the committer is free, it completes the batch
+// from the queue and hands it over.
 func (l *Ledger) sequence() {
 	defer close(l.commits)
 	var open *batch
@@ -85,18 +85,20 @@ func (l *Ledger) placeAhead(open *batch) *batch {
 	}
 }
 
-// gather completes the open batch with what is queued, for the committer, which
+// gather completes the open batch from the queue, for the committer, which
 // is free. If nothing is queued, it waits. It returns no batch if it has passed
 // on commits of other servers instead, and reports whether the log has ended.
 func (l *Ledger) gather(open *batch) (_ *batch, ended bool) {
 	for {
-		if l.queue.len() > 0 {
+		most := l.most(open)
+		if most > 0 && l.queue.len() > 0 {
 			// On a busy machine, runnable callers add their groups first, which
 			// makes fewer and larger commits. On an idle one this costs
 			// nothing.
 			runtime.Gosched()
+			most = l.most(open)
 		}
-		groups, wait := l.queue.take(math.MaxInt)
+		groups, wait := l.queue.take(most)
 		if len(groups) > 0 {
 			open = l.place(open, groups)
 		}
@@ -122,10 +124,29 @@ func (l *Ledger) gather(open *batch) (_ *batch, ended bool) {
 		case <-l.queue.filled:
 		case <-turn:
 		case <-l.follow:
-			l.publishFollowed()
+			l.publishFollowed(false)
 			return nil, false
 		}
 	}
+}
+
+// slowCommit is the duration of a commit during which it pays to prepare
+// another one.
+const slowCommit = 2 * time.Millisecond
+
+// most returns how many entries the open batch may still take. If commits are
+// slow, it takes half of what there is, and at least placedAhead. Callers that
+// wait for their receipts would otherwise all be in one batch, and while it is
+// committed, nothing is left to be prepared.
+func (l *Ledger) most(open *batch) int {
+	if l.commitTook.Load() < int64(slowCommit) {
+		return math.MaxInt
+	}
+	taken := 0
+	if open != nil {
+		taken = open.commit.Len()
+	}
+	return max(placedAhead, l.queue.len()/2) - taken
 }
 
 // complete adds what can be computed only when all entries are placed.
@@ -301,7 +322,7 @@ func (l *Ledger) redo(lost, open *batch) *batch {
 	l.queue.reopen(lost.groups)
 	groups := append(l.takeBack(lost, lost.commit.From), ahead...)
 	<-l.free // the committer has nothing else to do
-	l.publishFollowed()
+	l.publishFollowed(true)
 	return l.again(groups)
 }
 
@@ -342,15 +363,18 @@ func (l *Ledger) followEvery(interval time.Duration) {
 
 // publishFollowed applies commits of other servers to the tip, and gives them
 // to the committer, which waits for a batch, to be published. A ledger that has
-// failed no longer asks its store.
-func (l *Ledger) publishFollowed() {
+// failed no longer asks its store, and one that is closed stops asking a store
+// that does not answer, unless groups wait for it.
+func (l *Ledger) publishFollowed(awaited bool) {
 	b := &batch{speculation: l.tip.speculate(), commit: &store.Commit{From: l.tip.tree.size}, followed: true}
 	if l.failure.Load() != nil {
 		l.commits <- b
 		return
 	}
-	passes := func(err error) bool { return !errors.Is(err, ErrDamaged) }
-	if err := l.askAgain("return the commits of other servers", passes, func(ctx context.Context) error { return l.followOthers(ctx, b) }); err != nil {
+	needless := func() bool { return !awaited && l.queue.ended() }
+	passes := func(err error) bool { return !errors.Is(err, ErrDamaged) && !needless() }
+	err := l.askAgain("return the commits of other servers", passes, func(ctx context.Context) error { return l.followOthers(ctx, b) })
+	if err != nil && (errors.Is(err, ErrDamaged) || !needless()) {
 		b.err = fmt.Errorf("follow the commits of other servers: %w", err)
 	}
 	l.commits <- b

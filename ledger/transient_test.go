@@ -163,3 +163,20 @@ func TestDuplicateLargePayload(t *testing.T) {
 		}
 	}
 }
+
+// A server whose database does not answer ends at once.
+func TestCloseWithoutStore(t *testing.T) {
+	moody := &moodyStore{Store: memstore.NewCluster(1, 0).Join()}
+	tl := newTestLogOn(t, Config{FollowEvery: time.Millisecond, MaxUndecided: time.Hour}, moody)
+	moody.fail(store.ErrNoAnswer, -1)
+	asked := func() int {
+		moody.mu.Lock()
+		defer moody.mu.Unlock()
+		return moody.asked
+	}
+	await(t, "the store to be asked again", func() bool { return asked() > 2 })
+	tl.Close()
+	if fatal := tl.fatals(); len(fatal) > 0 {
+		t.Errorf("the server has failed: %v", fatal)
+	}
+}
