@@ -136,6 +136,9 @@ func (l *Ledger) OpenPayload(ctx context.Context, e *Entry) (*PayloadReader, err
 
 // PayloadErased reports whether the payload of an entry was erased.
 func (l *Ledger) PayloadErased(ctx context.Context, e *Entry) (bool, error) {
+	if e.payload != nil {
+		return false, nil
+	}
 	info, err := payloadInfo(ctx, l.store, e.Index, &e.Skeleton)
 	return info.Erased, err
 }

@@ -28,12 +28,20 @@ type Entry struct {
 	Skeleton entry.Skeleton
 	Header   *entry.Header          // parsed from Opening.Content; nil: erased
 	Opening  *receipt.HeaderOpening // header bytes and their salt; nil: erased
+
+	payload *receipt.PayloadOpening // if it was read along; nil: ask the store
 }
 
 // Entry returns an entry of the stream. Errors: ErrOutOfRange; ErrNotFound,
 // also for an entry of another stream.
 func (l *Ledger) Entry(ctx context.Context, s *Stream, index uint64) (*Entry, error) {
-	return l.entryAt(ctx, l.Published(), s, index)
+	e, err := l.openingsAt(ctx, l.Published(), s, index, func(ctx context.Context, index uint64) (*receipt.HeaderOpening, *receipt.PayloadOpening, error) {
+		return store.OpeningsOf(ctx, l.store, index)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e, e.parse()
 }
 
 func (l *Ledger) entryAt(ctx context.Context, p *Published, s *Stream, index uint64) (*Entry, error) {
@@ -65,6 +73,15 @@ func parseHeader(index uint64, opening *receipt.HeaderOpening) (*entry.Header, e
 // openingAt is entryAt without parsing the header, which takes as long as
 // making a receipt. A nil stream means any.
 func (l *Ledger) openingAt(ctx context.Context, p *Published, s *Stream, index uint64) (*Entry, error) {
+	return l.openingsAt(ctx, p, s, index, func(ctx context.Context, index uint64) (*receipt.HeaderOpening, *receipt.PayloadOpening, error) {
+		h, err := l.store.Header(ctx, index)
+		return h, nil, err
+	})
+}
+
+// openingsAt is openingAt with the function that reads the header, and perhaps
+// the payload.
+func (l *Ledger) openingsAt(ctx context.Context, p *Published, s *Stream, index uint64, read func(context.Context, uint64) (*receipt.HeaderOpening, *receipt.PayloadOpening, error)) (*Entry, error) {
 	if index >= p.Size {
 		return nil, WrongField(FieldIndex, "%d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
 	}
@@ -80,7 +97,7 @@ func (l *Ledger) openingAt(ctx context.Context, p *Published, s *Stream, index u
 	if err := l.checkSkeleton(ctx, p, index, &e.Skeleton); err != nil {
 		return nil, err
 	}
-	if e.Opening, err = l.store.Header(ctx, index); err != nil {
+	if e.Opening, e.payload, err = read(ctx, index); err != nil {
 		return nil, fmt.Errorf("header of entry %d: %w", index, notThere(err))
 	}
 	return e, checkHeader(index, &e.Skeleton, e.Opening)
@@ -89,6 +106,9 @@ func (l *Ledger) openingAt(ctx context.Context, p *Published, s *Stream, index u
 // Payload returns the payload of an entry, or nil if it was erased. Errors:
 // ErrTooLarge.
 func (l *Ledger) Payload(ctx context.Context, e *Entry) (*receipt.PayloadOpening, error) {
+	if e.payload != nil {
+		return e.payload, checkPayload(e, e.payload)
+	}
 	p, err := l.wholePayload(ctx, e.Index)
 	if err != nil {
 		return nil, fmt.Errorf("payload of entry %d: %w", e.Index, notThere(err))

@@ -52,6 +52,75 @@ func (s *Store) Header(ctx context.Context, index uint64) (*receipt.HeaderOpenin
 	return headers[0], nil
 }
 
+var _ store.EntryOpenings = (*Store)(nil)
+
+// EntryOpenings implements store.EntryOpenings. The openings of most entries
+// are in one row.
+func (s *Store) EntryOpenings(ctx context.Context, index uint64) (*receipt.HeaderOpening, *receipt.PayloadOpening, error) {
+	h, p, err := s.openingsInRun(ctx, index)
+	if err != nil {
+		return nil, nil, fmt.Errorf("openings of entry %d: %w", index, err)
+	}
+	if h != nil {
+		return h, p, nil
+	}
+	h, err = s.Header(ctx, index) // erased, or in a row of its own
+	return h, nil, err
+}
+
+// openingsInRun returns those openings of an entry that are in a run.
+func (s *Store) openingsInRun(ctx context.Context, index uint64) (h *receipt.HeaderOpening, p *receipt.PayloadOpening, err error) {
+	if err := s.enter(); err != nil {
+		return nil, nil, err
+	}
+	defer s.uses.Done()
+	r, err := s.runOf(ctx, index, "headers, payloads")
+	if r == nil {
+		return nil, nil, err
+	}
+	header, err := r.opening(headerColumn, r.headers, index)
+	if header == nil {
+		return nil, nil, err
+	}
+	payload, err := r.opening(payloadColumn, r.payloads, index)
+	if err != nil {
+		return nil, nil, err
+	}
+	if payload != nil {
+		p = &receipt.PayloadOpening{Salt: entry.Salt(payload.salt), Content: payload.content}
+	}
+	return &receipt.HeaderOpening{Salt: entry.Salt(header.salt), Content: header.content}, p, nil
+}
+
+// runOf returns columns of the run with the openings of an entry, or nil if it
+// is in none.
+func (s *Store) runOf(ctx context.Context, index uint64, columns string) (*storedRun, error) {
+	if index > math.MaxInt64 {
+		return nil, nil
+	}
+	var r storedRun
+	err := s.pool.QueryRow(ctx, s.sql(`SELECT first, entries, `+columns+` FROM $opening_runs WHERE first <= $1 ORDER BY first DESC LIMIT 1`), int64(index)).Scan(&r.first, &r.entries, &r.headers, &r.payloads)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, noAnswer(ctx, err)
+	case !r.covers(index):
+		return nil, nil
+	}
+	return &r, nil
+}
+
+// opening returns the opening of an entry in a column of the run, or nil if it
+// is not in it.
+func (r *storedRun) opening(kind byte, column []byte, index uint64) (*opening, error) {
+	c, err := decodeColumn(kind, int(r.entries), column)
+	if err != nil {
+		return nil, err
+	}
+	return c.at(uint64(r.first), index)
+}
+
 var _ store.HeaderRanges = (*Store)(nil)
 
 // Headers implements store.HeaderRanges.
@@ -171,18 +240,12 @@ func (s *Store) payload(ctx context.Context, index uint64, content bool) (*openi
 }
 
 func (s *Store) findPayload(ctx context.Context, index uint64, content bool) (*opening, error) {
-	var r storedRun
-	err := s.pool.QueryRow(ctx, s.sql(`SELECT first, entries, payloads FROM $opening_runs WHERE first <= $1 ORDER BY first DESC LIMIT 1`), int64(index)).Scan(&r.first, &r.entries, &r.payloads)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return nil, noAnswer(ctx, err)
+	r, err := s.runOf(ctx, index, "NULL::bytea, payloads")
+	if err != nil {
+		return nil, err
 	}
-	there := err == nil && r.covers(index)
-	if there {
-		c, err := decodeColumn(payloadColumn, int(r.entries), r.payloads)
-		if err != nil {
-			return nil, err
-		}
-		if o, err := c.at(uint64(r.first), index); o != nil || err != nil {
+	if r != nil {
+		if o, err := r.opening(payloadColumn, r.payloads, index); o != nil || err != nil {
 			return o, err
 		}
 	}
@@ -193,7 +256,7 @@ func (s *Store) findPayload(ctx context.Context, index uint64, content bool) (*o
 	var o opening
 	var size *int64
 	err = s.pool.QueryRow(ctx, s.sql(`SELECT `+columns+` FROM (SELECT $1::bigint AS index) AS q LEFT JOIN $payloads USING (index)
-		WHERE $2 OR EXISTS (SELECT FROM $entries e WHERE e.index = $1)`), int64(index), there).Scan(&o.salt, &o.content, &o.large, &size)
+		WHERE $2 OR EXISTS (SELECT FROM $entries e WHERE e.index = $1)`), int64(index), r != nil).Scan(&o.salt, &o.content, &o.large, &size)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return nil, store.ErrNotFound

@@ -78,6 +78,15 @@ func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleto
 	if to > math.MaxInt64 {
 		return nil, fmt.Errorf("%s: %w", what, store.ErrNotFound)
 	}
+	if to == from+1 {
+		k, err := s.skeletonInRun(ctx, from)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", what, err)
+		}
+		if k != nil {
+			return []entry.Skeleton{*k}, nil
+		}
+	}
 	var out []entry.Skeleton
 	add := func(b []byte) error {
 		k, err := decodeSkeleton(b)
@@ -119,6 +128,48 @@ func (s *Store) Skeletons(ctx context.Context, from, to uint64) ([]entry.Skeleto
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	return out, nil
+}
+
+// skeletonInRun returns the skeleton of an entry, or nil if it is in no run.
+// The skeletons of its run are kept in memory. They never change, once the
+// commit is known to survive a failover.
+func (s *Store) skeletonInRun(ctx context.Context, index uint64) (*entry.Skeleton, error) {
+	if k, ok := s.skeletons.GetIfPresent(index); ok {
+		return &k, nil
+	}
+	var first int64
+	var run []byte
+	err := s.pool.QueryRow(ctx, s.sql(`SELECT first, content FROM $skeleton_runs WHERE first <= $1 ORDER BY first DESC LIMIT 1`), int64(index)).Scan(&first, &run)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, noAnswer(ctx, err)
+	}
+	all := make([]entry.Skeleton, len(run)/skeletonSize)
+	for i := range all {
+		if all[i], err = decodeSkeleton(run[i*skeletonSize : (i+1)*skeletonSize]); err != nil {
+			return nil, err
+		}
+	}
+	at := index - uint64(first)
+	if len(run)%skeletonSize != 0 || at >= uint64(len(all)) {
+		return nil, nil // the other way finds what is wrong
+	}
+	if s.survives(uint64(first) + uint64(len(all))) {
+		for i := range all {
+			s.skeletons.Set(uint64(first)+uint64(i), all[i])
+		}
+	}
+	return &all[at], nil
+}
+
+// survives reports whether a log of that size, which was read, is known to be
+// durable.
+func (s *Store) survives(size uint64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.single || size <= s.confirmed
 }
 
 // eachRun calls f for the runs of skeletons with entries from ≤ index < to.

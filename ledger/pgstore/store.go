@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/maypok86/otter/v2"
 
 	"muniment.dev/muniment/ledger/entry"
 	"muniment.dev/muniment/ledger/objects"
@@ -31,6 +32,8 @@ type Store struct {
 	bucket   *objects.Bucket // of large payloads; nil: they are in the database
 	log      *slog.Logger
 	sweeper  sweeper
+	// skeletons are those of runs that were read, by index
+	skeletons *otter.Cache[uint64, entry.Skeleton]
 
 	writing sync.Mutex     // held by Commit and ReplaceProjections
 	uses    sync.WaitGroup // reads and writes under way
@@ -44,8 +47,11 @@ var _ store.Store = (*Store)(nil)
 
 var errClosed = errors.New("the store is closed")
 
+// keptSkeletons is the number of skeletons in memory, of about 300 bytes each.
+const keptSkeletons = 1 << 16
+
 func newStore(l *location, pool *pgxpool.Pool) *Store {
-	s := &Store{location: l, pool: pool}
+	s := &Store{location: l, pool: pool, skeletons: otter.Must(&otter.Options[uint64, entry.Skeleton]{MaximumSize: keptSkeletons})}
 	rand.Read(s.writer[:]) // never fails: see crypto/rand
 	if s.server == "" {
 		s.server = fmt.Sprintf("%x", s.writer)

@@ -30,3 +30,21 @@ func Headers(ctx context.Context, s Openings, from, to uint64) ([]*receipt.Heade
 	}
 	return out, nil
 }
+
+// EntryOpenings is implemented by stores that read both openings of an entry
+// for little more than one of them.
+type EntryOpenings interface {
+	// EntryOpenings returns what Header does, and the payload, which is nil if
+	// it was erased or takes another read.
+	EntryOpenings(ctx context.Context, index uint64) (*receipt.HeaderOpening, *receipt.PayloadOpening, error)
+}
+
+// OpeningsOf returns the header opening of an entry, and its payload opening if
+// the store reads that with it.
+func OpeningsOf(ctx context.Context, s Openings, index uint64) (*receipt.HeaderOpening, *receipt.PayloadOpening, error) {
+	if r, ok := s.(EntryOpenings); ok {
+		return r.EntryOpenings(ctx, index)
+	}
+	h, err := s.Header(ctx, index)
+	return h, nil, err
+}
