@@ -37,17 +37,24 @@ func TestServerFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes tens of seconds")
 	}
-	rig := newFaultRig(t)
-	seed := soak.Seed(t)
-	for i := range soak.Length(t, "logs with faults", 1, 200) {
-		steps := 4
-		if soak.Full() {
-			steps = 10
-		}
-		t.Run(fmt.Sprint(seed+uint64(i)), func(t *testing.T) { runFaults(t, rig, seed+uint64(i), steps) })
-		if t.Failed() {
-			return
-		}
+	seed, steps := soak.Seed(t), 4
+	if soak.Full() {
+		steps = 10
+	}
+	n := soak.Length(t, "logs with faults", 10, 200)
+	bin := nextProgram(t)
+	const rigs = 2 // most of the time is spent waiting
+	for k := range rigs {
+		t.Run(fmt.Sprint("database ", k), func(t *testing.T) {
+			t.Parallel()
+			rig := newFaultRig(t, bin)
+			for i := k; i < n; i += rigs {
+				t.Run(fmt.Sprint(seed+uint64(i)), func(t *testing.T) { runFaults(t, rig, seed+uint64(i), steps) })
+				if t.Failed() {
+					return
+				}
+			}
+		})
 	}
 }
 

@@ -50,8 +50,8 @@ type faultLink struct{ name, address string }
 // tables of a campaign.
 const faultDisk = 384 << 20
 
-func newFaultRig(t *testing.T) *faultRig {
-	r := &faultRig{bin: nextProgram(t), diskFills: true}
+func newFaultRig(t *testing.T, bin string) *faultRig {
+	r := &faultRig{bin: bin, diskFills: true}
 	settings := map[string]string{"max_wal_size": "64MB", "min_wal_size": "32MB", "wal_keep_size": "0"}
 	var err error
 	r.pair, err = postgresrig.StartPairWith(t.Context(), postgresrig.Config{Settings: settings, DiskBytes: faultDisk})
@@ -173,8 +173,8 @@ type faultLog struct {
 func newFaultLog(t *testing.T, r *faultRig, name string, elect bool, ahead ...time.Duration) *faultLog {
 	root := t.TempDir()
 	l := &faultLog{rig: r, schema: name, dir: filepath.Join(root, "0")}
-	if code := run(t.Context(), []string{"init", l.dir, "--origin", "faults.example", "--tenant", "acme"}, nil, io.Discard, os.Stderr); code != 0 {
-		t.Fatalf("init: exit code %d", code)
+	if out, err := exec.Command(r.bin, "init", l.dir, "--origin", "faults.example", "--tenant", "acme").CombinedOutput(); err != nil {
+		t.Fatalf("init: %v\n%s", err, out)
 	}
 	l.read(t)
 	ports, err := peers.FreePorts(faultServers)
