@@ -17,7 +17,7 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS 2>/dev/null) -trimpath)
 # Releases contain no C. Only the race detector and some peers need it, and ask for it themselves.
 export CGO_ENABLED := 0
 
-.PHONY: setup test-command test-race test-without-race triage-sim demo-backfill demo-scale-out test-backfill test-scale-out portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-go lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
+.PHONY: test-postgres setup test-command test-race test-without-race triage-sim demo-backfill demo-scale-out test-backfill test-scale-out portal test-portal lint-portal reference other-systems help build demo check test soak peers generate lint lint-go lint-python lint-ts test-go test-python test-ts mutants sdks quickstarts decisions conformance tools bench clean release
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -161,6 +161,7 @@ soak: $(TOOLS)/gotestsum $(VENV)/ok $(TS) ## the seeded campaigns in full, and a
 	@$(MAKE) --no-print-directory mutants N=100000 SEED=$(SEED)
 	@$(MAKE) --no-print-directory sdks CASES=all
 	@$(MAKE) --no-print-directory decisions N=50000 SEED=$(SEED)
+	@$(MAKE) --no-print-directory test-postgres
 	@$(MAKE) --no-print-directory other-systems
 
 clients/ts/node_modules/.installed: clients/ts/package.json $(wildcard clients/ts/packages/*/package.json clients/ts/samples/*/package.json) clients/ts/package-lock.json clients/ts/.npmrc
@@ -184,6 +185,14 @@ OUT ?= dist
 
 release: ## build a release of the current commit twice, compare, sign, record and gate it (OUT=dist VERSION=v1.2.3)
 	@deploy/release/release.sh $(OUT) $(filter v%,$(VERSION))
+
+POSTGRES ?= 14 16 17 18
+
+# PostgreSQL 15 is the one of all other tests. The extension that capacity is measured with is not part of these packages.
+test-postgres: $(TOOLS)/gotestsum ## logs and backfills in other versions of PostgreSQL (POSTGRES="14 16 17 18")
+	@for v in $(POSTGRES); do echo "== PostgreSQL $$v"; export MUNIMENT_POSTGRES=postgresql-$$v; \
+	  .ci/gotest -count=1 -timeout 30m ./ledger/pgstore $$(go list ./conductor/backfill/... | grep -v /aca/measure); \
+	  .ci/gotest -count=1 -timeout 30m ./cmd/muniment -run '^Test(ServerFaults|RollingUpgrade|ServerWithWrongClock)$$'; done
 
 ROUNDS ?= 20
 triage-sim: peers ## measure the time to the first action with and without triage (ROUNDS=20, a minute and a half each)

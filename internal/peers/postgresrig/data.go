@@ -1,6 +1,7 @@
 package postgresrig
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -16,9 +17,15 @@ import (
 	"muniment.dev/muniment/internal/peers"
 )
 
+// version names the peer to run, such as postgresql-17. Without it, that is the
+// PostgreSQL of the system, whose extensions the others lack.
+func version() string { return cmp.Or(os.Getenv("MUNIMENT_POSTGRES"), systemVersion) }
+
+const systemVersion = "postgres"
+
 // programs returns the folder of PostgreSQL's programs.
 func programs() (string, error) {
-	path, err := peers.Find("postgres")
+	path, err := peers.Find(version())
 	if err != nil {
 		return "", err
 	}
@@ -145,12 +152,12 @@ func (r *Rig) initialize(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	template := filepath.Join(peers.Folder(), "postgres-template")
-	version, err := exec.CommandContext(ctx, filepath.Join(r.bin, "postgres"), "--version").Output()
+	template := filepath.Join(peers.Folder(), version()+"-template")
+	text, err := exec.CommandContext(ctx, filepath.Join(r.bin, "postgres"), "--version").Output()
 	if err != nil {
 		return fmt.Errorf("determine the version of postgres: %w", err)
 	}
-	if old, err := os.ReadFile(template + ".version"); err == nil && string(old) == string(version) {
+	if old, err := os.ReadFile(template + ".version"); err == nil && string(old) == string(text) {
 		return copyFolder(ctx, template, r.data())
 	}
 	if err := r.as(ctx, "initdb", "-D", r.data(), "-U", User, "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"); err != nil {
@@ -162,7 +169,7 @@ func (r *Rig) initialize(ctx context.Context) error {
 	if err := copyFolder(ctx, r.data(), template); err != nil {
 		return err
 	}
-	return os.WriteFile(template+".version", version, 0o666)
+	return os.WriteFile(template+".version", text, 0o666)
 }
 
 // copyFolder copies a folder with its owner and permissions.
@@ -190,6 +197,9 @@ var defaults = map[string]string{
 // configure writes the settings.
 func (r *Rig) configure(c Config) error {
 	settings := maps.Clone(defaults)
+	if version() != systemVersion {
+		delete(settings, "shared_preload_libraries")
+	}
 	if !c.Durable {
 		settings["fsync"] = "off"
 	}
