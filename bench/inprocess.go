@@ -49,7 +49,7 @@ func (b *bench) openStore(name, url string, o store.Options) *log {
 	signer, err := note.NewSigner(skey)
 	check(err)
 	l := &log{dir: filepath.Join(b.dir, name)}
-	l.store, err = engine.Open(context.Background(), url, o)
+	l.store, err = engine.Open(context.Background(), engine.For(url, filepath.Join(l.dir, "store"), name), o)
 	check(err)
 	l.ledger, err = ledger.Open(context.Background(), ledger.Config{Store: l.store, Signer: signer, Fatal: check, EntryCache: ledger.DefaultEntryCache})
 	check(err)

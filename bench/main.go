@@ -92,7 +92,8 @@ func main() {
 		{"cache run", b.cacheRun},
 		{"backfill", b.backfill},
 		{"triage", b.triageStorm},
-		{"scale-out", b.scaleOut},
+		{"scale-out in-process", b.scaleOutInProcess},
+		{"scale-out servers", b.scaleOutServers},
 		{"curve", b.curve},
 	}
 	for i := range attacks {

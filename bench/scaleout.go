@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -26,10 +27,10 @@ import (
 	munimentv1 "muniment.dev/muniment/proto/muniment/v1"
 )
 
-// scaleOut measures a log in PostgreSQL, whose primary waits for a synchronous
-// standby, beside plain commits of that database, the embedded store, and
-// Tessera's driver for Aurora and S3.
-func (b *bench) scaleOut() {
+// scaleOutInProcess measures a log in PostgreSQL, whose primary waits for a
+// synchronous standby, beside plain commits of that database and the embedded
+// store.
+func (b *bench) scaleOutInProcess() {
 	ctx := context.Background()
 	database := startDatabase(ctx)
 	defer database.Stop()
@@ -37,13 +38,21 @@ func (b *bench) scaleOut() {
 	row("limit: PostgreSQL, one synced commit of a row of 1.4 KiB", commit.String(), "")
 	b.databaseAppender(database, commit)
 	b.databaseAppenders(database)
+}
+
+// scaleOutServers measures three servers of a log in PostgreSQL, beside
+// Tessera's driver for Aurora and S3.
+func (b *bench) scaleOutServers() {
+	ctx := context.Background()
+	database := startDatabase(ctx)
+	defer database.Stop()
 	servers := b.startServers(database, 3)
 	defer func() {
 		for _, s := range servers {
 			s.kill()
 		}
 	}()
-	b.readsOfServers(servers)
+	b.readsOfServers(ctx, database, servers)
 	b.besideTessera(ctx, servers)
 	b.takeover(servers)
 }
@@ -122,9 +131,10 @@ func (b *bench) startServers(database *postgresrig.Pair, n int) []*server {
 	return servers
 }
 
-// readsOfServers measures reads through one server and through all.
-func (b *bench) readsOfServers(servers []*server) {
-	ctx := context.Background()
+// readsOfServers measures reads through one server and through all, and what a
+// read costs the server and the database. On one machine, the servers share the
+// processors.
+func (b *bench) readsOfServers(ctx context.Context, database *postgresrig.Pair, servers []*server) {
 	c := servers[0].client(1)
 	rng := newRNG()
 	for range 200 {
@@ -141,10 +151,45 @@ func (b *bench) readsOfServers(servers []*server) {
 			check(err)
 		})
 	}
+	conn, err := pgx.Connect(ctx, database.URL(postgresrig.User))
+	check(err)
+	defer conn.Close(ctx)
+	reads(servers[:1]) // until its pool has all connections
+	serverBefore, databaseBefore, begun := processorTimeOf(servers[0].cmd.Process.Pid), backendTime(ctx, conn), time.Now()
 	one := reads(servers[:1])
+	n := one * time.Since(begun).Seconds()
+	perRead := func(d time.Duration) time.Duration { return round(time.Duration(float64(d) / n)) }
+	server, db := perRead(processorTimeOf(servers[0].cmd.Process.Pid)-serverBefore), perRead(backendTime(ctx, conn)-databaseBefore)
 	all := reads(servers)
-	row("PostgreSQL, reads of entries through one server", rate(one), "")
+	row("PostgreSQL, reads of entries through one server", rate(one), fmt.Sprintf("processor time of a read: server %s, database %s, so it serves %.1f servers", server, db, float64(server)/float64(db)))
 	row(fmt.Sprintf("PostgreSQL, reads of entries through %d servers", len(servers)), rate(all), fmt.Sprintf("%.2f×; servers, database and client share the processors", all/one))
+}
+
+// backendTime returns the processor time of the primary's connections.
+func backendTime(ctx context.Context, conn *pgx.Conn) (d time.Duration) {
+	rows, err := conn.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`)
+	check(err)
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	check(err)
+	for _, pid := range pids {
+		d += processorTimeOf(pid)
+	}
+	return d
+}
+
+// processorTimeOf returns the processor time of a process.
+func processorTimeOf(pid int) time.Duration {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	check(err)
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest) // from field 3 of proc_pid_stat(5) on
+	var ticks int
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		check(err)
+		ticks += n
+	}
+	return time.Duration(ticks) * (time.Second / 100) // USER_HZ
 }
 
 // A load is what clients measured.
@@ -225,24 +270,53 @@ func recording(servers []*server) int {
 	}
 }
 
-// besideTessera measures appends of 512 connections to the server that records
-// and, with the same client, Tessera's conformance server on MariaDB and
-// versitygw.
+// besideTessera measures appends over several numbers of connections to the
+// server that records and, with the same client, to Tessera's conformance
+// server on MariaDB and versitygw.
+//
+// Muniment's answer contains the proof of inclusion in a signed checkpoint. The
+// peer's is the index of the entry, which is in its database by then; it signs
+// a checkpoint once a second. Both are measured: its answers, and the time
+// until a checkpoint includes the entry.
 func (b *bench) besideTessera(ctx context.Context, servers []*server) {
 	d := time.Duration(*seconds) * time.Second
-	plain := servers[recording(servers)].plain(pool(512))
-	ours := loaded(512, d, func(rng *mrand.ChaCha8) error { return plain.append(evidence(rng)) })
-	row("PostgreSQL, HTTP, 512 connections: appends, full receipts", rate(ours.rate), ours.takes.String())
+	recorder := servers[recording(servers)]
+	numbers := []int{1, 64, 512}
+	ours := map[int]load{}
+	for _, n := range numbers {
+		plain := recorder.plain(pool(n))
+		ours[n] = loaded(n, d, func(rng *mrand.ChaCha8) error { return plain.append(evidence(rng)) })
+		row(fmt.Sprintf("PostgreSQL, HTTP, %s: full receipts", nConnections(n)), rate(ours[n].rate), ours[n].takes.String())
+	}
 	if !*peer {
 		return
 	}
 	t := b.startTesseraAWS(ctx)
 	defer t.stop()
-	hc := pool(512)
-	theirs := loaded(512, d, func(rng *mrand.ChaCha8) error {
-		_, err := post(hc, t.url+"/add", opaque, "", evidence(rng))
-		return err
-	})
-	row("peer: Tessera AWS on MariaDB and versitygw, bare indexes", rate(theirs.rate), theirs.takes.String())
-	row("PostgreSQL, full receipts beside the peer's indexes", fmt.Sprintf("%.1f×", ours.rate/theirs.rate), fmt.Sprintf("goal 3×; p50 %.1f× lower, goal 20×", theirs.takes.quantile(0.5).Seconds()/ours.takes.quantile(0.5).Seconds()))
+	for _, n := range numbers {
+		hc := pool(n)
+		beside := func(what string, theirs load) {
+			row(fmt.Sprintf("peer: Tessera AWS, %s: %s", nConnections(n), what), rate(theirs.rate), theirs.takes.String())
+			row("  Muniment's full receipts beside it", fmt.Sprintf("%.2f×", ours[n].rate/theirs.rate),
+				fmt.Sprintf("goal 3×; p50 %.1f× lower, goal 20×", theirs.takes.quantile(0.5).Seconds()/ours[n].takes.quantile(0.5).Seconds()))
+		}
+		beside("bare indexes", loaded(n, d, func(rng *mrand.ChaCha8) error {
+			_, err := t.add(hc, evidence(rng))
+			return err
+		}))
+		beside("until a checkpoint", loaded(n, d, func(rng *mrand.ChaCha8) error {
+			index, err := t.add(hc, evidence(rng))
+			if err == nil {
+				t.await(index)
+			}
+			return err
+		}))
+	}
+}
+
+func nConnections(n int) string {
+	if n == 1 {
+		return "1 connection"
+	}
+	return fmt.Sprint(n, " connections")
 }

@@ -2,9 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
 
 	"muniment.dev/muniment/internal/peers"
 	"muniment.dev/muniment/internal/peers/bucketrig"
@@ -17,13 +24,17 @@ type tesseraAWS struct {
 	server  *exec.Cmd
 	mariadb *peers.Process
 	bucket  *bucketrig.Rig
+
+	published sync.Cond // its L guards the next field
+	size      uint64    // of the newest checkpoint
+	done      chan struct{}
 }
 
 // startTesseraAWS starts the server with an empty log. MariaDB waits for its
 // disk at each commit, as by default.
 func (b *bench) startTesseraAWS(ctx context.Context) *tesseraAWS {
 	bin := b.installTessera("aws")
-	t := &tesseraAWS{}
+	t := &tesseraAWS{published: sync.Cond{L: new(sync.Mutex)}, done: make(chan struct{})}
 	var err error
 	t.bucket, err = bucketrig.Start(ctx)
 	check(err)
@@ -41,16 +52,65 @@ func (b *bench) startTesseraAWS(ctx context.Context) *tesseraAWS {
 	check(log.Close())
 	send := pool(1)
 	awaitTessera(func() error {
-		_, err := post(send, t.url+"/add", opaque, "", evidence(newRNG()))
+		_, err := t.add(send, evidence(newRNG()))
 		return err
 	}, func() string {
 		text, _ := os.ReadFile(log.Name()) // the error of the request remains
 		return string(text)
 	})
+	go t.watch()
 	return t
 }
 
+// add appends a payload, and returns its index.
+func (t *tesseraAWS) add(c *http.Client, payload []byte) (uint64, error) {
+	answer, err := post(c, t.url+"/add", opaque, "", payload)
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseUint(string(answer), 10, 64)
+}
+
+// watch reads the checkpoint again and again. It reads the file of the object
+// storage, which costs the peer nothing.
+func (t *tesseraAWS) watch() {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-t.done:
+			return
+		}
+		text, err := os.ReadFile(filepath.Join(t.bucket.Folder, "checkpoint"))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		check(err)
+		lines := strings.SplitN(string(text), "\n", 3)
+		if len(lines) < 3 {
+			continue // it is being written
+		}
+		size, err := strconv.ParseUint(lines[1], 10, 64)
+		check(err)
+		t.published.L.Lock()
+		t.size = size
+		t.published.L.Unlock()
+		t.published.Broadcast()
+	}
+}
+
+// await waits until a checkpoint includes the entry.
+func (t *tesseraAWS) await(index uint64) {
+	t.published.L.Lock()
+	defer t.published.L.Unlock()
+	for t.size <= index {
+		t.published.Wait()
+	}
+}
+
 func (t *tesseraAWS) stop() {
+	close(t.done)
 	_ = t.server.Process.Kill()
 	_ = t.server.Wait()
 	t.mariadb.Stop()
