@@ -197,7 +197,11 @@ func (m *move) result(r *ledger.CopyReport) *moveResult {
 	if engine.Shared(m.to) {
 		result.Next = append(result.Next, "set store: to this URL in "+config)
 	} else {
-		result.Next = append(result.Next, "remove store: from "+config)
+		settings := "store:"
+		if m.kind.Objects != "" {
+			settings = "store: and objects:"
+		}
+		result.Next = append(result.Next, "remove "+settings+" from "+config)
 	}
 	result.Next = append(result.Next, "muniment serve --data "+m.data)
 	if !engine.Shared(m.from) {
