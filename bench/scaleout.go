@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	mrand "math/rand/v2"
 	"os"
 	"path/filepath"
@@ -47,14 +48,14 @@ func (b *bench) scaleOutServers() {
 	database := startDatabase(ctx)
 	defer database.Stop()
 	servers := b.startServers(database, 3)
-	defer func() {
-		for _, s := range servers {
-			s.kill()
-		}
-	}()
 	b.readsOfServers(ctx, database, servers)
-	b.besideTessera(ctx, servers)
+	loads := b.appendsOfServers(servers)
 	b.takeover(servers)
+	for _, s := range servers { // the peer has the machine to itself
+		s.kill()
+	}
+	database.Stop()
+	b.besideTessera(ctx, loads)
 }
 
 // startDatabase starts a primary with a synchronous standby, both on disk.
@@ -165,7 +166,8 @@ func (b *bench) readsOfServers(ctx context.Context, database *postgresrig.Pair, 
 	row(fmt.Sprintf("PostgreSQL, reads of entries through %d servers", len(servers)), rate(all), fmt.Sprintf("%.2f×; servers, database and client share the processors", all/one))
 }
 
-// backendTime returns the processor time of the primary's connections.
+// backendTime returns the processor time of the primary's connections, those of
+// servers that follow included.
 func backendTime(ctx context.Context, conn *pgx.Conn) (d time.Duration) {
 	rows, err := conn.Query(ctx, `SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()`)
 	check(err)
@@ -180,6 +182,9 @@ func backendTime(ctx context.Context, conn *pgx.Conn) (d time.Duration) {
 // processorTimeOf returns the processor time of a process.
 func processorTimeOf(pid int) time.Duration {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0 // it has ended meanwhile
+	}
 	check(err)
 	_, rest, _ := strings.Cut(string(stat), ") ")
 	fields := strings.Fields(rest) // from field 3 of proc_pid_stat(5) on
@@ -270,30 +275,38 @@ func recording(servers []*server) int {
 	}
 }
 
-// besideTessera measures appends over several numbers of connections to the
-// server that records and, with the same client, to Tessera's conformance
-// server on MariaDB and versitygw.
+// connectionCounts are the numbers of connections over which appends are
+// measured.
+var connectionCounts = []int{1, 64, 512}
+
+// appendsOfServers measures appends to the server that records, by the number
+// of connections.
+func (b *bench) appendsOfServers(servers []*server) map[int]load {
+	recorder := servers[recording(servers)]
+	loads := map[int]load{}
+	for _, n := range connectionCounts {
+		plain := recorder.plain(pool(n))
+		loads[n] = loaded(n, time.Duration(*seconds)*time.Second, func(rng *mrand.ChaCha8) error { return plain.append(evidence(rng)) })
+		row(fmt.Sprintf("PostgreSQL, HTTP, %s: full receipts", nConnections(n)), rate(loads[n].rate), loads[n].takes.String())
+	}
+	return loads
+}
+
+// besideTessera measures the same appends, with the same client, to Tessera's
+// conformance server on MariaDB and versitygw.
 //
 // Muniment's answer contains the proof of inclusion in a signed checkpoint. The
 // peer's is the index of the entry, which is in its database by then; it signs
 // a checkpoint once a second. Both are measured: its answers, and the time
 // until a checkpoint includes the entry.
-func (b *bench) besideTessera(ctx context.Context, servers []*server) {
-	d := time.Duration(*seconds) * time.Second
-	recorder := servers[recording(servers)]
-	numbers := []int{1, 64, 512}
-	ours := map[int]load{}
-	for _, n := range numbers {
-		plain := recorder.plain(pool(n))
-		ours[n] = loaded(n, d, func(rng *mrand.ChaCha8) error { return plain.append(evidence(rng)) })
-		row(fmt.Sprintf("PostgreSQL, HTTP, %s: full receipts", nConnections(n)), rate(ours[n].rate), ours[n].takes.String())
-	}
+func (b *bench) besideTessera(ctx context.Context, ours map[int]load) {
 	if !*peer {
 		return
 	}
+	d := time.Duration(*seconds) * time.Second
 	t := b.startTesseraAWS(ctx)
 	defer t.stop()
-	for _, n := range numbers {
+	for _, n := range connectionCounts {
 		hc := pool(n)
 		beside := func(what string, theirs load) {
 			row(fmt.Sprintf("peer: Tessera AWS, %s: %s", nConnections(n), what), rate(theirs.rate), theirs.takes.String())

@@ -18,7 +18,7 @@ const clockTolerance = time.Minute
 // than clockTolerance, so neither makes the other refuse appends.
 const (
 	compareEvery = 2 * time.Second
-	maxApart     = clockTolerance / 2
+	maxApart     = (clockTolerance - compareEvery) / 2
 )
 
 // A Clock returns the wall time, and a monotonic time that is independent of
@@ -85,8 +85,9 @@ func (g *clockGuard) next(last uint64) (uint64, error) {
 	return last, nil
 }
 
-// compare compares the clock with that of the store. If the store does not
-// answer, what it answered last remains in force.
+// compare compares the clock with that of the store. The last verdict remains
+// in force if the store does not answer, or so late that its answer decides
+// nothing.
 func (g *clockGuard) compare(ctx context.Context, reference store.Timekeeper) error {
 	_, asked := g.clock.Now()
 	now, err := reference.Time(ctx)
@@ -97,9 +98,12 @@ func (g *clockGuard) compare(ctx context.Context, reference store.Timekeeper) er
 	took := answered - asked
 	// The store has read its clock at some time between.
 	ahead := wall.Add(-took / 2).Sub(now)
-	if ahead.Abs()-took/2 <= maxApart {
+	switch uncertain := took / 2; {
+	case ahead.Abs()+uncertain <= maxApart:
 		g.apart.Store(nil)
 		return nil
+	case ahead.Abs()-uncertain <= maxApart:
+		return nil // the last verdict remains in force
 	}
 	direction := "ahead of"
 	if ahead < 0 {

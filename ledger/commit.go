@@ -72,7 +72,9 @@ func (l *Ledger) settle(b *batch) (*Published, error) {
 		}
 	}
 	committed := time.Now()
-	l.commitTook.Store(int64(committed.Sub(start)))
+	if !b.followed {
+		l.commitTook.Store(int64(committed.Sub(start)))
+	}
 	if len(c.Erase) > 0 {
 		l.known.forget(c.Erase)
 		signal(l.purge)

@@ -70,6 +70,32 @@ func TestBatchAfterSlowCommit(t *testing.T) {
 	checkLog(t, tl, acme, globex)
 }
 
+// Callers whose appends are refused are all answered, also if a batch takes
+// only half of them.
+func TestRefusedAfterSlowCommit(t *testing.T) {
+	tl := newTestLog(t, Config{})
+	tl.mustAppend(t, acme.draft("before"))
+	tl.commitTook.Store(int64(time.Second))
+	tl.clock.jump(time.Hour)
+	tl.clock.mu.Lock() // the sequencer waits for it
+	const n = 2000
+	var all []<-chan answer
+	for i := range n {
+		all = append(all, tl.appendLater(acme.draft(fmt.Sprint("entry ", i))))
+	}
+	tl.awaitPending(t, n)
+	tl.clock.mu.Unlock()
+	for _, c := range all {
+		select {
+		case a := <-c:
+			wantErr(t, "an append", a.err, ErrClock)
+		case <-time.After(time.Minute):
+			t.Fatalf("a caller has no answer, %d entries are queued", tl.Pending())
+		}
+	}
+	tl.Close()
+}
+
 // An entry of a quiet stream is in the next batch, and has room in the queue,
 // however many entries another stream has waiting.
 func TestQuietStreamGoesNext(t *testing.T) {

@@ -113,6 +113,9 @@ func (l *Ledger) gather(open *batch) (_ *batch, ended bool) {
 			l.complete(open)
 			return open, false
 		}
+		if len(groups) > 0 {
+			signal(l.queue.filled) // they were refused, and there may be more
+		}
 		if l.queue.ended() {
 			return nil, true
 		}

@@ -164,7 +164,7 @@ func TestDuplicateLargePayload(t *testing.T) {
 	}
 }
 
-// A server whose database does not answer ends at once.
+// A ledger that is closed does not wait until its store answers again.
 func TestCloseWithoutStore(t *testing.T) {
 	moody := &moodyStore{Store: memstore.NewCluster(1, 0).Join()}
 	tl := newTestLogOn(t, Config{FollowEvery: time.Millisecond, MaxUndecided: time.Hour}, moody)

@@ -82,11 +82,8 @@ func (s *Store) openingsInRun(ctx context.Context, index uint64) (h *receipt.Hea
 	if header == nil {
 		return nil, nil, err
 	}
-	payload, err := r.opening(payloadColumn, r.payloads, index)
-	if err != nil {
-		return nil, nil, err
-	}
-	if payload != nil {
+	// Who needs a damaged payload reads it again, and gets the error.
+	if payload, err := r.opening(payloadColumn, r.payloads, index); err == nil && payload != nil {
 		p = &receipt.PayloadOpening{Salt: entry.Salt(payload.salt), Content: payload.content}
 	}
 	return &receipt.HeaderOpening{Salt: entry.Salt(header.salt), Content: header.content}, p, nil

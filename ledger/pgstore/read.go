@@ -137,6 +137,7 @@ func (s *Store) skeletonInRun(ctx context.Context, index uint64) (*entry.Skeleto
 	if k, ok := s.skeletons.GetIfPresent(index); ok {
 		return &k, nil
 	}
+	survives := s.survives() // before a database is asked that may be lost
 	var first int64
 	var run []byte
 	err := s.pool.QueryRow(ctx, s.sql(`SELECT first, content FROM $skeleton_runs WHERE first <= $1 ORDER BY first DESC LIMIT 1`), int64(index)).Scan(&first, &run)
@@ -156,7 +157,7 @@ func (s *Store) skeletonInRun(ctx context.Context, index uint64) (*entry.Skeleto
 	if len(run)%skeletonSize != 0 || at >= uint64(len(all)) {
 		return nil, nil // the other way finds what is wrong
 	}
-	if s.survives(uint64(first) + uint64(len(all))) {
+	if uint64(first)+uint64(len(all)) <= survives {
 		for i := range all {
 			s.skeletons.Set(uint64(first)+uint64(i), all[i])
 		}
@@ -164,12 +165,14 @@ func (s *Store) skeletonInRun(ctx context.Context, index uint64) (*entry.Skeleto
 	return &all[at], nil
 }
 
-// survives reports whether a log of that size, which was read, is known to be
-// durable.
-func (s *Store) survives(size uint64) bool {
+// survives returns the size of a log that is known to be durable.
+func (s *Store) survives() uint64 {
+	if s.single {
+		return math.MaxUint64
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.single || size <= s.confirmed
+	return s.confirmed
 }
 
 // eachRun calls f for the runs of skeletons with entries from ≤ index < to.
