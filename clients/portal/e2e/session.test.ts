@@ -101,6 +101,7 @@ test('a sign-in leads to the view that asked for it, in every tab', async () => 
 test('somebody without a rule does not come in, and learns why', async () => {
   const { page, context, problems } = await toProvider('/');
   await authenticate(page, { ...accounts.lee, password: 'wrong' });
+  await page.getByText('username or password wrong').waitFor();
   expect(page.url().startsWith(company.url)).toBe(true);
   await page.goBack();
   await authenticate(page, accounts.lee);
