@@ -35,9 +35,7 @@ type Entry struct {
 // Entry returns an entry of the stream. Errors: ErrOutOfRange; ErrNotFound,
 // also for an entry of another stream.
 func (l *Ledger) Entry(ctx context.Context, s *Stream, index uint64) (*Entry, error) {
-	e, err := l.openingsAt(ctx, l.Published(), s, index, func(ctx context.Context, index uint64) (*receipt.HeaderOpening, *receipt.PayloadOpening, error) {
-		return store.OpeningsOf(ctx, l.store, index)
-	})
+	e, err := l.openingsAt(ctx, l.Published(), s, index, store.OpeningsOf)
 	if err != nil {
 		return nil, err
 	}
@@ -73,15 +71,20 @@ func parseHeader(index uint64, opening *receipt.HeaderOpening) (*entry.Header, e
 // openingAt is entryAt without parsing the header, which takes as long as
 // making a receipt. A nil stream means any.
 func (l *Ledger) openingAt(ctx context.Context, p *Published, s *Stream, index uint64) (*Entry, error) {
-	return l.openingsAt(ctx, p, s, index, func(ctx context.Context, index uint64) (*receipt.HeaderOpening, *receipt.PayloadOpening, error) {
-		h, err := l.store.Header(ctx, index)
-		return h, nil, err
-	})
+	return l.openingsAt(ctx, p, s, index, headerOnly)
 }
 
-// openingsAt is openingAt with the function that reads the header, and perhaps
-// the payload.
-func (l *Ledger) openingsAt(ctx context.Context, p *Published, s *Stream, index uint64, read func(context.Context, uint64) (*receipt.HeaderOpening, *receipt.PayloadOpening, error)) (*Entry, error) {
+// A readOpenings reads the header of an entry, and perhaps its payload, as
+// store.OpeningsOf does.
+type readOpenings func(context.Context, store.Openings, uint64) (*receipt.HeaderOpening, *receipt.PayloadOpening, error)
+
+func headerOnly(ctx context.Context, s store.Openings, index uint64) (*receipt.HeaderOpening, *receipt.PayloadOpening, error) {
+	h, err := s.Header(ctx, index)
+	return h, nil, err
+}
+
+// openingsAt is openingAt with the function that reads the openings.
+func (l *Ledger) openingsAt(ctx context.Context, p *Published, s *Stream, index uint64, read readOpenings) (*Entry, error) {
 	if index >= p.Size {
 		return nil, WrongField(FieldIndex, "%d is %w, which has %d entries", index, ErrOutOfRange, p.Size)
 	}
@@ -97,7 +100,7 @@ func (l *Ledger) openingsAt(ctx context.Context, p *Published, s *Stream, index 
 	if err := l.checkSkeleton(ctx, p, index, &e.Skeleton); err != nil {
 		return nil, err
 	}
-	if e.Opening, e.payload, err = read(ctx, index); err != nil {
+	if e.Opening, e.payload, err = read(ctx, l.store, index); err != nil {
 		return nil, fmt.Errorf("header of entry %d: %w", index, notThere(err))
 	}
 	return e, checkHeader(index, &e.Skeleton, e.Opening)

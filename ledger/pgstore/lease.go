@@ -61,13 +61,6 @@ func (s *Store) withoutWait(ctx context.Context, statement string, args ...any) 
 }
 
 // Time implements store.Timekeeper.
-func (s *Store) Time(ctx context.Context) (now time.Time, err error) {
-	if err := s.enter(); err != nil {
-		return now, err
-	}
-	defer s.uses.Done()
-	if err := s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
-		return now, fmt.Errorf("clock of the database: %w", err)
-	}
-	return now, nil
+func (s *Store) Time(ctx context.Context) (time.Time, error) {
+	return one[time.Time](ctx, s, "clock of the database", `SELECT clock_timestamp()`)
 }
