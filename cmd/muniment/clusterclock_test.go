@@ -1,7 +1,6 @@
 package main
 
 import (
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -55,14 +54,9 @@ func TestServerWithWrongClock(t *testing.T) {
 // readiness returns the answer of a server about itself.
 func readiness(t *testing.T, s *faultServer) (int, string) {
 	t.Helper()
-	res, err := http.Get(s.url + "/readyz")
+	code, text, err := fetchText(s.url + "/readyz")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer res.Body.Close()
-	text, err := io.ReadAll(res.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return res.StatusCode, string(text)
+	return code, text
 }

@@ -88,7 +88,7 @@ func TestRolledBackRekorLog(t *testing.T) {
 			continue
 		}
 		// It is the last line: both are served.
-		checkpoint, err := fetchText(url + "/api/v2/checkpoint")
+		_, checkpoint, err := fetchText(url + "/api/v2/checkpoint")
 		if err != nil || !strings.HasPrefix(checkpoint, "rekor.example\n3\n") {
 			t.Errorf("the checkpoint: %q, %v", checkpoint, err)
 		}
@@ -105,14 +105,15 @@ func TestRolledBackRekorLog(t *testing.T) {
 	}
 }
 
-func fetchText(url string) (string, error) {
+// fetchText returns the status and the text of an answer.
+func fetchText(url string) (int, string, error) {
 	res, err := http.Get(url)
 	if err != nil {
-		return "", err
+		return 0, "", err
 	}
 	defer res.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<16))
-	return string(text), err
+	return res.StatusCode, string(text), err
 }
 
 // TestForkExitCode checks that serve ends with the exit code of a fork,
